@@ -1,0 +1,210 @@
+"""The canvas: [prompt] [header 1] path 1 ... [header P] path P [summary header] summary.
+
+Lays a prompt out with empty slots, lays a training sample out with full ones, says who may see whom, and reads a
+decoded canvas back. Opening headers are clamped at the slots' starts; closing tags are generated, and what follows
+one in its slot is padding. Pure: numpy and a tokenizer with `encode` and `decode`; no model, no torch.
+
+Shape letters: B batch, L canvas length (prompt included), P paths.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.files import InputError
+from nap.schema import HEADER, OUTSIDE, PROMPT, Completion
+
+Attention = Literal["full", "paths"]
+Tags = Literal["think", "hash", "none"]
+
+OPENING: dict[str, Callable[[int], str]] = {
+    "think": lambda number: f"<think {number}>",
+    "hash": lambda number: f"<think #{number}>",
+    "none": lambda number: "",
+}
+SUMMARY_OPENING, SUMMARY_CLOSING = "<summary>", "</summary>"
+
+
+class Tokenizer(Protocol):
+    """The two methods of a transformers tokenizer that the canvas needs."""
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasSpec:
+    """The shape of a canvas. `paths=1` is the long chain of thought; `tags="none", summary_tokens=0` a plain one.
+
+    path_tokens     tokens of each path slot, its closing tag included and its clamped header not
+    summary_tokens  tokens of the summary slot, likewise; 0 for no summary
+    tags            `think` writes <think 1>, `hash` <think #1>, `none` writes no tags at all
+    attention       `full`: all positions see all. `paths`: a path sees the prompt and itself, the summary everything
+    """
+
+    paths: int = 3
+    path_tokens: int = 330
+    summary_tokens: int = 32
+    tags: Tags = "think"
+    attention: Attention = "full"
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("paths", 1), ("path_tokens", 1), ("summary_tokens", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < lowest:
+                raise InputError(f"canvas {name} must be an integer of at least {lowest}, got {value!r}")
+        if self.tags not in OPENING:
+            raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
+        if self.attention not in ("full", "paths"):
+            raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
+        if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
+            raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
+
+    @property
+    def slots(self) -> list[tuple[int, int, str, str]]:
+        """(region, tokens, opening tag, closing tag) of each slot in canvas order."""
+        tags = [OPENING[self.tags](j + 1) for j in range(self.paths)]
+        slots = [(j, self.path_tokens, tag, tag.replace("<", "</", 1)) for j, tag in enumerate(tags)]
+        if self.summary_tokens:
+            slots.append((self.paths, self.summary_tokens, SUMMARY_OPENING, SUMMARY_CLOSING))
+        return slots
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """Every tag of this canvas, for adding to a tokenizer."""
+        return [tag for _, _, opening, closing in self.slots for tag in (opening, closing) if tag]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """One row: L token ids and L region codes (see `schema`), and the spec that it was laid out by."""
+
+    ids: NDArray[np.int64]
+    region: NDArray[np.int64]
+    spec: CanvasSpec
+    problem_id: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def layout(prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer, mask_id: int, *, problem_id: str = "") -> Canvas:
+    """The canvas of a prompt with every slot masked. Raises InputError if the tokenizer lacks the tags."""
+    ids, region = list(prompt_ids), [PROMPT] * len(prompt_ids)
+    for code, tokens, opening, _ in spec.slots:
+        header = encode_tag(opening, tokenizer) if opening else []
+        ids += header + [mask_id] * tokens
+        region += [HEADER] * len(header) + [code] * tokens
+    return Canvas(ids=np.array(ids, np.int64), region=np.array(region, np.int64), spec=spec, problem_id=problem_id)
+
+
+def fill(canvas: Canvas, texts: Sequence[str], tokenizer: Tokenizer, pad_id: int) -> NDArray[np.int64]:
+    """L ids of the canvas with `texts` (paths in order, then the summary), closing tags and padding in the slots.
+
+    Raises InputError for a text that does not fit its slot, is empty, or holds a tag: nothing is silently cut.
+    """
+    slots = canvas.spec.slots
+    if len(texts) != len(slots):
+        raise InputError(f"the canvas has {len(slots)} slots (paths and summary), got {len(texts)} texts")
+    ids = canvas.ids.copy()
+    for (code, tokens, _, closing), text in zip(slots, texts, strict=True):
+        if not text.strip():
+            raise InputError(f"the text of slot {code + 1} is empty")
+        if tag := find_tag(text):
+            raise InputError(f"the text of slot {code + 1} holds the tag {tag!r}; escape it first")
+        content = tokenizer.encode(text, add_special_tokens=False)
+        if closing:
+            content += encode_tag(closing, tokenizer)
+        if len(content) > tokens:
+            raise InputError(f"the text of slot {code + 1} takes {len(content)} tokens, its slot has {tokens}")
+        ids[canvas.region == code] = content + [pad_id] * (tokens - len(content))
+    return ids
+
+
+def find_tag(text: str) -> str | None:
+    """The first canvas tag in a text, if any."""
+    found = re.search(r"</?(?:think\s*#?\s*\d+|summary)>", text)
+    return found.group() if found else None
+
+
+def encode_tag(tag: str, tokenizer: Tokenizer) -> list[int]:
+    """The ids of a tag. Raises InputError if the tokenizer loses it."""
+    ids = list(tokenizer.encode(tag, add_special_tokens=False))
+    if not ids or re.sub(r"\s", "", tokenizer.decode(ids)) != re.sub(r"\s", "", tag):
+        raise InputError(
+            f"the tokenizer cannot write the tag {tag!r} (it reads back as {tokenizer.decode(ids)!r}); "
+            "use a canvas without tags (--canvas plain), or a checkpoint trained with them"
+        )
+    return ids
+
+
+def parse(canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, uncounted: Sequence[int] = ()) -> Completion:
+    """Read a decoded canvas back. A slot's text ends at its closing tag, or at its end without padding.
+
+    `uncounted` are the ids of padding and end of text, dropped from the texts.
+    """
+    ids = np.asarray(ids)
+    texts, closed = [], []
+    for code, _, _, closing in canvas.spec.slots:
+        slot = ids[canvas.region == code]
+        text = tokenizer.decode([int(i) for i in slot if i not in set(uncounted)])
+        head, found, _ = text.partition(closing) if closing else (text, "", "")
+        texts.append(head.strip())
+        closed.append(bool(found))
+    has_summary = canvas.spec.summary_tokens > 0
+    return Completion(
+        paths=tuple(texts[: canvas.spec.paths]), summary=texts[-1] if has_summary else "", closed=tuple(closed)
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who may see whom in a batch. Rows shorter than L end in OUTSIDE positions, which nobody sees."""
+
+    region_BL: NDArray[np.int64]
+    attention: Attention = "full"
+    paths: int = 1
+
+    @cached_property
+    def visible_BLL(self) -> NDArray[np.bool_] | None:
+        """[B, L, L], query by key; None where every position sees every position."""
+        region = self.region_BL
+        inside = region != OUTSIDE
+        if self.attention == "full" and inside.all():
+            return None
+        if self.attention == "full":
+            # An outside query sees the row too: a softmax over nothing would be nan.
+            return np.broadcast_to(inside[:, None, :], (*region.shape, region.shape[1]))
+        owner = owners(region)
+        query, key = owner[:, :, None], owner[:, None, :]
+        visible = (key == PROMPT) | (query == key) | (query == self.paths)
+        return visible & inside[:, None, :] | np.eye(region.shape[1], dtype=bool)
+
+
+def owners(region_BL: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The region codes with each header given to the slot that it opens."""
+    owner = region_BL.copy()
+    # From the right: a header belongs to what follows it.
+    for position in range(owner.shape[1] - 2, -1, -1):
+        header = owner[:, position] == HEADER
+        owner[header, position] = owner[header, position + 1]
+    return owner
+
+
+def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64], Layout]:
+    """(ids_BL, layout) of canvases of any lengths, shorter ones padded on the right. They share attention and P."""
+    kinds = {(canvas.spec.attention, canvas.spec.paths) for canvas in canvases}
+    if len(kinds) != 1:
+        raise InputError(f"one batch needs one attention layout and number of paths, got {sorted(kinds)}")
+    length = max(map(len, canvases))
+    ids = np.full((len(canvases), length), pad_id, np.int64)
+    region = np.full((len(canvases), length), OUTSIDE, np.int64)
+    for row, canvas in enumerate(canvases):
+        ids[row, : len(canvas)] = canvas.ids
+        region[row, : len(canvas)] = canvas.region
+    return ids, Layout(region, *kinds.pop())

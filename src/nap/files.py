@@ -1,0 +1,68 @@
+"""Files that are whole or absent: atomic writes, and readers that name the bad line.
+
+Does not know what the rows mean; `schema` does.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The text is one line: what, what was got, what is allowed, what to do."""
+
+
+@contextmanager
+def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` and rename it onto `path` only when the block succeeds.
+
+    A crash, a full disk or `kill -9` leaves the old file, or none. Raises what the block raises.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_text(path: str | Path) -> str:
+    """The file as UTF-8 text. Raises InputError if it is absent, a folder, or not text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; a file was expected") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); is it a binary file?") from None
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of each line that is not blank. Raises InputError naming a line that is not JSON."""
+    # str.splitlines would also cut at U+2028 and form feeds, which JSON allows inside strings.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = getattr(error, "msg", "nested too deeply")
+            raise InputError(f"{path}:{number}: not JSON ({reason}): {line[:60]!r}") from None
+        yield number, value
+
+
+def read_jsonl_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, where each line must be a JSON object."""
+    for number, value in read_jsonl(path):
+        if not isinstance(value, dict):
+            raise InputError(f"{path}:{number}: a JSON object was expected, got {type(value).__name__}")
+        yield number, value

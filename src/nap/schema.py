@@ -1,0 +1,273 @@
+"""The data that moves through NAP: problems, samples, steps, traces, completions.
+
+Frozen dataclasses, written as JSONL or Parquet, versioned. Everything downstream of decoding (order, evaluation, the
+page) reads a `Trace` and never a model. Knows nothing of torch, tokenizers or tasks.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from nap.files import InputError, atomic, read_jsonl_objects
+
+TRACE_VERSION = 1
+
+# What a canvas position is for. Path j is region j (from 0) and the summary is region P.
+OUTSIDE, PROMPT, HEADER = -3, -2, -1
+
+# What an event did to a position. A fill is padding that early stopping wrote without asking the model.
+COMMIT, REMASK, EDIT, FILL = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A question and its checkable answer. `meta` holds what a task's checker needs (numbers, grid, critical path)."""
+
+    id: str
+    prompt: str
+    answer: str
+    task: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """One reasoning trajectory of a problem."""
+
+    text: str
+    answer: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A training sample: a problem, P independent paths, and the summary written from them."""
+
+    problem: Problem
+    paths: tuple[Path, ...]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What a decoded canvas says: the text of each path and of the summary, and whether each closed with its tag."""
+
+    paths: tuple[str, ...]
+    summary: str
+    closed: tuple[bool, ...]
+
+
+class Event(NamedTuple):
+    """One change of one canvas position. `probability` is nan where the source does not know it."""
+
+    step: int
+    kind: int
+    position: int
+    token: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step changed in one row: its events, in the order the policy gave."""
+
+    row: int
+    index: int
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """How one canvas was filled.
+
+    initial    L token ids before the first step: prompt, clamped headers, masks
+    region     L region codes (OUTSIDE, PROMPT, HEADER, 0..P-1 for paths, P for the summary)
+    events     every change, by step
+    forwards   model calls this row took part in
+    seconds    wall time of each step, shared with the other rows of the batch
+    uncounted  token ids that are padding or end of text: left out of the counts unless asked for
+    vocabulary text of every token id that occurs, so that a trace can be read without its model
+    setting    model, revision, policy, budget, canvas, seed, versions: what is needed to run it again
+    """
+
+    problem_id: str
+    initial: tuple[int, ...]
+    region: tuple[int, ...]
+    events: tuple[Event, ...]
+    forwards: int
+    mask_id: int
+    seconds: tuple[float, ...] = ()
+    uncounted: tuple[int, ...] = ()
+    vocabulary: dict[int, str] = field(default_factory=dict)
+    setting: dict[str, Any] = field(default_factory=dict)
+    answer: str | None = None
+    correct: bool | None = None
+    version: int = TRACE_VERSION
+
+    @property
+    def paths(self) -> int:
+        """P, the number of path slots."""
+        return max(max(self.region, default=0), 0)
+
+    def canvas_at(self, step: int) -> list[int]:
+        """The L token ids after `step` steps (0 gives the initial canvas)."""
+        ids = list(self.initial)
+        for event in self.events:
+            if event.step >= step:
+                break
+            ids[event.position] = self.mask_id if event.kind == REMASK else event.token
+        return ids
+
+    @property
+    def final(self) -> list[int]:
+        """The L token ids at the end."""
+        return self.canvas_at(self.steps)
+
+    @property
+    def steps(self) -> int:
+        """S, the number of steps."""
+        return self.events[-1].step + 1 if self.events else 0
+
+
+def check_trace(trace: Trace) -> Trace:
+    """The trace itself. Raises InputError where it contradicts itself: traces come from files and other systems."""
+    length = len(trace.initial)
+    if trace.version != TRACE_VERSION:
+        raise InputError(f"trace version {trace.version} is not the {TRACE_VERSION} that this NAP reads; upgrade nap-dlm")
+    if len(trace.region) != length:
+        raise InputError(f"trace {trace.problem_id!r} has {length} tokens but {len(trace.region)} regions")
+    ids, previous = list(trace.initial), 0
+    for event in trace.events:
+        if not 0 <= event.position < length:
+            raise InputError(f"trace {trace.problem_id!r}: position {event.position} is outside its canvas of {length}")
+        if event.kind not in (COMMIT, REMASK, EDIT, FILL) or event.step < previous:
+            raise InputError(f"trace {trace.problem_id!r}: bad event {tuple(event)}; steps must rise, kinds be 0 to 3")
+        masked = ids[event.position] == trace.mask_id
+        if masked != (event.kind in (COMMIT, FILL)):
+            state = "masked" if masked else "not masked"
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: position {event.position} is {state}")
+        ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
+        previous = event.step
+    return trace
+
+
+def _trace_to_row(trace: Trace) -> dict[str, Any]:
+    row = {f.name: getattr(trace, f.name) for f in fields(trace)}
+    # JSON has no nan: an unknown probability is null.
+    row["events"] = [[*event[:4], None if math.isnan(event.probability) else event.probability] for event in trace.events]
+    row["vocabulary"] = {str(token): text for token, text in trace.vocabulary.items()}
+    return row
+
+
+def _trace_from_row(row: dict[str, Any]) -> Trace:
+    known = {f.name for f in fields(Trace)}
+    if unknown := set(row) - known:
+        raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+    if "version" not in row:
+        raise InputError("a trace needs the field 'version'")
+    try:
+        row = dict(row)
+        row["events"] = tuple(
+            Event(int(s), int(k), int(p), int(t), math.nan if c is None else float(c)) for s, k, p, t, c in row["events"]
+        )
+        for name, kind in (("initial", int), ("region", int), ("seconds", float), ("uncounted", int)):
+            row[name] = tuple(kind(x) for x in row.get(name, ()))
+        row["vocabulary"] = {int(token): str(text) for token, text in row.get("vocabulary", {}).items()}
+        return check_trace(Trace(**row))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"not a trace: {error}") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not a trace: {error}") from None
+
+
+def write_traces(traces: Iterable[Trace], path: str | FilePath) -> None:
+    """Write traces as JSONL or, for a name that ends in .parquet, Parquet."""
+    path = FilePath(path)
+    rows = (_trace_to_row(trace) for trace in traces)
+    if path.suffix != ".parquet":
+        with atomic(path) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {f.name: [] for f in fields(Trace)}
+    for row in rows:
+        events = row.pop("events")
+        row["vocabulary"] = json.dumps(row["vocabulary"], ensure_ascii=False)
+        row["setting"] = json.dumps(row["setting"], ensure_ascii=False)
+        row["events"] = [dict(zip(Event._fields, event, strict=True)) for event in events]
+        for name, value in row.items():
+            columns[name].append(value)
+    event_type = pa.struct(
+        [("step", pa.int32()), ("kind", pa.int8()), ("position", pa.int32()), ("token", pa.int32()), ("probability", pa.float64())]
+    )
+    types = {
+        "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
+        "events": pa.list_(event_type), "forwards": pa.int32(), "mask_id": pa.int32(),
+        "seconds": pa.list_(pa.float64()), "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
+        "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
+    }  # fmt: skip
+    table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+    with atomic(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def read_traces(path: str | FilePath) -> Iterator[Trace]:
+    """The traces of a JSONL or Parquet file, each checked. Raises InputError that names the file and the row."""
+    path = FilePath(path)
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else read_jsonl_objects(path)
+    for number, row in rows:
+        try:
+            yield _trace_from_row(row)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+
+
+def _parquet_rows(path: FilePath) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in enumerate(read_parquet(path), 1):
+        try:
+            row["events"] = [tuple(event[name] for name in Event._fields) for event in row["events"]]
+            row["vocabulary"] = json.loads(row["vocabulary"])
+            row["setting"] = json.loads(row["setting"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: row {number} is not a trace: {error}") from None
+        yield number, row
+
+
+def read_parquet(path: str | FilePath) -> list[dict[str, Any]]:
+    """The rows of a Parquet file. Raises InputError if it is absent, cut short or not Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); was its write cut?") from None
+
+
+def write_samples(samples: Iterable[Sample], path: str | FilePath) -> None:
+    """Write samples as JSONL."""
+    with atomic(path) as file:
+        file.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+
+
+def concatenated(sample: Sample) -> Sample:
+    """The long-chain form of a sample: the same trajectories written one after the other as a single path."""
+    return Sample(
+        problem=sample.problem,
+        paths=(Path(text=join_paths([path.text for path in sample.paths])),),
+        summary=sample.summary,
+    )
+
+
+def join_paths(texts: Sequence[str]) -> str:
+    """The texts of several paths as one chain."""
+    return " ; ".join(text.strip() for text in texts)
