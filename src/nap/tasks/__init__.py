@@ -1,0 +1,81 @@
+"""Tasks by name: where a problem comes from and when an answer to it is right.
+
+    load_task("sudoku").load("test", limit=20)
+
+A task is one class in one file, found through `TASKS`; listing the names imports none of them. Problems come from a
+file, from the folder in NAP_DATA, from the Hugging Face hub, or from a seeded generator whose held-out split is
+decided by the content of each problem (`split_of`), so that no seed can leak a test problem into training.
+
+Does not decode, train or score anything.
+"""
+
+import importlib
+import os
+from difflib import get_close_matches
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+from nap.files import InputError
+from nap.schema import Problem
+
+TASKS = {
+    "arith": "nap.tasks.arith:Arith",
+    "countdown": "nap.tasks.countdown:Countdown",
+    "sudoku": "nap.tasks.sudoku:Sudoku",
+    "gsm8k": "nap.tasks.word:Gsm8k",
+    "multiarith": "nap.tasks.word:MultiArith",
+    "math500": "nap.tasks.math500:Math500",
+    "jsonl": "nap.tasks.jsonl:Jsonl",
+}
+
+# One generated problem in this many is held out for testing.
+TEST_SHARE = 16
+
+
+class Task(Protocol):
+    """Problems, and the check of an answer to one of them.
+
+    A task that makes its own problems is also a `Generator`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The task's key in `TASKS`."""
+        ...
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` problems of a split, or of the file `path`. Raises InputError if there is no such data."""
+        ...
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The answer that a model's text gives, for display; None where it gives none."""
+        ...
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether a model's text answers the problem, by any valid solution."""
+        ...
+
+
+class Generator(Task, Protocol):
+    """A task with an endless, seeded stream of problems."""
+
+    def generate(self, seed: int, index: int, split: str) -> Problem:
+        """Problem `index` of the stream `seed`: the same for the same arguments, never in both splits."""
+        ...
+
+
+def load_task(name: str, **settings: Any) -> Task:
+    """The task of a name, made with `settings` (its dataclass fields). Raises InputError for a name not in `TASKS`."""
+    if name not in TASKS:
+        near = get_close_matches(name, TASKS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise InputError(f"unknown task {name!r}{hint} known: {', '.join(TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(**settings)
+
+
+def split_of(key: str) -> str:
+    """`test` for one key in sixteen, by its hash, else `train`. The key is the problem's canonical content."""
+    digest = blake2b(key.encode(), digest_size=1).digest()
+    return "train" if digest[0] >= 256 // TEST_SHARE else "test"

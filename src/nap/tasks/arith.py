@@ -1,0 +1,233 @@
+"""Grade-school problems over a dependency graph, in words, in the manner of iGSM (arXiv 2407.20311).
+
+    Ann has 5 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?
+
+Names, quantities, the order of the sentences and the distractors are random; all values stay between 0 and 20. Three
+truly different solutions are written: `forward` computes each needed person from the facts on, `goal` names what the
+goal needs before it computes anything, `pairing` rewrites the goal as one sum and evaluates that.
+The critical path is the least number of dependent steps: the longest chain of operations under the goal. It is a
+yardstick for parallel decoding, not a bound: a deep enough network can do several dependent steps in one forward.
+
+Does not train, tokenize or lay out anything.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import cached_property
+
+from nap.files import InputError
+from nap.schema import Path, Problem, Sample
+from nap.tasks import split_of
+
+NAMES = "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jon Kim Leo Mia Ned Oma Pam Ron Sue Tom Una".split()
+ITEMS = "pears figs nuts coins pens cups keys hats".split()
+LARGEST = 20
+
+
+@dataclass(frozen=True)
+class Person:
+    """One sentence: a fact (`left` alone, a number), or left plus or minus right. Names are resolved by the graph."""
+
+    name: str
+    left: int | str
+    sign: str = ""
+    right: int | str = ""
+
+    @property
+    def needs(self) -> list[str]:
+        """The names that this sentence refers to."""
+        return [x for x in (self.left, self.right) if isinstance(x, str) and x]
+
+    def sentence(self, item: str) -> str:
+        """The sentence in words."""
+        if not self.sign:
+            return f"{self.name} has {self.left} {item} ."
+        if isinstance(self.right, str):
+            return f"{self.name} has {self.left} and {self.right} together ."
+        return f"{self.name} has {self.right} {'more' if self.sign == '+' else 'fewer'} than {self.left} ."
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The people of one problem, each after those that it refers to, and the goal's name."""
+
+    people: tuple[Person, ...]
+    goal: str
+
+    @cached_property
+    def by_name(self) -> dict[str, Person]:
+        """Each person under its name."""
+        return {person.name: person for person in self.people}
+
+    @cached_property
+    def values(self) -> dict[str, int]:
+        """Every person's exact value."""
+        values: dict[str, int] = {}
+        for person in self.people:
+            left, right = (values[x] if isinstance(x, str) and x else x or 0 for x in (person.left, person.right))
+            values[person.name] = int(left) - int(right) if person.sign == "-" else int(left) + int(right)
+        return values
+
+    @cached_property
+    def needed(self) -> list[Person]:
+        """The people that the goal depends on, itself last."""
+        names = {self.goal}
+        for person in reversed(self.people):
+            if person.name in names:
+                names.update(person.needs)
+        return [person for person in self.people if person.name in names]
+
+    @cached_property
+    def critical_path(self) -> int:
+        """The least number of dependent operations from the facts to the goal."""
+        depth: dict[str, int] = {}
+        for person in self.people:
+            depth[person.name] = max((depth[name] for name in person.needs), default=0) + bool(person.sign)
+        return depth[self.goal]
+
+
+def forward(graph: Graph, rng: random.Random) -> str:
+    """Topological order, drawn at random: `Ann 5 ; Bob 5 + 3 = 8 ; Cat 5 + 8 = 13`."""
+    waiting, done, steps = list(graph.needed), set[str](), []
+    while waiting:
+        person = rng.choice([p for p in waiting if done.issuperset(p.needs)])
+        waiting.remove(person)
+        done.add(person.name)
+        value = graph.values[person.name]
+        left, right = (graph.values.get(str(x), x) for x in (person.left, person.right))
+        steps.append(f"{person.name} {left} {person.sign} {right} = {value}" if person.sign else f"{person.name} {value}")
+    return " ; ".join(steps)
+
+
+def goal_first(graph: Graph, rng: random.Random) -> str:
+    """From the goal down to the facts in symbols, then back up in numbers: `Cat Ann + Bob ; ... ; Cat 13`."""
+    plan = [f"{p.name} {p.left} {p.sign} {p.right}" if p.sign else f"{p.name} {p.left}" for p in reversed(graph.needed)]
+    return " ; ".join(plan + [f"{p.name} {graph.values[p.name]}" for p in graph.needed if p.sign])
+
+
+def pairing(graph: Graph, rng: random.Random) -> str:
+    """The goal as one growing sum, constants paired as they meet: `Cat Ann + Bob ; Cat Ann + Ann + 3 ; ... = 13`."""
+    terms, constant, lines = [graph.goal], 0, []
+    while terms:
+        # Who comes last in the graph is replaced first: nobody can bring it back.
+        latest = max(set(terms), key=[p.name for p in graph.people].index)
+        person = graph.by_name[latest]
+        if not person.sign:
+            break
+        for _ in range(terms.count(latest)):
+            terms.remove(latest)
+            terms += person.needs
+            if isinstance(person.right, int):
+                constant += person.right if person.sign == "+" else -person.right
+        lines.append(f"{graph.goal} {_sum(terms, constant)}")
+    numbers = [str(graph.values[name]) for name in terms]
+    return " ; ".join([*lines, f"{graph.goal} {_sum(numbers, constant)} = {graph.values[graph.goal]}"])
+
+
+def _sum(terms: list[str], constant: int) -> str:
+    tail = f" {'+' if constant > 0 else '-'} {abs(constant)}" if constant else ""
+    return " + ".join(terms) + tail
+
+
+WRITERS = (forward, goal_first, pairing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arith:
+    """The task. `operations` and `facts` bound the needed part of the graph (depth and width).
+
+    operations  most operations that the goal depends on, from 1
+    facts       most facts that it depends on
+    distractors most sentences that it does not depend on
+    longest     most words of a solution: problems with longer ones are drawn again
+    """
+
+    name: str = "arith"
+    operations: int = 3
+    facts: int = 2
+    distractors: int = 1
+    longest: int = 29
+
+    def generate(self, seed: int, index: int, split: str) -> Problem:
+        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        return self._draw(seed, index, split)[0]
+
+    def sample(self, seed: int, index: int, paths: int = 3) -> Sample:
+        """A training sample: the problem (train split) and `paths` solutions, in the writers' order."""
+        problem, graph, rng = self._draw(seed, index, "train")
+        texts = [WRITERS[j % len(WRITERS)](graph, rng) for j in range(paths)]
+        answer = problem.answer
+        return Sample(
+            problem=problem,
+            paths=tuple(Path(text=text, answer=answer, correct=True) for text in texts),
+            summary=f"{answer} {problem.meta['item']}",
+        )
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` (default 200) problems of a split of the stream with seed 0."""
+        if path:
+            raise InputError("task 'arith' generates its problems; drop the file, or use --task jsonl for your own")
+        return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The first whole number of the summary."""
+        return next((word for word in text.split() if word.isascii() and word.isdigit()), None)
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether the number is the exact answer."""
+        return self.extract(problem, text) == problem.answer
+
+    def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, Graph, random.Random]:
+        rng = random.Random(f"arith/{seed}/{index}/{split}")
+        while True:
+            graph = self._graph(rng)
+            item = rng.choice(ITEMS)
+            sentences = [person.sentence(item) for person in graph.people]
+            rng.shuffle(sentences)
+            prompt = " ".join([*sentences, f"How many has {graph.goal} ?"])
+            if any(len(write(graph, rng).split()) > self.longest for write in WRITERS):
+                continue
+            # Split by content without the order of the sentences: a shuffled problem is the same problem.
+            if split_of("arith " + " ".join(sorted(sentences)) + graph.goal) == split:
+                break
+        meta = {"item": item, "critical_path": graph.critical_path, "operations": sum(bool(p.sign) for p in graph.needed)}
+        problem = Problem(
+            id=f"arith-{split}-{seed}-{index}",
+            prompt=prompt,
+            answer=str(graph.values[graph.goal]),
+            task="arith",
+            meta=meta,
+        )
+        return problem, graph, rng
+
+    def _graph(self, rng: random.Random) -> Graph:
+        """Facts, then operations that each use someone whom nobody used yet, so that all lead to the goal."""
+        names = rng.sample(NAMES, self.facts + self.operations + self.distractors)
+        facts = rng.randint(1, self.facts)
+        # The larger of two draws: most problems are deep, some are not.
+        operations = max(rng.randint(max(facts - 1, 1), self.operations) for _ in range(2))
+        people = [Person(names.pop(), rng.randint(1, LARGEST // 2)) for _ in range(facts)]
+        values = {person.name: int(person.left) for person in people}
+        unused = [person.name for person in people]
+        for left_to_do in range(operations, 0, -1):
+            person = self._operation(rng, names.pop(), unused, values, join=len(unused) > left_to_do)
+            people.append(person)
+            unused = [name for name in unused if name not in person.needs] + [person.name]
+        goal = people[-1].name
+        for _ in range(rng.randint(0, self.distractors)):
+            person = self._operation(rng, names.pop(), list(values), values, join=False)
+            people.append(person)
+        return Graph(tuple(people), goal)
+
+    def _operation(self, rng: random.Random, name: str, unused: list[str], values: dict[str, int], join: bool) -> Person:
+        left = rng.choice(unused)
+        others = [x for x in (unused if join else values) if x != left and values[x] + values[left] <= LARGEST]
+        if others and (join or rng.random() < 0.3):
+            person, value = Person(name, left, "+", other := rng.choice(others)), values[left] + values[other]
+        else:
+            sign = "+" if values[left] == 0 or (values[left] < LARGEST and rng.random() < 0.5) else "-"
+            change = rng.randint(1, min(9, LARGEST - values[left] if sign == "+" else values[left]))
+            person = Person(name, left, sign, change)
+            value = values[left] + (change if sign == "+" else -change)
+        values[name] = value
+        return person

@@ -1,0 +1,164 @@
+"""Countdown: reach a target from given numbers, each used exactly once, with + - * /.
+
+    numbers 30 100 93 target 23
+
+A path is one way to combine the numbers two at a time, written `forward` (100 - 93 = 7 ; 30 - 7 = 23) or from the
+target back (23 = 30 - 7 ; 7 = 100 - 93). The paths of a sample are different derivations as far as there are any.
+The summary is an expression: sums and differences flat, positive terms first, in the order of the prompt. Any exact
+expression counts as right.
+
+Does not train, tokenize or lay out anything.
+"""
+
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+
+from nap.files import InputError, read_jsonl_objects
+from nap.schema import Path, Problem, Sample
+from nap.tasks import split_of
+from nap.verify import countdown_ok, countdown_expression
+
+# (left, operation, right, result) of one combination of two numbers.
+Move = tuple[int, str, int, int]
+
+
+def moves(a: int, b: int, largest: int) -> list[Move]:
+    """Every combination of two numbers whose result is a whole number from 1 to `largest`."""
+    high, low = max(a, b), min(a, b)
+    found = [(a, "+", b, a + b), (high, "-", low, high - low), (a, "*", b, a * b)]
+    if low and high % low == 0:
+        found.append((high, "/", low, high // low))
+    return [move for move in found if 1 <= move[3] <= largest]
+
+
+def derivations(numbers: tuple[int, ...], target: int, largest: int) -> list[tuple[Move, ...]]:
+    """Every way to combine all the numbers to the target, in a fixed order."""
+    if len(numbers) == 1:
+        return [()] if numbers[0] == target else []
+    found = []
+    for i, j in combinations(range(len(numbers)), 2):
+        rest = tuple(x for k, x in enumerate(numbers) if k not in (i, j))
+        for move in moves(numbers[i], numbers[j], largest):
+            found += [(move, *later) for later in derivations((*rest, move[3]), target, largest)]
+    return list(dict.fromkeys(found))
+
+
+def forward(derivation: tuple[Move, ...]) -> str:
+    """`100 - 93 = 7 ; 30 - 7 = 23`."""
+    return " ; ".join(f"{a} {op} {b} = {result}" for a, op, b, result in derivation)
+
+
+def backward(derivation: tuple[Move, ...]) -> str:
+    """`23 = 30 - 7 ; 7 = 100 - 93`."""
+    return " ; ".join(f"{result} = {a} {op} {b}" for a, op, b, result in reversed(derivation))
+
+
+def expression(numbers: tuple[int, ...], derivation: tuple[Move, ...]) -> str:
+    """The derivation as one expression: flat if it only adds and subtracts, else with the brackets that it needs."""
+    trees: list[tuple[int, str, list[tuple[int, int]] | None]] = [(x, str(x), [(1, i)]) for i, x in enumerate(numbers)]
+    for a, op, b, result in derivation:
+        left = trees.pop(next(i for i, tree in enumerate(trees) if tree[0] == a))
+        right = trees.pop(next(i for i, tree in enumerate(trees) if tree[0] == b))
+        terms = None
+        if op in "+-" and left[2] and right[2]:
+            terms = left[2] + [(sign if op == "+" else -sign, i) for sign, i in right[2]]
+        trees.append((result, f"{_bracket(left[1])} {op} {_bracket(right[1])}", terms))
+    _, text, terms = trees[0]
+    if terms is None:
+        return text
+    ordered = sorted(terms, key=lambda term: (-term[0], term[1]))
+    return " ".join(f"{'+' if sign > 0 else '-'} {numbers[i]}" for sign, i in ordered).removeprefix("+ ")
+
+
+def _bracket(text: str) -> str:
+    return f"( {text} )" if " " in text else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Countdown:
+    """The task: `count` numbers from 1 to `largest_number`, a target from 1 to `largest_target`.
+
+    Most of the public problems only add and subtract; `products` is the share of generated ones that may not.
+    """
+
+    name: str = "countdown"
+    count: int = 3
+    largest_number: int = 100
+    largest_target: int = 100
+    largest_step: int = 999
+    products: float = 0.15
+
+    def generate(self, seed: int, index: int, split: str) -> Problem:
+        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        return self._draw(seed, index, split)[0]
+
+    def sample(self, seed: int, index: int, paths: int = 3) -> Sample:
+        """A training sample: a problem of the train split and `paths` derivations of its target."""
+        problem, derivation, rng = self._draw(seed, index, "train")
+        numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
+        known = derivations(numbers, target, self.largest_step)
+        rng.shuffle(known)
+        texts = [(backward if j % 3 == 1 else forward)(known[j % len(known)]) for j in range(paths)]
+        return Sample(
+            problem=problem,
+            paths=tuple(Path(text=text, answer=str(target), correct=True) for text in texts),
+            summary=expression(numbers, derivation),
+        )
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """Generated problems, or those of a JSONL file of {"input": "30,100,93", "output": "23"}."""
+        if path is None:
+            return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
+        problems = []
+        for number, row in read_jsonl_objects(path):
+            try:
+                numbers = tuple(int(x) for x in str(row["input"]).split(","))
+                problems.append(_problem(f"{number}", numbers, int(row["output"])))
+            except (KeyError, ValueError):
+                form = '{"input": "30,100,93", "output": "23"}'
+                raise InputError(f"{path}:{number}: a countdown problem looks like {form}, got {row!r:.80}") from None
+        return problems[:limit]
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The expression in the text, if there is one."""
+        return countdown_expression(text)
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether the text gives an expression that uses every number once and is exactly the target."""
+        return countdown_ok(text, problem.meta["numbers"], Fraction(problem.meta["target"]))
+
+    def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, tuple[Move, ...], random.Random]:
+        rng = random.Random(f"countdown/{seed}/{index}/{split}")
+        while True:
+            numbers = tuple(rng.randint(1, self.largest_number) for _ in range(self.count))
+            derivation = self._combine(rng, numbers)
+            if not derivation or derivation[-1][3] > self.largest_target:
+                continue
+            target = derivation[-1][3]
+            if split_of(f"countdown {sorted(numbers)} {target}") == split:
+                return _problem(f"countdown-{split}-{seed}-{index}", numbers, target), derivation, rng
+
+    def _combine(self, rng: random.Random, numbers: tuple[int, ...]) -> tuple[Move, ...]:
+        """Numbers combined at random; () where a step leaves the allowed range."""
+        allowed = "+-*/" if rng.random() < self.products else "+-"
+        left, derivation = list(numbers), []
+        while len(left) > 1:
+            a, b = (left.pop(rng.randrange(len(left))) for _ in range(2))
+            choices = [move for move in moves(a, b, self.largest_step) if move[1] in allowed]
+            if not choices:
+                return ()
+            derivation.append(rng.choice(choices))
+            left.append(derivation[-1][3])
+        return tuple(derivation)
+
+
+def _problem(name: str, numbers: tuple[int, ...], target: int) -> Problem:
+    return Problem(
+        id=name,
+        prompt=f"numbers {' '.join(map(str, numbers))} target {target}",
+        answer=str(target),
+        task="countdown",
+        meta={"numbers": list(numbers), "target": target, "critical_path": len(numbers) - 1},
+    )
