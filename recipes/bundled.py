@@ -26,8 +26,8 @@ from nap.tasks.countdown import Countdown
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {"arith": Arith(), "countdown": Countdown()}
 WORDS = {
-    "arith": [*NAMES, *ITEMS, *map(str, range(41)), *"has more fewer than and together How many ? . ; + - =".split()],
-    "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *"numbers target ; + - * / = ( )".split()],
+    "arith": [*NAMES, *ITEMS, *map(str, range(41)), *["has", "more", "fewer", "than", "and", "together", "How", "many", "?", ".", ";", "+", "-", "="]],
+    "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *["numbers", "target", ";", "+", "-", "*", "/", "=", "(", ")"]],
 }
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.
 SLOTS = {"arith": (30, 3), "countdown": (22, 12)}
@@ -64,9 +64,9 @@ def draw(task: str, kind: str, seed: int, index: int) -> Sample:
 
 def train_one(options: argparse.Namespace) -> None:
     import torch
+    from nap.denoiser import fast_dtype
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from nap.denoiser import fast_dtype
     from nap.train import DiffusionBatches, train
 
     torch.set_num_threads(1)
@@ -86,10 +86,15 @@ def train_one(options: argparse.Namespace) -> None:
         mask_id=tokenizer.mask_token_id, pad_id=tokenizer.pad_token_id,
         batch_size=options.batch_size, batches=options.steps, seed=options.seed,
     )  # fmt: skip
-    print(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {options.steps} steps", flush=True)
+    print(
+        f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {options.steps} steps",
+        flush=True,
+    )
     started = time.time()
     train(model, batches, folder, learning_rate=options.lr, seed=options.seed, bf16=fast_dtype("cpu") == torch.bfloat16)
-    save(model, tokenizer, spec, folder / "final", {**vars(options), "seconds_of_last_run": round(time.time() - started)})
+    save(
+        model, tokenizer, spec, folder / "final", {**vars(options), "seconds_of_last_run": round(time.time() - started)}
+    )
 
 
 def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: dict[str, Any]) -> None:

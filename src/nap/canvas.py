@@ -64,6 +64,8 @@ class CanvasSpec:
             raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
         if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
+        if self.paths > 1 and not self.summary_tokens:
+            raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
 
     @property
     def slots(self) -> list[tuple[int, int, str, str]]:
@@ -93,7 +95,9 @@ class Canvas:
         return len(self.ids)
 
 
-def layout(prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer, mask_id: int, *, problem_id: str = "") -> Canvas:
+def layout(
+    prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer, mask_id: int, *, problem_id: str = ""
+) -> Canvas:
     """The canvas of a prompt with every slot masked. Raises InputError if the tokenizer lacks the tags."""
     ids, region = list(prompt_ids), [PROMPT] * len(prompt_ids)
     for code, tokens, opening, _ in spec.slots:
@@ -117,25 +121,33 @@ def fill(canvas: Canvas, texts: Sequence[str], tokenizer: Tokenizer, pad_id: int
             raise InputError(f"the text of slot {code + 1} is empty")
         if tag := find_tag(text):
             raise InputError(f"the text of slot {code + 1} holds the tag {tag!r}; escape it first")
-        content = tokenizer.encode(text, add_special_tokens=False)
+        content = list(tokenizer.encode(text, add_special_tokens=False))
+        slot = canvas.region == code
+        if {pad_id, *canvas.ids[slot].tolist()} & set(content):
+            raise InputError(f"the text of slot {code + 1} holds the padding or mask token; take it out first")
         if closing:
             content += encode_tag(closing, tokenizer)
         if len(content) > tokens:
             raise InputError(f"the text of slot {code + 1} takes {len(content)} tokens, its slot has {tokens}")
-        ids[canvas.region == code] = content + [pad_id] * (tokens - len(content))
+        ids[slot] = content + [pad_id] * (tokens - len(content))
     return ids
 
 
 def find_tag(text: str) -> str | None:
     """The first canvas tag in a text, if any."""
-    found = re.search(r"</?(?:think\s*#?\s*\d+|summary)>", text)
+    found = re.search(r"<\s*/?\s*(?:think\s*#?\s*\d[\d\s]*|summary\s*)>", text)
     return found.group() if found else None
+
+
+def _tag_pattern(tag: str) -> re.Pattern[str]:
+    """What a tag of several tokens reads back as: some tokenizers put spaces between tokens."""
+    return re.compile(r"\s*".join(map(re.escape, re.findall(r"[a-z]+|\S", tag))))
 
 
 def encode_tag(tag: str, tokenizer: Tokenizer) -> list[int]:
     """The ids of a tag. Raises InputError if the tokenizer loses it."""
     ids = list(tokenizer.encode(tag, add_special_tokens=False))
-    if not ids or re.sub(r"\s", "", tokenizer.decode(ids)) != re.sub(r"\s", "", tag):
+    if not _tag_pattern(tag).fullmatch(tokenizer.decode(ids).strip()):
         raise InputError(
             f"the tokenizer cannot write the tag {tag!r} (it reads back as {tokenizer.decode(ids)!r}); "
             "use a canvas without tags (--canvas plain), or a checkpoint trained with them"
@@ -143,7 +155,9 @@ def encode_tag(tag: str, tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
-def parse(canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, uncounted: Sequence[int] = ()) -> Completion:
+def parse(
+    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, uncounted: Sequence[int] = ()
+) -> Completion:
     """Read a decoded canvas back. A slot's text ends at its closing tag, or at its end without padding.
 
     `uncounted` are the ids of padding and end of text, dropped from the texts.
@@ -153,9 +167,9 @@ def parse(canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tok
     for code, _, _, closing in canvas.spec.slots:
         slot = ids[canvas.region == code]
         text = tokenizer.decode([int(i) for i in slot if i not in set(uncounted)])
-        head, found, _ = text.partition(closing) if closing else (text, "", "")
-        texts.append(head.strip())
-        closed.append(bool(found))
+        found = _tag_pattern(closing).search(text) if closing else None
+        texts.append(text[: found.start() if found else None].strip())
+        closed.append(found is not None)
     has_summary = canvas.spec.summary_tokens > 0
     return Completion(
         paths=tuple(texts[: canvas.spec.paths]), summary=texts[-1] if has_summary else "", closed=tuple(closed)

@@ -35,13 +35,15 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def read_text(path: str | Path) -> str:
-    """The file as UTF-8 text. Raises InputError if it is absent, a folder, or not text."""
+    """The file as UTF-8 text. Raises InputError if it is absent, a folder, not readable, or not text."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; a file was expected") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); is it a binary file?") from None
 
@@ -54,8 +56,8 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
             continue
         try:
             value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
+        except (ValueError, RecursionError) as error:  # ValueError alone: an integer of thousands of digits.
+            reason = getattr(error, "msg", None) or str(error)
             raise InputError(f"{path}:{number}: not JSON ({reason}): {line[:60]!r}") from None
         yield number, value
 

@@ -7,7 +7,8 @@ page) reads a `Trace` and never a model. Knows nothing of torch, tokenizers or t
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from operator import index
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -72,11 +73,12 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step changed in one row: its events, in the order the policy gave."""
+    """What one step changed in one row: its events, in the order the policy gave, and the whole batch's wall time."""
 
     row: int
     index: int
     events: tuple[Event, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,8 @@ class Trace:
     @property
     def paths(self) -> int:
         """P, the number of path slots."""
-        return max(max(self.region, default=0), 0)
+        # A canvas without a summary has one path, which is region 0.
+        return max([1, *self.region])
 
     def canvas_at(self, step: int) -> list[int]:
         """The L token ids after `step` steps (0 gives the initial canvas)."""
@@ -135,10 +138,20 @@ class Trace:
 def check_trace(trace: Trace) -> Trace:
     """The trace itself. Raises InputError where it contradicts itself: traces come from files and other systems."""
     length = len(trace.initial)
-    if trace.version != TRACE_VERSION:
-        raise InputError(f"trace version {trace.version} is not the {TRACE_VERSION} that this NAP reads; upgrade nap-dlm")
+    _check_version(trace.version)
+    for name, kind in (("problem_id", str), ("setting", dict), ("answer", str | None), ("correct", bool | None)):
+        if not isinstance(value := getattr(trace, name), kind):
+            raise InputError(f"a trace's {name} cannot be {value!r:.60}")
     if len(trace.region) != length:
         raise InputError(f"trace {trace.problem_id!r} has {length} tokens but {len(trace.region)} regions")
+    # Every slot holds a token, so no code reaches the length: what is larger would only cost time and memory.
+    if not all(OUTSIDE <= code < length for code in trace.region):
+        raise InputError(f"trace {trace.problem_id!r}: a region code is not {OUTSIDE} to {length - 1}")
+    steps_and_tokens = [n for event in trace.events for n in (event.step, event.token)]
+    if not all(0 <= n < 2**31 for n in (trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted, *steps_and_tokens)):
+        raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
+    if not all(0 <= seconds < math.inf for seconds in trace.seconds):
+        raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
     ids, previous = list(trace.initial), 0
     for event in trace.events:
         if not 0 <= event.position < length:
@@ -149,46 +162,58 @@ def check_trace(trace: Trace) -> Trace:
         if masked != (event.kind in (COMMIT, FILL)):
             state = "masked" if masked else "not masked"
             raise InputError(f"trace {trace.problem_id!r}, step {event.step}: position {event.position} is {state}")
+        if event.kind != REMASK and event.token == trace.mask_id:
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: the mask is no token to commit")
+        if not (math.isnan(event.probability) or 0 <= event.probability <= 1):
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: probability {event.probability}")
         ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
         previous = event.step
     return trace
 
 
-def _trace_to_row(trace: Trace) -> dict[str, Any]:
+def _check_version(version: Any) -> None:
+    if version != TRACE_VERSION:
+        raise InputError(f"trace version {version!r} is not the {TRACE_VERSION} that this NAP reads; upgrade nap-dlm")
+
+
+def trace_to_row(trace: Trace) -> dict[str, Any]:
     row = {f.name: getattr(trace, f.name) for f in fields(trace)}
     # JSON has no nan: an unknown probability is null.
-    row["events"] = [[*event[:4], None if math.isnan(event.probability) else event.probability] for event in trace.events]
+    row["events"] = [
+        [*event[:4], None if math.isnan(event.probability) else event.probability] for event in trace.events
+    ]
     row["vocabulary"] = {str(token): text for token, text in trace.vocabulary.items()}
     return row
 
 
-def _trace_from_row(row: dict[str, Any]) -> Trace:
+def trace_from_row(row: dict[str, Any]) -> Trace:
     known = {f.name for f in fields(Trace)}
+    # Before the fields: a later version may have others.
+    _check_version(row.get("version"))
     if unknown := set(row) - known:
         raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
-    if "version" not in row:
-        raise InputError("a trace needs the field 'version'")
     try:
         row = dict(row)
         row["events"] = tuple(
-            Event(int(s), int(k), int(p), int(t), math.nan if c is None else float(c)) for s, k, p, t, c in row["events"]
+            Event(index(s), index(k), index(p), index(t), math.nan if c is None else float(c))
+            for s, k, p, t, c in row["events"]
         )
-        for name, kind in (("initial", int), ("region", int), ("seconds", float), ("uncounted", int)):
+        for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
             row[name] = tuple(kind(x) for x in row.get(name, ()))
+        row["forwards"], row["mask_id"] = index(row["forwards"]), index(row["mask_id"])
         row["vocabulary"] = {int(token): str(text) for token, text in row.get("vocabulary", {}).items()}
-        return check_trace(Trace(**row))
-    except (KeyError, TypeError, AttributeError) as error:
+        trace = Trace(**row)
+    except KeyError as error:
+        raise InputError(f"not a trace: it lacks {error}") from None
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"not a trace: {error}") from None
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"not a trace: {error}") from None
+    return check_trace(trace)
 
 
 def write_traces(traces: Iterable[Trace], path: str | FilePath) -> None:
     """Write traces as JSONL or, for a name that ends in .parquet, Parquet."""
     path = FilePath(path)
-    rows = (_trace_to_row(trace) for trace in traces)
+    rows = (trace_to_row(trace) for trace in traces)
     if path.suffix != ".parquet":
         with atomic(path) as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -205,7 +230,13 @@ def write_traces(traces: Iterable[Trace], path: str | FilePath) -> None:
         for name, value in row.items():
             columns[name].append(value)
     event_type = pa.struct(
-        [("step", pa.int32()), ("kind", pa.int8()), ("position", pa.int32()), ("token", pa.int32()), ("probability", pa.float64())]
+        [
+            ("step", pa.int32()),
+            ("kind", pa.int8()),
+            ("position", pa.int32()),
+            ("token", pa.int32()),
+            ("probability", pa.float64()),
+        ]
     )
     types = {
         "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
@@ -224,7 +255,7 @@ def read_traces(path: str | FilePath) -> Iterator[Trace]:
     rows = _parquet_rows(path) if path.suffix == ".parquet" else read_jsonl_objects(path)
     for number, row in rows:
         try:
-            yield _trace_from_row(row)
+            yield trace_from_row(row)
         except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from None
 
@@ -235,8 +266,8 @@ def _parquet_rows(path: FilePath) -> Iterator[tuple[int, dict[str, Any]]]:
             row["events"] = [tuple(event[name] for name in Event._fields) for event in row["events"]]
             row["vocabulary"] = json.loads(row["vocabulary"])
             row["setting"] = json.loads(row["setting"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: row {number} is not a trace: {error}") from None
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not a trace: {error}") from None
         yield number, row
 
 
@@ -246,17 +277,15 @@ def read_parquet(path: str | FilePath) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pylist()
+        # Not the path itself: pyarrow would read a folder as one table.
+        with FilePath(path).open("rb") as file:
+            return pq.read_table(file).to_pylist()
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); was its write cut?") from None
-
-
-def write_samples(samples: Iterable[Sample], path: str | FilePath) -> None:
-    """Write samples as JSONL."""
-    with atomic(path) as file:
-        file.writelines(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in samples)
+        raise InputError(
+            f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); was its write cut?"
+        ) from None
 
 
 def concatenated(sample: Sample) -> Sample:

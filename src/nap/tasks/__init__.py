@@ -1,20 +1,21 @@
-"""Tasks by name: where a problem comes from and when an answer to it is right.
+"""Tasks by name: where a problem comes from, and when an answer to it is right.
 
     load_task("sudoku").load("test", limit=20)
 
-A task is one class in one file, found through `TASKS`; listing the names imports none of them. Problems come from a
-file, from the folder in NAP_DATA, from the Hugging Face hub, or from a seeded generator whose held-out split is
-decided by the content of each problem (`split_of`), so that no seed can leak a test problem into training.
+A task is one class, found through `TASKS`; listing the names imports none of them. Problems come from a file (your own,
+or one in the folder NAP_DATA), from the Hugging Face hub, or from a seeded generator. The held-out split of a generator
+is decided by the content of each problem (`split_of`), so no seed can leak a test problem into training.
 
 Does not decode, train or score anything.
 """
 
 import importlib
 import os
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nap.files import InputError
 from nap.schema import Problem
@@ -23,21 +24,22 @@ TASKS = {
     "arith": "nap.tasks.arith:Arith",
     "countdown": "nap.tasks.countdown:Countdown",
     "sudoku": "nap.tasks.sudoku:Sudoku",
-    "gsm8k": "nap.tasks.word:Gsm8k",
-    "multiarith": "nap.tasks.word:MultiArith",
-    "math500": "nap.tasks.math500:Math500",
+    "gsm8k": "nap.tasks.public:Gsm8k",
+    "multiarith": "nap.tasks.public:MultiArith",
+    "math500": "nap.tasks.public:Math500",
     "jsonl": "nap.tasks.jsonl:Jsonl",
 }
 
 # One generated problem in this many is held out for testing.
 TEST_SHARE = 16
 
+# What the question and the gold answer are called in the wild; the first that a row has is taken.
+QUESTION = ("question", "prompt", "problem", "input")
+GOLD = ("ground_truth", "gold", "target", "answer", "final_ans")
+
 
 class Task(Protocol):
-    """Problems, and the check of an answer to one of them.
-
-    A task that makes its own problems is also a `Generator`.
-    """
+    """Problems, and the check of an answer to one of them."""
 
     @property
     def name(self) -> str:
@@ -65,6 +67,15 @@ class Generator(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A task whose problem is more than a question and its answer: it reads numbers or a grid out of them."""
+
+    def read(self, id: str, question: str, gold: Any) -> Problem:
+        """The problem that a question states; `gold` may be None. Raises InputError if the question states none."""
+        ...
+
+
 def load_task(name: str, **settings: Any) -> Task:
     """The task of a name, made with `settings` (its dataclass fields). Raises InputError for a name not in `TASKS`."""
     if name not in TASKS:
@@ -79,3 +90,14 @@ def split_of(key: str) -> str:
     """`test` for one key in sixteen, by its hash, else `train`. The key is the problem's canonical content."""
     digest = blake2b(key.encode(), digest_size=1).digest()
     return "train" if digest[0] >= 256 // TEST_SHARE else "test"
+
+
+def data_file(name: str) -> Path:
+    """Where the data set file `name` should be: under NAP_DATA, by default `shared/data` beside the source tree."""
+    default = Path(__file__).parents[4] / "shared" / "data"
+    return Path(os.environ.get("NAP_DATA") or default) / name
+
+
+def field(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The value of the first of the names that the row has and that is not null; None if it has none."""
+    return next((row[name] for name in names if row.get(name) is not None), None)

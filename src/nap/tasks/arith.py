@@ -19,8 +19,8 @@ from nap.files import InputError
 from nap.schema import Path, Problem, Sample
 from nap.tasks import split_of
 
-NAMES = "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jon Kim Leo Mia Ned Oma Pam Ron Sue Tom Una".split()
-ITEMS = "pears figs nuts coins pens cups keys hats".split()
+NAMES = ["Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo", "Mia", "Ned", "Oma", "Pam", "Ron", "Sue", "Tom", "Una"]
+ITEMS = ["pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats"]
 LARGEST = 20
 
 
@@ -95,7 +95,9 @@ def forward(graph: Graph, rng: random.Random) -> str:
         done.add(person.name)
         value = graph.values[person.name]
         left, right = (graph.values.get(str(x), x) for x in (person.left, person.right))
-        steps.append(f"{person.name} {left} {person.sign} {right} = {value}" if person.sign else f"{person.name} {value}")
+        steps.append(
+            f"{person.name} {left} {person.sign} {right} = {value}" if person.sign else f"{person.name} {value}"
+        )
     return " ; ".join(steps)
 
 
@@ -190,7 +192,11 @@ class Arith:
             # Split by content without the order of the sentences: a shuffled problem is the same problem.
             if split_of("arith " + " ".join(sorted(sentences)) + graph.goal) == split:
                 break
-        meta = {"item": item, "critical_path": graph.critical_path, "operations": sum(bool(p.sign) for p in graph.needed)}
+        meta = {
+            "item": item,
+            "critical_path": graph.critical_path,
+            "operations": sum(bool(p.sign) for p in graph.needed),
+        }
         problem = Problem(
             id=f"arith-{split}-{seed}-{index}",
             prompt=prompt,
@@ -219,7 +225,9 @@ class Arith:
             people.append(person)
         return Graph(tuple(people), goal)
 
-    def _operation(self, rng: random.Random, name: str, unused: list[str], values: dict[str, int], join: bool) -> Person:
+    def _operation(
+        self, rng: random.Random, name: str, unused: list[str], values: dict[str, int], join: bool
+    ) -> Person:
         left = rng.choice(unused)
         others = [x for x in (unused if join else values) if x != left and values[x] + values[left] <= LARGEST]
         if others and (join or rng.random() < 0.3):

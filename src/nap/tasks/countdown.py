@@ -18,7 +18,7 @@ from itertools import combinations
 from nap.files import InputError, read_jsonl_objects
 from nap.schema import Path, Problem, Sample
 from nap.tasks import split_of
-from nap.verify import countdown_ok, countdown_expression
+from nap.verify import countdown_expression, countdown_ok
 
 # (left, operation, right, result) of one combination of two numbers.
 Move = tuple[int, str, int, int]

@@ -1,0 +1,101 @@
+"""Turn AntiBERTy into a checkpoint that NAP loads, and measure how well it restores a masked antibody.
+
+    python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap
+
+The first folder is what `get_models.sh antiberty` unpacks (PyPI package antiberty 0.1.3, MIT, 26 M parameters); the
+second is written. Expected wall time: 10 seconds on one core. Expected of trastuzumab's heavy chain, 20 random masks
+each, all masked residues filled in one step: 77.5, 67.5 and 73.1 % of 15, 40 and 70 % masked ones come back.
+
+AntiBERTy is BERT over single residues (2112.07782), trained with masking only: a real pretrained masked denoiser.
+Its weights are a pickle, read with `weights_only=True`, and its training_args.bin, which runs code, is never opened.
+Leaves its species, chain and graft heads out.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import LongTensor, Tensor
+
+from nap.canvas import Layout
+from nap.denoiser import Denoiser, load
+
+# The package writes these five before the residues, and BERT's usual layout around them.
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+TRASTUZUMAB_VH = (
+    "EVQLVESGGGLVQPGGSLRLSCAASGFNIKDTYIHWVRQAPGKGLEWVARIYPTNGYTRYADSVKGRFTISADTSKNTAYLQMNSLRAEDTAVYYC"
+    "SRWGGDGFYAMDYWGQGTLVTVSS"
+)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the weights of an unpacked antiberty package as safetensors, with a config and a tokenizer, to `target`."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    models = source / "antiberty" / "trained_models"
+    folder = models / "AntiBERTy_md_smooth"
+    model = BertForMaskedLM(BertConfig.from_pretrained(folder))
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True, map_location="cpu")
+    left_out = ("bert.pooler.", "bert.embeddings.position_ids", "cls.species.", "cls.chain.", "cls.graft.")
+    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(left_out)})
+    model.save_pretrained(target)
+    _write_tokenizer((models / "vocab.txt").read_text().split(), target)
+
+
+def _write_tokenizer(tokens: list[str], target: Path) -> None:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    around = [(token, tokens.index(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL).save_pretrained(target)
+
+
+def masked_rows(
+    denoiser: Denoiser, fraction: float, *, sequence: str = TRASTUZUMAB_VH, count: int = 20, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(true ids_L, masked ids_BL): `count` times the sequence, a random `fraction` of its residues masked in each."""
+    truth = np.array(denoiser.tokenizer.encode(sequence))
+    generator = np.random.default_rng(seed)
+    rows = np.repeat(truth[None], count, axis=0)
+    for row in rows:
+        # The first and the last token are [CLS] and [SEP].
+        row[1 + generator.choice(len(truth) - 2, round(fraction * (len(truth) - 2)), replace=False)] = denoiser.mask_id
+    return torch.from_numpy(truth), torch.from_numpy(rows)
+
+
+def in_one_step(denoiser: Denoiser, ids_BL: Tensor) -> Tensor:
+    """ids_BL with every mask replaced by its likeliest token, from one forward."""
+    rows, positions = torch.nonzero(ids_BL == denoiser.mask_id, as_tuple=True)
+    filled = ids_BL.clone()
+    filled[rows, positions] = denoiser.logits(ids_BL, Layout(np.zeros(ids_BL.shape, np.int64)), (rows, positions)).argmax(-1)
+    return filled
+
+
+def recovery(
+    denoiser: Denoiser, fraction: float, *, fill: Callable[[Denoiser, Tensor], Tensor] = in_one_step, **rows: int
+) -> float:
+    """The share of masked residues that `fill` restores, over `masked_rows`. Give another `fill` for more steps."""
+    truth_L, ids_BL = masked_rows(denoiser, fraction, **rows)
+    masked_BL = ids_BL == denoiser.mask_id
+    return (fill(denoiser, ids_BL) == truth_L)[masked_BL].double().mean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the unpacked antiberty package")
+    parser.add_argument("target", type=Path, help="the checkpoint folder to write")
+    arguments = parser.parse_args()
+    convert(arguments.source, arguments.target)
+    denoiser = load(str(arguments.target))
+    for fraction in (0.15, 0.4, 0.7):
+        print(f"{fraction:.0%} masked: {recovery(denoiser, fraction):.1%} restored in one step")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Public question sets, checked by their final answers: GSM8K and MultiArith by number, MATH-500 by value.
+
+    Gsm8k().load("test", limit=100)                    # from NAP_DATA, else from the Hugging Face hub
+    Math500().load(path="my_problems.jsonl")           # your own rows, by the same check
+
+A file is JSONL, or one JSON list. Its rows name the question `question`, `prompt`, `problem` or `input`, and the answer
+`ground_truth`, `gold`, `target`, `answer` or `final_ans`; other fields go to the problem's `meta`.
+
+Does not hold any data itself, and has no training split where the set has none.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nap.files import InputError, read_jsonl_objects, read_text
+from nap.schema import Problem
+from nap.tasks import GOLD, QUESTION, data_file, field
+from nap.verify import extract_answer, extract_number, math_equal, same_number
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a set is found: a file under NAP_DATA, `{split}` filled in, or a data set of the hub and its configuration."""
+
+    file: str
+    hub: tuple[str, ...]
+    splits: tuple[str, ...] = ("test",)
+
+    def rows(self, name: str, split: str, path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(place for messages, row) of `path`, else of the split's file, else of the hub. Raises InputError."""
+        if path is not None:
+            return read_rows(Path(path))
+        if split not in self.splits:
+            raise InputError(f"{name} has no split {split!r}; known: {', '.join(self.splits)}")
+        file = data_file(self.file.format(split=split))
+        return read_rows(file) if file.exists() else self._hub_rows(file, split)
+
+    def _hub_rows(self, file: Path, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        choices = f"give a file with --data, put {file.name} at {file} (the folder is NAP_DATA)"
+        try:
+            from datasets import load_dataset  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise InputError(f"no such data; {choices}, or: pip install 'nap-dlm[hub]'") from None
+        try:
+            rows = load_dataset(*self.hub, split=split)
+        except OSError as error:
+            raise InputError(f"the hub does not give {self.hub[0]} ({error!s:.80}); {choices}") from None
+        return ((f"{self.hub[0]}:{number}", row) for number, row in enumerate(rows, 1))
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(path:number, row) of a JSONL file, or of a .json file with one list. Raises InputError naming the bad row."""
+    if path.suffix != ".json":
+        yield from ((f"{path}:{number}", row) for number, row in read_jsonl_objects(path))
+        return
+    try:
+        rows = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error})") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{path} should hold a JSON list of problems, got {type(rows).__name__}")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: problem {number} should be a JSON object, got {type(row).__name__}")
+        yield f"{path}:{number}", row
+
+
+def problems(task: str, rows: Iterable[tuple[str, dict[str, Any]]], limit: int | None) -> list[Problem]:
+    """The first `limit` rows as problems, their answers as text. Raises InputError naming a row that is none."""
+    return [_problem(task, place, row) for place, row in islice(rows, limit)]
+
+
+def _problem(task: str, place: str, row: dict[str, Any]) -> Problem:
+    question, gold = field(row, QUESTION), field(row, GOLD)
+    if not isinstance(question, str) or not question.strip():
+        raise InputError(
+            f"{place}: a problem needs its question, text in one of {', '.join(QUESTION)}; got {', '.join(row)}"
+        )
+    number = place.rpartition(":")[2]
+    rest = {name: value for name, value in row.items() if name not in (*QUESTION, *GOLD, "id")}
+    return Problem(
+        id=str(field(row, ("id", "unique_id")) or f"{task}-{number}"),
+        prompt=question,
+        answer=gold_text(gold, place),
+        task=task,
+        meta=rest,
+    )
+
+
+def gold_text(gold: Any, place: str) -> str:
+    """A gold answer as text. Raises InputError, naming the place, unless it is a number or text that is not blank."""
+    if isinstance(gold, bool) or not isinstance(gold, int | float | str) or not str(gold).strip():
+        raise InputError(f"{place}: the answer must be text or a number in one of {', '.join(GOLD)}, got {gold!r:.60}")
+    return str(gold).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gsm8k:
+    """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal."""
+
+    name: str = "gsm8k"
+    source: Source = Source("gsm8k/{split}.jsonl", ("openai/gsm8k", "main"), ("train", "test"))
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` problems (all by default); `meta["solution"]` keeps a worked answer (`... #### 18`)."""
+        found = problems(self.name, self.source.rows(self.name, split, path), limit)
+        return [replace(p, answer=_gold_number(p), meta={"solution": p.answer, **p.meta}) for p in found]
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The number that the text gives as its answer."""
+        return extract_number(text)
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether that number is the problem's. Raises InputError if the problem's own answer holds no number."""
+        return same_number(extract_number(text), _gold_number(problem))
+
+
+def _gold_number(problem: Problem) -> str:
+    gold = extract_number(problem.answer)
+    if gold is None:
+        raise InputError(f"problem {problem.id!r}: its answer {problem.answer!r:.60} holds no number")
+    return gold
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiArith(Gsm8k):
+    """Word problems of several steps (Roy and Roth 2015): the final number must be equal."""
+
+    name: str = "multiarith"
+    source: Source = Source("mathword/mawps_multiarith.jsonl", ("ChilleD/MultiArith",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Math500:
+    """500 problems of MATH (Lightman et al. 2023, arXiv 2305.20050): the final answer must have the same value."""
+
+    name: str = "math500"
+    source: Source = Source("math500/math500_test.json", ("HuggingFaceH4/MATH-500",))
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` problems (all by default)."""
+        return problems(self.name, self.source.rows(self.name, split, path), limit)
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The LaTeX that the text gives as its answer."""
+        return extract_answer(text)
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether that has the value of the problem's answer. Raises InputError if math-verify is not installed."""
+        return math_equal(extract_answer(text), problem.answer)

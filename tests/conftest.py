@@ -1,0 +1,22 @@
+"""What every test module shares: the data folder and hypothesis without deadlines. Toy models are in `toys.py`."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The cores that run the tests are shared: how long one example takes says nothing.
+settings.register_profile("nap", deadline=None)
+settings.load_profile("nap")
+
+
+@pytest.fixture(scope="session")
+def nap_data() -> Path:
+    """The folder of public data sets and reference checkpoints: NAP_DATA, else ../shared/data."""
+    path = Path(os.environ.get("NAP_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no data at {path}; set NAP_DATA to the folder of the public data sets")
+    return path

@@ -1,0 +1,210 @@
+"""Models that know their answer, and tokenizers of a few words. Importing this turns the shape checks on.
+
+Every toy checks what it is asked for: the shapes (jaxtyping and beartype), and that it is asked only about masked
+positions inside a slot. It records its calls. Token 0 is the mask, 1 padding, 2 the end of text.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from beartype import beartype
+from jaxtyping import Float32, Float64, Int64, jaxtyped
+from torch import Tensor
+
+import nap.decode
+from nap.canvas import Canvas, CanvasSpec, Layout
+from nap.denoiser import Denoiser
+from nap.policies import Frontier, StepView
+from nap.schema import PROMPT
+
+torch.set_num_threads(1)
+
+MASK, PAD, EOS, UNKNOWN = range(4)
+SPECIAL = ["<mask>", "<pad>", "<eos>", "<unk>"]
+TAGS = [tag for kind in ("think", "hash") for tag in CanvasSpec(paths=4, tags=kind).special_tokens]
+TAG = r"</?(?:think #?\d|summary)>"
+
+
+class Toy:
+    """A tokenizer: what the pattern finds are its tokens, what is not among its words is unknown."""
+
+    def __init__(self, pattern: str, words: Sequence[str], join: str) -> None:
+        self.pattern, self.join = pattern, join
+        self.words = [*SPECIAL, *dict.fromkeys(words)]
+        self.id_of = {word: token for token, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [self.id_of.get(word, UNKNOWN) for word in re.findall(self.pattern, text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.join.join(self.words[token] for token in ids)
+
+
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+# Tags are single tokens; tags of several tokens; those that come back with spaces; no tags at all.
+WORDS = Toy(rf"{TAG}|<\w+>|\S", [*TAGS, *LETTERS], " ")
+CHARS = Toy(r"(?s).", [chr(code) for code in range(32, 127)], "")
+PIECES = Toy(r"[a-z]+|\S", ["<", "/", ">", "#", *"01234", "think", "summary", *LETTERS], " ")
+TAGLESS = Toy(r"\S", LETTERS, " ")
+
+
+class ToyDenoiser:
+    """All of `Denoiser` but what it knows: `scores` gives logits_NV as an array."""
+
+    mask_id, pad_id, eos_ids = MASK, PAD, (EOS,)
+    max_length: int | None = None
+    canvas: CanvasSpec | None = None
+    device = torch.device("cpu")
+
+    def __init__(self, tokenizer: Any = WORDS, vocabulary: int = 0) -> None:
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary or len(tokenizer)
+        self.setting: dict[str, Any] = {"model": type(self).__name__}
+        self.calls: list[Call] = []
+
+    @jaxtyped(typechecker=beartype)
+    def logits(
+        self, ids_BL: Int64[Tensor, "B L"], layout: Layout, at: tuple[Int64[Tensor, "N"], Int64[Tensor, "N"]]
+    ) -> Float32[Tensor, "N V"]:
+        rows_N, positions_N = (column.numpy().copy() for column in at)
+        ids, region = ids_BL.numpy().copy(), layout.region_BL
+        assert ids.shape == region.shape
+        assert len(rows_N), "nothing was asked"
+        assert len({*zip(rows_N, positions_N, strict=True)}) == len(rows_N), "a position was asked about twice"
+        assert (ids[rows_N, positions_N] == MASK).all(), "a position was asked about that is not masked"
+        assert (region[rows_N, positions_N] >= 0).all(), "a position was asked about that is in no slot"
+        self.calls.append(Call(ids, rows_N, positions_N))
+        return torch.from_numpy(self.scores(ids, layout, rows_N, positions_N).astype(np.float32))
+
+    def scores(self, ids_BL: np.ndarray, layout: Layout, rows_N: np.ndarray, positions_N: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One forward: the rows' ids as they were, and what was asked."""
+
+    ids_BL: np.ndarray
+    rows_N: np.ndarray
+    positions_N: np.ndarray
+
+    def asked(self, row: int) -> list[int]:
+        return self.positions_N[self.rows_N == row].tolist()
+
+
+class UniformDenoiser(ToyDenoiser):
+    """Knows nothing: every token is as likely as any other."""
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        return np.zeros((len(rows_N), self.vocabulary))
+
+
+class TableDenoiser(ToyDenoiser):
+    """Says at every position, whatever is around it, the logits that it was given for it (or one line for all)."""
+
+    def __init__(self, table: Any, **settings: Any) -> None:
+        self.table = np.atleast_2d(np.asarray(table, np.float64))
+        super().__init__(vocabulary=self.table.shape[1], **settings)
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        return self.table[positions_N % len(self.table)]
+
+
+class OracleDenoiser(ToyDenoiser):
+    """Knows each canvas's target (L ids) by its prompt; sure of it to the degree given for each position.
+
+    The target token has that probability. Half of the rest is on the mask, which a loop that lets the mask be
+    predicted would commit wherever the oracle is not sure. Above 0.15 entropy falls and margin grows with confidence.
+    """
+
+    def __init__(self, canvases: Sequence[Canvas], targets, confidences, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.known = {
+            _prompt(canvas.ids, canvas.region): (np.asarray(target), np.broadcast_to(confidence, len(canvas)))
+            for canvas, target, confidence in zip(canvases, targets, confidences, strict=True)
+        }
+        assert len(self.known) == len(canvases), "the oracle tells canvases apart by their prompts"
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        known = [self.known[_prompt(ids, region)] for ids, region in zip(ids_BL, layout.region_BL, strict=True)]
+        target_N, sure_N = (
+            np.array([known[row][part][position] for row, position in zip(rows_N, positions_N, strict=True)])
+            for part in (0, 1)
+        )
+        chance_NV = np.repeat((1 - sure_N[:, None]) / 2 / (self.vocabulary - 2), self.vocabulary, axis=1)
+        chance_NV[:, MASK] = (1 - sure_N) / 2
+        chance_NV[np.arange(len(target_N)), target_N] = sure_N
+        return np.log(chance_NV)
+
+
+def _prompt(ids_L: np.ndarray, region_L: np.ndarray) -> tuple[int, ...]:
+    return tuple(ids_L[region_L == PROMPT].tolist())
+
+
+class HashDenoiser(ToyDenoiser):
+    """Pseudo-random, but a pure function of the position and of all that it may see: every token and place matters."""
+
+    spread = 8.0
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        length = ids_BL.shape[1]
+        token_BL = _scrambled(np.arange(length, dtype=np.uint64) << np.uint64(20) | ids_BL.astype(np.uint64))
+        visible_BLL = layout.visible_BLL
+        visible_NL = np.ones((len(rows_N), length), bool) if visible_BLL is None else visible_BLL[rows_N, positions_N]
+        context_N = np.where(visible_NL, token_BL[rows_N], np.uint64(0)).sum(axis=1, dtype=np.uint64)
+        context_N ^= _scrambled(positions_N.astype(np.uint64) + np.uint64(1 << 40))
+        hashed_NV = _scrambled(context_N[:, None] + np.arange(self.vocabulary, dtype=np.uint64))
+        return self.spread * (hashed_NV >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+def _scrambled(x: np.ndarray) -> np.ndarray:
+    """splitmix64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@jaxtyped(typechecker=beartype)
+def _check_columns(
+    position_N: Int64[np.ndarray, "N"],
+    region_N: Int64[np.ndarray, "N"],
+    token_N: Int64[np.ndarray, "N"],
+    probability_N: Float64[np.ndarray, "N"],
+    entropy_N: Float64[np.ndarray, "N"] | Float64[np.ndarray, "0"],
+    margin_N: Float64[np.ndarray, "N"] | Float64[np.ndarray, "0"],
+) -> None:
+    assert (np.diff(position_N) > 0).all()
+    assert ((probability_N >= 0) & (probability_N <= 1)).all()
+
+
+@jaxtyped(typechecker=beartype)
+def _checked_propose(
+    logits_NV: Float32[Tensor, "N V"],
+    frontiers: Sequence[Frontier],
+    eligible: Sequence[Int64[np.ndarray, "_"]],
+    denoiser: Any,
+    needs: Sequence[str],
+    *rest: Any,
+) -> list[StepView]:
+    views = propose(logits_NV, frontiers, eligible, denoiser, needs, *rest)
+    assert len(views) == len(frontiers) == len(eligible)
+    for view, kept in zip(views, eligible, strict=True):
+        _check_columns(
+            view.position_N, view.region_N, view.token_N, view.probability_N, view.entropy_N, view.margin_N
+        )
+        assert len(view.position_N) == len(kept)
+        assert [len(view.entropy_N), len(view.margin_N)] == [len(kept) * (n in needs) for n in ("entropy", "margin")]
+    return views
+
+
+propose = nap.decode.propose
+nap.decode.propose = _checked_propose
+_: type[Denoiser] = ToyDenoiser
