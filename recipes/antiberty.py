@@ -3,8 +3,8 @@
     python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap
 
 The first folder is what `get_models.sh antiberty` unpacks (PyPI package antiberty 0.1.3, MIT, 26 M parameters); the
-second is written. Expected wall time: 10 seconds on one core. Expected of trastuzumab's heavy chain, 20 random masks
-each, all masked residues filled in one step: 77.5, 67.5 and 73.1 % of 15, 40 and 70 % masked ones come back.
+second is written. Expected wall time: 12 seconds on one core. Expected of trastuzumab's heavy chain, 20 random masks
+each, all masked residues filled in one step: 81.4, 80.7 and 79.9 % of 15, 40 and 70 % masked ones come back.
 
 AntiBERTy is BERT over single residues (2112.07782), trained with masking only: a real pretrained masked denoiser.
 Its weights are a pickle, read with `weights_only=True`, and its training_args.bin, which runs code, is never opened.
@@ -17,13 +17,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from nap.canvas import Layout
 from nap.denoiser import Denoiser, load
 
 # The package writes these five before the residues, and BERT's usual layout around them.
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 TRASTUZUMAB_VH = (
     "EVQLVESGGGLVQPGGSLRLSCAASGFNIKDTYIHWVRQAPGKGLEWVARIYPTNGYTRYADSVKGRFTISADTSKNTAYLQMNSLRAEDTAVYYC"
     "SRWGGDGFYAMDYWGQGTLVTVSS"
@@ -73,7 +79,9 @@ def in_one_step(denoiser: Denoiser, ids_BL: Tensor) -> Tensor:
     """ids_BL with every mask replaced by its likeliest token, from one forward."""
     rows, positions = torch.nonzero(ids_BL == denoiser.mask_id, as_tuple=True)
     filled = ids_BL.clone()
-    filled[rows, positions] = denoiser.logits(ids_BL, Layout(np.zeros(ids_BL.shape, np.int64)), (rows, positions)).argmax(-1)
+    filled[rows, positions] = denoiser.logits(
+        ids_BL, Layout(np.zeros(ids_BL.shape, np.int64)), (rows, positions)
+    ).argmax(-1)
     return filled
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 import nap.decode
 from nap.canvas import Canvas, CanvasSpec, Layout
-from nap.denoiser import Denoiser
 from nap.policies import Frontier, StepView
 from nap.schema import PROMPT
 
@@ -151,8 +150,6 @@ def _prompt(ids_L: np.ndarray, region_L: np.ndarray) -> tuple[int, ...]:
 class HashDenoiser(ToyDenoiser):
     """Pseudo-random, but a pure function of the position and of all that it may see: every token and place matters."""
 
-    spread = 8.0
-
     def scores(self, ids_BL, layout, rows_N, positions_N):
         length = ids_BL.shape[1]
         token_BL = _scrambled(np.arange(length, dtype=np.uint64) << np.uint64(20) | ids_BL.astype(np.uint64))
@@ -161,7 +158,8 @@ class HashDenoiser(ToyDenoiser):
         context_N = np.where(visible_NL, token_BL[rows_N], np.uint64(0)).sum(axis=1, dtype=np.uint64)
         context_N ^= _scrambled(positions_N.astype(np.uint64) + np.uint64(1 << 40))
         hashed_NV = _scrambled(context_N[:, None] + np.arange(self.vocabulary, dtype=np.uint64))
-        return self.spread * (hashed_NV >> np.uint64(40)).astype(np.float64) / 2**24
+        uniform_NV = ((hashed_NV >> np.uint64(40)).astype(np.float64) + 0.5) / 2**24
+        return -3 * np.log(-np.log(uniform_NV))  # So spread that some candidates are nearly certain and some are not.
 
 
 def _scrambled(x: np.ndarray) -> np.ndarray:
@@ -207,4 +205,3 @@ def _checked_propose(
 
 propose = nap.decode.propose
 nap.decode.propose = _checked_propose
-_: type[Denoiser] = ToyDenoiser

@@ -66,7 +66,7 @@ class MathWorker:
                 encoding="utf-8",
             )
             if self._exchange(self._child, json.dumps(["1", "1"]), START_SECONDS) != "equal":
-                raise RuntimeError("math-verify does not start; try: echo '[1, 1]' | python -m nap.mathworker 5")
+                raise InputError("math-verify does not start; try: echo '[1, 1]' | python -m nap.mathworker 5")
         assert self._child
         return self._child
 

@@ -19,7 +19,7 @@ from typing import Any
 from nap.files import InputError, read_jsonl_objects
 from nap.schema import Problem
 from nap.stats import Interval, wilson_interval
-from nap.tasks import GOLD, QUESTION, Reads, Task, field, load_task
+from nap.tasks import GOLD, QUESTION, Reads, Task, first_of, load_task
 from nap.tasks.public import gold_text
 from nap.verify import to_number
 
@@ -109,7 +109,7 @@ class _Scorer:
     by: str | None
 
     def __call__(self, place: str, line: int, row: dict[str, Any]) -> Scored:
-        text, problem = field(row, TEXT), self._problem(place, line, row)
+        text, problem = first_of(row, TEXT), self._problem(place, line, row)
         if not isinstance(text, str):
             raise InputError(f"{place}: a row needs the model's text in one of {', '.join(TEXT)}; got {', '.join(row)}")
         if self.by is not None and self.by not in row:
@@ -123,7 +123,7 @@ class _Scorer:
         )
 
     def _problem(self, place: str, line: int, row: dict[str, Any]) -> Problem:
-        question, gold, name = str(field(row, QUESTION) or ""), field(row, GOLD), self.task.name
+        question, gold, name = str(first_of(row, QUESTION) or ""), first_of(row, GOLD), self.task.name
         if isinstance(self.task, Reads):
             return self.task.read(f"{name}-{line}", question, gold)
         if gold is not None:

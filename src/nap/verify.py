@@ -14,9 +14,10 @@ Does not know tasks, and gives no partial credit.
 import ast
 import atexit
 import logging
+import operator
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -26,7 +27,7 @@ from nap.mathworker import MathWorker
 MAX_TEXT = 100_000
 # No answer of a benchmark has more; Python refuses to convert 4,301 digits, and takes quadratic time before that.
 MAX_DIGITS = 50
-# No answer in a box that was never closed is longer.
+# No answer is longer that is one number, or stands in a box that was never closed.
 MAX_LINE = 1_000
 # The longest gold answer of MATH-500 has 53 characters; SymPy's parser is exponential in the worst case.
 MAX_MATH = 300
@@ -42,7 +43,8 @@ _BOX_OR_BRACE = re.compile(r"\\[\\{}]|\\?\bboxed\s?\{|[{}]")
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</|<answer).)*)", re.DOTALL | re.IGNORECASE)
 _BOX_OR_TAG = re.compile(r"\bboxed\s?\{|<answer>", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#]+)")
-_PHRASE = re.compile(r"\banswer\b\W{0,4}(?:\bis\b|(?<=:)|(?<==))[ \t:]*([^\n]+)", re.IGNORECASE)
+# `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet.
+_PHRASE = re.compile(r"(?i:\banswer)\**\s?(?:[:=]|is\b:?(?=[\s*]*(?:[^a-zA-Z\s*]|[A-Z]\b)))[\s*]*([^\n]+)")
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 # A minus with a space after it is a subtraction or a bullet, except where the text starts with it.
@@ -102,14 +104,16 @@ def extract_number(text: str) -> str | None:
     else the last number of the whole text. A box or a tag without a number is no answer.
     """
     for answer in marked_answers(text):
-        if found := _find_numbers(re.split(r"=|≈|\\approx", answer)[-1]) or _find_numbers(answer):
-            return found[0]
+        if found := _first_number(re.split(r"=|≈|\\approx", answer)[-1]) or _first_number(answer):
+            return found
     return _unmarked_number(text[-MAX_TEXT:])
 
 
 def to_number(text: str) -> Fraction | None:
     """The exact value of a text that is one number and nothing else; None for any other text."""
-    found = _NUMBER.fullmatch(_plain(text[:MAX_TEXT]).strip(" \n\t$").rstrip("%. "))
+    if len(text) > MAX_LINE:
+        return None
+    found = _NUMBER.fullmatch(_plain(text).strip(" \n\t$").rstrip("%. "))
     return _value(found) if found else None
 
 
@@ -126,12 +130,17 @@ def _is_placeholder(text: str) -> bool:
 
 
 def _unmarked_number(text: str) -> str | None:
-    numbers = [] if _BOX_OR_TAG.search(text) else _find_numbers(text)
-    return numbers[-1] if numbers else None
+    if _BOX_OR_TAG.search(text):
+        return None
+    return _first_valid(reversed(list(_NUMBER.finditer(_plain(text)))))
 
 
-def _find_numbers(text: str) -> list[str]:
-    return [found.group().strip() for found in _NUMBER.finditer(_plain(text)) if _value(found) is not None]
+def _first_number(text: str) -> str | None:
+    return _first_valid(_NUMBER.finditer(_plain(text)))
+
+
+def _first_valid(numbers: Iterable[re.Match[str]]) -> str | None:
+    return next((found.group().strip() for found in numbers if _value(found) is not None), None)
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
@@ -152,9 +161,7 @@ def _plain(text: str) -> str:
     r"""LaTeX around numbers as plain text: `1{,}234` and `\$5` and `\frac{3}{4}` and the typographic minus."""
     text = re.sub(r"\{,\}|,\\[!;]", ",", text.replace("−", "-"))
     text = re.sub(r"(\d?)\s?\\[dt]?frac\s?(?:\{(\d+)\}\s?\{(\d+)\}|(\d)\s?(\d))", _plain_fraction, text)
-    return re.sub(
-        r"\\[$%,;! ]|\\[()\[\]]|\*\*", lambda found: found.group()[1:] if found.group()[1] in "$%" else "", text
-    )
+    return re.sub(r"\\[,;! ()\[\]]|\*\*|\\(?=[$%])", "", text)
 
 
 def _plain_fraction(found: re.Match[str]) -> str:
@@ -169,20 +176,16 @@ def math_equal(answer: str | None, gold: str, timeout: float = 5.0) -> bool:
     An answer on which math-verify gives no verdict within `timeout` seconds counts as wrong, and is logged.
     Raises InputError if math-verify is needed and not installed.
     """
-    if not answer:
-        return False
-    if normal_math(answer) == normal_math(gold):
+    if not answer or len(answer) > MAX_MATH:
+        return bool(answer) and answer == gold
+    if _normal(answer) == _normal(gold):
         return True
     value, expected = to_number(answer), to_number(gold)
     if value is not None and expected is not None:
         return value == expected
-    if len(answer) > MAX_MATH:
-        return False
     equal = _worker(os.getpid(), timeout).equal(gold, answer)
     if equal is None:
-        logger.warning(
-            "math-verify gave no verdict on %.60r against %.60r in %g s: counted as wrong", answer, gold, timeout
-        )
+        logger.warning("math-verify gave no verdict on %.60r (gold %.60r): counted as wrong", answer, gold)
     return bool(equal)
 
 
@@ -194,15 +197,15 @@ def _worker(process: int, timeout: float) -> MathWorker:
     return worker
 
 
-def normal_math(text: str) -> str:
+def _normal(text: str) -> str:
     r"""LaTeX without what never changes a value: `$`, spaces, `\left`, `\dfrac` for `\frac`, a unit after a number."""
-    text = text[:MAX_TEXT].replace(r"\$", "").replace("$", "").strip().rstrip(".")
+    text = text.replace(r"\$", "").replace("$", "").strip().rstrip(".")
     text = re.sub(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\[!,;: ]|\^\{?\\circ\}?|\\?%", "", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"(?<=[\d}])\s*\\(?:text|mbox|mathrm)\s?\{[^{}]*\}(?:\^\{?\d\}?)?$", "", text)
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf)\s?\{([^{}]*)\}", r"\1", text)
-    return re.sub(r"\s+", "", text)
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
 
 
 def countdown_ok(text: str, numbers: Sequence[int], target: int | Fraction) -> bool:
@@ -257,18 +260,15 @@ def evaluate(expression: str) -> Fraction | None:
         return None
 
 
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
 def _evaluate(node: ast.expr) -> Fraction:
     match node:
         case ast.Constant(value=int(number)):
             return Fraction(number)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _evaluate(left) + _evaluate(right)
-        case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _evaluate(left) - _evaluate(right)
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _evaluate(left) * _evaluate(right)
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _evaluate(left) / _evaluate(right)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            return _OPERATIONS[type(op)](_evaluate(left), _evaluate(right))
     raise SyntaxError(f"not arithmetic: {ast.dump(node):.60}")

@@ -98,6 +98,6 @@ def data_file(name: str) -> Path:
     return Path(os.environ.get("NAP_DATA") or default) / name
 
 
-def field(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+def first_of(row: Mapping[str, Any], names: Iterable[str]) -> Any:
     """The value of the first of the names that the row has and that is not null; None if it has none."""
     return next((row[name] for name in names if row.get(name) is not None), None)

@@ -18,13 +18,13 @@ from typing import Any
 
 from nap.files import InputError, read_jsonl_objects, read_text
 from nap.schema import Problem
-from nap.tasks import GOLD, QUESTION, data_file, field
+from nap.tasks import GOLD, QUESTION, data_file, first_of
 from nap.verify import extract_answer, extract_number, math_equal, same_number
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set is found: a file under NAP_DATA, `{split}` filled in, or a data set of the hub and its configuration."""
+    """Where a set is found: a file under NAP_DATA (`{split}` is filled in), or on the hub by name and configuration."""
 
     file: str
     hub: tuple[str, ...]
@@ -75,15 +75,14 @@ def problems(task: str, rows: Iterable[tuple[str, dict[str, Any]]], limit: int |
 
 
 def _problem(task: str, place: str, row: dict[str, Any]) -> Problem:
-    question, gold = field(row, QUESTION), field(row, GOLD)
+    question, gold = first_of(row, QUESTION), first_of(row, GOLD)
+    names = ", ".join(QUESTION)
     if not isinstance(question, str) or not question.strip():
-        raise InputError(
-            f"{place}: a problem needs its question, text in one of {', '.join(QUESTION)}; got {', '.join(row)}"
-        )
-    number = place.rpartition(":")[2]
+        raise InputError(f"{place}: a row needs its question as text in one of {names}; got {', '.join(row)}")
+    name = first_of(row, ("id", "unique_id"))
     rest = {name: value for name, value in row.items() if name not in (*QUESTION, *GOLD, "id")}
     return Problem(
-        id=str(field(row, ("id", "unique_id")) or f"{task}-{number}"),
+        id=f"{task}-{place.rpartition(':')[2]}" if name is None else str(name),
         prompt=question,
         answer=gold_text(gold, place),
         task=task,

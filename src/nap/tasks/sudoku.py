@@ -23,7 +23,7 @@ from typing import Any
 
 from nap.files import InputError, read_text
 from nap.schema import Problem
-from nap.tasks import GOLD, QUESTION, field, split_of
+from nap.tasks import GOLD, QUESTION, first_of, split_of
 from nap.tasks.public import read_rows
 from nap.verify import marked_answers
 
@@ -212,13 +212,12 @@ class Sudoku:
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
 
     def _from_row(self, place: str, row: dict[str, Any]) -> Problem:
-        question = field(row, ("puzzle", *QUESTION))
+        names = ("puzzle", *QUESTION)
+        question = first_of(row, names)
         if not isinstance(question, str):
-            raise InputError(
-                f"{place}: a row needs its puzzle in one of puzzle, {', '.join(QUESTION)}; got {list(row)}"
-            )
+            raise InputError(f"{place}: a row needs its puzzle in one of {', '.join(names)}; got {', '.join(row)}")
         try:
-            return self.read(f"sudoku-{place.rpartition(':')[2]}", question, field(row, ("solution", *GOLD)))
+            return self.read(f"sudoku-{place.rpartition(':')[2]}", question, first_of(row, ("solution", *GOLD)))
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
 
