@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="the checkpoint folder to write")
     arguments = parser.parse_args()
     convert(arguments.source, arguments.target)
-    denoiser = load(str(arguments.target))
+    denoiser = load(str(arguments.target), dtype="float32")
     for fraction in (0.15, 0.4, 0.7):
         print(f"{fraction:.0%} masked: {recovery(denoiser, fraction):.1%} restored in one step")
 

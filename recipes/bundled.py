@@ -25,9 +25,11 @@ from nap.tasks.countdown import Countdown
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {"arith": Arith(), "countdown": Countdown()}
+ARITH_WORDS = "has more fewer than and together How many ? . ; + - ="
+COUNTDOWN_WORDS = "numbers target ; + - * / = ( )"
 WORDS = {
-    "arith": [*NAMES, *ITEMS, *map(str, range(41)), *["has", "more", "fewer", "than", "and", "together", "How", "many", "?", ".", ";", "+", "-", "="]],
-    "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *["numbers", "target", ";", "+", "-", "*", "/", "=", "(", ")"]],
+    "arith": [*NAMES, *ITEMS, *map(str, range(41)), *ARITH_WORDS.split()],
+    "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *COUNTDOWN_WORDS.split()],
 }
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.
 SLOTS = {"arith": (30, 3), "countdown": (22, 12)}
@@ -64,9 +66,9 @@ def draw(task: str, kind: str, seed: int, index: int) -> Sample:
 
 def train_one(options: argparse.Namespace) -> None:
     import torch
-    from nap.denoiser import fast_dtype
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from nap.denoiser import fast_dtype
     from nap.train import DiffusionBatches, train
 
     torch.set_num_threads(1)

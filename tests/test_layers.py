@@ -8,8 +8,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/nap"
 
 ORDER = [
-    "__init__", "files", "schema", "canvas", "mathworker", "verify", "stats", "tasks", "score", "order",
-    "families", "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "train", "evaluate", "summary", "view", "cli",
+    "__init__", "files", "schema", "canvas", "mathworker", "verify", "stats", "tasks", "score", "order", "metrics",
+    "families",
+    "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "train", "evaluate", "summary", "view", "cli",
 ]  # fmt: skip
 
 

@@ -14,21 +14,19 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from nap.files import InputError
-from nap.order import (
+from nap.metrics import (
     afp,
     aggregate,
     aup,
-    bare_order,
     global_arness,
     kendall_tau_b,
     local_arness,
     measure,
-    order_of,
     pairwise_arness,
     random_baseline,
-    read_orders,
     tpf,
 )
+from nap.order import bare_order, order_of, read_orders
 from nap.schema import COMMIT, EDIT, FILL, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
 
 MASK, PAD, TEXT = 0, 9, 5

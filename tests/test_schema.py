@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -135,7 +136,9 @@ def test_a_trace_without_events_is_its_initial_canvas():
     assert still.steps == 0 and still.final == list(TRACE.initial)
 
 
-@pytest.mark.parametrize(("region", "paths"), [((PROMPT, 0, 0), 1), ((PROMPT, 0, 1), 1), ((HEADER, 0, 1, 2), 2), ((), 1)])
+@pytest.mark.parametrize(
+    ("region", "paths"), [((PROMPT, 0, 0), 1), ((PROMPT, 0, 1), 1), ((HEADER, 0, 1, 2), 2), ((), 1)]
+)
 def test_paths_counts_the_slots_that_are_not_the_summary(region, paths):
     assert dataclasses.replace(TRACE, region=region).paths == paths
 
@@ -261,6 +264,25 @@ def test_a_file_that_was_cut_is_refused_or_holds_only_whole_rows(tmp_path, suffi
         refusal(path)
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_file_with_broken_bytes_reads_or_is_refused(tmp_path, suffix):
+    path = tmp_path / f"t.{suffix}"
+    write_traces([TRACE, TRACE], path)
+    whole = path.read_bytes()
+    random = Random(0)
+    refused = 0
+    for _ in range(400):
+        broken = bytearray(whole)
+        broken[random.randrange(len(whole))] = random.randrange(256)
+        path.write_bytes(broken)
+        try:
+            list(read_traces(path))
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("name", ["absent.jsonl", "absent.parquet"])
 def test_an_absent_trace_file_is_named(tmp_path, name):
     assert "no such file" in refusal(tmp_path / name)
@@ -283,7 +305,9 @@ def test_a_folder_is_not_read_as_one_parquet_file(tmp_path):
 
 def test_the_long_chain_form_holds_the_same_trajectories_as_one_path():
     problem = Problem(id="p", prompt="?", answer="3")
-    sample = Sample(problem=problem, paths=(Path(text=" 1 + 2 ", answer="3", correct=True), Path(text="3")), summary="3")
+    sample = Sample(
+        problem=problem, paths=(Path(text=" 1 + 2 ", answer="3", correct=True), Path(text="3")), summary="3"
+    )
     chain = concatenated(sample)
     assert chain.problem == problem and chain.summary == "3"
     assert chain.paths == (Path(text="1 + 2 ; 3"),)

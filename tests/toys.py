@@ -195,9 +195,7 @@ def _checked_propose(
     views = propose(logits_NV, frontiers, eligible, denoiser, needs, *rest)
     assert len(views) == len(frontiers) == len(eligible)
     for view, kept in zip(views, eligible, strict=True):
-        _check_columns(
-            view.position_N, view.region_N, view.token_N, view.probability_N, view.entropy_N, view.margin_N
-        )
+        _check_columns(view.position_N, view.region_N, view.token_N, view.probability_N, view.entropy_N, view.margin_N)
         assert len(view.position_N) == len(kept)
         assert [len(view.entropy_N), len(view.margin_N)] == [len(kept) * (n in needs) for n in ("entropy", "margin")]
     return views

@@ -33,8 +33,13 @@ SUMMARY_OPENING, SUMMARY_CLOSING = "<summary>", "</summary>"
 class Tokenizer(Protocol):
     """The two methods of a transformers tokenizer that the canvas needs."""
 
-    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]:
+        """The ids of a text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens included."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,4 +226,4 @@ def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64],
     for row, canvas in enumerate(canvases):
         ids[row, : len(canvas)] = canvas.ids
         region[row, : len(canvas)] = canvas.region
-    return ids, Layout(region, *kinds.pop())
+    return ids, Layout(region, canvases[0].spec.attention, canvases[0].spec.paths)

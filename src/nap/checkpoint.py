@@ -9,6 +9,7 @@ Does not know families' conventions (families.py) or run a model (denoiser.py).
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,24 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     for reader, needed in TOKENIZERS.items():
         if all((folder / file).is_file() for file in needed):
             try:
-                return getattr(transformers, reader).from_pretrained(folder)
+                with _quietly():
+                    return getattr(transformers, reader).from_pretrained(folder)
             except Exception as error:  # tokenizers raises bare Exception
                 raise InputError(f"{folder}: its tokenizer cannot be read ({error})") from None
     return None
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    # transformers warns of any class but the one in the config, and its versions 4 and 5 write different ones.
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def weight_files(folder: Path) -> list[Path]:

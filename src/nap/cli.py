@@ -132,7 +132,7 @@ class Decode:
         from nap.decode import collect, decode, run_setting
         from nap.denoiser import load, prompt_ids
         from nap.evaluate import canvas_spec
-        from nap.order import measure
+        from nap.metrics import measure
         from nap.policies import parse_policy
         from nap.schema import write_traces
 
@@ -323,7 +323,7 @@ class OrderCommand:
 
     def run(self) -> None:
         """Print every metric of every line, and the means."""
-        from nap.order import aggregate, measure
+        from nap.metrics import aggregate, measure
 
         labels, orders, correct = self._orders()
         reports = [measure(order, self.k) for order in orders]
@@ -392,7 +392,21 @@ class Score:
         from nap.score import score_file
 
         scores = score_file(self.file, self.task, by=self.by)
-        raise SystemExit(scores)
+        if not self.json:
+            print(scores)
+            return
+        groups = [
+            {
+                "group": group.name,
+                "right": group.correct,
+                "rows": group.total,
+                "no_answer": group.missing,
+                "accuracy": group.accuracy,
+                "interval": list(group.interval),
+            }
+            for group in scores.groups
+        ]
+        print(json.dumps({"task": self.task, "by": self.by, "groups": groups}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,7 +175,7 @@ def propose(
                 probability[here],
                 entropy[here],
                 margin[here],
-            )  # fmt: skip
+            )
         )
     return views
 
@@ -211,10 +211,10 @@ class _Batch:
     def logits(self, positions: Sequence[Ints]) -> Tensor:
         """logits_NV at the rows' positions, one row after the other: one forward."""
         row_N = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
-        to = {"device": self.denoiser.device}
-        at = (torch.as_tensor(row_N, **to), torch.as_tensor(np.concatenate(positions), **to))
+        to = self.denoiser.device
+        at = (torch.as_tensor(row_N, device=to), torch.as_tensor(np.concatenate(positions), device=to))
         with torch.inference_mode():
-            return self.denoiser.logits(torch.as_tensor(self.ids_BL, **to), self.layout, at)
+            return self.denoiser.logits(torch.as_tensor(self.ids_BL, device=to), self.layout, at)
 
 
 class _Row:

@@ -24,7 +24,7 @@ from nap.canvas import CanvasSpec, layout, parse
 from nap.decode import Budget, Eos, Sampling, decode_traces
 from nap.denoiser import Denoiser, load, prompt_ids
 from nap.files import InputError, atomic
-from nap.order import measure
+from nap.metrics import measure
 from nap.policies import parse_policy
 from nap.schema import Problem, Trace, trace_from_row, trace_to_row, write_traces
 from nap.tasks import load_task
@@ -271,7 +271,7 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None) -> CanvasSpec:
     if spec is None:
         raise InputError(
             f"{denoiser.setting.get('model')} does not say what canvas it was trained on (canvas.json); "
-            "give one: --canvas plain --path-tokens 256, or --canvas nap --paths 3 --path-tokens 330 --summary-tokens 32"
+            "give one: --canvas plain --path-tokens 256, or --canvas nap with --paths, --path-tokens, --summary-tokens"
         )
     return spec
 

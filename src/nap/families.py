@@ -19,7 +19,7 @@ from nap.files import InputError
 Native = Literal["llama", "qwen2", "qwen3", "bert"]
 Config = dict[str, Any]
 
-# Token texts, most specific first: what a tokenizer that sets no mask_token calls its mask.
+# What a tokenizer that sets no mask_token calls its mask, most specific first.
 MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "[MASK]", "<mask>")
 
 # Of a published config only these matter to a forward pass and to a decoder. The rest would be noise (a LLaDA config
@@ -215,48 +215,45 @@ def special_ids(
     size = config["vocab_size"]
     if tokenizer is not None and len(tokenizer) > size:
         raise InputError(
-            f"{where}: its tokenizer has {len(tokenizer)} tokens and the model only {size}; is it another's?"
+            f"{where}: its tokenizer has {len(tokenizer)} tokens and the model only {size}; is it another model's?"
         )
-    spoken = _mask_of(tokenizer)
-    mask = next((i for i in (mask_id, config.get("mask_token_id"), spoken, family.mask_id) if i is not None), None)
+    mask = _mask_id(config, family, tokenizer, where, mask_id)
+    declared = config.get("eos_token_id")
+    ends = [*declared] if isinstance(declared, list) else [declared]
+    pads = [config.get("pad_token_id")]
+    if tokenizer is not None:
+        ends += [tokenizer.eos_token_id, *(_id_of(text, tokenizer) for text in family.end_tokens)]
+        pads.insert(0, tokenizer.pad_token_id)
+    eos = tuple(dict.fromkeys(token for token in ends if token is not None and 0 <= token < size))
+    pad = next((token for token in (*pads, *eos) if token is not None), None)
+    if pad is None or not 0 <= pad < size or pad == mask:
+        raise InputError(
+            f"{where} has no token to pad with (pad_token_id {pad}, end of text {list(eos)}, mask {mask}); "
+            "set pad_token_id in its config.json"
+        )
+    return SpecialIds(mask, pad, eos)
+
+
+def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: object, given: int | None) -> int:
+    said = tokenizer.mask_token_id if tokenizer is not None else None
+    found = [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
+    sources = (given, config.get("mask_token_id"), said, *found, family.mask_id)
+    mask = next((token for token in sources if token is not None), None)
     if mask is None:
         raise InputError(
             f"{where} does not say which token is the mask: its config has no mask_token_id, and its tokenizer no mask "
             f"token (looked for {', '.join(MASK_TOKENS)}); give mask_id"
         )
+    size = config["vocab_size"]
     if not 0 <= mask < size:
+        raise InputError(f"mask id {mask} is outside the vocabulary of {where}, which has ids 0 to {size - 1}")
+    # A token that only looks like a mask by its text contradicts nothing: iLLaDA's config names another.
+    if tokenizer is not None and said is not None and mask != said:
         raise InputError(
-            f"mask id {mask} is outside the vocabulary of {where}, which has ids 0 to {size - 1}; give mask_id"
-        )
-    if spoken is not None and mask != spoken:
-        text = tokenizer.convert_ids_to_tokens(spoken) if tokenizer is not None else None
-        raise InputError(
-            f"mask id {mask} is not the mask token of {where}: its tokenizer's is {text!r}, id {spoken}; "
+            f"mask id {mask} is not the mask token of {where}: its tokenizer's is {tokenizer.mask_token!r}, id {said}; "
             "leave mask_id out, or correct mask_token in tokenizer_config.json"
         )
-    declared = config.get("eos_token_id")
-    eos = [*declared] if isinstance(declared, list) else [declared]
-    pad = config.get("pad_token_id")
-    if tokenizer is not None:
-        eos += [tokenizer.eos_token_id] + [_id_of(text, tokenizer) for text in family.end_tokens]
-        pad = pad if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    ends = tuple(dict.fromkeys(i for i in eos if i is not None and 0 <= i < size))
-    if pad is None:
-        pad = next(iter(ends), None)
-    if pad is None or not 0 <= pad < size or pad == mask:
-        raise InputError(
-            f"{where} has no token to pad with (pad_token_id {pad}, end of text {list(ends)}, mask {mask}); "
-            "set pad_token_id in its config.json"
-        )
-    return SpecialIds(mask, pad, ends)
-
-
-def _mask_of(tokenizer: Any | None) -> int | None:
-    if tokenizer is None:
-        return None
-    if tokenizer.mask_token_id is not None:
-        return tokenizer.mask_token_id
-    return next((i for text in MASK_TOKENS if (i := _id_of(text, tokenizer)) is not None), None)
+    return mask
 
 
 def _id_of(text: str, tokenizer: Any) -> int | None:

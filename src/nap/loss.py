@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 
 def stratified_times(batch: int, generator: torch.Generator, lowest: float = 1e-3) -> Tensor:
-    """t_B in [lowest, 1): one draw in each of B equal strata, in random order, which lowers the variance of the loss."""
+    """t_B in [lowest, 1): one draw in each of B equal strata, in random order, to lower the variance of the loss."""
     strata = torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)
     return lowest + (1 - lowest) * strata / batch
 

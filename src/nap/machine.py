@@ -50,9 +50,14 @@ def _product_seconds(device: torch.device, dtype: torch.dtype) -> float:
     rows, width = (64, 512) if device.type == "cpu" else (2048, 2048)
     left = torch.ones(rows, width, device=device, dtype=dtype)
     right = torch.ones(width, width, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        (left @ right)[0, 0].item()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])  # The first one warms up.
+    threads, seconds = torch.get_num_threads(), []
+    # On a busy machine several threads mostly measure how long they wait for each other.
+    torch.set_num_threads(1)
+    try:
+        for _ in range(8):
+            started = time.perf_counter()
+            (left @ right)[0, 0].item()
+            seconds.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return min(seconds)

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -72,8 +73,13 @@ class Policy(Protocol):
     needs: tuple[str, ...]
     block: int | None
 
-    def eligible(self, frontier: Frontier) -> Ints: ...
-    def select(self, view: StepView) -> Choice: ...
+    def eligible(self, frontier: Frontier) -> Ints:
+        """Indices into the frontier: where the model is asked."""
+        ...
+
+    def select(self, view: StepView) -> Choice:
+        """What to commit, and what to mask again."""
+        ...
 
 
 class _Base:
@@ -214,9 +220,7 @@ class Hierarchy(_Base):
         """One a segment; segments also end where a slot ends."""
         broken = (np.diff(view.position_N) != 1) | (np.diff(view.region_N) != 0)
         starts = np.concatenate([[0], np.flatnonzero(broken) + 1, [len(view.position_N)]])
-        return Choice(
-            np.array([a + int(view.probability_N[a:b].argmax()) for a, b in zip(starts[:-1], starts[1:], strict=True)])
-        )
+        return Choice(np.array([a + int(view.probability_N[a:b].argmax()) for a, b in pairwise(starts)]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,8 +273,8 @@ def parse_policy(text: str) -> Policy:
         close = difflib.get_close_matches(name, POLICIES, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ";"
         raise InputError(f"unknown policy {name!r}{hint} known: {', '.join(POLICIES)}")
-    settings = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-    return found(**{key: _value(name, found, key, value) for key, value in settings.items()})
+    settings = [part.partition("=") for part in rest.split(",") if part]
+    return found(**{key: _value(name, found, key, value) for key, _, value in settings})
 
 
 def policy_name(policy: Policy) -> str:
@@ -288,7 +292,7 @@ def _value(name: str, kind: type, key: str, value: str) -> Any:
     default = {f.name: f.default for f in dataclasses.fields(kind)}
     if key not in default:
         raise InputError(f"policy {name!r} has no setting {key!r}; it has: {', '.join(default) or 'none'}")
-    wanted = int if key == "block" else type(default[key])
+    wanted: Any = int if key == "block" else type(default[key])
     try:
         number = wanted(value)
     except ValueError:

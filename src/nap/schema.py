@@ -147,8 +147,9 @@ def check_trace(trace: Trace) -> Trace:
     # Every slot holds a token, so no code reaches the length: what is larger would only cost time and memory.
     if not all(OUTSIDE <= code < length for code in trace.region):
         raise InputError(f"trace {trace.problem_id!r}: a region code is not {OUTSIDE} to {length - 1}")
-    steps_and_tokens = [n for event in trace.events for n in (event.step, event.token)]
-    if not all(0 <= n < 2**31 for n in (trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted, *steps_and_tokens)):
+    counts = [trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted]
+    counts += [n for event in trace.events for n in (event.step, event.token)]
+    if not all(0 <= n < 2**31 for n in counts):
         raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
     if not all(0 <= seconds < math.inf for seconds in trace.seconds):
         raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
@@ -177,6 +178,7 @@ def _check_version(version: Any) -> None:
 
 
 def trace_to_row(trace: Trace) -> dict[str, Any]:
+    """The trace as one JSON object."""
     row = {f.name: getattr(trace, f.name) for f in fields(trace)}
     # JSON has no nan: an unknown probability is null.
     row["events"] = [
@@ -187,6 +189,7 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
 
 
 def trace_from_row(row: dict[str, Any]) -> Trace:
+    """The checked trace of one JSON object. Raises InputError for anything that is none."""
     known = {f.name for f in fields(Trace)}
     # Before the fields: a later version may have others.
     _check_version(row.get("version"))
@@ -282,7 +285,7 @@ def read_parquet(path: str | FilePath) -> list[dict[str, Any]]:
             return pq.read_table(file).to_pylist()
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError alone: text that is not UTF-8.
         raise InputError(
             f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); was its write cut?"
         ) from None

@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from nap.files import InputError, atomic
-from nap.order import aup
+from nap.metrics import aup
 from nap.stats import bootstrap_mean, holm, mcnemar, wilson_interval
 
 Row = Mapping[str, Any]
@@ -99,7 +99,7 @@ def _add_tests(records: list[dict[str, Any]], cells: Mapping[str, Sequence[Row]]
     compared = []
     for record in records:
         record |= {"baseline": None, "gain": None, "p_value": None, "p_holm": None}
-        other = baseline if baseline in cells else f"{baseline} | {record['pace']}"
+        other = baseline if baseline and baseline in cells else f"{baseline} | {record['pace']}"
         if other not in cells or other == record["cell"]:
             continue
         theirs = {row["problem_id"]: row["correct"] for row in cells[other]}

@@ -49,9 +49,9 @@ _PHRASE = re.compile(r"(?i:\banswer)\**\s?(?:[:=]|is\b:?(?=[\s*]*(?:[^a-zA-Z\s*]
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 # A minus with a space after it is a subtraction or a bullet, except where the text starts with it.
 _NUMBER = re.compile(
-    rf"(?P<sign>^-\s?|(?<![\w)\]}}])-)?\$?\s?(?:"
+    rf"(?P<sign>^-\s?|(?<![\w)\]}}])-)?(?:\$\s?)?(?:"
     rf"(?P<whole>\d+)\s(?P<part>\d+)/(?P<of>\d+)"
-    rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?![\d.])"
+    rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?!\d|\.\d)"
     rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?)"
 )
 
@@ -132,7 +132,8 @@ def _is_placeholder(text: str) -> bool:
 def _unmarked_number(text: str) -> str | None:
     if _BOX_OR_TAG.search(text):
         return None
-    return _first_valid(reversed(list(_NUMBER.finditer(_plain(text)))))
+    # A whole text that starts with "- 5" starts with a list, not with a negative number.
+    return _first_valid(reversed(list(_NUMBER.finditer("\n" + _plain(text)))))
 
 
 def _first_number(text: str) -> str | None:

@@ -19,8 +19,31 @@ from nap.files import InputError
 from nap.schema import Path, Problem, Sample
 from nap.tasks import split_of
 
-NAMES = ["Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo", "Mia", "Ned", "Oma", "Pam", "Ron", "Sue", "Tom", "Una"]
-ITEMS = ["pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats"]
+NAMES = tuple(
+    [
+        "Ann",
+        "Bob",
+        "Cat",
+        "Dan",
+        "Eve",
+        "Fay",
+        "Gus",
+        "Hal",
+        "Ida",
+        "Jon",
+        "Kim",
+        "Leo",
+        "Mia",
+        "Ned",
+        "Oma",
+        "Pam",
+        "Ron",
+        "Sue",
+        "Tom",
+        "Una",
+    ]
+)
+ITEMS = ("pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats")
 LARGEST = 20
 
 

@@ -11,9 +11,11 @@ Does not train, tokenize or lay out anything.
 """
 
 import random
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 from nap.files import InputError, read_jsonl_objects
 from nap.schema import Path, Problem, Sample
@@ -120,6 +122,13 @@ class Countdown:
                 form = '{"input": "30,100,93", "output": "23"}'
                 raise InputError(f"{path}:{number}: a countdown problem looks like {form}, got {row!r:.80}") from None
         return problems[:limit]
+
+    def read(self, id: str, question: str, gold: Any = None) -> Problem:
+        """The problem of a question such as `Numbers: [30, 100, 93] Target: 23`: its whole numbers, the target last."""
+        numbers = [int(x) for x in re.findall(r"\d{1,9}", question)]
+        if len(numbers) < 3:
+            raise InputError(f"problem {id}: no numbers and target in {question[:100]!r}")
+        return _problem(id, tuple(numbers[:-1]), numbers[-1])
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The expression in the text, if there is one."""

@@ -80,7 +80,7 @@ def _problem(task: str, place: str, row: dict[str, Any]) -> Problem:
     if not isinstance(question, str) or not question.strip():
         raise InputError(f"{place}: a row needs its question as text in one of {names}; got {', '.join(row)}")
     name = first_of(row, ("id", "unique_id"))
-    rest = {name: value for name, value in row.items() if name not in (*QUESTION, *GOLD, "id")}
+    rest = {key: value for key, value in row.items() if key not in (*QUESTION, *GOLD, "id")}
     return Problem(
         id=f"{task}-{place.rpartition(':')[2]}" if name is None else str(name),
         prompt=question,
