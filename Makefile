@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# pip takes a CPU build of exactly this torch where one is at hand; a torch that is there already is kept.
+# First and exactly: pip then takes a CPU build where one is at hand. With a torch of your own: README, Installation.
 TORCH := torch==2.13.0
 
 .PHONY: demo test check install
@@ -20,6 +20,6 @@ check: $(VENV)/.installed
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet "$(TORCH)" -c constraints.txt
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@

@@ -14,6 +14,7 @@ Leaves its species, chain and graft heads out.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def in_one_step(denoiser: Denoiser, ids_BL: Tensor) -> Tensor:
 
 
 def recovery(
-    denoiser: Denoiser, fraction: float, *, fill: Callable[[Denoiser, Tensor], Tensor] = in_one_step, **rows: int
+    denoiser: Denoiser, fraction: float, *, fill: Callable[[Denoiser, Tensor], Tensor] = in_one_step, **rows: Any
 ) -> float:
     """The share of masked residues that `fill` restores, over `masked_rows`. Give another `fill` for more steps."""
     truth_L, ids_BL = masked_rows(denoiser, fraction, **rows)

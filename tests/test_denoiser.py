@@ -381,6 +381,13 @@ def test_tied_weights_stay_one_tensor(tmp_path):
         assert torch.equal(all_logits(denoiser, ids), native_logits(model, ids, EVERYONE))
 
 
+def test_tied_weights_that_differ_are_refused(tmp_path):
+    make(tmp_path, "llama")
+    edit(tmp_path / "config.json", tie_word_embeddings=True)
+    with pytest.raises(InputError, match="differs from the tensor it is tied to; set tie_word_embeddings to false"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize("style", ["rope_theta", "rope_parameters"])
 def test_the_rotary_base_is_read_as_either_version_writes_it(tmp_path, style):
     make(tmp_path, "llama")
@@ -478,7 +485,7 @@ def test_special_tokens_come_from_the_tokenizer(tmp_path):
     assert denoiser.eos_ids == (3, 1, V - 4)
 
 
-def test_a_mask_token_may_be_known_by_its_text_alone(tmp_path):
+def test_a_mask_token_may_be_known_by_its_text_where_the_config_is_silent(tmp_path):
     make(tmp_path, "qwen3", "a2d-qwen3", mask_token_id=...)
     tokenizer = words(tmp_path, additional_special_tokens=["<|mask|>"])
     edit(tmp_path / "config.json", vocab_size=V)
@@ -487,6 +494,8 @@ def test_a_mask_token_may_be_known_by_its_text_alone(tmp_path):
         load(str(tmp_path))
     make(tmp_path, "qwen3", "a2d-qwen3", mask_token_id=..., vocab_size=V + 1)
     assert load(str(tmp_path)).mask_id == V
+    edit(tmp_path / "config.json", mask_token_id=5)
+    assert load(str(tmp_path)).mask_id == 5
 
 
 def test_without_a_padding_token_the_end_of_text_pads(tmp_path):

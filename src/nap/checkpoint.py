@@ -60,12 +60,16 @@ def _fetch(name: str, revision: str | None, code: bool) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # The hub's clients raise a dozen types, and not the same in each version.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise InputError(
             f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
-            f"({type(error).__name__}: {reason}); check the name and the network, or copy the model to a folder"
+            f"({brief(error)}); check the name and the network, or copy the model to a folder"
         ) from None
     return folder, folder.name
+
+
+def brief(error: BaseException) -> str:
+    """The type and the first line of an error that somebody else wrote."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -82,12 +86,9 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> Config:
     """The config of a checkpoint. Raises InputError if it is not one."""
     if not (folder / "config.json").is_file():
-        adapter = (
-            "; it is a LoRA adapter: merge it into its model first"
-            if (folder / "adapter_config.json").is_file()
-            else ""
-        )
-        raise InputError(f"{folder} holds no config.json, so it is not a checkpoint{adapter}")
+        adapter = (folder / "adapter_config.json").is_file()
+        hint = "; it is a LoRA adapter: merge it into its model first" if adapter else ""
+        raise InputError(f"{folder} holds no config.json, so it is not a checkpoint{hint}")
     return read_object(folder / "config.json")
 
 
@@ -116,7 +117,7 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
                 with _quietly():
                     return getattr(transformers, reader).from_pretrained(folder)
             except Exception as error:  # tokenizers raises bare Exception
-                raise InputError(f"{folder}: its tokenizer cannot be read ({error})") from None
+                raise InputError(f"{folder}: its tokenizer cannot be read ({brief(error)})") from None
     return None
 
 
@@ -175,7 +176,7 @@ def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "I
         raise InputError(f"{file} is not a whole safetensors file ({error}); was its download cut?") from None
 
 
-def build(native: Config, family: Family) -> "PreTrainedModel":
+def build(native: Config, family: Family, where: object) -> "PreTrainedModel":
     """A model of the family's native class without storage for its weights, seeing in both directions.
 
     Raises InputError for a config that the class refuses.
@@ -183,24 +184,21 @@ def build(native: Config, family: Family) -> "PreTrainedModel":
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-    # A pad id in the config would freeze that token's embedding, and padding is learned here.
-    ids = {key: native[key] for key in ("pad_token_id",) if key in native}
     maker = AutoModelForMaskedLM if family.native == "bert" else AutoModelForCausalLM
     try:
-        config = AutoConfig.for_model(family.native, **{key: value for key, value in native.items() if key not in ids})
-        config.pad_token_id = None
+        # A class that knows the padding keeps its embedding from learning, and here padding is learned.
+        config = AutoConfig.for_model(family.native, **native | {"pad_token_id": None})
         with torch.device("meta"):
             model = maker.from_config(config, attn_implementation="sdpa")
-    except Exception as error:
-        raise InputError(f"its config does not make a {family.native} model: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # Version 5 checks a config with errors of its own, 4 with any.
+        raise InputError(f"{where}/config.json does not make a {family.native} model ({brief(error)})") from None
+    model.config.pad_token_id = native.get("pad_token_id")
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
             # Not in any file, but computed: rotary frequencies, BERT's position numbers.
             model.set_submodule(name, type(module)(model.config))
         if hasattr(module, "is_causal"):
             module.is_causal = False  # pyright: ignore[reportAttributeAccessIssue]
-    for key, value in ids.items():
-        setattr(model.config, key, value)
     return model.eval()
 
 
@@ -223,15 +221,27 @@ def fill_weights(
             if tensor.shape != wanted:
                 raise InputError(f"{file}: {published} is {list(tensor.shape)}, its config says {list(wanted)}")
             setattr(module, attribute, type(getattr(module, attribute))(tensor))
-    model.tie_weights()
-    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     where = ", ".join(sorted({str(file.parent) for file in files}))
+    _tie(model, where)
+    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if missing or unexpected:
         raise InputError(
             f"{where}: the weights are not those of its config: missing {_some(missing)}, "
             f"unexpected {_some(unexpected)}; is model_type right?"
         )
     model.to(device)  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
+
+
+def _tie(model: "PreTrainedModel", where: str) -> None:
+    read = {name: tensor for name, tensor in model.named_parameters(remove_duplicate=False) if not tensor.is_meta}
+    model.tie_weights()
+    for name, tensor in read.items():
+        tied = model.get_parameter(name)
+        if tied is not tensor and not (tied.is_meta or tied.equal(tensor)):
+            raise InputError(
+                f"{where}: tie_word_embeddings is true, but {name} differs from the tensor it is tied to; "
+                "set tie_word_embeddings to false in config.json"
+            )
 
 
 def _place(model: "nn.Module", name: str) -> "tuple[nn.Module, str]":

@@ -139,6 +139,8 @@ def propose(
     noise: Sequence[torch.Generator],
 ) -> list[StepView]:
     """One view a row, of the positions asked about: the candidates, and what the model thinks of them."""
+    if logits_NV.device.type == "mps":  # It has no float64.
+        logits_NV = logits_NV.cpu()
     ending = list(denoiser.eos_ids)
     if eos == "suppress":
         logits_NV[:, ending] = -torch.inf

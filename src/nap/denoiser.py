@@ -36,7 +36,7 @@ class Denoiser(Protocol):
     mask_id, pad_id  token ids
     eos_ids          ids that end a text or a turn
     tokenizer        None for a checkpoint that has none
-    setting          for traces: model, revision, family, dtype, shift, block_size
+    setting          for traces: model, revision, family, dtype, shift_logits, block_size
     max_length       the longest canvas; None where the model sets no limit
     canvas           the canvas that it was trained on, where its checkpoint says
     device           where its weights are and its inputs must be
@@ -126,8 +126,8 @@ class RemoteDenoiser(_Loaded):
 def _parts(model: Any) -> tuple[Callable[[Tensor, Tensor | None], Tensor], Callable[[Tensor], Tensor]]:
     """(body, output head): ids_BL and a mask to states [B, L, D], and states to logits.
 
-    The body is the model's own layers but not its own `forward`, which makes a causal mask where none is given: in
-    transformers 4.57 always, in 5 under torch.compile.
+    The body is the model's own layers but not its own `forward`, which may make a causal mask where none is given:
+    transformers 4.57 does whenever it keeps no cache, and 5 does under torch.compile.
     """
     if model.config.model_type == "bert":
         return functools.partial(_encode, model.bert), model.cls
@@ -163,10 +163,9 @@ def attention_mask(
     if (visible_BLL == visible_BLL[:1]).all():
         visible_BLL = visible_BLL[:1]
     hidden_BLL = torch.from_numpy(~visible_BLL).to(device)
+    added_BLL = torch.zeros(hidden_BLL.shape, dtype=dtype, device=device)
     # Not -inf: a row that is all padding must come out as numbers.
-    return torch.zeros(hidden_BLL.shape, dtype=dtype, device=device).masked_fill_(hidden_BLL, torch.finfo(dtype).min)[
-        :, None
-    ]
+    return added_BLL.masked_fill_(hidden_BLL, torch.finfo(dtype).min)[:, None]
 
 
 class _Remembered:
@@ -226,9 +225,9 @@ def load(
         "block_size": native.get("block_size", family.block_size) if block_size is None else block_size,
     }
     number = choose_dtype(dtype, place, native["hidden_size"])
-    files = checkpoint.weight_files(folder)
+    files, canvas = checkpoint.weight_files(folder), checkpoint.read_canvas(folder)
     # In the config, so that the model says them itself wherever it is saved.
-    model = checkpoint.build(native | chosen | {"mask_token_id": ids.mask_id}, family)
+    model = checkpoint.build(native | chosen | {"mask_token_id": ids.mask_id}, family, folder)
     checkpoint.fill_weights(model, files, family, device=place, dtype=number)
     return NativeDenoiser(
         model=model,
@@ -238,7 +237,7 @@ def load(
         block_size=chosen["block_size"],
         setting=setting | chosen | {"dtype": str(number).removeprefix("torch.")},
         max_length=native.get("max_position_embeddings"),
-        canvas=checkpoint.read_canvas(folder),
+        canvas=canvas,
     )
 
 
@@ -262,7 +261,7 @@ def _load_remote(
         written = (folder / "tokenizer_config.json").is_file()
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True) if written else None
     except Exception as error:  # It is the checkpoint's code: it may raise anything.
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = checkpoint.brief(error)
         raise InputError(f"{folder}: its own code does not load with transformers {__version__} ({reason})") from None
     full = model.config.to_dict()
     shift = family.shift if shift is None else shift

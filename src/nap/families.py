@@ -121,7 +121,8 @@ _PLAIN: dict[str, Family] = {
 
 FAMILIES: dict[str, Family] = {
     **_PLAIN,
-    # A2D trains without the shift unless told otherwise; set shift_logits in the config of one that was told.
+    # A2D trains with full attention and no shift unless told otherwise; of one that was told (BD3LM, say), give
+    # block_size and shift, or write block_size and shift_logits into its config.
     **{f"a2d-{name}": family for name, family in _PLAIN.items()},
     # Mask: 126336 for LLaDA-8B and 1.5, 5 for iLLaDA; both declare it.
     "llada": Family(
@@ -143,7 +144,7 @@ FAMILIES: dict[str, Family] = {
     ),
     # Dream, Dream-Coder, DiffuCoder. The shift is declared nowhere.
     "Dream": Family(native="qwen2", shift=True, mask_id=151666),
-    # 4 is what the published chat checkpoints were trained with; those of other sizes say so in their config.
+    # 4 is SDAR's own default; a checkpoint of larger blocks says so in its config.
     "sdar": Family(native="qwen3", block_size=4, mask_id=151669),
     # An encoder: no end of text, and old checkpoints call the scale and shift of a layer norm gamma and beta.
     "bert": Family(
