@@ -68,7 +68,7 @@ def train_one(options: argparse.Namespace) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from nap.denoiser import fast_dtype
+    from nap.machine import choose_dtype
     from nap.train import DiffusionBatches, train
 
     torch.set_num_threads(1)
@@ -92,8 +92,10 @@ def train_one(options: argparse.Namespace) -> None:
         f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {options.steps} steps",
         flush=True,
     )
+    # Large products, as those of training are, decide: the width of this model would always choose float32.
+    bf16 = choose_dtype("auto", torch.device("cpu"), 512) == torch.bfloat16
     started = time.time()
-    train(model, batches, folder, learning_rate=options.lr, seed=options.seed, bf16=fast_dtype("cpu") == torch.bfloat16)
+    train(model, batches, folder, learning_rate=options.lr, seed=options.seed, bf16=bf16)
     save(
         model, tokenizer, spec, folder / "final", {**vars(options), "seconds_of_last_run": round(time.time() - started)}
     )

@@ -4,7 +4,10 @@
 
 math-verify parses LaTeX with SymPy, where `9^{9^{9^{9}}}` takes all time and memory there is, and its own timeouts are
 alarms that only a main thread can set. So it runs in one child (`python -m nap.mathworker`), which answers one line of
-JSON with one line; on timeout or death the child is killed and the next pair gets a new one. Only text crosses.
+JSON with one line; when its time is up or it dies, the next pair gets a new one. Only text crosses.
+
+The time of a pair is the child's own CPU time, which the kernel counts and ends: a verdict does not depend on what
+else the machine does.
 
 Does not extract answers, and does not decide what no verdict means; `verify` does.
 """
@@ -22,18 +25,21 @@ from nap.files import InputError
 MEMORY_BYTES = 2 << 30
 # Importing SymPy takes 2 s on an idle core; a machine that trains on every core takes many times that.
 START_SECONDS = 120.0
+# By the clock a pair may take this many times its CPU time: a child that waits uses none, and must end as well.
+PATIENCE = 60
 
 
 class MathWorker:
     """A child process that compares LaTeX answers, started at the first pair. Safe to share between threads.
 
-    timeout  seconds that one pair may take
+    timeout  seconds of CPU time that one pair may take (by the clock where the system has no such limit: Windows)
     """
 
     def __init__(self, timeout: float = 5.0) -> None:
         if importlib.util.find_spec("math_verify") is None:
             raise InputError("comparing LaTeX answers needs math-verify; install it with: pip install 'nap-dlm[math]'")
         self.timeout = timeout
+        self._patience = timeout if sys.platform == "win32" else PATIENCE * timeout
         self._child: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
@@ -41,7 +47,7 @@ class MathWorker:
         """Whether math-verify finds the answer equal to the gold one; None if it hangs, dies or fails on the pair."""
         request = json.dumps([gold, answer])
         with self._lock:
-            reply = self._exchange(self._started(), request, self.timeout)
+            reply = self._exchange(self._started(), request, self._patience)
         return {"equal": True, "different": False}.get(reply)
 
     def close(self) -> None:
@@ -58,7 +64,7 @@ class MathWorker:
         if self._child is None:
             self._child = subprocess.Popen(
                 # -P: a `random.py` in the current folder is not to be imported.
-                [sys.executable, "-P", "-m", "nap.mathworker", str(2 * self.timeout)],
+                [sys.executable, "-P", "-m", "nap.mathworker", str(self.timeout)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -93,24 +99,24 @@ class MathWorker:
 
 
 def main(seconds: float) -> None:
-    """Answer pairs from standard input, a line each, until it ends. A pair may take `seconds`."""
+    """Answer pairs from standard input, a line each, until it ends. A pair may take `seconds` of CPU time."""
     from math_verify import parse, verify
 
     # What SymPy prints is no reply.
     replies, sys.stdout = sys.stdout, sys.stderr
     limit_memory()
     for line in sys.stdin:
-        die_after(seconds)
+        limit_time(seconds)
         gold, answer = (parse(f"${text}$", parsing_timeout=0) for text in json.loads(line))
         equal = verify(gold, answer, timeout_seconds=0)
-        die_after(0)
+        limit_time(0)
         print("equal" if equal else "different", file=replies, flush=True)
 
 
-def die_after(seconds: float) -> None:
-    """Let the system end this process then (0 for never), should its parent be gone and not do it."""
+def limit_time(seconds: float) -> None:
+    """Let the system end this process when it has used so much more CPU time (0 for never), on systems that can."""
     if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def limit_memory() -> None:
