@@ -1,5 +1,6 @@
 """The loop: known orders on an oracle, what must always hold on anything, the ends of text, and the published loop."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,6 +194,8 @@ def cases(draw, policies=POLICY_TEXTS, samplings=SAMPLINGS, eos=("count", "suppr
         row = canvas(prompt, problem_id=f"p{number}", **shape)
         for position in draw(st.sets(st.sampled_from(np.flatnonzero(row.region >= 0).tolist()))):
             row.ids[position] = draw(st.integers(1, len(WORDS) - 1))
+        if prompt and draw(st.booleans()):
+            row.ids[0] = MASK  # A prompt may hold the mask token: it is clamped like any other.
         rows.append(row)
     policy = draw(st.sampled_from(policies))
     budgets = [st.builds(Budget, tokens=st.integers(1, 6))]
@@ -206,7 +209,7 @@ def cases(draw, policies=POLICY_TEXTS, samplings=SAMPLINGS, eos=("count", "suppr
     })  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(cases())
 def test_invariants_of_a_decode(case):
     denoiser, policy = HashDenoiser(), parse_policy(case.policy)
@@ -249,7 +252,7 @@ def test_invariants_of_a_decode(case):
                 assert row.spec.paths not in {row.region[p] for p in asked}, "the summary waits"
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(cases(), st.randoms(use_true_random=False))
 def test_a_row_gives_the_same_events_alone_and_in_any_batch_in_any_order(case, random):
     together = case.run(HashDenoiser())
@@ -538,10 +541,10 @@ class Endless(_Base):
 
 
 def test_an_endless_policy_is_stopped_in_one_clear_line():
-    denoiser = HashDenoiser()
+    steps = decode(HashDenoiser(), [plain(3)], Endless())
     with pytest.raises(InputError, match="policy 'Endless' remasks for ever at step 48; it would never end") as caught:
-        run(denoiser, [plain(3)], Endless())
-    assert "\n" not in str(caught.value) and len(denoiser.calls) < 100
+        list(itertools.islice(steps, 100))
+    assert "\n" not in str(caught.value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,7 @@ class Countdown:
     """The task: `count` numbers from 1 to `largest_number`, a target from 1 to `largest_target`.
 
     Most of the public problems only add and subtract; `products` is the share of generated ones that may not.
+    Derivations and expressions with more digits and signs than `longest_path` and `longest_expression` are not written.
     """
 
     name: str = "countdown"
@@ -91,6 +92,8 @@ class Countdown:
     largest_target: int = 100
     largest_step: int = 999
     products: float = 0.15
+    longest_path: int = 21
+    longest_expression: int = 11
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
@@ -100,7 +103,7 @@ class Countdown:
         """A training sample: a problem of the train split and `paths` derivations of its target."""
         problem, derivation, rng = self._draw(seed, index, "train")
         numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
-        known = derivations(numbers, target, self.largest_step)
+        known = [d for d in derivations(numbers, target, self.largest_step) if self._fits(numbers, d)]
         rng.shuffle(known)
         texts = [(backward if j % 3 == 1 else forward)(known[j % len(known)]) for j in range(paths)]
         return Sample(
@@ -146,8 +149,14 @@ class Countdown:
             if not derivation or derivation[-1][3] > self.largest_target:
                 continue
             target = derivation[-1][3]
+            if not self._fits(numbers, derivation):
+                continue
             if split_of(f"countdown {sorted(numbers)} {target}") == split:
                 return _problem(f"countdown-{split}-{seed}-{index}", numbers, target), derivation, rng
+
+    def _fits(self, numbers: tuple[int, ...], derivation: tuple[Move, ...]) -> bool:
+        path, summary = forward(derivation), expression(numbers, derivation)
+        return _signs(path) <= self.longest_path and _signs(summary) <= self.longest_expression
 
     def _combine(self, rng: random.Random, numbers: tuple[int, ...]) -> tuple[Move, ...]:
         """Numbers combined at random; () where a step leaves the allowed range."""
@@ -161,6 +170,10 @@ class Countdown:
             derivation.append(rng.choice(choices))
             left.append(derivation[-1][3])
         return tuple(derivation)
+
+
+def _signs(text: str) -> int:
+    return len(text.replace(" ", ""))
 
 
 def _problem(name: str, numbers: tuple[int, ...], target: int) -> Problem:
