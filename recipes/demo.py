@@ -1,11 +1,11 @@
 """What NAP is about, in a few minutes on two cores: the same trajectories as one long chain and as parallel paths.
 
-    python recipes/demo.py [--problems N] [--minutes 4.5] [--out runs/demo]
+    python recipes/demo.py [--problems N] [--out runs/demo]
 
 Decodes held-out problems with both pairs of bundled models under five policies at 1, 2, 4 and 8 tokens a step, prints
-the table and what it says, and writes rows, traces and summaries under --out. Expected wall time: under 5 minutes on
-two cores; without --problems it decodes as many as fit, at least 50 a cell. Expected numbers: README.md. The full
-sweep, with more problems: recipes/full_sweep.sh.
+the table and what it says, and writes rows, traces and summaries under --out. Without --problems it decodes as many as
+fit into --minutes, at least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same
+command resumes it. Expected numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
 """
 
 import argparse
@@ -14,8 +14,10 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from nap.cli import print_summary, show_progress
-from nap.evaluate import Sweep, run_sweep
+from nap.evaluate import Cell, Sweep, evaluate, run_sweep
 from nap.files import InputError
 from nap.schema import read_parquet
 from nap.summary import findings, summarise, write_summary
@@ -24,27 +26,46 @@ ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
 TASKS = ("arith", "countdown")
 FEWEST, MOST = 50, 200
+BATCH = 10
 
 
-def sweep_of(task: str, problems: int) -> Sweep:
+def sweep_of(task: str, problems: int, policies: tuple[str, ...] = POLICIES) -> Sweep:
     return Sweep(
         task=task,
         models=(f"{task}-longcot", f"{task}-nap"),
-        policies=POLICIES,
+        policies=policies,
         tokens_per_step=(1, 2, 4, 8),
         problems=problems,
     )
 
 
-def affordable(minutes: float, workers: int, folder: Path) -> int:
-    """How many problems a cell fit into the time, from a trial of the whole sweep on a few."""
-    trial = 4
-    started = time.perf_counter()
+def affordable(minutes: float, workers: int) -> int:
+    """Problems a cell that fit into the time, from one timed batch a task at the fastest pace."""
+    torch.set_num_threads(1)  # As each worker has.
+    seconds = 0.0
     for task in TASKS:
-        run_sweep(sweep_of(task, trial), folder / task, batch_size=trial, workers=workers, traces=0)
-    # A trial pays for loading the models and has small batches, so this errs on the safe side.
-    per_problem = (time.perf_counter() - started) / trial
-    return max(FEWEST, min(MOST, int(60 * minutes / per_problem)))
+        sweep = sweep_of(task, BATCH)
+        problems, fastest = (
+            sweep.load_problems(),
+            Cell(model=f"{task}-nap", policy="ar", budget=sweep.cells()[3].budget),
+        )
+        for _ in range(2):  # The first time also loads the model.
+            started = time.perf_counter()
+            evaluate(sweep, fastest, problems, range(BATCH), traces=0)
+            batch = time.perf_counter() - started
+        # Four paced policies at 1, 2, 4 and 8 tokens a step are 4 (8 + 4 + 2 + 1) such batches, threshold about 4.
+        seconds += batch / BATCH * 2 * 64 / workers
+    return max(FEWEST, min(MOST, int(60 * minutes / seconds)))
+
+
+def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[str, ...] = POLICIES) -> None:
+    """One task's sweep: run or resume it, write and print its summary."""
+    sweep = sweep_of(task, problems, policies)
+    print(f"\n{task}: one long chain against three paths, {problems} problems", flush=True)
+    rows = run_sweep(sweep, folder, batch_size=BATCH, workers=workers, report=show_progress)
+    records = summarise(rows, read_parquet(folder / "seconds.parquet"))
+    write_summary(records, folder)
+    print_summary(records, findings(records))
 
 
 def main() -> None:
@@ -54,16 +75,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs/demo")
     options = parser.parse_args()
     workers = min(2, os.cpu_count() or 1)
-    problems = options.problems or FEWEST
-    print(f"{problems} held-out problems a task, {workers} processes; writing to {options.out}", file=sys.stderr)
+    started = time.perf_counter()
+    problems = options.problems or affordable(options.minutes, workers)
     for task in TASKS:
-        folder = options.out / f"{task}-{problems}"
-        print(f"\n{task}: one long chain against three paths", flush=True)
-        rows = run_sweep(sweep_of(task, problems), folder, batch_size=25, workers=workers, report=show_progress)
-        records = summarise(rows, read_parquet(folder / "seconds.parquet"))
-        write_summary(records, folder)
-        print_summary(records, findings(records))
-    print(f"\nTables, rows and traces: {options.out}. Watch one: nap trace show {folder}/traces.jsonl")
+        run(task, problems, options.out / f"{task}-{problems}", workers)
+    print(f"\n{time.perf_counter() - started:.0f} seconds. Tables, rows and traces are in {options.out}; watch one:")
+    print(f"  {sys.executable} -m nap trace show {options.out}/{TASKS[0]}-{problems}/traces.jsonl")
 
 
 if __name__ == "__main__":

@@ -20,3 +20,11 @@ def nap_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no data at {path}; set NAP_DATA to the folder of the public data sets")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random checkpoint for the arith task (see `tiny.py`)."""
+    from tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")

@@ -4,12 +4,17 @@ With `--json` standard output holds JSON and nothing else; progress goes to stan
 standard error and exit code 2.
 """
 
+import io
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -24,6 +29,13 @@ if TYPE_CHECKING:
     from nap.evaluate import Progress
     from nap.schema import Trace
 
+# What the extra `models` installs; the base installation has none of it.
+MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
+
+# What may be left out: without these tyro shows {None}|INT and (default: None).
+Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Words = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
@@ -33,9 +45,9 @@ class Loading:
     """cpu, cuda, cuda:1 or mps"""
     dtype: str = "auto"
     """auto (what this machine is fast at), float32, bfloat16 or float16"""
-    revision: str | None = None
+    revision: Words = None
     """revision of a hub checkpoint"""
-    mask_id: int | None = None
+    mask_id: Whole = None
     """id of the mask token, where the checkpoint does not say or is wrong"""
     trust_remote_code: bool = False
     """run the checkpoint's own code; needs a pinned --revision"""
@@ -47,25 +59,30 @@ class CanvasFlags:
 
     canvas: Literal["own", "plain", "longcot", "nap"] = "own"
     """own (canvas.json of the checkpoint), plain (no tags), longcot (one path), nap (several)"""
-    paths: int = 3
-    """paths of a nap canvas"""
-    path_tokens: int = 330
-    """tokens of each path slot"""
-    summary_tokens: int = 32
-    """tokens of the summary slot"""
-    tags: Literal["think", "hash"] = "think"
-    """<think 1> or <think #1>"""
+    paths: Whole = None
+    """paths of a nap canvas (default: 3)"""
+    path_tokens: Whole = None
+    """tokens of each path slot (default: 330)"""
+    summary_tokens: Whole = None
+    """tokens of the summary slot (default: 32)"""
+    tags: Annotated[Literal["think", "hash"] | None, arg(metavar="{think,hash}", help_behavior_hint="")] = None
+    """<think 1> or <think #1> (default: think)"""
 
     def spec(self) -> "CanvasSpec | None":
-        """None for the checkpoint's own."""
+        """None for the checkpoint's own. Raises InputError for a flag that would change nothing."""
         from nap.canvas import CanvasSpec
 
-        if self.canvas == "own":
-            return None
-        if self.canvas == "plain":
-            return CanvasSpec(paths=1, path_tokens=self.path_tokens, summary_tokens=0, tags="none")
-        paths = self.paths if self.canvas == "nap" else 1
-        return CanvasSpec(paths=paths, path_tokens=self.path_tokens, summary_tokens=self.summary_tokens, tags=self.tags)
+        given = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
+        kinds: dict[str, dict[str, Any]] = {
+            "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
+            "longcot": {"paths": 1},
+            "nap": {},
+        }
+        fixed = kinds.get(self.canvas, given)
+        if unused := [name for name in given if name in fixed]:
+            flag = unused[0].replace("_", "-")
+            raise InputError(f"--{flag} changes nothing with --canvas {self.canvas}; choose --canvas nap, or drop it")
+        return CanvasSpec(**given, **fixed) if self.canvas in kinds else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +118,13 @@ class Decode:
     """one prompt or more; with several, they are one batch"""
     policy: str = "parallel_forced"
     """name or name:setting=value,... such as threshold:tau=0.8"""
-    tokens_per_step: int | None = None
-    """commits a step, for a policy that follows a budget (default 1)"""
-    steps: int | None = None
+    tokens_per_step: Whole = None
+    """commits a step, for a policy that follows a budget (default: 1)"""
+    steps: Whole = None
     """commit everything in this many steps, instead"""
     live: bool = False
     """show the canvas as it fills"""
-    out: str | None = None
+    out: Words = None
     """write the traces to this .jsonl or .parquet file"""
     json: bool = False
     """print one JSON object a prompt"""
@@ -126,27 +143,23 @@ class Decode:
 
     def run(self) -> None:
         """Decode, show, write."""
-        from dataclasses import asdict
-
-        from nap.canvas import layout, parse
+        from nap.canvas import parse
         from nap.decode import collect, decode, run_setting
-        from nap.denoiser import load, prompt_ids
-        from nap.evaluate import canvas_spec
+        from nap.denoiser import load
+        from nap.evaluate import canvas_of, canvas_spec
         from nap.metrics import measure
         from nap.policies import parse_policy
-        from nap.schema import write_traces
+        from nap.schema import Problem, write_traces
 
-        options = asdict(self.loading)
+        if not self.prompt:
+            raise InputError("there is no prompt; give one or more: --prompt TEXT")
+        _check_trace_file(self.out)
         budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
-        denoiser = load(self.model, **options)
-        spec = canvas_spec(denoiser, self.canvas.spec())
-        canvases = [
-            layout(
-                prompt_ids(denoiser, prompt, self.drawing.raw), spec, denoiser.tokenizer, denoiser.mask_id,
-                problem_id=f"prompt-{number}",
-            )
-            for number, prompt in enumerate(self.prompt, 1)
-        ]  # fmt: skip
+        wanted = self.canvas.spec()
+        denoiser = load(self.model, **asdict(self.loading))
+        spec = canvas_spec(denoiser, wanted)
+        problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(self.prompt, 1)]
+        canvases = [canvas_of(denoiser, problem, spec, self.drawing.raw) for problem in problems]
         settings = {"budget": budget, "sampling": sampling, "eos": self.drawing.eos, "seed": self.drawing.seed}
         steps = decode(denoiser, canvases, policy, **settings)
         if self.live:
@@ -160,52 +173,71 @@ class Decode:
             if self.json:
                 print(json.dumps({"prompt": prompt, **asdict(completion), "order": report}))
             else:
-                _print_completion(completion, report, trace)
+                _print_completion(prompt if len(canvases) > 1 else None, completion, report, trace)
+
+
+def _check_trace_file(path: str | None) -> None:
+    """Refuse a name that says neither format, before anything is decoded or read."""
+    if path is not None and not path.endswith((".jsonl", ".parquet")):
+        raise InputError(f"traces are written as .jsonl or .parquet, got {path!r}")
 
 
 def _show_live(steps: Any, canvases: Any, denoiser: Any) -> Any:
-    """Pass the steps on, drawing the first canvas after each; a plain line a step where there is no terminal."""
+    """Pass the steps on, drawing the first canvas after each: in place, or one below the other without a terminal."""
     from rich.console import Console, Group
     from rich.live import Live
 
     from nap.schema import REMASK
     from nap.view import headline, lanes
 
-    console, ids = Console(stderr=True), canvases[0].ids.copy()
-
-    class Words(dict[int, str]):
-        def __missing__(self, token: int) -> str:
-            self[token] = denoiser.tokenizer.decode([token])
-            return self[token]
-
-        def get(self, token: int, default: Any = None) -> str:
-            return self[token]
-
-    with Live(console=console, auto_refresh=False, transient=False) as screen:
+    console, ids = Console(stderr=True, highlight=False), canvases[0].ids.copy()
+    vocabulary = _Vocabulary(denoiser.tokenizer)
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    screen = Live(console=console, auto_refresh=False) if in_place else None
+    with screen or nullcontext():
         for step in steps:
             if step.row == 0:
                 for event in step.events:
                     ids[event.position] = denoiser.mask_id if event.kind == REMASK else event.token
-                picture = lanes(ids.tolist(), canvases[0].region.tolist(), Words(), denoiser.mask_id, step.events)
-                screen.update(Group(headline(step.index, None, step.events), picture), refresh=True)
+                drawn = lanes(ids.tolist(), canvases[0].region.tolist(), vocabulary, denoiser.mask_id, step.events)
+                picture = Group(headline(step.index, None, step.events), drawn)
+                screen.update(picture, refresh=True) if screen else console.print(picture)
             yield step
 
 
-def _print_completion(completion: Any, report: dict[str, Any], trace: "Trace") -> None:
+class _Vocabulary(dict[int, str]):
+    """The text of a token, decoded when it is first asked for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def get(self, token: int, default: Any = None) -> str:
+        if token not in self:
+            self[token] = self.tokenizer.decode([token])
+        return self[token]
+
+
+def _print_completion(prompt: str | None, completion: Any, report: dict[str, Any], trace: "Trace") -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
+    if prompt is not None:
+        console.print(f"prompt: {_visible(prompt)}", markup=False, style="bold", soft_wrap=True)
     for number, text in enumerate(completion.paths, 1):
         console.print(f"path {number}: {_visible(text)}", markup=False, soft_wrap=True)
     if completion.summary:
         console.print(f"summary: {_visible(completion.summary)}", markup=False, style="bold", soft_wrap=True)
-    known = {"tokens": report["n_tokens"], "forwards": trace.forwards, "tokens per forward": report["tpf"]}
-    known |= {"Global-ARness@1": report["global_arness@1"], "random order": report["global_arness@1_random"]}
-    if "path_mean" in report:
-        known["within a path"] = report["path_mean"]["global_arness@1"]
-    known |= {"AFP": report["afp"], "tau-b": report["tau_b"]}
+    known = {"tokens": report["n_tokens"], "forwards": trace.forwards, "TPF": report["tpf"], "AFP": report["afp"]}
+    known |= {"tau-b": report["tau_b"], "Global-ARness@1": _against_random(report, 1)}
+    known |= {"within a path": _against_random(report["path_mean"], 1)}
     text = ", ".join(f"{name} {_short(value)}" for name, value in known.items())
-    console.print(text, markup=False, style="dim", soft_wrap=True)
+    console.print(f"{text}; in brackets: a random order", markup=False, style="dim", soft_wrap=True)
+
+
+def _against_random(report: dict[str, Any], k: int) -> str:
+    """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
+    value, random = report.get(f"global_arness@{k}"), report.get(f"global_arness@{k}_random")
+    return "-" if value is None else f"{value:.2f} ({_short(random)})"
 
 
 def _visible(text: str) -> str:
@@ -213,32 +245,39 @@ def _visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def _short(value: float | None) -> str:
+def _short(value: Any) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Sweep models x policies x budgets over a task's problems; resumable, with intervals and paired tests."""
+    """Compare models, policies and budgets over a task's problems.
+
+    Every number has its interval and every difference its paired test. The same command goes on where it was stopped.
+    """
 
     models: tuple[str, ...]
     """bundled names, folders or hub names"""
     task: str
     """arith, countdown, sudoku, gsm8k, math500, multiarith, or jsonl with --data"""
     policies: tuple[str, ...] = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
+    """each a name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: tuple[int, ...] = ()
     """budgets, for the policies that follow one; 1 2 4 8 unless --steps are given"""
     steps: tuple[int, ...] = ()
     """budgets as numbers of steps"""
     problems: int = 200
+    """how many of the split"""
     split: str = "test"
-    data: str | None = None
+    """train or test"""
+    data: Words = None
     """the task's problems from this file"""
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
-    baseline: str | None = None
-    """compare each cell with "MODEL | POLICY" at its own pace; default: the first model under low_confidence"""
+    baseline: Words = None
+    """compare each cell with "MODEL | POLICY" at its own pace (default: the first model under low_confidence)"""
     batch_size: int = 16
+    """problems decoded together; it changes no result"""
     workers: int = 1
     """processes of one thread each"""
     traces: int = 20
@@ -253,11 +292,9 @@ class Eval:
 
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
-        from dataclasses import asdict
-
         from nap.evaluate import Sweep, run_sweep
         from nap.schema import read_parquet
-        from nap.summary import findings, markdown, summarise, write_summary
+        from nap.summary import find_baseline, findings, markdown, summarise, write_summary
 
         budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
         sweep = Sweep(
@@ -265,6 +302,7 @@ class Eval:
             problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
             **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip
+        find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
         rows = run_sweep(
             sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, report=show_progress
         )
@@ -276,14 +314,19 @@ class Eval:
             print(markdown(records), end="")
         else:
             print_summary(records, findings(records))
+        print(f"rows, traces and summaries are in {self.out}", file=sys.stderr)
 
 
 def show_progress(progress: "Progress") -> None:
     """One line on standard error, rewritten where it is a terminal."""
+    from nap.view import printable
+
     eta = "" if progress.eta != progress.eta else f", about {progress.eta:.0f} s left"
-    line = f"{progress.done}/{progress.total} decoded ({progress.cell}){eta}"
+    line = f"{progress.done}/{progress.total} decoded{eta} ({printable(progress.cell, 200)})"
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{line[:100]}", end="\n" if progress.done == progress.total else "", file=sys.stderr, flush=True)
+        # Longer than the terminal is wide, it would not be rewritten.
+        line, end = line[: shutil.get_terminal_size().columns - 1], "\n" if progress.done == progress.total else ""
+        print(f"\r\x1b[K{line}", end=end, file=sys.stderr, flush=True)
     elif progress.done == progress.total or progress.done * 10 // progress.total > (
         (progress.done - progress.batch) * 10 // progress.total
     ):
@@ -291,28 +334,62 @@ def show_progress(progress: "Progress") -> None:
 
 
 def print_summary(records: Sequence[Any], sentences: Sequence[str]) -> None:
-    """The table, narrowed to what a person compares first, and the sentences."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """The table, on a narrow terminal without what people compare last, and the sentences."""
     from nap.summary import HEADER, table
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for name in HEADER:
-        drawn.add_column(name, no_wrap=True)
-    for line in table(records):
-        drawn.add_row(*line)
-    console.print(drawn)
+    console = _console()
+    lines = table(records)
+    if _fits(console, HEADER, lines):
+        _draw(console, HEADER, lines)
+    else:
+        shown = [HEADER.index(name) for name in HEADER[1:] if name not in ("AFP", "tau-b", "AUP")]
+        header = [HEADER[column].replace("/", "/\n").replace(" (", "\n(") for column in shown]
+        for model in dict.fromkeys(line[0] for line in lines):
+            console.print(model, style="bold", markup=False)
+            # The means without their intervals.
+            own = [[line[column].split(" ±")[0] for column in shown] for line in lines if line[0] == model]
+            _draw(console, header, own)
+        console.print("intervals, AFP, tau-b and AUP: in summary.md, or on a wider terminal", style="dim")
     for sentence in sentences:
-        console.print(f"- {sentence}", markup=False, highlight=False)
+        console.print(f"- {sentence}", markup=False)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # Where nobody looks there is no width: a pipe gets whole lines.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=10_000)
+
+
+def _draw(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table without lines, close together if it must. Cells are text as it is, never markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    gap = 2 if _fits(console, header, lines) else 1
+    drawn = Table(*header, box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    for line in lines:
+        drawn.add_row(*map(Text, line))
+    console.print(drawn)
+
+
+def _fits(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> bool:
+    """Whether a table with gaps of 2 is as narrow as the terminal; always where there is none."""
+    widths = [
+        max(len(part) for cell in column for part in cell.split("\n")) for column in zip(header, *lines, strict=True)
+    ]
+    return sum(widths) + 2 * (len(widths) - 1) <= console.width
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCommand:
-    """Order metrics of traces, or of bare orders: one JSON list of [position, step] pairs a line. No model needed."""
+    """Order metrics of traces or of bare orders; needs no model.
 
-    file: Positional[str]
+    A file of bare orders holds one JSON list of [position, step] pairs a line.
+    """
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
     """a trace file (.jsonl, .parquet), or a .jsonl of bare orders"""
     k: tuple[int, ...] = (1, 2, 4, 8)
     """the k of ARness@k"""
@@ -354,46 +431,58 @@ class OrderCommand:
 
 
 def _print_orders(labels: Sequence[str], reports: Sequence[dict[str, Any]], ks: Sequence[int]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    """A line a trace, on a narrow terminal without the larger k."""
     from nap.view import printable
 
-    columns = {
-        "tokens": "n_tokens",
-        "steps": "n_steps",
-        "TPF": "tpf",
-        "AFP": "afp",
-        "tau-b": "tau_b",
-        "tied": "tied_share",
-    }
-    for k in ks:
-        columns |= {f"global@{k}": f"global_arness@{k}", f"(random)@{k}": f"global_arness@{k}_random"}
-        columns |= {f"local@{k}": f"local_arness@{k}"}
-    table = Table("id", *columns, box=None, pad_edge=False)
-    for label, report in zip(labels, reports, strict=True):
-        table.add_row(printable(label), *[_short(report.get(key)) for key in columns.values()])
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    def line(label: str, report: dict[str, Any], k_shown: Sequence[int]) -> list[str]:
+        cells = [printable(label), *(_short(report.get(key)) for key in columns.values())]
+        for k in k_shown:
+            cells += [_against_random(report, k), _against_random(report.get("path_mean", {}), k)]
+            cells += [_short(report.get(f"local_arness@{k}"))]
+        return cells
+
+    columns = {"tokens": "n_tokens", "steps": "n_steps", "TPF": "tpf", "AFP": "afp", "tau-b": "tau_b"}
+    columns |= {"tied": "tied_share"}
+    console, shown = _console(), [*ks]
+    while True:
+        header = ["id", *columns, *(name for k in shown for name in (f"ARness@{k}", f"in path@{k}", f"local@{k}"))]
+        lines = [line(label, report, shown) for label, report in zip(labels, reports, strict=True)]
+        if len(shown) < 2 or _fits(console, header, lines):
+            break
+        shown.pop()
+    _draw(console, header, lines)
+    hidden = (
+        f"; k = {', '.join(map(str, ks[len(shown) :]))}: --json, or a wider terminal" if len(shown) < len(ks) else ""
+    )
+    console.print(f"in brackets: a random order{hidden}", style="dim")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Accuracy of a file of outputs: any JSONL with a text and the problem or its answer."""
+    """Accuracy of a file of outputs.
 
-    file: Positional[str]
+    Any JSONL whose rows have the model's text (generation, output, completion, response or text) and the right answer
+    (ground_truth, gold, target or answer), or for the public tasks the question.
+    """
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """a .jsonl of outputs"""
     task: str
     """which task's extraction and check to use"""
-    by: str | None = None
+    by: Words = None
     """a field of the rows to group by, such as gen_length"""
     json: bool = False
+    """print one JSON object"""
 
     def run(self) -> None:
         """Print accuracy with Wilson's interval."""
         from nap.score import score_file
+        from nap.view import printable
 
         scores = score_file(self.file, self.task, by=self.by)
         if not self.json:
-            print(scores)
+            groups = tuple(replace(group, name=printable(group.name)) for group in scores.groups)
+            print(replace(scores, by=self.by and printable(self.by), groups=groups))
             return
         groups = [
             {
@@ -411,31 +500,38 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """Print problems of a task as JSONL, for reading or for use as a file of your own."""
+    """Print a task's problems as JSONL, to read or to make a file from."""
 
     task: str
+    """arith, countdown, sudoku, gsm8k, math500, multiarith, or jsonl with --data"""
     split: str = "test"
+    """train or test"""
     limit: int = 5
-    data: str | None = None
+    """how many"""
+    data: Words = None
+    """the task's problems from this file"""
 
     def run(self) -> None:
         """One JSON object a line."""
-        from dataclasses import asdict
-
         from nap.tasks import load_task
 
+        if self.limit < 1:
+            raise InputError(f"limit must be at least 1, got {self.limit}")
         for problem in load_task(self.task).load(self.split, self.limit, self.data):
-            print(json.dumps(asdict(problem), ensure_ascii=False))
+            line = json.dumps(asdict(problem), ensure_ascii=False)
+            # JSON leaves some characters as they are that move a cursor.
+            print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceShow:
     """Print a trace as a canvas, step by step."""
 
-    file: Positional[str]
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """a trace file (.jsonl, .parquet)"""
     index: int = 0
     """which trace of the file, from 0"""
-    step: int | None = None
+    step: Whole = None
     """only the canvas after this step, from 1"""
 
     def run(self) -> None:
@@ -450,31 +546,33 @@ class TraceShow:
         trace = next(islice(read_traces(self.file), self.index, None), None) if self.index >= 0 else None
         if trace is None:
             raise InputError(f"{self.file} has no trace number {self.index}; the first one is number 0")
-        shown = list(frames(trace))
-        if self.step is not None and not 1 <= self.step <= len(shown):
-            raise InputError(f"step must be from 1 to {len(shown)}, got {self.step}")
+        if self.step is not None and not 1 <= self.step <= trace.steps:
+            raise InputError(f"step must be from 1 to {trace.steps}, got {self.step}")
         console = Console(highlight=False)
         verdict = {True: "right", False: "wrong", None: "not checked"}[trace.correct]
-        title = (
-            f"{printable(trace.problem_id)}: {trace.setting.get('policy', 'unknown policy')}, {trace.forwards} forwards"
-        )
-        console.print(f"{title}, answer {printable(str(trace.answer))} ({verdict})", markup=False)
-        for head, lanes in shown if self.step is None else [shown[self.step - 1]]:
-            console.print(head)
-            console.print(lanes)
+        answer = "no answer" if trace.answer is None else f"answer {printable(trace.answer)}"
+        title = f"{printable(trace.problem_id)}: {printable(str(trace.setting.get('policy', 'unknown policy')))}, "
+        console.print(f"{title}{trace.forwards} forwards, {answer} ({verdict})", markup=False)
+        for frame in frames(trace):
+            if self.step is None or frame.step == self.step - 1:
+                console.print(frame.headline)
+                console.print(frame.lanes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConvert:
     """Rewrite traces as JSONL or Parquet, by the name of the output."""
 
-    file: Positional[str]
-    out: Positional[str]
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """a trace file (.jsonl, .parquet)"""
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """the file to write (.jsonl, .parquet)"""
 
     def run(self) -> None:
         """Read all, check all, write all."""
         from nap.schema import read_traces, write_traces
 
+        _check_trace_file(self.out)
         write_traces(read_traces(self.file), self.out)
 
 
@@ -488,54 +586,86 @@ COMMANDS: dict[str, Any] = {
 }
 
 
-def _help() -> str:
-    lines = ["usage: nap COMMAND [flags]; nap COMMAND --help lists them", ""]
-    for name, command in COMMANDS.items():
-        parts = {f"{name} {sub}": c for sub, c in command.items()} if isinstance(command, dict) else {name: command}
+def _help(known: dict[str, Any], name: str) -> str:
+    lines = [f"usage: {name} COMMAND [flags]; {name} COMMAND --help lists them", ""]
+    for key, command in known.items():
+        parts = {f"{key} {sub}": c for sub, c in command.items()} if isinstance(command, dict) else {key: command}
         lines += [f"  {full:<14} {(c.__doc__ or '').splitlines()[0]}" for full, c in parts.items()]
-    return "\n".join([*lines, "", "  --version      print the version"])
+    return "\n".join([*lines, "", "  nap --version  prints the version"])
 
 
-def _find(arguments: list[str]) -> tuple[Any, str, list[str]]:
-    """(command class, its full name, the arguments left). Raises InputError for a command that there is not."""
-    known, name = COMMANDS, "nap"
-    while isinstance(known, dict):
-        if not arguments or arguments[0] not in known:
-            got = repr(arguments[0]) if arguments else "nothing"
-            close = get_close_matches(arguments[0], known, 1) if arguments else []
-            hint = f"; did you mean {close[0]!r}?" if close else ";"
-            raise InputError(f"unknown command {got} after {name!r}{hint} known: {', '.join(known)}")
-        name, known, arguments = f"{name} {arguments[0]}", known[arguments[0]], arguments[1:]
-    return known, name, arguments
+def _parse(command: Any, name: str, arguments: list[str]) -> Any:
+    """The command with its flags. Raises InputError for flags that are wrong, in one line where tyro draws a box."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(command, args=arguments, prog=name, description=cleandoc(command.__doc__))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise InputError(f"{_in_one_line(said.getvalue())} ({name} --help lists all)")
+
+
+def _in_one_line(box: str) -> str:
+    """What tyro's box of an error says: its title, what is wrong, and after a rule what was perhaps meant."""
+    text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", box)
+    what, *rest = [part for part in re.split("─{2,}", text) if part.strip()][1:] or [text]
+    if what.split()[0] == "Missing" and (flags := re.findall(r"^ {5}(?:-\w .*, )?(--[\w-]+|[A-Z]+)\b", what, re.M)):
+        return f"missing: {', '.join(flags)}"
+    what = " ".join(what.split()).partition(" Got errors:")[0].replace("{None}|", "").rstrip(".")
+    meant = re.search(r"Perhaps you meant:\s+(?:\S+, )*(--[\w-]+)", " ".join(rest))
+    return f"{what[:1].lower()}{what[1:]}{f'; did you mean {meant[1]}?' if meant else ''}"
 
 
 def run(arguments: list[str]) -> None:
     """Run one command. Raises InputError for bad input."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-    elif arguments[0] == "--version":
+    if arguments[:1] == ["--version"]:
         print(__version__)
-    else:
-        command, name, rest = _find(arguments)
-        tyro.cli(command, args=rest, prog=name, description=command.__doc__).run()
+        return
+    known, name = COMMANDS, "nap"
+    while isinstance(known, dict):
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(_help(known, name))
+            return
+        if arguments[0] not in known:
+            close = get_close_matches(arguments[0], known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ";"
+            raise InputError(f"unknown command {arguments[0]!r} after {name!r}{hint} known: {', '.join(known)}")
+        name, known, arguments = f"{name} {arguments[0]}", known[arguments[0]], arguments[1:]
+    _parse(known, name, arguments).run()
 
 
 def main() -> None:
     """Entry point: bad input and a full disk are one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for a terminal that cannot show it
     try:
         run(sys.argv[1:])
         sys.stdout.flush()
     except InputError as error:
-        sys.exit(_fail(str(error)))
+        code = _fail(str(error))
     except BrokenPipeError:
-        # Whoever read our output has gone; without this the interpreter complains when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0  # Whoever read our output has gone.
     except OSError as error:
-        sys.exit(_fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"))
+        reason = error.strerror or str(error)
+        code = _fail(f"{reason}: {error.filename}" if error.filename else f"cannot write: {reason}")
+    except ModuleNotFoundError as error:
+        if (missing := (error.name or "").partition(".")[0]) not in MODELS_EXTRA:
+            raise
+        code = _fail(f"this needs {missing}, which is not installed; try: pip install 'nap-dlm[models]'")
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    else:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What could not be written will not be; the interpreter would try again, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _fail(message: str) -> int:
-    print(f"nap: {' '.join(message.split())}", file=sys.stderr)
+    print(f"nap: {_visible(' '.join(message.split()))}", file=sys.stderr)
     return 2

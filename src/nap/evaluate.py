@@ -2,7 +2,8 @@
 
 A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
 the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
-the summary (summary.py). Counting rules: docs/counting.md.
+the summary (summary.py). `setting.json` says what the run is made of, weights and problems included: a folder never
+mixes two of them. Counting rules: docs/counting.md.
 
 Does not summarise, and does not know how a policy decides.
 """
@@ -10,20 +11,25 @@ Does not summarise, and does not know how a policy decides.
 import dataclasses
 import json
 import os
+import signal
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from hashlib import blake2b
+from multiprocessing import active_children, get_context
 from pathlib import Path as FilePath
 from typing import Any, get_args
 
-from nap.canvas import CanvasSpec, layout, parse
+from nap import __version__, checkpoint
+from nap.canvas import Canvas, CanvasSpec, layout, parse
 from nap.decode import Budget, Eos, Sampling, decode_traces
-from nap.denoiser import Denoiser, load, prompt_ids
-from nap.files import InputError, atomic
+from nap.denoiser import Denoiser, check_length, load, prompt_ids
+from nap.files import InputError, atomic, read_jsonl_objects, read_text
 from nap.metrics import measure
 from nap.policies import parse_policy
 from nap.schema import Problem, Trace, trace_from_row, trace_to_row, write_traces
@@ -99,7 +105,7 @@ class Sweep:
         for name in ("models", "policies"):
             if not getattr(self, name):
                 raise InputError(f"a sweep needs at least one of its {name}")
-        self.cells()
+        _ = self.sampling, self.cells()  # They check themselves.
 
     @property
     def sampling(self) -> Sampling:
@@ -120,10 +126,13 @@ class Sweep:
         return list(dict.fromkeys(found))
 
     def load_problems(self) -> list[Problem]:
-        """The problems. Raises InputError if there are none."""
+        """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
         problems = load_task(self.task).load(self.split, self.problems, self.data)
         if not problems:
-            raise InputError(f"task {self.task!r} has no problems in split {self.split!r}")
+            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
+        (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
+        if times > 1:
+            raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
         return problems
 
 
@@ -157,44 +166,88 @@ def run_sweep(
 
     traces   keep the traces of this many problems of each cell
 
-    Raises InputError if the folder holds a run with another setting.
+    Raises InputError if the folder holds a run with another setting, or another process is at work in it.
     """
-    folder = FilePath(folder)
-    _claim(folder, sweep)
-    problems = sweep.load_problems()
-    for model in sweep.models:  # A model that cannot be loaded should stop the run before it starts.
-        _denoiser(model, sweep)
-    journal = _Journal(folder / "journal.jsonl")
-    jobs = [
-        (cell, chunk)
-        for cell in sweep.cells()
-        for chunk in _chunks([i for i, p in enumerate(problems) if (cell.name, p.id) not in journal.done], batch_size)
-    ]
-    total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
-    for cell, results in _map(sweep, problems, jobs, workers, traces):
-        journal.add(results)
-        fresh += len(results)
-        seconds = time.perf_counter() - started
-        report(
-            Progress(
-                done=len(journal.done), total=total, fresh=fresh, batch=len(results), seconds=seconds, cell=cell.name
-            )
-        )
-    return _finish(folder, sweep, problems, journal)
+    for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 1), ("traces", traces, 0)):
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}")
+    folder, problems = FilePath(folder), sweep.load_problems()
+    # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
+    models = {model: _identity(model, sweep, problems) for model in sweep.models}
+    made_of = {"problems": _digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    _claim(folder, asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of})
+    if workers > 1:
+        _loaded.clear()
+    # Rows of one length need no padding and no mask, which makes a batch half again as fast.
+    by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
+    with _Journal(folder / "journal.jsonl") as journal:
+        jobs = [
+            (cell, todo[start : start + batch_size])
+            for cell in sweep.cells()
+            if (todo := [i for i in by_length if (cell.name, problems[i].id) not in journal.done])
+            for start in range(0, len(todo), batch_size)
+        ]
+        total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
+        for cell, results in _map(sweep, problems, jobs, workers, traces):
+            journal.add(results)
+            fresh += len(results)
+            counts = {"done": len(journal.done), "total": total, "fresh": fresh, "batch": len(results)}
+            report(Progress(**counts, seconds=time.perf_counter() - started, cell=cell.name))
+        return _finish(folder, sweep, problems, journal)
 
 
-def _claim(folder: FilePath, sweep: Sweep) -> None:
+def _identity(model: str, sweep: Sweep, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
+    denoiser = _denoiser(model, sweep)
+    spec = canvas_spec(denoiser, sweep.canvas)
+    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+    inputs = _digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
+    return denoiser.setting | {"weights": _weights(denoiser), "canvas": asdict(spec), "inputs": inputs}
+
+
+def _weights(denoiser: Denoiser) -> str | None:
+    """A digest of a folder's weights; None for a hub name, whose commit says as much."""
+    if denoiser.setting["revision"]:
+        return None
+    folder, _ = checkpoint.find(denoiser.setting["model"])
+    digest = blake2b(digest_size=16)
+    for path in checkpoint.weight_files(folder):
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _claim(folder: FilePath, setting: dict[str, Any]) -> None:
     """Write the setting, or refuse to mix it with another one."""
-    setting = json.loads(json.dumps(asdict(sweep)))
-    path = folder / "setting.json"
+    path, now = folder / "setting.json", json.loads(json.dumps(setting))
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        if differ := sorted(key for key in {*old, *setting} if old.get(key) != setting.get(key)):
-            was, now = ({key: side.get(key) for key in differ} for side in (old, setting))
-            raise InputError(f"{folder} holds a run with another setting ({was}, now {now}); choose another folder")
+        try:
+            old, new = _flat(json.loads(read_text(path))), _flat(now)
+        except ValueError as error:
+            raise InputError(f"{path} is not a run's setting ({error}); choose another folder") from None
+        if differ := [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]:
+            # Another flag changes what the run is made of too: that is no news.
+            differ = [key for key in differ if not key.startswith("made_of.")] or differ
+            listed = ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in differ[:3])
+            more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+            raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
         return
+    if (folder / "journal.jsonl").exists():
+        raise InputError(f"{folder} holds a journal without its setting.json; choose another folder")
     with atomic(path) as file:
-        file.write(json.dumps(setting, indent=1) + "\n")
+        file.write(json.dumps(now, indent=1) + "\n")
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested objects as one, with dotted names."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {full: x for key, part in value.items() for full, x in _flat(part, f"{name}.{key}".lstrip(".")).items()}
 
 
 class _Journal:
@@ -202,25 +255,48 @@ class _Journal:
 
     def __init__(self, path: FilePath) -> None:
         self.path = path
-        self.done: dict[tuple[str, str], dict[str, Any]] = {}
-        if path.exists():
-            whole, _, _ = path.read_bytes().rpartition(b"\n")
-            entries = [json.loads(line) for line in whole.splitlines()]
-            self.done = {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
-            with path.open("r+b") as file:
-                file.truncate(len(whole) + bool(whole))
+
+    def __enter__(self) -> "_Journal":
+        self.file = self.path.open("a+b")
+        try:
+            _lock(self.file, self.path.parent)
+            self.file.seek(0)
+            whole, newline, _ = self.file.read().rpartition(b"\n")
+            self.file.truncate(len(whole + newline))
+            self.done = self._read()
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def _read(self) -> dict[tuple[str, str], dict[str, Any]]:
+        try:
+            entries = [entry for _, entry in read_jsonl_objects(self.path)]
+            return {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"{self.path} is damaged ({error}); choose another folder, or delete it") from None
 
     def add(self, entries: Sequence[dict[str, Any]]) -> None:
         """Append and flush to disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
+        self.file.writelines(json.dumps(entry).encode() + b"\n" for entry in entries)
+        self.file.flush()
+        os.fsync(self.file.fileno())
         self.done |= {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
 
 
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    yield from (items[i : i + size] for i in range(0, len(items), size))
+def _lock(file: Any, folder: FilePath) -> None:
+    """Keep other processes out until the file is closed, on systems that can. A killed process keeps nobody out."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"another process is at work in {folder}; wait for it, or choose another folder") from None
 
 
 Job = tuple[Cell, list[int]]
@@ -230,21 +306,33 @@ def _map(
     sweep: Sweep, problems: list[Problem], jobs: list[Job], workers: int, traces: int
 ) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
     """The results of the jobs as they finish, here or in `workers` processes of one thread each."""
-    if workers <= 1:
+    if workers == 1:
         yield from ((cell, evaluate(sweep, cell, problems, chunk, traces)) for cell, chunk in jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (os.getpid(),)) as pool:
+    others = active_children()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (os.getpid(),))
+    try:
         futures = {pool.submit(evaluate, sweep, cell, problems, chunk, traces): cell for cell, chunk in jobs}
-        try:
-            yield from ((futures[future], future.result()) for future in as_completed(futures))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        yield from ((futures[future], future.result()) for future in as_completed(futures))
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker died, perhaps for lack of memory; the same command with fewer workers or a smaller batch goes on"
+        ) from None
+    finally:
+        # A batch may take minutes, and nobody waits for its result now.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in {*active_children()} - {*others}:
+            process.kill()
+            process.join()
 
 
 def _start_worker(parent: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # Ctrl-C reaches the parent too, which ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         # A killed parent cannot tell its workers: they would wait for jobs for ever.
@@ -255,14 +343,17 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@lru_cache(maxsize=4)
-def _load(model: str, **options: Any) -> Denoiser:
-    return load(model, **options)
+_loaded: dict[tuple[Any, ...], Denoiser] = {}
 
 
 def _denoiser(model: str, sweep: Sweep) -> Denoiser:
     names = ("revision", "device", "dtype", "trust_remote_code", "mask_id")
-    return _load(model, **{name: getattr(sweep, name) for name in names})
+    options = {name: getattr(sweep, name) for name in names}
+    key = (model, *options.values())
+    if key not in _loaded:
+        _loaded.clear()  # One at a time: there may be room for one large model and not for two.
+        _loaded[key] = load(model, **options)
+    return _loaded[key]
 
 
 def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None) -> CanvasSpec:
@@ -276,6 +367,30 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None) -> CanvasSpec:
     return spec
 
 
+def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, raw: bool = False) -> Canvas:
+    """The empty canvas of a problem. Raises InputError for a prompt with a word that the model does not know, or that
+    leaves no room for the canvas.
+    """
+    try:
+        ids = prompt_ids(denoiser, problem.prompt, raw)
+        _check_words(denoiser, problem.prompt, ids)
+        canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
+        check_length(denoiser, len(canvas))
+    except InputError as error:
+        raise InputError(f"{problem.id}: {error}") from None
+    return canvas
+
+
+def _check_words(denoiser: Denoiser, text: str, ids: Sequence[int]) -> None:
+    """Raise InputError for a word that the tokenizer would silently replace."""
+    tokenizer, unknown = denoiser.tokenizer, getattr(denoiser.tokenizer, "unk_token_id", None)
+    if unknown is None or unknown not in ids:
+        return
+    for word in text.split():
+        if word != tokenizer.unk_token and unknown in tokenizer.encode(word, add_special_tokens=False):
+            raise InputError(f"{denoiser.setting.get('model')} does not know the word {word[:40]!r} of the prompt")
+
+
 def evaluate(
     sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int
 ) -> list[dict[str, Any]]:
@@ -283,15 +398,12 @@ def evaluate(
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
     spec, policy = canvas_spec(denoiser, cell.canvas), parse_policy(cell.policy)
     chosen = [problems[i] for i in chunk]
-    canvases = [
-        layout(prompt_ids(denoiser, p.prompt, sweep.raw), spec, denoiser.tokenizer, denoiser.mask_id, problem_id=p.id)
-        for p in chosen
-    ]
+    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in chosen]
     found = decode_traces(
         denoiser, canvases, policy, budget=cell.budget, sampling=sweep.sampling, eos=sweep.eos, seed=sweep.seed
     )
     entries = []
-    for index, problem, canvas, trace in zip(chunk, chosen, canvases, found, strict=True):
+    for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):
         completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
         text = completion.summary if spec.summary_tokens else completion.paths[0]
         answer, correct = task.extract(problem, text), task.check(problem, text)
@@ -303,8 +415,14 @@ def evaluate(
             "critical_path": problem.meta.get("critical_path"), **order_columns(trace),
         }  # fmt: skip
         kept = trace_to_row(trace) if index < traces else None
-        entries.append({"row": row, "seconds": sum(trace.seconds) / len(chunk), "trace": kept})
+        entries.append({"row": row, "seconds": seconds, "trace": kept})
     return entries
+
+
+def shares(traces: Sequence[Trace]) -> list[float]:
+    """Each row's seconds of a batch: a step's wall time is shared by the rows that took part in it."""
+    rows = Counter(step for trace in traces for step in range(len(trace.seconds)))
+    return [sum(seconds / rows[step] for step, seconds in enumerate(trace.seconds)) for trace in traces]
 
 
 def order_columns(trace: Trace) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ Does not extract answers, and does not decide what no verdict means; `verify` do
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,8 @@ class MathWorker:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
+                # SymPy walks through sets of symbols: in another order it may come to another verdict.
+                env=os.environ | {"PYTHONHASHSEED": "0"},
             )
             if self._exchange(self._child, json.dumps(["1", "1"]), START_SECONDS) != "equal":
                 raise InputError("math-verify does not start; try: echo '[1, 1]' | python -m nap.mathworker 5")

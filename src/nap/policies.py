@@ -89,6 +89,11 @@ class _Base:
     needs: tuple[str, ...] = ()
     block: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < 1:
+            name = policy_name(self).partition(":")[0]
+            raise InputError(f"policy {name!r}: block must be at least 1, got {self.block}")
+
     def eligible(self, frontier: Frontier) -> Ints:
         """Indices into the frontier."""
         return np.arange(len(frontier.position_N))
@@ -297,6 +302,4 @@ def _value(name: str, kind: type, key: str, value: str) -> Any:
         number = wanted(value)
     except ValueError:
         raise InputError(f"policy {name!r}: {key} must be {wanted.__name__}, got {value!r}") from None
-    if key == "block" and number < 1:
-        raise InputError(f"policy {name!r}: block must be at least 1, got {value}")
     return number

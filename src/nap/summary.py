@@ -9,6 +9,7 @@ Does not decode anything.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from nap.files import InputError, atomic
 from nap.metrics import aup
 from nap.stats import bootstrap_mean, holm, mcnemar, wilson_interval
+from nap.view import printable
 
 Row = Mapping[str, Any]
 
@@ -40,14 +42,18 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Row] = (), baseline: str | 
     """One record a cell, in the order of the rows: accuracy, every mean with its interval, tests, AUP.
 
     `baseline` is `MODEL | POLICY` (each cell is compared at its own pace, where the baseline ran at it) or a whole
-    cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did not.
+    cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did not, for
+    no rows, and for a comparison over other problems than the baseline's.
     """
+    if not rows:
+        raise InputError("there are no rows to summarise")
     cells: dict[str, list[Row]] = {}
     for row in rows:
         cells.setdefault(row["cell"], []).append(row)
     records = [_record(name, members) for name, members in cells.items()]
+    _add_labels(records)
     _add_seconds(records, seconds)
-    _add_tests(records, cells, _baseline(cells, records, baseline))
+    _add_tests(records, cells, find_baseline(list(cells), records[0]["model"], baseline))
     _add_aup(records)
     return records
 
@@ -70,6 +76,14 @@ def _record(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     return record
 
 
+def _add_labels(records: list[dict[str, Any]]) -> None:
+    """The short names of the models, or their whole ones where two would look the same."""
+    models = {record["model"] for record in records}
+    unique = len({label(model) for model in models}) == len(models)
+    for record in records:
+        record["label"] = label(record["model"]) if unique else printable(record["model"])
+
+
 def _known(rows: Sequence[Row], column: str) -> list[float]:
     return [row[column] for row in rows if row[column] is not None]
 
@@ -86,9 +100,10 @@ def _add_seconds(records: list[dict[str, Any]], seconds: Sequence[Row]) -> None:
         record["seconds"] = total[record["cell"]] / record["problems"] if record["cell"] in total else None
 
 
-def _baseline(cells: Mapping[str, Any], records: Sequence[Row], wanted: str | None) -> str | None:
-    chosen = wanted or f"{records[0]['model']} | low_confidence"
-    if any(name == chosen or name.startswith(f"{chosen} | ") for name in cells):
+def find_baseline(cells: Sequence[str], first_model: str, wanted: str | None) -> str | None:
+    """The baseline of a sweep of these cells, see `summarise`. Raises InputError if it is wanted and not there."""
+    chosen = wanted or f"{first_model} | low_confidence"
+    if any(chosen in (name, name.rpartition(" | ")[0]) for name in cells):
         return chosen
     if wanted:
         raise InputError(f"no cell {wanted!r} to compare with; there are: {'; '.join(cells)}")
@@ -104,9 +119,10 @@ def _add_tests(records: list[dict[str, Any]], cells: Mapping[str, Sequence[Row]]
             continue
         theirs = {row["problem_id"]: row["correct"] for row in cells[other]}
         ours = {row["problem_id"]: row["correct"] for row in cells[record["cell"]]}
-        both = [name for name in ours if name in theirs]
-        test = mcnemar([theirs[name] for name in both], [ours[name] for name in both])
-        gain = (test.only_second - test.only_first) / len(both)
+        if ours.keys() != theirs.keys():
+            raise InputError(f"{record['cell']} and {other} were not run on the same problems; they cannot be compared")
+        test = mcnemar([theirs[name] for name in ours], [ours[name] for name in ours])
+        gain = (test.only_second - test.only_first) / len(ours)
         record |= {"baseline": other, "gain": gain, "p_value": test.p_value}
         compared.append(record)
     for record, p in zip(compared, holm([record["p_value"] for record in compared]), strict=True):
@@ -123,48 +139,82 @@ def _add_aup(records: list[dict[str, Any]]) -> None:
 
 
 def findings(records: Sequence[Row]) -> list[str]:
-    """Three sentences that the numbers support, first about the pace where the paths gain or lose most."""
-    forced = [r for r in records if r["gain"] is not None and r["policy"].startswith("parallel_forced")]
-    compared = [r for r in forced if not r["baseline"].startswith(f"{r['model']} | ")] or forced
-    if not compared:
-        return []
-    one = max(compared, key=lambda r: abs(r["gain"]))
+    """Up to three sentences that the numbers support: the largest difference, its order, the best accuracy."""
+    if not any(record["right"] for record in records):
+        return ["No setting solves a single problem, so accuracies say nothing here; only the order metrics do."]
+    compared = [record for record in records if record["gain"] is not None]
+    # Before all others parallel-forced decoding, against another model: data and decoder change together.
+    for wanted in (
+        [r for r in compared if _forced(r) and not r["baseline"].startswith(f"{r['model']} | ")],
+        [r for r in compared if _forced(r)],
+        compared,
+    ):
+        if wanted:
+            sentences = _difference(max(wanted, key=lambda r: abs(r["gain"])), len(wanted), records)
+            break
+    else:
+        sentences = []
+    return sentences + _best(records) * (len(records) > 1)
+
+
+def _forced(record: Row) -> bool:
+    return record["policy"].startswith("parallel_forced")
+
+
+def _difference(one: Row, of: int, records: Sequence[Row]) -> list[str]:
+    """What `one`, chosen from so many for its gain, has over its baseline, and the order of both."""
     other = next(r for r in records if r["cell"] == one["baseline"])
-    survives = "survives" if one["p_holm"] < 0.05 else "does not survive"
-    best = max(records, key=lambda r: r["accuracy"])
-    near = [r for r in records if r["accuracy"] >= 0.95 * best["accuracy"]]
-    fastest = max(near, key=lambda r: r["tpf"] or 0)
+    tests = sum(r["gain"] is not None for r in records)
+    p = f"exact McNemar p = {one['p_value']:.2g}"
+    if tests > 1:
+        p += f", {one['p_holm']:.2g} after Holm's correction for {tests} comparisons"
+    verdict = "is significant" if one["p_holm"] < 0.05 else "is not significant"
+    points = f"{100 * one['gain']:+.1f} points, which {verdict} ({p})" if one["gain"] else f"no difference ({p})"
+    chosen = f" (the largest of {of} differences)" if of > 1 and one["gain"] else ""
+    random = _mean(one, "global_arness@1_random"), _mean(other, "global_arness@1_random")
     return [
         f"{_at(one).capitalize()}, {_who(one)} solves {_percent(one)} and {_who(other)} {_percent(other)} of the same "
-        f"{one['problems']} problems: {100 * one['gain']:+.0f} points, which {survives} Holm's correction "
-        f"(exact McNemar p = {one['p_value']:.2g}, corrected {one['p_holm']:.2g}).",
-        f"Global-ARness@1 there is {_mean(one, 'global_arness@1')} against {_mean(other, 'global_arness@1')}; a random "
-        f"order has {_mean(one, 'global_arness@1_random')} and {_mean(other, 'global_arness@1_random')}. Within a path "
-        f"it is {_mean(one, 'path_global_arness@1')} (random: {_mean(one, 'path_global_arness@1_random')}).",
-        f"The best accuracy is {_percent(best)}, by {_who(best)} {_at(best)}; the most tokens per forward within "
-        f"5 % of it are {fastest['tpf']:.1f}, by {_who(fastest)} {_at(fastest)}.",
+        f"{one['problems']} problems: {points}{chosen}.",
+        f"Global-ARness@1 there is {_mean(one, 'global_arness@1')} against {_mean(other, 'global_arness@1')} (a random "
+        f"order: {random[0]} and {random[1]}); within a path {_mean(one, 'path_global_arness@1')} against "
+        f"{_mean(other, 'path_global_arness@1')} (random: {_mean(one, 'path_global_arness@1_random')} and "
+        f"{_mean(other, 'path_global_arness@1_random')}).",
     ]
 
 
+def _best(records: Sequence[Row]) -> list[str]:
+    best = max(records, key=lambda r: r["accuracy"])
+    equal = sum(r["right"] == best["right"] for r in records) - 1
+    tied = f" (and {equal} other{'s' * (equal > 1)})" if equal else ""
+    text = f"The best accuracy is {_percent(best)}, by {_who(best)} {_at(best)}{tied}"
+    near = [r for r in records if r["accuracy"] >= 0.95 * best["accuracy"] and r["tpf"] is not None]
+    if near:
+        fastest = max(near, key=lambda r: r["tpf"])
+        text += f"; of all with at least 95 % of it, {_who(fastest)} {_at(fastest)} commits the most tokens a forward"
+        text += f": {fastest['tpf']:.1f}"
+    return [text + "."]
+
+
 def label(model: str) -> str:
-    """A model's name for a table: the last part of its folder or hub name."""
-    return FilePath(model).name or model
+    """A model's name for people: the last part of its folder or hub name."""
+    return printable(FilePath(model).name or model)
 
 
 def _who(record: Row) -> str:
-    return f"{label(record['model'])} under {record['policy']}"
+    return f"{record['label']} under {printable(record['policy'])}"
 
 
 def _at(record: Row) -> str:
     pace = record["pace"]
     if pace == "own":
         return "at its own pace"
-    return f"at {pace.removesuffix('/step')} tokens a step" if pace.endswith("/step") else f"in {pace}"
+    tokens, slash, _ = pace.partition("/")
+    return f"at {tokens} token{'s' * (tokens != '1')} a step" if slash else f"in {pace}"
 
 
 def _percent(record: Row) -> str:
     low, high = record["accuracy_interval"]
-    return f"{100 * record['accuracy']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * record['accuracy']:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _mean(record: Row, column: str) -> str:
@@ -181,12 +231,12 @@ def table(records: Iterable[Row]) -> list[list[str]]:
     """The texts of the table for people, row by row, under HEADER."""
     return [
         [
-            label(r["model"]),
-            r["policy"],
+            r["label"],
+            printable(r["policy"]),
             r["pace"],
             _percent(r).replace(" %", ""),
             *[_mean(r, column) for column in MEANS],
-            "-" if r["gain"] is None else f"{100 * r['gain']:+.0f}",
+            "-" if r["gain"] is None else f"{100 * r['gain']:+.1f}",
             "-" if r["p_holm"] is None else f"{r['p_holm']:.2g}",
             "-" if r["aup"] is None else f"{r['aup']:.0f}",
         ]
@@ -197,7 +247,11 @@ def table(records: Iterable[Row]) -> list[list[str]]:
 def markdown(records: Sequence[Row]) -> str:
     """The table as Markdown."""
     lines = [HEADER, ["---"] * len(HEADER), *table(records)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return re.sub(r"([\\|<`])", r"\\\1", cell)
 
 
 def as_csv(records: Sequence[Row]) -> str:

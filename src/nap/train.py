@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from nap.canvas import Canvas, CanvasSpec, Tokenizer, collate, fill, layout
 from nap.loss import mask_tokens, masked_loss, stratified_times
-from nap.schema import Sample
+from nap.schema import OUTSIDE, Sample
 
 # Batches that are drawn together, sorted by length and dealt out, so that little of a batch is padding.
 CHUNK = 8
@@ -53,7 +53,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0]))
         t_B = stratified_times(len(canvases), generator)
         noisy_BL, masked_BL = mask_tokens(ids_BL, region_BL >= 0, t_B, self.mask_id, generator)
-        blocked = torch.zeros(region_BL.shape).masked_fill(region_BL == -3, torch.finfo(torch.float32).min)
+        blocked = torch.zeros(region_BL.shape).masked_fill(region_BL == OUTSIDE, torch.finfo(torch.float32).min)
         return {
             "input_ids": noisy_BL,
             "labels": ids_BL,
@@ -109,7 +109,7 @@ def train(
     compile: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> PreTrainedModel:
-    """Train to the end of `batches`, resuming from the newest checkpoint in `folder` if there is one."""
+    """Train to the end of `batches`, resuming from the newest whole checkpoint in `folder` if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -137,5 +137,11 @@ def train(
     trainer = DiffusionTrainer(
         model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks)
     )
-    trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     return model
+
+
+def newest_checkpoint(folder: FilePath) -> str | None:
+    """The checkpoint of the most steps that is whole: the Trainer writes its state last, and a kill may come before."""
+    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None

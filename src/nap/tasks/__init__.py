@@ -92,6 +92,12 @@ def split_of(key: str) -> str:
     return "train" if digest[0] >= 256 // TEST_SHARE else "test"
 
 
+def check_split(task: str, split: str) -> None:
+    """Raise InputError for a split that no generated problem is in: the search for one would never end."""
+    if split not in ("train", "test"):
+        raise InputError(f"{task} has no split {split!r}; known: train, test")
+
+
 def data_file(name: str) -> Path:
     """Where the data set file `name` should be: under NAP_DATA, by default `shared/data` beside the source tree."""
     default = Path(__file__).parents[4] / "shared" / "data"

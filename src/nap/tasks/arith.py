@@ -17,7 +17,7 @@ from functools import cached_property
 
 from nap.files import InputError
 from nap.schema import Path, Problem, Sample
-from nap.tasks import split_of
+from nap.tasks import check_split, split_of
 
 NAMES = tuple(
     [
@@ -175,6 +175,7 @@ class Arith:
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3) -> Sample:

@@ -19,7 +19,7 @@ from typing import Any
 
 from nap.files import InputError, read_jsonl_objects
 from nap.schema import Path, Problem, Sample
-from nap.tasks import split_of
+from nap.tasks import check_split, split_of
 from nap.verify import countdown_expression, countdown_ok
 
 # (left, operation, right, result) of one combination of two numbers.
@@ -97,6 +97,7 @@ class Countdown:
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3) -> Sample:

@@ -23,7 +23,7 @@ from typing import Any
 
 from nap.files import InputError, read_text
 from nap.schema import Problem
-from nap.tasks import GOLD, QUESTION, first_of, split_of
+from nap.tasks import GOLD, QUESTION, check_split, first_of, split_of
 from nap.tasks.public import read_rows
 from nap.verify import marked_answers
 
@@ -170,6 +170,7 @@ class Sudoku:
 
         The split is by the puzzle, its digits renamed (`canonical`): a rotated one may be in the other split.
         """
+        check_split(self.name, split)
         rng = random.Random(f"sudoku/{self.size}/{self.blanks}/{self.unique}/{seed}/{index}/{split}")
         while True:
             solution = next(solutions("0" * self.size**2, rng))

@@ -1,0 +1,54 @@
+"""The bundled models under every policy, on 500 held-out problems a task and on the public Countdown problems.
+
+    python recipes/full_sweep.py [--problems 500] [--out runs/full]
+
+Expected wall time: an hour and a half on two cores; the same command resumes it. Expected numbers: docs/models.md.
+The 256 public problems, never trained on, are looked for in NAP_DATA and left out, with a line, where absent.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from demo import BATCH, ROOT, TASKS, run, sweep_of
+
+from nap.cli import print_summary, show_progress
+from nap.evaluate import run_sweep
+from nap.files import InputError
+from nap.policies import POLICIES
+from nap.summary import findings, summarise, write_summary
+from nap.tasks import data_file
+
+PUBLIC = "countdown/d1_countdown_cd3_test.jsonl"
+
+
+def public_countdown(folder: Path, workers: int) -> None:
+    data = data_file(PUBLIC)
+    if not data.exists():
+        print(f"\nwithout the public Countdown problems: there is no {data}; set NAP_DATA")
+        return
+    print("\ncountdown, the 256 public problems", flush=True)
+    sweep = replace(sweep_of("countdown", 256, ("low_confidence", "parallel_forced")), data=str(data))
+    records = summarise(run_sweep(sweep, folder, batch_size=BATCH, workers=workers, report=show_progress))
+    write_summary(records, folder)
+    print_summary(records, findings(records))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=500)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/full")
+    options = parser.parse_args()
+    workers = min(2, os.cpu_count() or 1)
+    public_countdown(options.out / "countdown-public", workers)
+    for task in TASKS:
+        run(task, options.problems, options.out / f"{task}-{options.problems}", workers, tuple(POLICIES))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"full sweep: {error}")
