@@ -95,7 +95,15 @@ def train_one(options: argparse.Namespace) -> None:
     # Large products, as those of training are, decide: the width of this model would always choose float32.
     bf16 = choose_dtype("auto", torch.device("cpu"), 512) == torch.bfloat16
     started = time.time()
-    train(model, batches, folder, learning_rate=options.lr, seed=options.seed, bf16=bf16)
+    train(
+        model,
+        batches,
+        folder,
+        learning_rate=options.lr,
+        matrix_learning_rate=options.matrix_lr,
+        seed=options.seed,
+        bf16=bf16,
+    )
     save(
         model, tokenizer, spec, folder / "final", {**vars(options), "seconds_of_last_run": round(time.time() - started)}
     )
@@ -133,6 +141,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--matrix-lr", type=float, default=2e-2)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=4)

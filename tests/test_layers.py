@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parent.parent / "src/nap"
 
 ORDER = [
     "__init__", "files", "schema", "canvas", "mathworker", "verify", "stats", "tasks", "score", "order", "metrics",
-    "families", "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "train", "evaluate", "summary",
-    "view", "cli", "__main__",
+    "families", "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "optim", "train", "evaluate", "view",
+    "summary", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from nap.canvas import Canvas, CanvasSpec, Tokenizer, collate, fill, layout
 from nap.loss import mask_tokens, masked_loss, stratified_times
+from nap.optim import muon_for
 from nap.schema import OUTSIDE, Sample
 
 # Batches that are drawn together, sorted by length and dealt out, so that little of a batch is padding.
@@ -103,13 +104,17 @@ def train(
     folder: FilePath,
     *,
     learning_rate: float,
+    matrix_learning_rate: float,
     seed: int,
     bf16: bool,
     save_steps: int = 250,
     compile: bool = True,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> PreTrainedModel:
-    """Train to the end of `batches`, resuming from the newest whole checkpoint in `folder` if there is one."""
+    """Train to the end of `batches` with Muon, resuming from the newest whole checkpoint in `folder` if there is one.
+
+    learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -118,10 +123,7 @@ def train(
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=min(300, len(batches) // 10),
-        adam_beta2=0.98,
-        weight_decay=0.01,
         max_grad_norm=1.0,
-        optim="adamw_torch_fused",
         bf16=bf16,
         use_cpu=True,
         seed=seed,
@@ -135,7 +137,12 @@ def train(
         disable_tqdm=True,
     )
     trainer = DiffusionTrainer(
-        model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks)
+        model=model,
+        args=arguments,
+        train_dataset=batches,
+        data_collator=_only,
+        callbacks=list(callbacks),
+        optimizers=(muon_for(model, learning_rate, matrix_learning_rate), None),
     )
     trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     return model
