@@ -3,8 +3,8 @@
     python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap
 
 The first folder is what `get_models.sh antiberty` unpacks (PyPI package antiberty 0.1.3, MIT, 26 M parameters); the
-second is written. Expected wall time: 12 seconds on one core. Expected of trastuzumab's heavy chain, 20 random masks
-each, all masked residues filled in one step: 81.4, 80.7 and 79.9 % of 15, 40 and 70 % masked ones come back.
+second is written. Expected wall time: half a minute on one core. Expected of trastuzumab's heavy chain, 20 random masks
+each: 81.4, 80.7 and 79.8 % of 15, 40 and 70 % masked residues come back in one step, 80.6, 82.4 and 77.7 % in eight.
 
 AntiBERTy is BERT over single residues (2112.07782), trained with masking only: a real pretrained masked denoiser.
 Its weights are a pickle, read with `weights_only=True`, and its training_args.bin, which runs code, is never opened.
@@ -13,6 +13,7 @@ Leaves its species, chain and graft heads out.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nap.canvas import Layout
+from nap.canvas import Canvas, CanvasSpec, Layout
+from nap.decode import Budget, decode_traces
 from nap.denoiser import Denoiser, load
+from nap.policies import LowConfidence
+from nap.schema import PROMPT
 
 # The package writes these five before the residues, and BERT's usual layout around them.
 SPECIAL = {
@@ -31,6 +35,7 @@ SPECIAL = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+STEPS = 8
 TRASTUZUMAB_VH = (
     "EVQLVESGGGLVQPGGSLRLSCAASGFNIKDTYIHWVRQAPGKGLEWVARIYPTNGYTRYADSVKGRFTISADTSKNTAYLQMNSLRAEDTAVYYC"
     "SRWGGDGFYAMDYWGQGTLVTVSS"
@@ -86,6 +91,16 @@ def in_one_step(denoiser: Denoiser, ids_BL: Tensor) -> Tensor:
     return filled
 
 
+def in_steps(steps: int, denoiser: Denoiser, ids_BL: Tensor) -> Tensor:
+    """ids_BL with its masks filled in `steps` steps, the most probable first, by NAP's own loop."""
+    spec = CanvasSpec(paths=1, path_tokens=1, summary_tokens=0, tags="none")
+    canvases = [
+        Canvas(ids=ids, region=np.where(ids == denoiser.mask_id, 0, PROMPT), spec=spec) for ids in ids_BL.numpy()
+    ]
+    traces = decode_traces(denoiser, canvases, LowConfidence(), budget=Budget(steps=steps))
+    return torch.tensor([trace.final for trace in traces])
+
+
 def recovery(
     denoiser: Denoiser, fraction: float, *, fill: Callable[[Denoiser, Tensor], Tensor] = in_one_step, **rows: Any
 ) -> float:
@@ -103,7 +118,8 @@ def main() -> None:
     convert(arguments.source, arguments.target)
     denoiser = load(str(arguments.target), dtype="float32")
     for fraction in (0.15, 0.4, 0.7):
-        print(f"{fraction:.0%} masked: {recovery(denoiser, fraction):.1%} restored in one step")
+        many = recovery(denoiser, fraction, fill=partial(in_steps, STEPS))
+        print(f"{fraction:.0%} masked: {recovery(denoiser, fraction):.1%} in one step, {many:.1%} in {STEPS}")
 
 
 if __name__ == "__main__":

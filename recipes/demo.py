@@ -79,7 +79,8 @@ def main() -> None:
     problems = options.problems or affordable(options.minutes, workers)
     for task in TASKS:
         run(task, problems, options.out / f"{task}-{problems}", workers)
-    print(f"\n{time.perf_counter() - started:.0f} seconds. Tables, rows and traces are in {options.out}; watch one:")
+    print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
+    print(f"Tables, rows and traces are in {options.out}; watch one:")
     print(f"  {sys.executable} -m nap trace show {options.out}/{TASKS[0]}-{problems}/traces.jsonl")
 
 

@@ -778,6 +778,21 @@ def test_antiberty_restores_an_antibody_exactly_as_plain_transformers_does(tmp_p
         with torch.no_grad():
             expected = (plain(rows).logits.argmax(-1) == truth)[masked].double().mean().item()
         assert antiberty.recovery(denoiser, fraction) == expected == pytest.approx(about, abs=0.01)
+    _, rows = antiberty.masked_rows(denoiser, 0.4, count=4)
+    assert torch.equal(antiberty.in_steps(6, denoiser, rows), _plain_loop(plain, rows, 6, denoiser.mask_id))
+
+
+@torch.no_grad()
+def _plain_loop(model, ids_BL, steps, mask_id):
+    """Low-confidence decoding with nothing but transformers: a row and a forward at a time."""
+    rows = ids_BL.clone()
+    for row in rows:
+        counts = np.bincount(np.arange(int((row == mask_id).sum())) % steps)
+        for count in counts.tolist():
+            probability, token = model(row[None]).logits[0].softmax(-1).max(-1)
+            chosen = torch.where(row == mask_id, probability, -1).topk(count).indices
+            row[chosen] = token[chosen]
+    return rows
 
 
 def test_every_family_names_a_native_class_of_the_table():

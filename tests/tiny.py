@@ -59,8 +59,8 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error"} | changes
 
 
-def nap(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+def nap(*arguments: object, code: str = NAP, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    command = [sys.executable, "-c", NAP, *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "env": environment()}
     return subprocess.run(command, **settings | options)

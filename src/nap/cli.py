@@ -98,6 +98,7 @@ class Drawing:
     eos: Literal["count", "suppress", "defer", "stop"] = "count"
     """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
     seed: int = 0
+    """of all that is drawn"""
     raw: bool = False
     """give the prompt as it is, without the checkpoint's chat template"""
 
@@ -253,7 +254,7 @@ def _short(value: Any) -> str:
 class Eval:
     """Compare models, policies and budgets over a task's problems.
 
-    Every number has its interval and every difference its paired test. The same command goes on where it was stopped.
+    Numbers have intervals, differences paired tests; the same command resumes.
     """
 
     models: tuple[str, ...]
@@ -459,14 +460,11 @@ def _print_orders(labels: Sequence[str], reports: Sequence[dict[str, Any]], ks: 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Accuracy of a file of outputs.
-
-    Any JSONL whose rows have the model's text (generation, output, completion, response or text) and the right answer
-    (ground_truth, gold, target or answer), or for the public tasks the question.
-    """
+    """Accuracy of a file of outputs."""
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """a .jsonl of outputs"""
+    """a .jsonl whose rows have the model's text (generation, output, completion, response or text) and the right answer
+    (ground_truth, gold, target or answer), or for the public tasks the question"""
     task: str
     """which task's extraction and check to use"""
     by: Words = None
@@ -500,7 +498,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """Print a task's problems as JSONL, to read or to make a file from."""
+    """Print a task's problems as JSONL."""
 
     task: str
     """arith, countdown, sudoku, gsm8k, math500, multiarith, or jsonl with --data"""
@@ -561,7 +559,7 @@ class TraceShow:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConvert:
-    """Rewrite traces as JSONL or Parquet, by the name of the output."""
+    """Rewrite traces as JSONL or Parquet, by the output's name."""
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
     """a trace file (.jsonl, .parquet)"""
@@ -609,8 +607,9 @@ def _parse(command: Any, name: str, arguments: list[str]) -> Any:
 def _in_one_line(box: str) -> str:
     """What tyro's box of an error says: its title, what is wrong, and after a rule what was perhaps meant."""
     text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", box)
-    what, *rest = [part for part in re.split("─{2,}", text) if part.strip()][1:] or [text]
-    if what.split()[0] == "Missing" and (flags := re.findall(r"^ {5}(?:-\w .*, )?(--[\w-]+|[A-Z]+)\b", what, re.M)):
+    # Without Unicode its lines are hyphens, and its sides are not there.
+    what, *rest = [part for part in re.split("[─-]{5,}", text) if part.strip()][1:] or [text]
+    if what.split()[0] == "Missing" and (flags := re.findall(r"^ {5,6}(?:-\w .*, )?(--[\w-]+|[A-Z]+)\b", what, re.M)):
         return f"missing: {', '.join(flags)}"
     what = " ".join(what.split()).partition(" Got errors:")[0].replace("{None}|", "").rstrip(".")
     meant = re.search(r"Perhaps you meant:\s+(?:\S+, )*(--[\w-]+)", " ".join(rest))

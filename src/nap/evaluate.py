@@ -11,6 +11,7 @@ Does not summarise, and does not know how a policy decides.
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -372,6 +373,8 @@ def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, raw: bool 
     leaves no room for the canvas.
     """
     try:
+        if not problem.prompt.isascii() and re.search("[\ud800-\udfff]", problem.prompt):
+            raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
         ids = prompt_ids(denoiser, problem.prompt, raw)
         _check_words(denoiser, problem.prompt, ids)
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)

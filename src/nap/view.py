@@ -54,7 +54,7 @@ def headline(step: int, steps: int | None, events: Sequence[Event]) -> Text:
     """One line on a step: how many tokens it wrote and how sure the model was of them."""
     kinds = [event.kind for event in events]
     counts = {"written": kinds.count(COMMIT) + kinds.count(EDIT), "masked again": kinds.count(REMASK)}
-    counts["filled with padding"] = kinds.count(FILL)
+    counts["filled"] = kinds.count(FILL)
     did = [f"{n} {what}" for what, n in counts.items() if n or what == "written"]
     sure = [event.probability for event in events if event.probability == event.probability]
     mean = [f"mean probability {sum(sure) / len(sure):.2f}"] if sure else []
