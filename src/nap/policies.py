@@ -282,10 +282,10 @@ def parse_policy(text: str) -> Policy:
     return found(**{key: _value(name, found, key, value) for key, _, value in settings})
 
 
-def policy_name(policy: Policy) -> str:
+def policy_name(policy: Any) -> str:
     """The text that `parse_policy` reads back, with only the settings that differ from their defaults."""
     name = next((name for name, kind in POLICIES.items() if type(policy) is kind), type(policy).__name__)
-    fields = [f for f in dataclasses.fields(policy) if getattr(policy, f.name) != f.default]  # pyright: ignore[reportArgumentType]
+    fields = [f for f in dataclasses.fields(policy) if getattr(policy, f.name) != f.default]
     return name + ":" * bool(fields) + ",".join(f"{f.name}={getattr(policy, f.name)}" for f in fields)
 
 
