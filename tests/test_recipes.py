@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -51,11 +50,12 @@ def trained(request, tmp_path_factory):
     """(task, kind, folder) of a model that its recipe trained for two steps."""
     task, kind = request.param
     runs = tmp_path_factory.mktemp("runs")
-    sizes = {"width": 32, "layers": 1, "heads": 2, "steps": 2, "batch_size": 4}
+    command = f"--task {task} --canvas {kind} --runs {runs} --width 32 --layers 1 --heads 2 --steps 2 --batch-size 4"
     with pytest.MonkeyPatch.context() as patch:
         # Compiling takes longer than all the rest, and what it computes is torch's business.
         patch.setattr("torch.compile", lambda model, **options: model)
-        BUNDLED.train_one(Namespace(task=task, canvas=kind, runs=str(runs), lr=1e-3, matrix_lr=1e-2, seed=0, **sizes))
+        patch.setattr(sys, "argv", ["bundled.py", *command.split()])
+        assert BUNDLED.main() == 0
     return task, kind, runs / f"{task}-{kind}" / "final"
 
 
