@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,14 +115,19 @@ def test_both_canvases_of_a_task_have_the_same_positions():
         assert slots[0] + headers[0] == slots[1] + headers[1]
 
 
-def test_the_demo_runs_on_the_bundled_models(tmp_path):
+def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     absent = [f"{task}-{kind}" for task, kind in MODELS if not (ASSETS / f"{task}-{kind}").is_dir()]
     if absent:
         pytest.skip(f"no bundled {', '.join(absent)} yet")
-    command = [sys.executable, RECIPES / "demo.py", "--problems", "1", "--out", tmp_path / "demo"]
-    demo = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert demo.returncode == 0, demo.stderr
+    demo = recipe("demo")
+    smaller = {"policies": ("low_confidence", "parallel_forced"), "tokens_per_step": (8,)}
+    monkeypatch.setattr(demo, "sweep_of", lambda *sweep, whole=demo.sweep_of: replace(whole(*sweep), **smaller))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--problems", "1", "--out", str(tmp_path)])
+    demo.main()
+    out, err = capsys.readouterr()
     for task in BUNDLED.TASKS:
-        assert f"{task}-longcot" in demo.stdout and f"{task}-nap" in demo.stdout
-        rows = read_parquet(tmp_path / "demo" / f"{task}-1" / "rows.parquet")
-        assert len({row["cell"] for row in rows}) == len(rows) == 2 * (4 * 4 + 1)
+        cells = [f"{task}-{kind}" for kind in ("longcot", "nap") for _ in smaller["policies"]]
+        assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
+        assert re.findall(rf"^{task}-\w+(?=  )", out, re.MULTILINE) == cells
+    assert re.search(r"^\d+ seconds in all$", err, re.MULTILINE) and str(tmp_path) in out
