@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from nap.cli import print_summary, show_progress
+from nap.commands.evaluate import print_summary, show_progress
 from nap.evaluate import Cell, Sweep, evaluate, run_sweep
 from nap.files import InputError
 from nap.schema import read_parquet

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demo import BATCH, ROOT, TASKS, run, sweep_of
 
-from nap.cli import print_summary, show_progress
+from nap.commands.evaluate import print_summary, show_progress
 from nap.evaluate import run_sweep
 from nap.files import InputError
 from nap.policies import POLICIES

@@ -694,7 +694,7 @@ def test_ctrl_c_in_one_process_exits_130_too_and_the_run_goes_on_later(run, monk
 
     command = [*EVAL, "--tokens-per-step", "9", "--batch-size", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr("nap.cli.show_progress", interrupted)
+        patch.setattr("nap.commands.evaluate.show_progress", interrupted)
         assert run(*command) == (130, "", "")
     assert Path("run/journal.jsonl").read_text().count("\n") == 1
     assert run(*command)[0] == 0

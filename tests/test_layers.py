@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src/nap"
 ORDER = [
     "__init__", "files", "schema", "canvas", "mathworker", "verify", "stats", "tasks", "score", "order", "metrics",
     "families", "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "optim", "train", "evaluate", "view",
-    "summary", "cli", "__main__",
+    "summary", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

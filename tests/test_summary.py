@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from nap.cli import print_summary
+from nap.commands.evaluate import print_summary
 from nap.files import InputError
 from nap.summary import HEADER, MEANS, MORE, as_csv, findings, label, markdown, summarise, table, write_summary
 

@@ -1,0 +1,136 @@
+"""`nap decode`: decode prompts and print what each path and the summary say."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words, check_trace_file
+from nap.commands.tables import against_random, short, visible
+from nap.files import InputError
+
+if TYPE_CHECKING:
+    from nap.decode import Budget
+    from nap.schema import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode:
+    """Decode prompts and print what each path and the summary say."""
+
+    model: str
+    """a bundled name (arith-nap, arith-longcot, countdown-nap, countdown-longcot), a folder, or a hub name"""
+    prompt: Annotated[tuple[str, ...], arg(aliases=["-p"])]
+    """one prompt or more; with several, they are one batch"""
+    policy: str = "parallel_forced"
+    """name or name:setting=value,... such as threshold:tau=0.8"""
+    tokens_per_step: Whole = None
+    """commits a step, for a policy that follows a budget (default: 1)"""
+    steps: Whole = None
+    """commit everything in this many steps, instead"""
+    live: bool = False
+    """show the canvas as it fills"""
+    out: Words = None
+    """write the traces to this .jsonl or .parquet file"""
+    json: bool = False
+    """print one JSON object a prompt"""
+    canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    drawing: OmitArgPrefixes[Drawing] = Drawing()
+    loading: OmitArgPrefixes[Loading] = Loading()
+
+    def budget(self) -> "Budget":
+        """The budget asked for; one token a step for a policy that needs one."""
+        from nap.decode import Budget
+        from nap.policies import parse_policy
+
+        if self.tokens_per_step is None and self.steps is None and parse_policy(self.policy).paced:
+            return Budget(tokens=1)
+        return Budget(tokens=self.tokens_per_step, steps=self.steps)
+
+    def run(self) -> None:
+        """Decode, show, write."""
+        from nap.canvas import parse
+        from nap.decode import collect, decode, run_setting
+        from nap.denoiser import load
+        from nap.evaluate import canvas_of, canvas_spec
+        from nap.metrics import measure
+        from nap.policies import parse_policy
+        from nap.schema import Problem, write_traces
+
+        if not self.prompt:
+            raise InputError("there is no prompt; give one or more: --prompt TEXT")
+        check_trace_file(self.out)
+        budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
+        wanted = self.canvas.spec()
+        denoiser = load(self.model, **asdict(self.loading))
+        spec = canvas_spec(denoiser, wanted)
+        problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(self.prompt, 1)]
+        canvases = [canvas_of(denoiser, problem, spec, self.drawing.raw) for problem in problems]
+        settings = {"budget": budget, "sampling": sampling, "eos": self.drawing.eos, "seed": self.drawing.seed}
+        steps = decode(denoiser, canvases, policy, **settings)
+        if self.live:
+            steps = _show_live(steps, canvases, denoiser)
+        traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+        if self.out:
+            write_traces(traces, self.out)
+        for prompt, canvas, trace in zip(self.prompt, canvases, traces, strict=True):
+            completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+            report = measure(trace)
+            if self.json:
+                print(json.dumps({"prompt": prompt, **asdict(completion), "order": report}))
+            else:
+                _print_completion(prompt if len(canvases) > 1 else None, completion, report, trace)
+
+
+def _show_live(steps: Any, canvases: Any, denoiser: Any) -> Any:
+    """Pass the steps on, drawing the first canvas after each: in place, or one below the other without a terminal."""
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from nap.schema import REMASK
+    from nap.view import headline, lanes
+
+    console, ids = Console(stderr=True, highlight=False), canvases[0].ids.copy()
+    vocabulary = _Vocabulary(denoiser.tokenizer)
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    screen = Live(console=console, auto_refresh=False) if in_place else None
+    with screen or nullcontext():
+        for step in steps:
+            if step.row == 0:
+                for event in step.events:
+                    ids[event.position] = denoiser.mask_id if event.kind == REMASK else event.token
+                drawn = lanes(ids.tolist(), canvases[0].region.tolist(), vocabulary, denoiser.mask_id, step.events)
+                picture = Group(headline(step.index, None, step.events), drawn)
+                screen.update(picture, refresh=True) if screen else console.print(picture)
+            yield step
+
+
+class _Vocabulary(dict[int, str]):
+    """The text of a token, decoded when it is first asked for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def get(self, token: int, default: Any = None) -> str:
+        if token not in self:
+            self[token] = self.tokenizer.decode([token])
+        return self[token]
+
+
+def _print_completion(prompt: str | None, completion: Any, report: dict[str, Any], trace: "Trace") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if prompt is not None:
+        console.print(f"prompt: {visible(prompt)}", markup=False, style="bold", soft_wrap=True)
+    for number, text in enumerate(completion.paths, 1):
+        console.print(f"path {number}: {visible(text)}", markup=False, soft_wrap=True)
+    if completion.summary:
+        console.print(f"summary: {visible(completion.summary)}", markup=False, style="bold", soft_wrap=True)
+    known = {"tokens": report["n_tokens"], "forwards": trace.forwards, "TPF": report["tpf"], "AFP": report["afp"]}
+    known |= {"tau-b": report["tau_b"], "Global-ARness@1": against_random(report, 1)}
+    known |= {"within a path": against_random(report["path_mean"], 1)}
+    text = ", ".join(f"{name} {short(value)}" for name, value in known.items())
+    console.print(f"{text}; in brackets: a random order", markup=False, style="dim", soft_wrap=True)

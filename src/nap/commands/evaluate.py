@@ -1,0 +1,121 @@
+"""`nap eval`: compare models, policies and budgets over a task's problems."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import OmitArgPrefixes
+
+from nap.commands.flags import CanvasFlags, Drawing, Loading, Words
+from nap.commands.tables import draw, fits, open_console
+
+if TYPE_CHECKING:
+    from nap.evaluate import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Compare models, policies and budgets over a task's problems.
+
+    Numbers have intervals, differences paired tests; the same command resumes.
+    """
+
+    models: tuple[str, ...]
+    """bundled names, folders or hub names"""
+    task: str
+    """arith, countdown, sudoku, gsm8k, math500, multiarith, or jsonl with --data"""
+    policies: tuple[str, ...] = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
+    """each a name or name:setting=value,... such as threshold:tau=0.8"""
+    tokens_per_step: tuple[int, ...] = ()
+    """budgets, for the policies that follow one; 1 2 4 8 unless --steps are given"""
+    steps: tuple[int, ...] = ()
+    """budgets as numbers of steps"""
+    problems: int = 200
+    """how many of the split"""
+    split: str = "test"
+    """train or test"""
+    data: Words = None
+    """the task's problems from this file"""
+    out: str = "runs/eval"
+    """the run's folder; the same command resumes it"""
+    baseline: Words = None
+    """compare each cell with "MODEL | POLICY" at its own pace (default: the first model under low_confidence)"""
+    batch_size: int = 16
+    """problems decoded together; it changes no result"""
+    workers: int = 1
+    """processes of one thread each"""
+    traces: int = 20
+    """keep the traces of this many problems of each cell"""
+    json: bool = False
+    """print the summary as JSON"""
+    markdown: bool = False
+    """print the summary as Markdown"""
+    canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    drawing: OmitArgPrefixes[Drawing] = Drawing()
+    loading: OmitArgPrefixes[Loading] = Loading()
+
+    def run(self) -> None:
+        """Run the sweep, write and print its summary."""
+        from nap.evaluate import Sweep, run_sweep
+        from nap.schema import read_parquet
+        from nap.summary import find_baseline, findings, markdown, summarise, write_summary
+
+        budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
+        sweep = Sweep(
+            task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
+            problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
+            **asdict(self.drawing), **asdict(self.loading),
+        )  # fmt: skip
+        find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
+        rows = run_sweep(
+            sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, report=show_progress
+        )
+        records = summarise(rows, read_parquet(f"{self.out}/seconds.parquet"), self.baseline)
+        write_summary(records, self.out)
+        if self.json:
+            print(json.dumps(records))
+        elif self.markdown:
+            print(markdown(records), end="")
+        else:
+            print_summary(records, findings(records))
+        print(f"rows, traces and summaries are in {self.out}", file=sys.stderr)
+
+
+def show_progress(progress: "Progress") -> None:
+    """One line on standard error, rewritten where it is a terminal."""
+    from nap.view import printable
+
+    eta = "" if progress.eta != progress.eta else f", about {progress.eta:.0f} s left"
+    line = f"{progress.done}/{progress.total} decoded{eta} ({printable(progress.cell, 200)})"
+    if sys.stderr.isatty():
+        # Longer than the terminal is wide, it would not be rewritten.
+        line, end = line[: shutil.get_terminal_size().columns - 1], "\n" if progress.done == progress.total else ""
+        print(f"\r\x1b[K{line}", end=end, file=sys.stderr, flush=True)
+    elif progress.done == progress.total or progress.done * 10 // progress.total > (
+        (progress.done - progress.batch) * 10 // progress.total
+    ):
+        print(line, file=sys.stderr, flush=True)
+
+
+def print_summary(records: Sequence[Any], sentences: Sequence[str]) -> None:
+    """The table, on a narrow terminal without what people compare last, and the sentences."""
+    from nap.summary import HEADER, table
+
+    console = open_console()
+    lines = table(records)
+    if fits(console, HEADER, lines):
+        draw(console, HEADER, lines)
+    else:
+        shown = [HEADER.index(name) for name in HEADER[1:] if name not in ("AFP", "tau-b", "AUP")]
+        header = [HEADER[column].replace("/", "/\n").replace(" (", "\n(") for column in shown]
+        for model in dict.fromkeys(line[0] for line in lines):
+            console.print(model, style="bold", markup=False)
+            # The means without their intervals.
+            own = [[line[column].split(" ±")[0] for column in shown] for line in lines if line[0] == model]
+            draw(console, header, own)
+        console.print("intervals, AFP, tau-b and AUP: in summary.md, or on a wider terminal", style="dim")
+    for sentence in sentences:
+        console.print(f"- {sentence}", markup=False)

@@ -1,0 +1,94 @@
+"""Flags that several commands share, as frozen dataclasses. Nothing heavy is imported before a command runs."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from nap.files import InputError
+
+if TYPE_CHECKING:
+    from nap.canvas import CanvasSpec
+    from nap.decode import Sampling
+
+# What may be left out: without these tyro shows {None}|INT and (default: None).
+Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Words = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a checkpoint is opened."""
+
+    device: str = "cpu"
+    """cpu, cuda, cuda:1 or mps"""
+    dtype: str = "auto"
+    """auto (what this machine is fast at), float32, bfloat16 or float16"""
+    revision: Words = None
+    """revision of a hub checkpoint"""
+    mask_id: Whole = None
+    """id of the mask token, where the checkpoint does not say or is wrong"""
+    trust_remote_code: bool = False
+    """run the checkpoint's own code; needs a pinned --revision"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasFlags:
+    """The canvas; by default the one that the checkpoint was trained on."""
+
+    canvas: Literal["own", "plain", "longcot", "nap"] = "own"
+    """own (canvas.json of the checkpoint), plain (no tags), longcot (one path), nap (several)"""
+    paths: Whole = None
+    """paths of a nap canvas (default: 3)"""
+    path_tokens: Whole = None
+    """tokens of each path slot (default: 330)"""
+    summary_tokens: Whole = None
+    """tokens of the summary slot (default: 32)"""
+    tags: Annotated[Literal["think", "hash"] | None, arg(metavar="{think,hash}", help_behavior_hint="")] = None
+    """<think 1> or <think #1> (default: think)"""
+
+    def spec(self) -> "CanvasSpec | None":
+        """None for the checkpoint's own. Raises InputError for a flag that would change nothing."""
+        from nap.canvas import CanvasSpec
+
+        given = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
+        kinds: dict[str, dict[str, Any]] = {
+            "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
+            "longcot": {"paths": 1},
+            "nap": {},
+        }
+        fixed = kinds.get(self.canvas, given)
+        if unused := [name for name in given if name in fixed]:
+            flag = unused[0].replace("_", "-")
+            raise InputError(f"--{flag} changes nothing with --canvas {self.canvas}; choose --canvas nap, or drop it")
+        return CanvasSpec(**given, **fixed) if self.canvas in kinds else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How candidates are drawn."""
+
+    temperature: float = 0.0
+    """0: the likeliest token"""
+    top_p: float = 1.0
+    """keep the likeliest tokens that hold this probability"""
+    top_k: int = 0
+    """keep this many tokens; 0: all"""
+    eos: Literal["count", "suppress", "defer", "stop"] = "count"
+    """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
+    seed: int = 0
+    """of all that is drawn"""
+    raw: bool = False
+    """give the prompt as it is, without the checkpoint's chat template"""
+
+    def sampling(self) -> "Sampling":
+        """The sampling part."""
+        from nap.decode import Sampling
+
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+
+
+def check_trace_file(path: str | None) -> None:
+    """Refuse a name that says neither format, before anything is decoded or read."""
+    if path is not None and not path.endswith((".jsonl", ".parquet")):
+        raise InputError(f"traces are written as .jsonl or .parquet, got {path!r}")

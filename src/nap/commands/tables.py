@@ -1,0 +1,49 @@
+"""Text and tables for a terminal, and whole lines for a pipe."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def against_random(report: dict[str, Any], k: int) -> str:
+    """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
+    value, random = report.get(f"global_arness@{k}"), report.get(f"global_arness@{k}_random")
+    return "-" if value is None else f"{value:.2f} ({short(random)})"
+
+
+def visible(text: str) -> str:
+    """Text of any length with control characters shown, so that a model cannot drive the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def short(value: Any) -> str:
+    """A value of a table; `-` for none."""
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def open_console() -> Any:
+    """Standard output, as wide as the terminal."""
+    from rich.console import Console
+
+    # Where nobody looks there is no width: a pipe gets whole lines.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=10_000)
+
+
+def draw(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table without lines, close together if it must. Cells are text as it is, never markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    gap = 2 if fits(console, header, lines) else 1
+    drawn = Table(*header, box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    for line in lines:
+        drawn.add_row(*map(Text, line))
+    console.print(drawn)
+
+
+def fits(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> bool:
+    """Whether a table with gaps of 2 is as narrow as the terminal; always where there is none."""
+    widths = [
+        max(len(part) for cell in column for part in cell.split("\n")) for column in zip(header, *lines, strict=True)
+    ]
+    return sum(widths) + 2 * (len(widths) - 1) <= console.width
