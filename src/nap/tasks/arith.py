@@ -2,7 +2,7 @@
 
     Ann has 5 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?
 
-Names, quantities, the order of the sentences and the distractors are random; all values stay between 0 and 20. Three
+Names, quantities, the order of the sentences and the distractors are random; all values stay small. Three
 truly different solutions are written: `forward` computes each needed person from the facts on, `goal` names what the
 goal needs before it computes anything, `pairing` rewrites the goal as one sum and evaluates that.
 The critical path is the least number of dependent steps: the longest chain of operations under the goal. It is a
@@ -12,7 +12,8 @@ Does not train, tokenize or lay out anything.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from nap.files import InputError
@@ -44,7 +45,6 @@ NAMES = tuple(
     ]
 )
 ITEMS = ("pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats")
-LARGEST = 20
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,27 @@ def _sum(terms: list[str], constant: int) -> str:
     return " + ".join(terms) + tail
 
 
-WRITERS = (forward, goal_first, pairing)
+Writer = Callable[[Graph, random.Random], str]
+WRITERS: tuple[Writer, ...] = (forward, goal_first, pairing)
+
+
+def misreadings(graph: Graph, largest: int) -> list[Graph]:
+    """The graph with one number of a needed sentence misread, wherever that changes the answer and no value leaves
+    0 to `largest`.
+    """
+    found = []
+    for index, person in enumerate(graph.people):
+        side = "right" if person.sign else "left"
+        if person not in graph.needed or not isinstance(getattr(person, side), int):
+            continue
+        for number in range(1, largest):
+            people = list(graph.people)
+            people[index] = replace(person, **{side: number})
+            other = Graph(tuple(people), graph.goal)
+            fits = all(0 <= other.values[p.name] <= largest for p in other.needed)
+            if fits and other.values[graph.goal] != graph.values[graph.goal]:
+                found.append(other)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +184,18 @@ class Arith:
     operations  most operations that the goal depends on, from 1
     facts       most facts that it depends on
     distractors most sentences that it does not depend on
+    largest     largest value of anybody
     longest     most words of a solution: problems with longer ones are drawn again
+    wrong       share of the paths of a sample that misread one number and reason on from there
     """
 
     name: str = "arith"
     operations: int = 3
     facts: int = 2
     distractors: int = 1
+    largest: int = 10
     longest: int = 29
+    wrong: float = 0.0
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
@@ -181,13 +205,17 @@ class Arith:
     def sample(self, seed: int, index: int, paths: int = 3) -> Sample:
         """A training sample: the problem (train split) and `paths` solutions, in the writers' order."""
         problem, graph, rng = self._draw(seed, index, "train")
-        texts = [WRITERS[j % len(WRITERS)](graph, rng) for j in range(paths)]
-        answer = problem.answer
-        return Sample(
-            problem=problem,
-            paths=tuple(Path(text=text, answer=answer, correct=True) for text in texts),
-            summary=f"{answer} {problem.meta['item']}",
-        )
+        written = [self._write(WRITERS[j % len(WRITERS)], graph, rng) for j in range(paths)]
+        return Sample(problem=problem, paths=tuple(written), summary=f"{problem.answer} {problem.meta['item']}")
+
+    def _write(self, write: Writer, graph: Graph, rng: random.Random) -> Path:
+        """One path. `wrong` of them misread a number."""
+        right = graph.values[graph.goal]
+        if self.wrong and rng.random() < self.wrong:
+            misread = [g for g in misreadings(graph, self.largest) if len(write(g, rng).split()) <= self.longest]
+            graph = rng.choice(misread or [graph])
+        answer = graph.values[graph.goal]
+        return Path(text=write(graph, rng), answer=str(answer), correct=answer == right)
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """The first `limit` (default 200) problems of a split of the stream with seed 0."""
@@ -236,7 +264,7 @@ class Arith:
         facts = rng.randint(1, self.facts)
         # The larger of two draws: most problems are deep, some are not.
         operations = max(rng.randint(max(facts - 1, 1), self.operations) for _ in range(2))
-        people = [Person(names.pop(), rng.randint(1, LARGEST // 2)) for _ in range(facts)]
+        people = [Person(names.pop(), rng.randint(1, self.largest // 2)) for _ in range(facts)]
         values = {person.name: int(person.left) for person in people}
         unused = [person.name for person in people]
         for left_to_do in range(operations, 0, -1):
@@ -253,12 +281,12 @@ class Arith:
         self, rng: random.Random, name: str, unused: list[str], values: dict[str, int], join: bool
     ) -> Person:
         left = rng.choice(unused)
-        others = [x for x in (unused if join else values) if x != left and values[x] + values[left] <= LARGEST]
+        others = [x for x in (unused if join else values) if x != left and values[x] + values[left] <= self.largest]
         if others and (join or rng.random() < 0.3):
             person, value = Person(name, left, "+", other := rng.choice(others)), values[left] + values[other]
         else:
-            sign = "+" if values[left] == 0 or (values[left] < LARGEST and rng.random() < 0.5) else "-"
-            change = rng.randint(1, min(9, LARGEST - values[left] if sign == "+" else values[left]))
+            sign = "+" if values[left] == 0 or (values[left] < self.largest and rng.random() < 0.5) else "-"
+            change = rng.randint(1, min(9, self.largest - values[left] if sign == "+" else values[left]))
             person = Person(name, left, sign, change)
             value = values[left] + (change if sign == "+" else -change)
         values[name] = value

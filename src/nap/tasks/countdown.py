@@ -84,6 +84,9 @@ class Countdown:
 
     Most of the public problems only add and subtract; `products` is the share of generated ones that may not.
     Derivations and expressions with more digits and signs than `longest_path` and `longest_expression` are not written.
+    The paths of a sample differ as far as they can; with `rewrites` set, each after the first writes the derivation of
+    the one before it again with that probability, and else any derivation: dependent by degrees, while every path for
+    itself looks the same.
     """
 
     name: str = "countdown"
@@ -94,6 +97,7 @@ class Countdown:
     products: float = 0.15
     longest_path: int = 21
     longest_expression: int = 11
+    rewrites: float | None = None
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
@@ -106,12 +110,22 @@ class Countdown:
         numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
         known = [d for d in derivations(numbers, target, self.largest_step) if self._fits(numbers, d)]
         rng.shuffle(known)
-        texts = [(backward if j % 3 == 1 else forward)(known[j % len(known)]) for j in range(paths)]
+        chosen = self._choose(known, paths, rng)
+        texts = [(backward if j % 3 == 1 else forward)(derivation) for j, derivation in enumerate(chosen)]
         return Sample(
             problem=problem,
             paths=tuple(Path(text=text, answer=str(target), correct=True) for text in texts),
             summary=expression(numbers, derivation),
         )
+
+    def _choose(self, known: list[tuple[Move, ...]], paths: int, rng: random.Random) -> list[tuple[Move, ...]]:
+        """The derivation of each path, of all that are `known`, in random order."""
+        if self.rewrites is None:
+            return [known[j % len(known)] for j in range(paths)]
+        chosen = [rng.choice(known)]
+        while len(chosen) < paths:
+            chosen.append(chosen[-1] if rng.random() < self.rewrites else rng.choice(known))
+        return chosen
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """Generated problems, or those of a JSONL file of {"input": "30,100,93", "output": "23"}."""
