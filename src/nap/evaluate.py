@@ -12,17 +12,12 @@ import dataclasses
 import json
 import os
 import re
-import signal
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from multiprocessing import active_children, get_context
+from multiprocessing import parent_process
 from pathlib import Path as FilePath
 from typing import Any, get_args
 
@@ -30,7 +25,9 @@ from nap import __version__, checkpoint
 from nap.canvas import Canvas, CanvasSpec, layout, parse
 from nap.decode import Budget, Eos, Sampling, decode_traces
 from nap.denoiser import Denoiser, check_length, load, prompt_ids
-from nap.files import InputError, atomic, read_jsonl_objects, read_text
+from nap.engine import map_rows
+from nap.files import InputError, atomic, read_jsonl_objects
+from nap.folder import claim, digest, lock
 from nap.metrics import measure
 from nap.policies import parse_policy
 from nap.schema import Problem, Trace, trace_from_row, trace_to_row, write_traces
@@ -175,8 +172,8 @@ def run_sweep(
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     models = {model: _identity(model, sweep, problems) for model in sweep.models}
-    made_of = {"problems": _digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
-    _claim(folder, asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of})
+    made_of = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    claim(folder, asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}, "journal.jsonl")
     if workers > 1:
         _loaded.clear()
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
@@ -189,7 +186,7 @@ def run_sweep(
             for start in range(0, len(todo), batch_size)
         ]
         total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
-        for cell, results in _map(sweep, problems, jobs, workers, traces):
+        for cell, results in map_rows(_Evaluates(sweep, problems, traces), jobs, workers=workers, chunk=1):
             journal.add(results)
             fresh += len(results)
             counts = {"done": len(journal.done), "total": total, "fresh": fresh, "batch": len(results)}
@@ -202,7 +199,7 @@ def _identity(model: str, sweep: Sweep, problems: Sequence[Problem]) -> dict[str
     denoiser = _denoiser(model, sweep)
     spec = canvas_spec(denoiser, sweep.canvas)
     canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
-    inputs = _digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
+    inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
     return denoiser.setting | {"weights": _weights(denoiser), "canvas": asdict(spec), "inputs": inputs}
 
 
@@ -211,44 +208,12 @@ def _weights(denoiser: Denoiser) -> str | None:
     if denoiser.setting["revision"]:
         return None
     folder, _ = checkpoint.find(denoiser.setting["model"])
-    digest = blake2b(digest_size=16)
+    found = blake2b(digest_size=16)
     for path in checkpoint.weight_files(folder):
         with path.open("rb") as file:
             while block := file.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
-
-
-def _claim(folder: FilePath, setting: dict[str, Any]) -> None:
-    """Write the setting, or refuse to mix it with another one."""
-    path, now = folder / "setting.json", json.loads(json.dumps(setting))
-    if path.exists():
-        try:
-            old, new = _flat(json.loads(read_text(path))), _flat(now)
-        except ValueError as error:
-            raise InputError(f"{path} is not a run's setting ({error}); choose another folder") from None
-        if differ := [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]:
-            # Another flag changes what the run is made of too: that is no news.
-            differ = [key for key in differ if not key.startswith("made_of.")] or differ
-            listed = ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in differ[:3])
-            more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
-            raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
-        return
-    if (folder / "journal.jsonl").exists():
-        raise InputError(f"{folder} holds a journal without its setting.json; choose another folder")
-    with atomic(path) as file:
-        file.write(json.dumps(now, indent=1) + "\n")
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested objects as one, with dotted names."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {full: x for key, part in value.items() for full, x in _flat(part, f"{name}.{key}".lstrip(".")).items()}
+                found.update(block)
+    return found.hexdigest()
 
 
 class _Journal:
@@ -260,7 +225,7 @@ class _Journal:
     def __enter__(self) -> "_Journal":
         self.file = self.path.open("a+b")
         try:
-            _lock(self.file, self.path.parent)
+            lock(self.file, self.path.parent)
             self.file.seek(0)
             whole, newline, _ = self.file.read().rpartition(b"\n")
             self.file.truncate(len(whole + newline))
@@ -288,60 +253,24 @@ class _Journal:
         self.done |= {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
 
 
-def _lock(file: Any, folder: FilePath) -> None:
-    """Keep other processes out until the file is closed, on systems that can. A killed process keeps nobody out."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"another process is at work in {folder}; wait for it, or choose another folder") from None
-
-
 Job = tuple[Cell, list[int]]
 
 
-def _map(
-    sweep: Sweep, problems: list[Problem], jobs: list[Job], workers: int, traces: int
-) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
-    """The results of the jobs as they finish, here or in `workers` processes of one thread each."""
-    if workers == 1:
-        yield from ((cell, evaluate(sweep, cell, problems, chunk, traces)) for cell, chunk in jobs)
-        return
-    others = active_children()
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (os.getpid(),))
-    try:
-        futures = {pool.submit(evaluate, sweep, cell, problems, chunk, traces): cell for cell, chunk in jobs}
-        yield from ((futures[future], future.result()) for future in as_completed(futures))
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker died, perhaps for lack of memory; the same command with fewer workers or a smaller batch goes on"
-        ) from None
-    finally:
-        # A batch may take minutes, and nobody waits for its result now.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in {*active_children()} - {*others}:
-            process.kill()
-            process.join()
+@dataclass(frozen=True)
+class _Evaluates:
+    """A job's cell and results. Processes of their own compute with one thread each."""
 
+    sweep: Sweep
+    problems: list[Problem]
+    traces: int
 
-def _start_worker(parent: int) -> None:
-    import torch
+    def __call__(self, job: Job) -> tuple[Cell, list[dict[str, Any]]]:
+        import torch
 
-    torch.set_num_threads(1)
-    # Ctrl-C reaches the parent too, which ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        # A killed parent cannot tell its workers: they would wait for jobs for ever.
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+        if parent_process() is not None:
+            torch.set_num_threads(1)
+        cell, chunk = job
+        return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces)
 
 
 _loaded: dict[tuple[Any, ...], Denoiser] = {}

@@ -1,0 +1,146 @@
+"""What the curation harness costs: time beside a teacher that replies in 50 ms, memory and time of 100,000 problems.
+
+    python benchmarks/curation.py overhead            # 1 min: 64 requests in flight, this harness and a bare loop
+    python benchmarks/curation.py size --problems 100000   # 10 min: memory, and the time of a second and a third run
+
+The stub teacher runs in a process of its own. A teacher of 64 slots and 50 ms a reply gives 1,280 replies a second at
+most, so `overhead` says what share of its time it stands idle: 1 - replies / (1,280 * seconds).
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from nap.curate import Work, curate
+from nap.journal import Journal, Reply, Request
+from nap.plan import Plan
+from nap.tasks import load_task
+from nap.teacher import Asking, Endpoint, ask
+
+STUB = Path(__file__).parent.parent / "tests/stub_teacher.py"
+
+
+def serve(port: int, latency: float) -> tuple[subprocess.Popen[str], str]:
+    child = subprocess.Popen([sys.executable, str(STUB), str(port), str(latency)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    return child, child.stdout.readline().strip()
+
+
+def cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def bare(url: str, requests: list[Request], concurrency: int) -> None:
+    """The same requests by the openai SDK as its documentation says, without journal, retries or checks."""
+    from openai import AsyncOpenAI
+
+    async def main() -> None:
+        waiting = iter(requests)
+        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+
+            async def worker() -> None:
+                for request in waiting:
+                    await client.chat.completions.create(
+                        model="m", messages=[{"role": "user", "content": request.prompt}], seed=request.index
+                    )
+
+            await asyncio.gather(*(worker() for _ in range(concurrency)))
+
+    asyncio.run(main())
+
+
+def overhead(args: argparse.Namespace) -> None:
+    child, url = serve(args.port, args.latency)
+    requests = [Request(model="m", prompt=f"Problem {n}") for n in range(args.requests)]
+    ideal = args.requests * args.latency / args.concurrency
+    try:
+        for name in ("bare SDK", "harness") * args.repeats:
+            started, used = time.perf_counter(), cpu()
+            if name == "harness":
+                with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite") as journal:
+                    groups = ([request] for request in requests)
+                    ask([(Endpoint(url=url, model="m"), groups)], journal, Asking(concurrency=args.concurrency))
+            else:
+                bare(url, requests, args.concurrency)
+            seconds = time.perf_counter() - started
+            own = (cpu() - used) / args.requests
+            found = {"what": name, "requests": args.requests, "concurrency": args.concurrency, "latency": args.latency}
+            found |= {
+                "seconds": round(seconds, 2),
+                "teacher": round(ideal, 2),
+                "cpu_ms_a_request": round(1000 * own, 3),
+            }
+            print(json.dumps(found), flush=True)
+    finally:
+        child.kill()
+
+
+def fill(plan: Plan, path: Path) -> None:
+    """The journal of a run that has all its replies, without asking for them."""
+    with Journal(path) as journal:
+        for problem in load_task(plan.task).load(path=plan.data):
+            for request in plan.requests(problem, [*plan.templates.values()]):
+                text = "Tom has some apples and buys 7 more.\n" * 20 + f"So it is \\boxed{{{request.index}}}"
+                journal.add(request, Reply(text=text, model="m", prompt_tokens=50, completion_tokens=200))
+
+
+def size(args: argparse.Namespace) -> None:
+    folder = Path(args.folder or tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    problems = folder / "problems.jsonl"
+    with problems.open("w") as file:
+        file.writelines(
+            json.dumps({"prompt": f"Tom has {n} apples and buys 7 more. How many has he?", "answer": n + 7}) + "\n"
+            for n in range(args.problems)
+        )
+    child, url = serve(args.port, 0.0)
+    plan = Plan(task="jsonl", data=str(problems), models=("m",), paths=args.paths, max_overlap=1.0)
+    if args.filled:
+        fill(plan, folder / "run/journal.sqlite")
+    try:
+        for name in ("first run", "again, finished", "again, its files deleted"):
+            if name.endswith("deleted"):
+                for file in ("card.json", "samples.parquet", "longchain.parquet"):
+                    (folder / "run" / file).unlink()
+            started, used = time.perf_counter(), cpu()
+            work = Work(asking=Asking(concurrency=64))
+            card = curate(plan, folder / "run", [Endpoint(url=url, model="m")], work=work)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            found = {
+                "what": name,
+                "problems": args.problems,
+                "paths": args.paths,
+                "samples": card["problems"]["sample"],
+            }
+            found |= {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(cpu() - used, 1)}
+            found |= {"peak_MiB": round(memory)}
+            print(json.dumps(found), flush=True)
+    finally:
+        child.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["overhead", "size"])
+    parser.add_argument("--requests", type=int, default=4096)
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--problems", type=int, default=100_000)
+    parser.add_argument("--paths", type=int, default=1)
+    parser.add_argument("--port", type=int, default=8192)
+    parser.add_argument("--filled", action="store_true", help="do not ask: fill the journal first")
+    parser.add_argument("--folder")
+    args = parser.parse_args()
+    {"overhead": overhead, "size": size}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""`nap curate`: a multi-path training set from a teacher, or from a file of solutions."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from nap.commands.flags import Whole, Words
+from nap.files import InputError
+
+if TYPE_CHECKING:
+    from nap.curate import Last
+    from nap.plan import Plan
+    from nap.teacher import Asking, Endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teachers:
+    """Who writes the paths."""
+
+    teacher: tuple[str, ...] = ()
+    """URLs of OpenAI-compatible endpoints such as http://127.0.0.1:8080/v1; the paths of a problem go round them"""
+    model: tuple[str, ...] = ()
+    """the model that each of them serves, or one for all"""
+    key_env: str = "OPENAI_API_KEY"
+    """the variable with the API key"""
+    concurrency: int = 16
+    """requests in flight for each endpoint"""
+    per_minute: int = 0
+    """at most so many requests a minute to each endpoint; 0: no limit"""
+    timeout: float = 600.0
+    """seconds that one attempt may take"""
+    retries: int = 5
+    """further attempts after one that failed"""
+    together: bool = False
+    """ask for all paths of a problem in one request (n), where the server can"""
+
+    def endpoints(self) -> "tuple[Endpoint, ...]":
+        """The endpoints. Raises InputError unless there is a model for each."""
+        from nap.teacher import Endpoint
+
+        models = self.model * len(self.teacher) if len(self.model) == 1 else self.model
+        if len(models) != len(self.teacher):
+            raise InputError(
+                f"{len(self.teacher)} of --teacher and {len(self.model)} of --model; give one for each, or one for all"
+            )
+        pairs = zip(self.teacher, models, strict=True)
+        return tuple(Endpoint(url=url, model=model, key_env=self.key_env) for url, model in pairs)
+
+    def asking(self) -> "Asking":
+        """How they are asked."""
+        from nap.teacher import Asking
+
+        return Asking(
+            concurrency=self.concurrency, per_minute=self.per_minute, timeout=self.timeout, retries=self.retries,
+            together=self.together,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curate:
+    """Make a multi-path training set from a teacher or a file.
+
+    A killed run resumes; a finished one can be made again without a teacher.
+    """
+
+    task: str
+    """whose problems, and whose check of answers: gsm8k, math500, jsonl..."""
+    out: str
+    """the run's folder"""
+    teachers: OmitArgPrefixes[Teachers] = Teachers()
+    solutions: Words = None
+    """a file of problems with several solutions each, in place of a teacher"""
+    field: Words = None
+    """where its rows hold the solutions"""
+    split: str = "train"
+    """train or test"""
+    data: Words = None
+    """the task's problems from this file"""
+    problems: Whole = None
+    """the first so many problems (default: all)"""
+    prompts: tuple[str, ...] = ("boxed",)
+    """templates with {problem}: bundled ones or files; the paths of a problem go round them"""
+    samples: int = 0
+    """replies asked for each problem (default: as many as paths)"""
+    temperature: float = 1.0
+    """of the teacher"""
+    top_p: float = 1.0
+    """of the teacher"""
+    max_tokens: int = 1024
+    """of one reply"""
+    seed: int = 0
+    """given to the server, plus the number of the reply"""
+    paths: int = 3
+    """paths of a sample"""
+    path_tokens: int = 330
+    """tokens of a path's slot; a longer reply is not used"""
+    summary_tokens: int = 32
+    """tokens of the summary's slot"""
+    tokenizer: Words = None
+    """folder or tokenizer.json of the model to be trained, which counts the tokens (default: an estimate)"""
+    select: Literal["all", "mixed", "correct", "quota"] = "all"
+    """paths right or wrong as they come (as the paper), some of each, right ones, or --wrong wrong ones"""
+    wrong: Whole = None
+    """wrong paths in a sample, with --select quota (default: 1)"""
+    max_overlap: float = 0.9
+    """share of 4-word sequences that two paths of a sample may have in common"""
+    diverse: bool = False
+    """of more usable replies than needed take the least alike, not the first"""
+    embedder: Words = None
+    """folder or hub name of a model whose embeddings judge what is alike too"""
+    max_similarity: float = 0.98
+    """cosine of two paths' embeddings that a sample may have, with --embedder"""
+    summary: Literal["template", "teacher"] = "template"
+    """from the gold answer as in the paper, or written by the (first) teacher and checked"""
+    summary_prompt: Words = None
+    """its template: with {answer}, or for a teacher {problem} and {paths}"""
+    max_seqdep: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """leave out samples whose paths depend on each other by more nats a token, by --scorer"""
+    scorer: Words = None
+    """model or server that measures it (see nap seqdep)"""
+    price_prompt: float = 0.0
+    """of a million prompt tokens, for the card"""
+    price_completion: float = 0.0
+    """of a million completion tokens"""
+    license: str = "unknown"
+    """of the data set"""
+    problems_license: str = "unknown"
+    """of the problems"""
+    teacher_license: str = "unknown"
+    """of the teacher's replies"""
+    journal: Words = None
+    """keep the replies in this file, which several runs may use in turn (default: in the run's folder)"""
+    offline: bool = False
+    """ask nothing: use what the journal has"""
+    backend: Literal["threads", "processes", "ray"] = "processes"
+    """where replies are checked"""
+    workers: int = 1
+    """of that kind"""
+    json: bool = False
+    """print the card as JSON"""
+
+    def run(self) -> None:
+        """Make the data set and print what became of the problems."""
+        from nap.curate import Work, curate
+
+        work = Work(
+            asking=self.teachers.asking(), offline=self.offline, backend=self.backend, workers=self.workers,
+            report=show_settled,
+        )  # fmt: skip
+        endpoints = self.teachers.endpoints()
+        plan = self._plan(tuple(endpoint.model for endpoint in endpoints))
+        card = curate(plan, self.out, endpoints, work=work, journal=self.journal, last=self._last())
+        print(json.dumps(card) if self.json else summary_of(card))
+        print(f"samples, the long chain and their card are in {self.out}", file=sys.stderr)
+
+    def _plan(self, models: tuple[str, ...]) -> "Plan":
+        from nap.plan import Plan
+
+        if self.wrong is not None and self.select != "quota":
+            raise InputError(f"--wrong changes nothing with --select {self.select}; choose --select quota, or drop it")
+        licences = {"data": self.license, "problems": self.problems_license, "teacher": self.teacher_license}
+        return Plan(
+            task=self.task, split=self.split, data=self.data, limit=self.problems, solutions=self.solutions,
+            field=self.field, models=models, prompts=self.prompts, samples=self.samples,
+            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed,
+            paths=self.paths, path_tokens=self.path_tokens, summary_tokens=self.summary_tokens,
+            tokenizer=self.tokenizer, select=self.select, wrong=1 if self.wrong is None else self.wrong,
+            max_overlap=self.max_overlap, diverse=self.diverse, embedder=self.embedder,
+            max_similarity=self.max_similarity, summary=self.summary, summary_prompt=self.summary_prompt,
+            prices=(self.price_prompt, self.price_completion), licences=tuple(licences.items()),
+        )  # fmt: skip
+
+    def _last(self) -> "Last | None":
+        if (self.max_seqdep is None) != (self.scorer is None):
+            raise InputError("--max-seqdep and --scorer go together; give both or neither")
+        if self.max_seqdep is None or self.scorer is None:
+            return None
+        from nap.curate import Last
+        from nap.scorer import open_scorer
+        from nap.seqdep import measure_sample
+
+        scorer, most = open_scorer(self.scorer), self.max_seqdep
+
+        def keeps(outcome: Any) -> bool:
+            texts = [path.text for path in outcome.paths]
+            found = measure_sample(scorer, texts, prompt=outcome.problem.prompt, segments="paths")
+            return found is None or found.per_token() <= most
+
+        return Last(keeps=keeps, setting=f"seqdep of the paths <= {most} nats a token by {self.scorer}")
+
+
+def show_settled(settled: int, most: int) -> None:
+    """One line on standard error, rewritten where it is a terminal; a line each tenth where it is none."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{settled}/{most} replies", end="\n" if settled == most else "", file=sys.stderr, flush=True)
+    elif settled == most or settled * 10 // most > (settled - 1) * 10 // most:
+        print(f"{settled}/{most} replies", file=sys.stderr, flush=True)
+
+
+def summary_of(card: Any) -> str:
+    """The card's counts in a few lines."""
+
+    def counted(counts: dict[str, int]) -> str:
+        return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number)
+
+    used = card["accuracy"]["used"]
+    share = "" if used["share"] is None else f" ({100 * used['share']:.1f} %)"
+    return "\n".join([
+        f"problems: {counted(card['problems'])}",
+        f"replies:  {counted(card['replies'])}",
+        f"{used['right']} of the {used['of']} paths that are used are right{share}",
+    ])  # fmt: skip
