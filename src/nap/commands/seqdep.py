@@ -1,0 +1,220 @@
+"""`nap seqdep`: how sequential a corpus is to a language model. `nap seqdep filter`: keep or weight its rows by it."""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from nap.commands.flags import Whole, Words
+from nap.commands.tables import draw, open_console
+from nap.files import InputError, atomic
+
+if TYPE_CHECKING:
+    from nap.segments import Row
+    from nap.seqdep import Corpus, Dependence, Scorer
+
+Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
+File = Annotated[Positional[str], arg(metavar="FILE")]
+# What each measure answers, in the words of docs/seqdep.md.
+QUESTIONS = {
+    "seqdep": "what the text before a segment tells, and that there is any (2602.23225 Eq. 4)",
+    "control": "what this text tells that another prompt's does not",
+    "excess": "what this sample tells that another of its prompt does not: 0 for independent paths",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Which model reads the texts, and how they are cut."""
+
+    scorer: str
+    """folder or hub name of a causal language model, or the http address of an OpenAI-compatible server"""
+    segments: str = "lines"
+    """lines, sentences, tokens:K, or paths (rows of `segments`, a list of texts)"""
+    max_tokens: Whole = None
+    """cut longer texts after their last whole segment within so many tokens (default: the scorer's context)"""
+    tokenizer: Words = None
+    """for a server: folder or hub name with its model's tokenizer"""
+    model: Words = None
+    """for a server: which of its models (default: the first)"""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1 or mps"""
+    dtype: str = "float32"
+    """float32, or what rounds more: auto, bfloat16, float16"""
+
+    def read(self, file: str) -> "list[Row]":
+        """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
+        from nap.segments import read_rows
+
+        if self.max_tokens is not None and self.max_tokens < 2:
+            raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
+        return read_rows(file, self.segments)
+
+    def open(self) -> "Scorer":
+        """The scorer."""
+        from nap.scorer import open_scorer
+
+        return open_scorer(
+            self.scorer, tokenizer=self.tokenizer, model=self.model, device=self.device, dtype=self.dtype
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seqdep:
+    """How sequential the texts of a file are to a language model.
+
+    A row is a JSON object with `text` (or `segments`) and perhaps `prompt`.
+
+    Rows of one prompt are its samples and give the excess dependence.
+    """
+
+    file: File
+    """a .jsonl file"""
+    scoring: OmitArgPrefixes[Scoring]
+    limit: Whole = None
+    """read only so many rows"""
+    json: bool = False
+    """one JSON object a row, and one for all last"""
+
+    def run(self) -> None:
+        """Measure the file and print what was found."""
+        from nap.seqdep import cut_rows, measure_corpus, summarise
+
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit must be at least 1, got {self.limit}")
+        rows = self.scoring.read(self.file)[: self.limit]
+        scorer = self.scoring.open()
+        corpus = cut_rows(scorer, rows, self.scoring.segments, self.scoring.max_tokens)
+        measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)))
+        counts = {"left_out": len(rows) - len(corpus.rows), "shortened": corpus.shortened}
+        found = counts | summarise(corpus.texts, measured)
+        if self.json:
+            _print_json(corpus, measured, found | {"scorer": self.scoring.scorer, "segmenter": self.scoring.segments})
+        else:
+            _print_tables(found)
+
+
+def _progress(total: int) -> Callable[[int], None]:
+    def report(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{done}/{total} measured", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif done * 10 // total > (done - 1) * 10 // total:
+            print(f"{done}/{total} measured", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _print_json(corpus: "Corpus", measured: "list[Dependence]", found: dict[str, Any]) -> None:
+    for text, own in zip(corpus.texts, measured, strict=True):
+        row = {"id": text.where, "segments": len(text.segments), "tokens": len(text.ids)}
+        gains = {n: {"per_segment": own.per_segment(n), "per_token": own.per_token(n)} for n in own.baseline}
+        print(json.dumps(row | {n: gain for n, gain in gains.items() if not math.isnan(gain["per_token"])}))
+    print(json.dumps({"id": "all"} | found))
+
+
+def _print_tables(found: dict[str, Any]) -> None:
+    console, measures = open_console(), {name: found[name] for name in QUESTIONS if found[name]}
+    console.print(
+        f"{found['samples']} texts of {found['prompts']} prompts, {found['segments_a_sample']:.1f} segments a text, "
+        f"{found['tokens_a_segment']:.1f} tokens a segment; left out for having no history: {found['left_out']}, "
+        f"cut short: {found['shortened']}"
+    )
+    header = ["", "nats a segment", "nats a token", "rise, nats a token", "prompts"]
+    lines = [
+        [name, *(_shown(own[key]) for key in ("per_segment", "per_token", "rise_per_token")),
+         str(own["per_segment"]["prompts"])]
+        for name, own in measures.items()
+    ]  # fmt: skip
+    draw(console, header, lines)
+    curves = {name: {tuple(p["segments"]): p["per_token"] for p in own["curve"]} for name, own in measures.items()}
+    names = {(first, last): str(first) if first == last else f"{first}-{last}" for first, last in curves["seqdep"]}
+    spans = [[shown, *(_shown(curve.get(span)) for curve in curves.values())] for span, shown in names.items()]
+    draw(console, ["segment", *(f"{name}, nats a token" for name in curves)], spans)
+    for name in measures:
+        console.print(f"{name}: {QUESTIONS[name]}", style="dim")
+
+
+def _shown(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
+        return "-"
+    ends = estimate["interval"]
+    return f"{estimate['mean']:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeqdepFilter:
+    """Keep the least sequential rows of a file, or weight its rows.
+
+    Written rows have a field `seqdep`, in nats a token.
+
+    A row with fewer than two segments after its prompt is kept, with null.
+    """
+
+    file: File
+    """a .jsonl file"""
+    out: str
+    """the .jsonl file to write"""
+    scoring: OmitArgPrefixes[Scoring]
+    max_seqdep: Number = None
+    """keep rows of at most so many nats a token"""
+    keep: Number = None
+    """keep this share of the rows, the least sequential ones, between 0 and 1"""
+    weight: bool = False
+    """drop no row: give each a `weight`, 1 up to the limit and limit / seqdep above it"""
+
+    def run(self) -> None:
+        """Measure the file, write what is kept, and say how much that is."""
+        from nap.files import read_jsonl_objects
+
+        self._check()
+        rows = self.scoring.read(self.file)
+        values = _values(self.scoring.open(), rows, self.scoring)
+        limit = _share_limit(values, self.keep) if self.max_seqdep is None else self.max_seqdep
+        objects = [row for _, row in read_jsonl_objects(self.file)]
+        kept = [_marked(row, v, limit, self.weight) for row, v in zip(objects, values, strict=True)]
+        with atomic(self.out) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept if row is not None)
+        count, above = sum(row is not None for row in kept), sum(v is not None and v > limit for v in values)
+        print(
+            f"{count} of {len(rows)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
+            f"{values.count(None)} no history"
+        )
+
+    def _check(self) -> None:
+        if (self.max_seqdep is None) == (self.keep is None):
+            raise InputError("give one of --max-seqdep (nats a token) and --keep (a share of the rows)")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise InputError(f"--keep is a share above 0 and at most 1, got {self.keep}")
+        if self.max_seqdep is not None and not math.isfinite(self.max_seqdep):
+            raise InputError(f"--max-seqdep is a finite number of nats a token, got {self.max_seqdep}")
+        if self.weight and (self.max_seqdep is None or self.max_seqdep <= 0):
+            raise InputError(f"--weight needs a --max-seqdep above 0, got {self.max_seqdep}")
+
+
+def _values(scorer: "Scorer", rows: "list[Row]", scoring: Scoring) -> list[float | None]:
+    """SeqDep of every row, nats a token; None for a row without a history."""
+    from nap.seqdep import cut_rows, measure
+
+    corpus, report = cut_rows(scorer, rows, scoring.segments, scoring.max_tokens), _progress(len(rows))
+    values: list[float | None] = [None] * len(rows)
+    for number, text in zip(corpus.rows, corpus.texts, strict=True):
+        values[number] = measure(scorer, text).per_token()
+        report(number + 1)
+    return values
+
+
+def _share_limit(values: list[float | None], share: float | None) -> float:
+    """The value that `share` of the measured rows do not exceed."""
+    known = sorted(value for value in values if value is not None)
+    return known[max(math.ceil((share or 0) * len(known)), 1) - 1]
+
+
+def _marked(row: dict[str, Any], value: float | None, limit: float, weight: bool) -> dict[str, Any] | None:
+    """The row with its value and, if asked for, its weight; None for a row that is dropped."""
+    if value is None or value <= limit:
+        return row | {"seqdep": value} | ({"weight": 1.0} if weight else {})
+    return row | {"seqdep": value, "weight": limit / value} if weight else None
