@@ -3,9 +3,10 @@
     python recipes/demo.py [--problems N] [--out runs/demo]
 
 Decodes held-out problems with both pairs of bundled models under five policies at 1, 2, 4 and 8 tokens a step, prints
-the table and what it says, and writes rows, traces and summaries under --out. Without --problems it decodes as many as
-fit into --minutes, at least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same
-command resumes it. Expected numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
+the table and what it says, and writes rows, traces, summaries and a report to open in a browser under --out. Without
+--problems it decodes as many as fit into --minutes, at least 50 and at most 200 a cell. Expected wall time: under 5
+minutes on two cores; the same command resumes it. Expected numbers: README.md. With every policy and more problems:
+recipes/full_sweep.py.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 from nap.commands.evaluate import print_summary, show_progress
 from nap.evaluate import Cell, Sweep, evaluate, run_sweep
 from nap.files import InputError
+from nap.report import write_report
 from nap.schema import read_parquet
 from nap.summary import findings, summarise, write_summary
 
@@ -79,9 +81,11 @@ def main() -> None:
     problems = options.problems or affordable(options.minutes, workers)
     for task in TASKS:
         run(task, problems, options.out / f"{task}-{problems}", workers)
+    write_report([options.out / f"{task}-{problems}" for task in TASKS], report := options.out / "report.html")
     print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
     print(f"  {sys.executable} -m nap trace show {options.out}/{TASKS[0]}-{problems}/traces.jsonl")
+    print(f"See it all, and replay it, in a browser: {report.resolve()}")
 
 
 if __name__ == "__main__":

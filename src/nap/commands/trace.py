@@ -1,12 +1,15 @@
-"""`nap trace`: show and convert recorded traces."""
+"""`nap trace`: show, convert and import recorded traces."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from nap.commands.flags import Whole, check_trace_file
+from nap.commands.flags import Whole, Words, check_trace_file
 from nap.files import InputError
+
+if TYPE_CHECKING:
+    from nap.importers import Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +63,59 @@ class TraceConvert:
 
         check_trace_file(self.out)
         write_traces(read_traces(self.file), self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceImport:
+    """Make traces of what other systems record.
+
+    FILE is JSON with one run or batch a line, or a .npy; see docs/report.md.
+    """
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """the record (.json, .jsonl, .npy)"""
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """the trace file to write (.jsonl, .parquet)"""
+    source: Literal["canvases", "dllm", "dream", "pairs"]
+    """list of canvases, dllm's histories, Dream's output_history, or [position, step] pairs"""
+    tokenizer: Words = None
+    """folder or hub name of the tokenizer: gives the texts, the mask and the ids that are padding"""
+    mask_id: Whole = None
+    """id of the mask token, where the tokenizer does not say"""
+    prompt_tokens: Whole = None
+    """length of the prompt, with the padding on its left; dream needs it"""
+    model: Words = None
+    """the name to show (default: the source)"""
+    policy: str = "imported"
+    """the name to show"""
+
+    def run(self) -> None:
+        """Read all, check all, write all."""
+        from nap.importers import import_traces
+        from nap.schema import write_traces
+
+        check_trace_file(self.out)
+        write_traces(import_traces(self.file, self.source, self._known()), self.out)
+
+    def _known(self) -> "Known":
+        from nap.importers import Known
+
+        if self.prompt_tokens is not None and self.prompt_tokens < 0:
+            raise InputError(f"--prompt-tokens must be 0 or more, got {self.prompt_tokens}")
+        setting = {"model": self.model or self.source, "policy": self.policy}
+        known = Known(mask_id=self.mask_id, prompt_tokens=self.prompt_tokens, setting=setting)
+        return _with_tokenizer(known, self.tokenizer) if self.tokenizer else known
+
+
+def _with_tokenizer(known: "Known", name: str) -> "Known":
+    from dataclasses import replace
+
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"there is no tokenizer in {name}: {str(error).splitlines()[0]}") from None
+    ends = tuple(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None)
+    mask = tokenizer.mask_token_id if known.mask_id is None else known.mask_id
+    return replace(known, mask_id=mask, uncounted=ends, text=lambda token: tokenizer.decode([token]))

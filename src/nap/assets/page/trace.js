@@ -1,0 +1,84 @@
+// A trace as the page holds it: unpacked columns, and what stands at each position after any step. Pure.
+
+import { REMASK } from "./order.js";
+
+export const MASK = -1, PROMPT = -2, HEADER = -1;
+
+/** The trace of a packed record (nap/pack.py): run lengths and columns become arrays and events. */
+export function unpack(packed) {
+  const region = packed.region.flatMap(([code, count]) => new Array(count).fill(code));
+  const events = packed.step.map((step, i) => ({
+    step,
+    kind: packed.kind[i],
+    position: packed.position[i],
+    token: packed.kind[i] === REMASK ? MASK : packed.token[i],
+    probability: packed.probability[i] === null ? null : packed.probability[i] / 1000,
+  }));
+  const steps = events.length ? events[events.length - 1].step + 1 : 0;
+  return {
+    ...packed,
+    region,
+    events,
+    steps,
+    paths: Math.max(1, ...new Set(region)),
+    uncounted: new Set(packed.uncounted),
+    // A step of ours is a forward. Where another system's is not, its forwards are spread evenly.
+    forwardsAt: (step) => ((step + 1) * packed.forwards) / Math.max(steps, 1),
+  };
+}
+
+/** The slots in canvas order: {code, name, positions}. The prompt is not among them. */
+export function slots(trace) {
+  const found = new Map();
+  trace.region.forEach((code, position) => {
+    if (code >= 0) found.set(code, [...(found.get(code) ?? []), position]);
+  });
+  return [...found].sort((a, b) => a[0] - b[0]).map(([code, positions]) => ({ code, positions, name: slotName(trace, code) }));
+}
+
+export function slotName(trace, code) {
+  return code > 0 && code === trace.paths ? "summary" : `path ${code + 1}`;
+}
+
+/** The events of each step, by step. */
+export function eventsByStep(trace) {
+  const found = Array.from({ length: trace.steps }, () => []);
+  for (const event of trace.events) found[event.step].push(event);
+  return found;
+}
+
+/**
+ * What stands at every position after `done` steps: {token, event}, event being the last that touched the position.
+ * Kept by step, so that a replay in order costs what its events cost.
+ */
+export class Canvas {
+  constructor(trace) {
+    this.trace = trace;
+    this.byStep = eventsByStep(trace);
+    this.rewind();
+  }
+
+  rewind() {
+    this.done = 0;
+    this.cells = this.trace.initial.map((token) => ({ token, event: null }));
+  }
+
+  /** Go to the state after `done` steps; the positions that changed on the way, or null for "all of them". */
+  moveTo(done) {
+    const backwards = done < this.done;
+    if (backwards) this.rewind();
+    const changed = new Set(this.done > 0 ? this.byStep[this.done - 1].map((event) => event.position) : []);
+    for (; this.done < done; this.done += 1) {
+      for (const event of this.byStep[this.done]) {
+        this.cells[event.position] = { token: event.token, event };
+        changed.add(event.position);
+      }
+    }
+    return backwards ? null : changed;
+  }
+
+  /** What the last step did. */
+  get fresh() {
+    return this.done > 0 ? this.byStep[this.done - 1] : [];
+  }
+}

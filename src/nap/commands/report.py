@@ -1,0 +1,44 @@
+"""`nap report`: runs as one HTML page, and as figures for a paper."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from nap.commands.flags import Words
+from nap.files import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Runs as one HTML page: curves, tables, replays.
+
+    It opens from disk. An unfinished or damaged run is shown as far as it goes.
+    """
+
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN...")]
+    """folders made by nap eval --out, or files of traces (.jsonl, .parquet)"""
+    out: Annotated[str, arg(aliases=["-o"])] = "report.html"
+    """the page to write"""
+    figures: Words = None
+    """also write the figures as SVG and PDF into this folder (needs matplotlib)"""
+
+    def run(self) -> None:
+        """Read the runs, write the page, say where it is."""
+        from nap.report import write_report
+
+        if not self.runs:
+            raise InputError("there is no run; give a folder made by nap eval --out, or a file of traces")
+        if not self.out.endswith((".html", ".htm")):
+            raise InputError(f"the report is one HTML page; --out must end in .html, got {self.out!r}")
+        found = write_report(self.runs, self.out)
+        for run in found:
+            for note in run.notes:
+                print(f"{run.name}: {note}", file=sys.stderr)
+        if self.figures:
+            from nap.figures import write_figures
+
+            write_figures(found, self.figures)
+            print(f"the figures are in {self.figures}", file=sys.stderr)
+        print(f"the report is {self.out}; open it in a browser", file=sys.stderr)
