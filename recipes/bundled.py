@@ -1,7 +1,8 @@
 """Train the bundled models: the same trajectories as one long chain and as three parallel paths.
 
-    python recipes/bundled.py                              # all four, two at a time
-    python recipes/bundled.py --task arith --canvas nap    # one of them
+    python recipes/bundled.py                       # all four, two at a time
+    python recipes/bundled.py --model arith-nap     # one of them
+    python recipes/bundled.py --install             # copies them to where the package looks for them
 
 Expected wall time: see docs/models.md. Resumable: run the same command again after a kill.
 """
@@ -11,14 +12,15 @@ import json
 import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nap.canvas import CanvasSpec
+from nap.loss import Masking, Weight
 from nap.schema import Sample, concatenated
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
@@ -28,11 +30,29 @@ TASKS = {"arith": Arith(), "countdown": Countdown()}
 ARITH_WORDS = "has more fewer than and together How many ? . ; + - ="
 COUNTDOWN_WORDS = "numbers target ; + - * / = ( )"
 WORDS = {
-    "arith": [*NAMES, *ITEMS, *map(str, range(41)), *ARITH_WORDS.split()],
+    "arith": [*NAMES, *ITEMS, *map(str, range(21)), *ARITH_WORDS.split()],
     "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *COUNTDOWN_WORDS.split()],
 }
+MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.
 SLOTS = {"arith": (30, 3), "countdown": (22, 12)}
+STEPS = {"arith": 5000, "countdown": 3500}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How every small model is trained. Why these weights and noise levels: docs/models.md."""
+
+    steps: int
+    batch_size: int = 64
+    lr: float = 3e-3
+    matrix_lr: float = 2e-2
+    width: int = 128
+    layers: int = 6
+    heads: int = 2
+    weight: Weight = "none"
+    power: float = 0.5
+    masking: Masking = "plain"
 
 
 def canvas_of(task: str, kind: str) -> CanvasSpec:
@@ -42,13 +62,13 @@ def canvas_of(task: str, kind: str) -> CanvasSpec:
     return CanvasSpec(paths=1, path_tokens=3 * path_tokens + 2, summary_tokens=summary_tokens)
 
 
-def build_tokenizer(task: str) -> Any:
+def build_tokenizer(task: str, paths: int = 3, more_words: Sequence[str] = ()) -> Any:
     """A whole-word tokenizer; numbers of countdown are written digit by digit."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<pad>", "<mask>", "<unk>", *canvas_of(task, "nap").special_tokens]
-    vocabulary = {token: i for i, token in enumerate([*special, *WORDS[task]])}
+    special = ["<pad>", "<mask>", "<unk>", *CanvasSpec(paths=paths).special_tokens]
+    vocabulary = {token: i for i, token in enumerate([*special, *WORDS[task], *more_words])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece(cleanup=False)
@@ -64,49 +84,57 @@ def draw(task: str, kind: str, seed: int, index: int) -> Sample:
     return sample if kind == "nap" else concatenated(sample)
 
 
-def train_one(options: argparse.Namespace) -> None:
+def build_model(tokenizer: Any, recipe: Recipe, seed: int) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from nap.machine import choose_dtype
-    from nap.train import DiffusionBatches, train
-
-    torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
-    tokenizer, spec = build_tokenizer(options.task), canvas_of(options.task, options.canvas)
+    torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=options.width, intermediate_size=3 * options.width,
-        num_hidden_layers=options.layers, num_attention_heads=options.heads, num_key_value_heads=options.heads,
+        vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=3 * recipe.width,
+        num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
         max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None, eos_token_id=tokenizer.pad_token_id, attn_implementation="eager",
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    name = f"{options.task}-{options.canvas}"
-    folder = Path(options.runs) / name
+    return LlamaForCausalLM(config)
+
+
+def fit(
+    tokenizer: Any,
+    spec: CanvasSpec,
+    draw: Callable[[int], Sample],
+    folder: Path,
+    recipe: Recipe,
+    *,
+    seed: int,
+    shuffle: bool = False,
+) -> Path:
+    """Train from scratch, or go on where a killed run stopped. Returns the folder of the finished model."""
+    import torch
+
+    from nap.batches import DiffusionBatches
+    from nap.loss import Objective
+    from nap.machine import choose_dtype
+    from nap.train import train
+
+    final = folder / "final"
+    if (final / "training.json").exists():
+        return final
+    torch.set_num_threads(1)
+    model = build_model(tokenizer, recipe, seed)
     batches = DiffusionBatches(
-        partial(draw, options.task, options.canvas, options.seed), spec, tokenizer,
-        mask_id=tokenizer.mask_token_id, pad_id=tokenizer.pad_token_id,
-        batch_size=options.batch_size, batches=options.steps, seed=options.seed,
+        draw, spec, tokenizer, mask_id=tokenizer.mask_token_id, pad_id=tokenizer.pad_token_id,
+        batch_size=recipe.batch_size, batches=recipe.steps, seed=seed, shuffle=shuffle,
+        objective=Objective(weight=recipe.weight, power=recipe.power, masking=recipe.masking),
     )  # fmt: skip
-    print(
-        f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {options.steps} steps",
-        flush=True,
-    )
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{folder.name}: {parameters:.2f} M parameters, {recipe.steps} steps", flush=True)
     # Large products, as those of training are, decide: the width of this model would always choose float32.
     bf16 = choose_dtype("auto", torch.device("cpu"), 512) == torch.bfloat16
-    started = time.time()
     train(
-        model,
-        batches,
-        folder,
-        learning_rate=options.lr,
-        matrix_learning_rate=options.matrix_lr,
-        seed=options.seed,
-        bf16=bf16,
-    )
-    save(
-        model, tokenizer, spec, folder / "final", {**vars(options), "seconds_of_last_run": round(time.time() - started)}
-    )
+        model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed, bf16=bf16
+    )  # fmt: skip
+    save(model, tokenizer, spec, final, {"name": folder.name, "seed": seed, **asdict(recipe)})
+    return final
 
 
 def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: dict[str, Any]) -> None:
@@ -120,40 +148,37 @@ def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: di
 
 
 def train_all(arguments: list[str]) -> int:
-    pairs = [(task, canvas) for task in TASKS for canvas in ("nap", "longcot")]
+    """All four, two at a time. The number that failed."""
     command = [sys.executable, __file__, *arguments]
     with ThreadPoolExecutor(2) as pool:
-        runs = pool.map(lambda pair: subprocess.call([*command, "--task", pair[0], "--canvas", pair[1]]), pairs)
-        return max(runs)
+        codes = pool.map(lambda name: subprocess.call([*command, "--model", name]), MODELS)
+        return sum(code != 0 for code in codes)
 
 
 def install(runs: Path) -> None:
     """Copy the trained models to where the package looks for them."""
-    for final in sorted(runs.glob("*/final")):
-        shutil.copytree(final, ROOT / "src/nap/assets" / final.parent.name, dirs_exist_ok=True)
+    for name in MODELS:
+        shutil.copytree(runs / name / "final", ROOT / "src/nap/assets" / name, dirs_exist_ok=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=TASKS)
-    parser.add_argument("--canvas", choices=("nap", "longcot"))
-    parser.add_argument("--runs", default=str(ROOT / "runs/bundled"), help="checkpoints and results")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--matrix-lr", type=float, default=2e-2)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--model", choices=MODELS, help="train this one alone, here")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/bundled", help="checkpoints and results")
+    parser.add_argument("--steps", type=int, help="optimizer steps, instead of the task's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--install", action="store_true", help="copy the finished models into src/nap/assets and stop")
     options = parser.parse_args()
     if options.install:
-        install(Path(options.runs))
-    elif options.task and options.canvas:
-        train_one(options)
-    else:
+        install(options.runs)
+        return 0
+    if not options.model:
         return train_all(sys.argv[1:])
+    task, kind = options.model.split("-")
+    fit(
+        build_tokenizer(task), canvas_of(task, kind), partial(draw, task, kind, options.seed),
+        options.runs / options.model, Recipe(steps=options.steps or STEPS[task]), seed=options.seed,
+    )  # fmt: skip
     return 0
 
 

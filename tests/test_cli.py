@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nap import __version__
-from nap.cli import COMMANDS, _parse, main
+from nap.cli import COMMANDS, _parse, joined, main
 from nap.files import InputError
 from nap.schema import COMMIT, FILL, HEADER, PROMPT, REMASK, Event, Trace, read_traces, write_traces
 from nap.view import frames, printable
@@ -139,7 +139,7 @@ def test_version(run):
 def test_every_command_in_the_documentation_has_the_flags_that_it_uses(file):
     text = (ROOT / file).read_text().replace("\\\n", " ")
     for line in re.findall(r"^ {4}(?:\S*/)?nap +(.*)", text, re.M):
-        command, arguments = COMMANDS, shlex.split(line, comments=True)
+        command, arguments = COMMANDS, joined(shlex.split(line, comments=True))
         while isinstance(command, dict):
             command, arguments = command[arguments[0]], arguments[1:]
         _parse(command, "nap", arguments)

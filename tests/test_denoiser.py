@@ -577,6 +577,7 @@ def no_config(folder):
 
 def an_adapter(folder):
     no_config(folder)
+    (folder / "model.safetensors").unlink()
     (folder / "adapter_config.json").write_text("{}")
 
 
@@ -609,7 +610,7 @@ def config(folder, **changes):
 BAD = [
     (shutil.rmtree, {}, "no model .*: no such folder; bundled: "),
     (no_config, {}, "holds no config.json, so it is not a checkpoint"),
-    (an_adapter, {}, "it is a LoRA adapter: merge it"),
+    (an_adapter, {}, "does not name its base_model_name_or_path"),
     (partial(write, "config.json", "{"), {}, "config.json is not JSON"),
     (partial(write, "config.json", "[]"), {}, "a JSON object was expected, got list"),
     (partial(config, model_type="lama"), {}, "unknown model_type 'lama'; did you mean 'llama'. known: llama, qwen2"),

@@ -8,9 +8,11 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/nap"
 
 ORDER = [
-    "__init__", "files", "schema", "canvas", "mathworker", "verify", "stats", "tasks", "score", "order", "metrics",
-    "families", "machine", "checkpoint", "denoiser", "policies", "decode", "loss", "optim", "train", "evaluate", "view",
-    "summary", "commands", "cli", "__main__",
+    "__init__", "files", "objective", "folder", "schema", "canvas", "mathworker", "verify", "stats", "segments",
+    "seqdep", "engine", "tasks", "score", "order", "importers", "metrics", "families", "machine", "checkpoint", "grow",
+    "adapter", "scorer", "denoiser", "policies", "decode", "journal", "teacher", "prompts", "selection", "card", "plan",
+    "embed", "choose", "curate", "loss", "corpus", "batches", "optim", "train", "evaluate", "modelcard", "callbacks",
+    "finetune", "view", "summary", "runs", "gallery", "figures", "report", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -50,14 +51,15 @@ def test_the_flags_in_a_recipes_docstring_exist(path):
 def trained(request, tmp_path_factory):
     """(task, kind, folder) of a model that its recipe trained for two steps."""
     task, kind = request.param
-    runs = tmp_path_factory.mktemp("runs")
-    command = f"--task {task} --canvas {kind} --runs {runs} --width 32 --layers 1 --heads 2 --steps 2 --batch-size 4"
+    spec, draw = BUNDLED.canvas_of(task, kind), partial(BUNDLED.draw, task, kind, 0)
+    small = BUNDLED.Recipe(width=32, layers=1, steps=2, batch_size=4)
     with pytest.MonkeyPatch.context() as patch:
         # Compiling takes longer than all the rest, and what it computes is torch's business.
         patch.setattr("torch.compile", lambda model, **options: model)
-        patch.setattr(sys, "argv", ["bundled.py", *command.split()])
-        assert BUNDLED.main() == 0
-    return task, kind, runs / f"{task}-{kind}" / "final"
+        folder = BUNDLED.fit(
+            BUNDLED.build_tokenizer(task), spec, draw, tmp_path_factory.mktemp("runs") / f"{task}-{kind}", small, seed=0
+        )
+    return task, kind, folder
 
 
 def test_what_a_recipe_saves_opens_and_decodes_its_own_task(trained):
@@ -71,14 +73,14 @@ def test_what_a_recipe_saves_opens_and_decodes_its_own_task(trained):
         assert denoiser.mask_id not in trace.final
         assert trace.forwards <= np.ceil((canvas.region >= 0).sum() / 24) + 1
     setting = json.loads((folder / "training.json").read_text())
-    assert setting["steps"] == 2 and setting["seed"] == 0 and setting["seconds_of_last_run"] >= 0
+    assert setting["steps"] == 2 and setting["seed"] == 0 and setting["name"] == f"{task}-{kind}"
 
 
 def test_decoding_asks_the_model_exactly_what_training_taught_it(trained):
     """The logits of a training batch are those of the denoiser on the same canvases."""
     from transformers import LlamaForCausalLM
 
-    from nap.train import DiffusionBatches
+    from nap.batches import DiffusionBatches
 
     task, kind, folder = trained
     denoiser = load(str(folder), dtype="float32")
@@ -91,7 +93,7 @@ def test_decoding_asks_the_model_exactly_what_training_taught_it(trained):
     trained_as = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
     with torch.no_grad():
         expected = trained_as(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    rows_N, positions_N = torch.nonzero(batch["masked"], as_tuple=True)
+    rows_N, positions_N = batch["rows"], batch["positions"]
     _, where = collate(canvases, ids["pad_id"])
     logits_NV = denoiser.logits(batch["input_ids"], where, (rows_N, positions_N))
     torch.testing.assert_close(logits_NV, expected[rows_N, positions_N], atol=1e-4, rtol=1e-4)

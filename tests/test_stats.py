@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from nap.files import InputError
-from nap.stats import Interval, bootstrap_mean, holm, mcnemar, paired_bootstrap, wilson_interval
+from nap.stats import (
+    Interval,
+    bootstrap_mean,
+    crossed_bootstrap,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    wilson_interval,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
@@ -156,3 +164,37 @@ def test_holm_lies_between_the_raw_values_and_bonferroni_and_keeps_their_order(p
 def test_holm_refuses_what_is_no_p_value(p):
     with pytest.raises(InputError, match="p-value"):
         holm([0.5, p])
+
+
+def test_one_seed_is_a_bootstrap_over_problems():
+    values = np.random.default_rng(3).random(60)
+    crossed = crossed_bootstrap(values[None])
+    assert crossed == pytest.approx(bootstrap_mean(values.tolist()), abs=0.01)
+
+
+def test_seeds_that_disagree_widen_the_interval_and_seeds_that_agree_do_not_narrow_it_to_nothing():
+    problems = (np.arange(200) < 100).astype(float)
+    agree = np.tile(problems, (3, 1))
+    one = crossed_bootstrap(agree[:1])
+    assert crossed_bootstrap(agree) == pytest.approx(one, abs=0.01)
+    differ = np.stack([np.zeros(200), problems, np.ones(200)])
+    low, high = crossed_bootstrap(differ)
+    assert low < one.low - 0.2 and high > one.high + 0.2
+
+
+def test_a_crossed_interval_covers_another_draw_of_seeds_and_problems():
+    """Outcomes of 5 seeds x 80 problems with an effect of each, around a mean of 0."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        values = generator.normal(0, 0.3, (5, 1)) + generator.normal(0, 1, 80) + generator.normal(0, 1, (5, 80))
+        low, high = crossed_bootstrap(values, resamples=500)
+        covered += low <= 0 <= high
+    # Five seeds are few: a percentile interval is a little short of its 95 %.
+    assert 0.85 < covered / 200 < 0.99
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 5)), np.zeros((3, 1)), np.zeros(4)])
+def test_a_crossed_bootstrap_needs_a_seed_and_two_problems(values):
+    with pytest.raises(InputError, match=r"needs values of \[seeds, problems >= 2\], got shape"):
+        crossed_bootstrap(values)

@@ -86,9 +86,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> Config:
     """The config of a checkpoint. Raises InputError if it is not one."""
     if not (folder / "config.json").is_file():
-        adapter = (folder / "adapter_config.json").is_file()
-        hint = "; it is a LoRA adapter: merge it into its model first" if adapter else ""
-        raise InputError(f"{folder} holds no config.json, so it is not a checkpoint{hint}")
+        raise InputError(f"{folder} holds no config.json, so it is not a checkpoint")
     return read_object(folder / "config.json")
 
 

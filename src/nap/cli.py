@@ -16,24 +16,33 @@ from typing import Any
 import tyro
 
 from nap import __version__
+from nap.commands.curate import Curate
 from nap.commands.decode import Decode
 from nap.commands.evaluate import Eval
 from nap.commands.order import OrderCommand
+from nap.commands.report import ReportCommand
+from nap.commands.seqdep import Seqdep, SeqdepFilter
 from nap.commands.tables import visible
 from nap.commands.tasks import Problems, Score
-from nap.commands.trace import TraceConvert, TraceShow
+from nap.commands.trace import TraceConvert, TraceImport, TraceShow
+from nap.commands.train import Train
 from nap.files import InputError
 
 # What the extra `models` installs; the base installation has none of it.
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
 
 COMMANDS: dict[str, Any] = {
+    "curate": Curate,
     "decode": Decode,
     "eval": Eval,
     "order": OrderCommand,
+    "report": ReportCommand,
     "score": Score,
+    "seqdep": Seqdep,
+    "seqdep filter": SeqdepFilter,
     "problems": Problems,
-    "trace": {"show": TraceShow, "convert": TraceConvert},
+    "train": Train,
+    "trace": {"show": TraceShow, "convert": TraceConvert, "import": TraceImport},
 }
 
 
@@ -43,6 +52,12 @@ def _help(known: dict[str, Any], name: str) -> str:
         parts = {f"{key} {sub}": c for sub, c in command.items()} if isinstance(command, dict) else {key: command}
         lines += [f"  {full:<14} {(c.__doc__ or '').splitlines()[0]}" for full, c in parts.items()]
     return "\n".join([*lines, "", "  nap --version  prints the version"])
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """The arguments with a command of two words as one: `nap seqdep` and `nap seqdep filter` are both commands."""
+    pair = " ".join(arguments[:2])
+    return [pair, *arguments[2:]] if pair in COMMANDS else arguments
 
 
 def _parse(command: Any, name: str, arguments: list[str]) -> Any:
@@ -74,7 +89,7 @@ def run(arguments: list[str]) -> None:
     if arguments[:1] == ["--version"]:
         print(__version__)
         return
-    known, name = COMMANDS, "nap"
+    known, name, arguments = COMMANDS, "nap", joined(arguments)
     while isinstance(known, dict):
         if not arguments or arguments[0] in ("-h", "--help"):
             print(_help(known, name))

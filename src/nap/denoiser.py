@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nap import checkpoint
+from nap import adapter, checkpoint
 from nap.canvas import CanvasSpec, Layout
 from nap.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.files import InputError
+from nap.grow import open_weights
 from nap.machine import choose_dtype, usable_device
 
 if TYPE_CHECKING:
@@ -82,8 +83,15 @@ class _Loaded:
     def _pick(self, states: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
         """The entries of a [B, L, ...] tensor that predict the tokens at `at`."""
         rows_N, positions_N = at
-        # Shifted models predict a token from the state before it; the first token has only its own.
-        return states[rows_N, (positions_N - 1).clamp(min=0) if self.shift else positions_N]
+        return states[rows_N, predicted_from(positions_N, self.shift)]
+
+
+def predicted_from(positions_N: Tensor, shift: bool) -> Tensor:
+    """The positions of the states that predict the tokens at `positions_N`.
+
+    Shifted models predict a token from the state before it; the first token has only its own.
+    """
+    return (positions_N - 1).clamp(min=0) if shift else positions_N
 
 
 @dataclass(eq=False, kw_only=True)
@@ -196,6 +204,8 @@ def load(
 ) -> NativeDenoiser | RemoteDenoiser:
     """Open a folder, a bundled model such as `arith-nap`, or a hub name such as `GSAI-ML/LLaDA-8B-Instruct`.
 
+    The folder of a LoRA adapter opens as its base with the adapter merged into it, in memory.
+
     dtype              float32, bfloat16, float16, or auto: measured on this device, see `machine.choose_dtype`
     trust_remote_code  run the checkpoint's own Python instead; a hub name then needs `revision`, a full commit hash
     mask_id, shift, block_size  go before what the checkpoint and its family say
@@ -211,24 +221,28 @@ def load(
         raise InputError(f"block_size must be at least 1, and none with trust_remote_code; got {block_size}")
     place = usable_device(device)
     folder, commit = checkpoint.find(name, revision, code=trust_remote_code)
-    config = checkpoint.read_config(folder)
+    base = adapter.base_of(folder) if adapter.is_adapter(folder) and not trust_remote_code else None
+    config = checkpoint.read_config(adapter.described_by(folder, base) if base else folder)
     setting = {"model": name, "revision": commit, "family": config.get("model_type")}
     if trust_remote_code:
         return _load_remote(folder, config, setting, place, dtype, mask_id, shift)
 
     family = family_of(config, folder)
     native = native_config(config, folder)
-    tokenizer = checkpoint.read_tokenizer(folder)
+    tokenizer = checkpoint.read_tokenizer(folder) or (checkpoint.read_tokenizer(base.folder) if base else None)
     ids = special_ids(native, family, tokenizer, folder, mask_id)
     chosen = {
         "shift_logits": native.get("shift_logits", family.shift) if shift is None else shift,
         "block_size": native.get("block_size", family.block_size) if block_size is None else block_size,
     }
     number = choose_dtype(dtype, place, native["hidden_size"])
-    files, canvas = checkpoint.weight_files(folder), checkpoint.read_canvas(folder)
-    # In the config, so that the model says them itself wherever it is saved.
-    model = checkpoint.build(native | chosen | {"mask_token_id": ids.mask_id}, family, folder)
-    checkpoint.fill_weights(model, files, family, device=place, dtype=number)
+    canvas = checkpoint.read_canvas(folder) or (checkpoint.read_canvas(base.folder) if base else None)
+    if base:
+        model = adapter.merged(folder, base, dtype=number, device=place)
+    else:
+        # In the config, so that the model says them itself wherever it is saved.
+        told = native | chosen | {"mask_token_id": ids.mask_id}
+        model = open_weights(folder, told, family, dtype=number, device=str(place))
     return NativeDenoiser(
         model=model,
         tokenizer=tokenizer,
@@ -290,13 +304,17 @@ def prompt_ids(denoiser: Denoiser, text: str, raw: bool = False) -> list[int]:
 
     No other special tokens are added. Raises InputError where the checkpoint has no tokenizer.
     """
-    tokenizer = denoiser.tokenizer
-    if tokenizer is None:
+    if denoiser.tokenizer is None:
         raise InputError(
             f"{denoiser.setting.get('model')} has no tokenizer, so it cannot read text; "
             "put its tokenizer.json into its folder"
         )
-    if not raw and tokenizer.chat_template:
+    return encode_prompt(text, denoiser.tokenizer, raw)
+
+
+def encode_prompt(text: str, tokenizer: Any, raw: bool = False) -> list[int]:
+    """The ids of a prompt, in training as in decoding: a turn of the tokenizer's chat template if it has one."""
+    if not raw and getattr(tokenizer, "chat_template", None):
         turn = [{"role": "user", "content": text}]
         text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
     return list(tokenizer.encode(text, add_special_tokens=False))

@@ -121,6 +121,32 @@ def paired_bootstrap(
     return bootstrap_mean(differences.tolist(), confidence, resamples=resamples, seed=seed)
 
 
+def crossed_bootstrap(
+    values_SN: NDArray[np.float64], confidence: float = 0.95, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of the mean over S training seeds and N problems, both drawn anew each time.
+
+    For outcomes, or paired differences of them, of several trained models on the same problems: the interval holds for
+    another training run as for other problems. One seed gives an interval over problems alone. Raises InputError for no
+    seed or fewer than two problems, or values that are not finite.
+    """
+    data = np.asarray(values_SN, float)
+    if data.ndim != 2 or len(data) < 1 or data.shape[1] < 2:
+        raise InputError(f"a crossed bootstrap needs values of [seeds, problems >= 2], got shape {data.shape}")
+    if not np.isfinite(data).all():
+        raise InputError("a bootstrap interval needs finite values, got nan or infinity; leave unmeasured values out")
+    _check_confidence(confidence)
+    seeds, problems = data.shape
+    generator = np.random.default_rng(seed)
+    # How often each seed and each problem is drawn; a mean over the draws is a product with these.
+    drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    drawn_problems = generator.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
+    means = np.einsum("rs,sn,rn->r", drawn_seeds, data, drawn_problems, optimize=True)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number, in the given sequence (Holm 1979): compare each with the level alone.
 

@@ -1,97 +1,100 @@
-"""Train a small denoiser on generated samples with transformers' Trainer.
+"""Masked diffusion on transformers' Trainer: its loss, its batches in their own order, saves that are whole or absent.
 
 A batch is a pure function of (seed, batch index): the same samples, noise levels and masks whatever ran before, so a
-killed run resumes to the same model. Has no training loop of its own, no LoRA and no other losses yet.
+killed run resumes to the same model. A step may be dealt out over processes and accumulated passes (`DiffusionBatches`,
+`parts`); the Trainer averages the parts. Has no training loop of its own, and does not read files of samples
+(corpus.py) or choose what to train (finetune.py).
 """
 
-import functools
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset, SequentialSampler
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from nap.canvas import Canvas, CanvasSpec, Tokenizer, collate, fill, layout
-from nap.loss import mask_tokens, masked_loss, stratified_times
+from nap import adapter
+from nap.batches import DiffusionBatches
+from nap.denoiser import predicted_from
+from nap.files import InputError
+from nap.loss import masked_loss
 from nap.optim import muon_for
-from nap.schema import OUTSIDE, Sample
-
-# Batches that are drawn together, sorted by length and dealt out, so that little of a batch is padding.
-CHUNK = 8
 
 
-class DiffusionBatches(Dataset[dict[str, Tensor]]):
-    """Item i is batch i: `draw(index)` gives sample `index` of an endless stream."""
+class _Picked:
+    """A hook before the output head: only the states of masked tokens go through it, while `at` is set.
 
-    def __init__(
-        self,
-        draw: Callable[[int], Sample],
-        spec: CanvasSpec,
-        tokenizer: Tokenizer,
-        *,
-        mask_id: int,
-        pad_id: int,
-        batch_size: int,
-        batches: int,
-        seed: int,
-    ) -> None:
-        self.draw, self.spec, self.tokenizer = draw, spec, tokenizer
-        self.mask_id, self.pad_id, self.batch_size, self.batches, self.seed = mask_id, pad_id, batch_size, batches, seed
-        self._chunk = functools.lru_cache(maxsize=2)(self._draw_chunk)
+    The head is most of the work of a small model with a large vocabulary, and half of a canvas is not masked.
+    """
 
-    def __len__(self) -> int:
-        return self.batches
+    at: tuple[Tensor, Tensor] | None = None
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """input_ids, labels, masked, maskable (all BL), t (B) and an attention mask (B, 1, 1, L)."""
-        canvases = self._chunk(index // CHUNK)[index % CHUNK]
-        ids, where = collate(canvases, self.pad_id)
-        ids_BL, region_BL = torch.from_numpy(ids), torch.from_numpy(where.region_BL)
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0]))
-        t_B = stratified_times(len(canvases), generator)
-        noisy_BL, masked_BL = mask_tokens(ids_BL, region_BL >= 0, t_B, self.mask_id, generator)
-        blocked = torch.zeros(region_BL.shape).masked_fill(region_BL == OUTSIDE, torch.finfo(torch.float32).min)
-        return {
-            "input_ids": noisy_BL,
-            "labels": ids_BL,
-            "masked": masked_BL,
-            "maskable": region_BL >= 0,
-            "t": t_B,
-            "attention_mask": blocked[:, None, None, :].expand(-1, -1, ids_BL.shape[1], -1),
-        }
-
-    def _draw_chunk(self, chunk: int) -> list[list[Canvas]]:
-        start = chunk * CHUNK * self.batch_size
-        canvases = [self._lay_out(self.draw(start + offset)) for offset in range(CHUNK * self.batch_size)]
-        canvases.sort(key=len)
-        dealt = [canvases[i : i + self.batch_size] for i in range(0, len(canvases), self.batch_size)]
-        # Sorted batches would always come short to long.
-        order = np.random.default_rng([self.seed, chunk]).permutation(CHUNK)
-        return [dealt[i] for i in order]
-
-    def _lay_out(self, sample: Sample) -> Canvas:
-        prompt = self.tokenizer.encode(sample.problem.prompt, add_special_tokens=False)
-        empty = layout(prompt, self.spec, self.tokenizer, self.mask_id)
-        texts = [path.text for path in sample.paths] + [sample.summary]
-        return Canvas(ids=fill(empty, texts, self.tokenizer, self.pad_id), region=empty.region, spec=self.spec)
+    def __call__(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return (inputs[0][self.at], *inputs[1:]) if self.at else None
 
 
 class DiffusionTrainer(Trainer):
-    """The Trainer with the masked-diffusion loss and batches in their own order."""
+    """The Trainer with the masked-diffusion loss and batches in their own order.
+
+    tokens  positions, padding outside not counted, that this process has trained on since it started
+    """
+
+    tokens: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A processed model may count tokens and divide by them itself; here every part has its weights already.
+        self.model_accepts_loss_kwargs = False
+        self.picked: _Picked | None = None
+        head = self.model.get_output_embeddings()  # pyright: ignore
+        if not self.args.torch_compile and head is not None:
+            self.picked = _Picked()
+            head.register_forward_pre_hook(self.picked)
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """The loss of one batch, in nats a maskable token."""
-        logits_BLV = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).logits
-        return masked_loss(logits_BLV, inputs["labels"], inputs["masked"], inputs["maskable"], inputs["t"])
+        """The loss of one part of a step."""
+        self.tokens += int(inputs["tokens"])
+        shift = bool(getattr(self.model.config, "shift_logits", False))  # pyright: ignore
+        at = inputs["rows"], predicted_from(inputs["positions"], shift)
+        if self.picked is None:
+            logits_NV = self._forward(model, inputs)[at]
+        else:
+            self.picked.at = at
+            try:
+                logits_NV = self._forward(model, inputs)
+            finally:
+                self.picked.at = None
+        return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
+
+    def _forward(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if hasattr(self.model, "peft_config"):
+            adapter.save(self.model, FilePath(output_dir or str(self.args.output_dir)), state_dict)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A whole checkpoint or none. Raises InputError where the disk does not take it."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception as error:  # safetensors, torch and open() each raise their own on a full disk.
+            folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            if whole_state(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            last = newest_checkpoint(folder.parent) or "none"
+            raise InputError(
+                f"cannot save {folder} ({type(error).__name__}: {str(error).strip().splitlines()[0]:.120}); the last "
+                f"whole checkpoint is {last}; make room, and the same command goes on from it"
+            ) from error
 
 
 def _only(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -115,40 +118,60 @@ def train(
 
     learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=len(batches),
-        per_device_train_batch_size=1,
+    arguments = training_arguments(
+        folder,
+        batches,
         learning_rate=learning_rate,
-        lr_scheduler_type="cosine",
         warmup_steps=min(300, len(batches) // 10),
-        max_grad_norm=1.0,
         bf16=bf16,
         use_cpu=True,
         seed=seed,
         logging_steps=50,
         save_steps=save_steps,
-        save_total_limit=2,
-        dataloader_num_workers=0,
-        report_to="none",
         torch_compile=compile,
-        remove_unused_columns=False,
-        disable_tqdm=True,
     )
-    trainer = DiffusionTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=batches,
-        data_collator=_only,
-        callbacks=list(callbacks),
-        optimizers=(muon_for(model, learning_rate, matrix_learning_rate), None),
-    )
-    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    run_trainer(model, batches, arguments, callbacks, muon_for(model, learning_rate, matrix_learning_rate))
     return model
 
 
+def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: Any) -> TrainingArguments:
+    """What every training here has in common: the batches say how many steps there are and in how many parts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    common: dict[str, Any] = {
+        "max_steps": batches.batches, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine",
+        "max_grad_norm": 1.0, "save_total_limit": 2, "dataloader_num_workers": 0, "report_to": "none",
+        "remove_unused_columns": False, "disable_tqdm": True,
+    }  # fmt: skip
+    return TrainingArguments(output_dir=str(folder), **common | changes)
+
+
+def run_trainer(
+    model: Any,
+    batches: DiffusionBatches,
+    arguments: TrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+    optimizer: torch.optim.Optimizer | None = None,
+) -> DiffusionTrainer:
+    """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given."""
+    trainer = DiffusionTrainer(
+        model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
+        optimizers=(optimizer, None),
+    )  # fmt: skip
+    for callback in callbacks:
+        callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
+    trainer.train(resume_from_checkpoint=newest_checkpoint(FilePath(str(arguments.output_dir))))
+    return trainer
+
+
+def whole_state(checkpoint: FilePath) -> dict[str, Any] | None:
+    """The state of a checkpoint that is whole: written last, it is not there after a kill or on a full disk."""
+    try:
+        return json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def newest_checkpoint(folder: FilePath) -> str | None:
-    """The checkpoint of the most steps that is whole: the Trainer writes its state last, and a kill may come before."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The whole checkpoint of the most steps."""
+    whole = [path for path in folder.glob("checkpoint-*") if whole_state(path) is not None]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None

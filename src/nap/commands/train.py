@@ -1,0 +1,65 @@
+"""`nap train`: fine-tune a model on a file of samples."""
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from nap.commands.flags import CanvasFlags, Words
+from nap.files import InputError
+from nap.finetune import Hyper, Job, Watch, fine_tune
+from nap.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Fine-tune a model on samples, as masked diffusion.
+
+    An autoregressive checkpoint becomes a diffusion model. The same command resumes; torchrun -m nap train spreads it.
+    """
+
+    model: str
+    """bundled name, folder or hub name"""
+    data: str
+    """samples, as nap curate writes them (.parquet)"""
+    out: str = "runs/train"
+    """the run's folder; the model will be in its final/"""
+    revision: Words = None
+    """revision of a hub checkpoint"""
+    attention: Annotated[Literal["full", "paths"] | None, arg(metavar="{full,paths}", help_behavior_hint="")] = None
+    """full (all positions see all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
+    tags_as_text: bool = False
+    """write the tags with the tokens that there are, instead of adding one for each"""
+    shift: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")] = None
+    """whether logits stand one position early (default: as the model says; an autoregressive one does)"""
+    canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    objective: OmitArgPrefixes[Objective] = Objective()
+    hyper: OmitArgPrefixes[Hyper] = Hyper()
+    watch: OmitArgPrefixes[Watch] = Watch()
+
+    def run(self) -> None:
+        """Train, and say where the model is."""
+        quiet = os.environ.get("RANK", "0") != "0"
+        fine_tune(self.job(), self.out, self.watch, (lambda line: None) if quiet else say)
+
+    def job(self) -> Job:
+        """What is trained on what. Raises InputError where no canvas is given and the checkpoint has none."""
+        from nap import checkpoint
+
+        spec = self.canvas.spec() or checkpoint.read_canvas(checkpoint.find(self.model, self.revision)[0])
+        if spec is None:
+            raise InputError(
+                f"{self.model} has no canvas of its own (canvas.json); give --canvas nap or --canvas longcot"
+            )
+        return Job(
+            model=self.model, data=self.data, revision=self.revision, shift=self.shift, add_tags=not self.tags_as_text,
+            spec=replace(spec, attention=self.attention) if self.attention else spec, objective=self.objective,
+            hyper=self.hyper,
+        )  # fmt: skip
+
+
+def say(line: str) -> None:
+    """One line on standard error."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,318 @@
+"""`nap train` as a function: samples of a file, a checkpoint to start from, a folder that a kill leaves resumable.
+
+    run/setting.json      what the run is made of; a resume with another setting is refused, naming what differs
+    run/dropped.jsonl     samples that do not fit the canvas, each with its reason
+    run/metrics.jsonl     one object a line: step and loss, or step and accuracy
+    run/checkpoint-N      the last two, to go on from
+    run/final             the model: weights or adapter, tokenizer, canvas.json, training.json, README.md
+
+Does not mask, batch or step (batches.py, train.py), and starts no processes: torchrun does.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from nap import __version__
+from nap.files import InputError
+from nap.folder import claim, lock
+from nap.objective import Objective
+
+if TYPE_CHECKING:
+    from nap.batches import DiffusionBatches
+    from nap.canvas import CanvasSpec
+    from nap.corpus import Corpus
+    from nap.grow import Start
+    from nap.train import DiffusionTrainer
+
+Optimizer = Literal["adamw", "muon"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyper:
+    """How a model is trained. The defaults are the paper's."""
+
+    epochs: float = 3.0
+    """times each sample is seen; --steps goes before it"""
+    steps: int = 0
+    """optimizer steps; 0: as many as the epochs take"""
+    batch_size: int = 256
+    """samples of a step, over all processes"""
+    rows: int = 8
+    """samples of one forward and backward pass; the rest of a step is accumulated"""
+    learning_rate: float = 2e-6
+    """the peak; linear warm-up, then cosine to 0"""
+    warmup: float = 0.1
+    """share of the steps"""
+    weight_decay: float = 0.01
+    """of AdamW (betas .9, .95)"""
+    clip: float = 1.0
+    """largest norm of a gradient"""
+    optimizer: Optimizer = "adamw"
+    """adamw, or muon for the hidden matrices with AdamW for the rest"""
+    matrix_learning_rate: float = 0.02
+    """Muon's peak"""
+    lora: int = 0
+    """rank of a LoRA adapter; 0 trains every weight"""
+    checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more time"""
+    fsdp: bool = False
+    """shard the weights over torchrun's processes (FSDP2); needs GPUs"""
+    shuffle_paths: bool = False
+    """give the paths of a sample in another order each time"""
+    seed: int = 0
+    """of batches, noise and masks"""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in get_args(Optimizer):
+            raise InputError(f"unknown optimizer {self.optimizer!r}; known: {', '.join(get_args(Optimizer))}")
+        for name, least in (("steps", 0), ("batch_size", 1), ("rows", 1), ("lora", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("epochs", "learning_rate", "clip", "matrix_learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup must be 0 or more and below 1, got {self.warmup}")
+        if self.fsdp and (self.optimizer == "muon" or self.lora):
+            raise InputError("fsdp shards every matrix and trains all weights: choose optimizer adamw and lora 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one."""
+
+    model: str
+    data: str
+    spec: "CanvasSpec"
+    revision: str | None = None
+    add_tags: bool = True
+    shift: bool | None = None
+    objective: Objective = Objective()
+    hyper: Hyper = Hyper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a run reports and keeps; it changes no result, so a resume may change it."""
+
+    save_every: int = 500
+    """steps between checkpoints"""
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    report_to: str = "none"
+    """none, or tensorboard, wandb and others that transformers knows"""
+    eval_task: str | None = None
+    """decode problems of this task during training"""
+    eval_data: str | None = None
+    """the task's problems from this file"""
+    eval_every: int = 500
+    """steps between evaluations"""
+    eval_problems: int = 20
+    """how many problems"""
+    eval_policy: str = "parallel_forced"
+    """how they are decoded"""
+    eval_tokens_per_step: int = 4
+    """the policy's budget"""
+
+
+def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], None]) -> Path:
+    """Train, or go on with what a kill left. Returns the folder of the finished model.
+
+    Raises InputError for samples, a checkpoint or a setting that do not fit, and if another process is at work here.
+    """
+    import torch
+
+    from nap.grow import open_start
+    from nap.machine import choose_dtype
+
+    folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
+    final = folder / "final"
+    on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Large products, as those of training are, decide.
+    fast = choose_dtype("auto", on, 512)
+    tags = job.spec.special_tokens if job.add_tags else []
+    # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
+    kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
+    start = open_start(job.model, job.revision, tags, shift=job.shift, dtype=kept)
+    corpus = _corpus(job, start)
+    setting = _setting(job, corpus, start)
+    with ExitStack() as held:
+        if first:
+            claim(folder, setting, "metrics.jsonl")
+            lock(held.enter_context((folder / ".lock").open("a")), folder)
+            _report_corpus(corpus, job.data, folder, say)
+        if (final / "training.json").is_file():
+            say(f"{final} is finished already")
+            return final
+        batches = _batches(job, corpus, start)
+        model = _trainable(start, job.hyper)
+        found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say)
+        _write_final(found, start, job, setting, corpus, folder)
+    say(f"the model is in {final}")
+    return final
+
+
+def _corpus(job: Job, start: "Start") -> "Corpus":
+    from nap.batches import lay_out
+    from nap.canvas import Canvas
+    from nap.corpus import read_corpus
+    from nap.schema import Sample
+
+    def laid_out(sample: Sample) -> Canvas:
+        canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id)
+        if start.tokenizer.unk_token_id is not None and start.tokenizer.unk_token_id in canvas.ids:
+            raise InputError("it holds a word that the tokenizer does not know")
+        if start.max_length is not None and len(canvas) > start.max_length:
+            raise InputError(f"its canvas takes {len(canvas)} tokens, the model has {start.max_length} positions")
+        return canvas
+
+    return read_corpus(job.data, job.spec.paths, laid_out)
+
+
+def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, Any]:
+    """What a resume must agree with."""
+    hyper = asdict(job.hyper)
+    made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
+    return {
+        "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
+        "canvas": asdict(job.spec), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
+        "made_of": made_of,
+    }  # fmt: skip
+
+
+def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str], None]) -> None:
+    from nap.corpus import write_dropped
+
+    write_dropped(corpus.dropped, folder / "dropped.jsonl")
+    total = len(corpus.samples) + len(corpus.dropped)
+    say(f"{len(corpus.samples)} of {total} samples of {data} fit; tags escaped in {corpus.escaped}")
+    if corpus.dropped:
+        row, name, reason = corpus.dropped[0]
+        say(
+            f"{len(corpus.dropped)} are left out, listed in {folder / 'dropped.jsonl'}; "
+            f"the first is row {row} ({name}): {reason}"
+        )
+
+
+def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
+    from nap.batches import DiffusionBatches
+
+    hyper, processes = job.hyper, _processes()
+    if hyper.batch_size % processes:
+        raise InputError(f"a batch of {hyper.batch_size} samples cannot be dealt out to {processes} processes")
+    own = hyper.batch_size // processes
+    # The largest passes, of at most so many rows, that divide what a process has of a step.
+    passes = next(n for n in range(1, own + 1) if own % n == 0 and own // n <= hyper.rows)
+    steps = hyper.steps or max(1, round(hyper.epochs * len(corpus.samples) / hyper.batch_size))
+    return DiffusionBatches(
+        corpus.stream(hyper.seed), job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
+        batch_size=hyper.batch_size, batches=steps, seed=hyper.seed, objective=job.objective,
+        shuffle=hyper.shuffle_paths, parts=passes * processes,
+    )  # fmt: skip
+
+
+def _trainable(start: "Start", hyper: Hyper) -> Any:
+    from nap import adapter
+
+    if hyper.checkpointing:
+        # transformers 4 and 5 call it, and the Trainer's argument for it, differently.
+        old = start.model.gradient_checkpointing_enable
+        getattr(start.model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+    return adapter.attach(start, hyper.lora, hyper.seed) if hyper.lora else start.model
+
+
+def _run(
+    model: Any, start: "Start", batches: "DiffusionBatches", job: Job, watch: Watch, folder: Path, *, bf16: bool,
+    say: Callable[[str], None],
+) -> "DiffusionTrainer":  # fmt: skip
+    """The Trainer after its last step."""
+    from nap.callbacks import Metrics
+    from nap.optim import muon_for
+    from nap.train import run_trainer, training_arguments
+
+    hyper, steps = job.hyper, batches.batches
+    arguments = training_arguments(
+        folder, batches, learning_rate=hyper.learning_rate, warmup_steps=int(hyper.warmup * steps),
+        weight_decay=hyper.weight_decay, adam_beta2=0.95, max_grad_norm=hyper.clip, seed=hyper.seed, bf16=bf16,
+        gradient_accumulation_steps=batches.parts // _processes(), logging_steps=watch.log_every,
+        save_steps=watch.save_every, report_to=watch.report_to, **_placement(hyper),
+    )  # fmt: skip
+    callbacks: list[Any] = [Metrics(folder / "metrics.jsonl", say), *_decoding(watch, start, job.spec, folder, say)]
+    muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
+    return run_trainer(model, batches, arguments, callbacks, muon)
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _placement(hyper: Hyper) -> dict[str, Any]:
+    """Where a training runs, and how it is spread over torchrun's processes."""
+    import torch
+
+    found: dict[str, Any] = {} if torch.cuda.is_available() else {"use_cpu": True}
+    if _processes() > 1 and not torch.cuda.is_available():
+        found["ddp_backend"] = "gloo"
+    if hyper.fsdp and not torch.cuda.is_available():
+        # It would silently keep the whole model on each process.
+        raise InputError("accelerate shards on accelerators only, and here is none: leave --fsdp out")
+    if hyper.fsdp:
+        # "full_shard auto_wrap" is what transformers 4 reads, and 5 too; the layers are the model's own.
+        found |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
+    return found
+
+
+def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, say: Callable[[str], None]) -> list[Any]:
+    from nap.callbacks import DecodeEvery
+    from nap.decode import Budget
+
+    if watch.eval_task is None:
+        return []
+    budget = Budget(tokens=watch.eval_tokens_per_step)
+    return [
+        DecodeEvery(
+            watch.eval_task, watch.eval_data, watch.eval_problems, watch.eval_policy, budget, watch.eval_every, start,
+            spec, folder / "metrics.jsonl", say,
+        )
+    ]  # fmt: skip
+
+
+def _write_final(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
+    """The finished model, whole or absent."""
+    from nap import adapter
+    from nap.modelcard import model_card
+
+    partial, final = folder / ".final.partial", folder / "final"
+    # Every process has a share of sharded weights.
+    trainer.save_model(str(partial))
+    if not trainer.is_world_process_zero():
+        return
+    (partial / "training_args.bin").unlink(missing_ok=True)
+    if job.hyper.lora:
+        adapter.write_config(start.model, partial)
+    start.tokenizer.save_pretrained(partial)
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+    data = {
+        "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
+        "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
+        "canvas positions an epoch": corpus.tokens,
+    }  # fmt: skip
+    names = {"name": folder.resolve().name, "folder": str(final)}
+    texts = {
+        "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
+        "README.md": model_card(setting, data, names | result),
+        "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)

@@ -1,0 +1,118 @@
+"""The study's arms share their trajectories, votes count as they should, and a model's rows become its page."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from nap.tasks import load_task
+from tiny import RECIPES, recipe
+
+sys.path.insert(0, str(RECIPES))
+STUDY, PAGE = recipe("study"), recipe("study_page")
+
+
+def sample(arm, task, index=3):
+    chosen = STUDY.ARMS[arm]
+    return chosen.view(load_task(task, **chosen.task).sample(0, index, chosen.written))
+
+
+@pytest.mark.parametrize("model", STUDY.queue(), ids=lambda model: model.name)
+def test_every_sample_of_an_arm_fits_its_canvas(model):
+    from nap.batches import lay_out
+
+    arm = STUDY.ARMS[model.arm]
+    tokenizer = STUDY.tokenizer_of(model)
+    for index in range(20):
+        found = sample(model.arm, model.task, index)
+        canvas = lay_out(
+            found, arm.canvas(model.task), tokenizer, tokenizer.mask_token_id, tokenizer.pad_token_id
+        )  # fmt: skip
+        assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 256
+
+
+@pytest.mark.parametrize("task", ["arith", "countdown"])
+def test_the_arms_that_are_compared_hold_the_same_trajectories(task):
+    paths = [path.text for path in sample("nap", task).paths]
+    assert [path.text for path in sample("paths", task).paths] == paths
+    assert sample("long", task).paths[0].text == " ; ".join(paths)
+    assert sample("short", task).paths[0].text == paths[0]
+    assert len({sample(arm, task).summary for arm in ("nap", "paths", "long", "short")}) == 1
+    lengths = [sum(n for _, n, *_ in STUDY.ARMS[arm].canvas(task).slots) for arm in ("nap", "paths", "long")]
+    # A long chain has two separators where the others have two headers.
+    assert lengths[0] == lengths[1] == lengths[2] - 2
+
+
+def test_the_widths_share_one_room():
+    rooms = {STUDY.ARMS[f"width-{n}"].canvas("countdown").path_tokens * n for n in (1, 2, 3, 4, 6)}
+    assert rooms == {132}
+
+
+def row(answer, correct, index=0):
+    return {
+        "policy": "low_confidence",
+        "index": index,
+        "answer": answer,
+        "correct": correct,
+        "forwards": 5,
+        "n_tokens": 9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("answers", "winner"),
+    [("aab", "a"), ("baa", "a"), ("abc", "a"), ((None, None, "c"), "c"), ((None, None, None), None)],
+)
+def test_a_vote_goes_to_the_most_frequent_answer_and_then_to_the_first(answers, winner):
+    voted = STUDY.vote([[row(answer, answer == "a")] for answer in answers])
+    assert [(v["answer"], v["correct"], v["forwards"], v["n_tokens"]) for v in voted] == [
+        (winner, winner == "a", 15, 27)
+    ]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(STUDY, "RESULTS", tmp_path / "study")
+    monkeypatch.setattr(PAGE, "RESULTS", tmp_path / "study")
+    monkeypatch.setattr(PAGE, "PAGE", tmp_path / "study.md")
+    monkeypatch.setattr("torch.compile", lambda model, **options: model)
+    small = STUDY.Recipe
+    monkeypatch.setattr(STUDY, "Recipe", lambda **given: small(**given, width=32, layers=1, batch_size=4))
+    return tmp_path
+
+
+def test_a_model_is_trained_evaluated_and_shown_and_then_is_done(results, monkeypatch, capsys):
+    monkeypatch.setattr(STUDY, "PACES", (8,))
+    monkeypatch.setattr(PAGE, "PACES", (8,))
+    arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3"]
+    for name in ("countdown-short-1", "countdown-nap-1"):
+        monkeypatch.setattr(sys, "argv", [*arguments, "--only", name])
+        assert STUDY.main() == 0
+    monkeypatch.setattr(sys, "argv", ["study.py", "--list"])
+    assert STUDY.main() == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in listed if line.startswith("done")} == {"countdown-short-1", "countdown-nap-1"}
+    rows = PAGE.read("countdown")
+    short = PAGE.Setting("short", "vote of 3", "8/step")
+    assert rows.column(short, "correct").shape == (1, 3)
+    single = rows.column(PAGE.Setting("short", "low_confidence", "8/step"), "forwards")
+    assert (rows.column(short, "forwards") >= 3 * single.min()).all()
+    assert "| short | vote of 3 | 1 |" in PAGE.page()
+
+
+def test_a_contrast_is_the_paired_difference_of_its_settings(results, monkeypatch):
+    def written(arm, policy, correct):
+        model = STUDY.Model(task="arith", arm=arm, seed=0)
+        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "pace": "4/step"}
+        STUDY.write_results(model, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {})
+
+    chain = np.arange(40) < 10
+    paths = np.arange(40) < 30
+    written("long", "low_confidence", chain.tolist())
+    written("nap", "low_confidence", paths.tolist())
+    (found,) = PAGE.differences(PAGE.read("arith"))
+    assert found.contrast.question.startswith("data") and found.pace == 4 and found.seeds == 1
+    assert found.mean == pytest.approx(0.5) and found.interval.low > 0.3 and found.p_value == pytest.approx(2 * 0.5**20)
+    assert "**+50 [+35, +65]**" in PAGE.contrast_table([found])
+    assert json.loads(PAGE.pq.read_schema(results / "study/arith-nap-0.parquet").metadata[b"setting"])["arm"] == "nap"
