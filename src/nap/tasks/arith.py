@@ -1,6 +1,6 @@
 """Grade-school problems over a dependency graph, in words, in the manner of iGSM (arXiv 2407.20311).
 
-    Ann has 5 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?
+    Ann has 2 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?
 
 Names, quantities, the order of the sentences and the distractors are random; all values stay small. Three
 truly different solutions are written: `forward` computes each needed person from the facts on, `goal` names what the
@@ -110,7 +110,7 @@ class Graph:
 
 
 def forward(graph: Graph, rng: random.Random) -> str:
-    """Topological order, drawn at random: `Ann 5 ; Bob 5 + 3 = 8 ; Cat 5 + 8 = 13`."""
+    """Topological order, drawn at random: `Ann 2 ; Bob 2 + 3 = 5 ; Cat 2 + 5 = 7`."""
     waiting, done, steps = list(graph.needed), set[str](), []
     while waiting:
         person = rng.choice([p for p in waiting if done.issuperset(p.needs)])
@@ -125,13 +125,13 @@ def forward(graph: Graph, rng: random.Random) -> str:
 
 
 def goal_first(graph: Graph, rng: random.Random) -> str:
-    """From the goal down to the facts in symbols, then back up in numbers: `Cat Ann + Bob ; ... ; Cat 13`."""
+    """From the goal down to the facts in symbols, then back up in numbers: `Cat Ann + Bob ; ... ; Cat 7`."""
     plan = [f"{p.name} {p.left} {p.sign} {p.right}" if p.sign else f"{p.name} {p.left}" for p in reversed(graph.needed)]
     return " ; ".join(plan + [f"{p.name} {graph.values[p.name]}" for p in graph.needed if p.sign])
 
 
 def pairing(graph: Graph, rng: random.Random) -> str:
-    """The goal as one growing sum, constants paired as they meet: `Cat Ann + Bob ; Cat Ann + Ann + 3 ; ... = 13`."""
+    """The goal as one growing sum, constants paired as they meet: `Cat Ann + Bob ; Cat Ann + Ann + 3 ; ... = 7`."""
     terms, constant, lines = [graph.goal], 0, []
     while terms:
         # Who comes last in the graph is replaced first: nobody can bring it back.
