@@ -107,10 +107,10 @@ class Watch:
     """steps between lines of metrics.jsonl"""
     report_to: str = "none"
     """none, or tensorboard, wandb and others that transformers knows"""
-    eval_task: str | None = None
-    """decode problems of this task during training"""
-    eval_data: str | None = None
-    """the task's problems from this file"""
+    eval_task: str = ""
+    """decode problems of this task during training; empty: none"""
+    eval_data: str = ""
+    """the task's problems from this file; empty: its own"""
     eval_every: int = 500
     """steps between evaluations"""
     eval_problems: int = 20
@@ -272,13 +272,13 @@ def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, sa
     from nap.callbacks import DecodeEvery
     from nap.decode import Budget
 
-    if watch.eval_task is None:
+    if not watch.eval_task:
         return []
     budget = Budget(tokens=watch.eval_tokens_per_step)
     return [
         DecodeEvery(
-            watch.eval_task, watch.eval_data, watch.eval_problems, watch.eval_policy, budget, watch.eval_every, start,
-            spec, folder / "metrics.jsonl", say,
+            watch.eval_task, watch.eval_data or None, watch.eval_problems, watch.eval_policy, budget, watch.eval_every,
+            start, spec, folder / "metrics.jsonl", say,
         )
     ]  # fmt: skip
 

@@ -17,7 +17,9 @@ from nap.objective import Objective
 class Train:
     """Fine-tune a model on samples, as masked diffusion.
 
-    An autoregressive checkpoint becomes a diffusion model. The same command resumes; torchrun -m nap train spreads it.
+    An autoregressive checkpoint becomes a diffusion model.
+
+    The same command resumes; torchrun -m nap train spreads it.
     """
 
     model: str
