@@ -20,7 +20,7 @@ from nap.commands.flags import CanvasFlags
 from nap.commands.train import Train
 from nap.finetune import Hyper, Watch
 
-# Section 4 of the paper's appendix: 3 epochs, AdamW 2e-6 (.9, .95), weight decay .01, batch 256, warm-up 10 %, clip 1.
+# As 2602.23225 has it: 3 epochs, AdamW 2e-6 (.9, .95), weight decay .01, batch 256, warm-up 10 %, clip 1.
 PAPER = Hyper(
     epochs=3, batch_size=256, rows=2, learning_rate=2e-6, warmup=0.1, weight_decay=0.01, clip=1.0, checkpointing=True,
     fsdp=True,
