@@ -5,8 +5,8 @@
     python recipes/curate_gsm8k.py models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf --name qwen2.5-coder-1.5b-instruct \
         --problems 200 --out runs/curate_gsm8k_qwen15
 
-Expected on one idle core (docs/curation.md has what was measured): the first in some 3 minutes, no right path in 8
-problems; the second in some hours, to be left in the background. Killed at any moment, the same command goes on.
+Expected wall time on one idle core: 3 minutes for the first, some hours for the second, to be left in the background;
+killed at any moment, the same command goes on. Expected numbers: docs/curation.md.
 """
 
 import argparse

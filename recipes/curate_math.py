@@ -2,8 +2,9 @@
 
     python recipes/curate_math.py ../shared/data/multi_traj/qwen2.5-math_math100x8.jsonl --tokenizer models/smollm2-135m
 
-Some 10 seconds a selection on a busy core, no model. Expected (2026-11-24, slots of 512 tokens of SmolLM2's tokenizer,
-three paths): of 800 solutions 170 are too long and 235 doubles; `all` gives 69 samples, 188 of their 207 paths right.
+Expected wall time: 10 seconds a selection on a busy core, no model. Expected numbers (2026-11-24, slots of 512 tokens
+of SmolLM2's tokenizer, three paths): of 800 solutions 170 are too long and 235 doubles; `all` gives 69 samples, 188 of
+their 207 paths right.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Fine-tune Dream-7B-Instruct on NAP's data as the paper did (2602.23225; docs/training.md lists what it says).
 
     python recipes/dream_7b.py --data samples.parquet --print         # the command of every process, for torchrun
-    python recipes/dream_7b.py --dry-run --out runs/dry-dream         # two steps of a tiny checkpoint of Dream's shape
+    python recipes/dream_7b.py --dry-run --out runs/dry-dream         # two steps of a tiny checkpoint of that shape
 
 The hyperparameters are those of recipes/llada_8b.py; Dream's logits are shifted by one, which its family says. No GPU
 run of this has been made: only the dry run has been run, on a CPU. Expected wall time: half a minute for the dry run;

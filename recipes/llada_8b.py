@@ -1,7 +1,7 @@
 """Fine-tune LLaDA-8B-Instruct on NAP's data as the paper did (2602.23225; docs/training.md lists what it says).
 
     python recipes/llada_8b.py --data samples.parquet --print         # the command of every process, for torchrun
-    python recipes/llada_8b.py --dry-run --out runs/dry-llada         # two steps of a tiny checkpoint of LLaDA's shape
+    python recipes/llada_8b.py --dry-run --out runs/dry-llada         # two steps of a tiny checkpoint of that shape
 
 No GPU run of this has been made: the hyperparameters are the paper's, and only the dry run has been run, on a CPU.
 Expected wall time: half a minute for the dry run; unknown for the real one, which needs about 16 bytes a weight (8 B:

@@ -4,6 +4,7 @@
 
 prints its address when it listens, and ends with Ctrl-C or SIGTERM. One thread is best on a busy machine. The name is
 what the journal knows the model by; without one it would be the file's path, which is another on each machine.
+Expected wall time: seconds until it listens, then as long as you let it.
 """
 
 import argparse

@@ -241,7 +241,7 @@ def test_the_order_table_fits_its_terminal(here, columns):
 
 
 def test_hostile_text_of_a_model_is_shown_and_not_sent(run):
-    words = {"many": "\x1b[2J[red]many", "has": "has[/]\x9b", "22": "[bold\u202e", "26": "a\rb"}
+    words = {"many": "\x1b[2J[red]many", "has": "has[/]\x9b", "12": "[bold\u202e", "16": "a\rb"}
     text = Path("tiny/tokenizer.json").read_text()
     for word, hostile in words.items():
         assert f'"{word}":' in text
@@ -566,7 +566,7 @@ WRONG = {
     "no limit": (["problems", "--task", "arith", "--limit", "-1"], None, "limit must be at least 1, got -1"),
     "an unknown command": (
         ["decod"], None,
-        "unknown command 'decod' after 'nap'; did you mean 'decode'? known: decode, eval,",
+        "unknown command 'decod' after 'nap'; did you mean 'decode'? known: curate, decode, eval,",
     ),
     "half a command": (
         ["trace", "convrt"], None,
