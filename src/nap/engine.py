@@ -160,8 +160,8 @@ def start_worker(parent: int) -> None:
 
 def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Result]:
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError("the backend 'ray' needs Ray; install it with: pip install 'nap-dlm[ray]'") from None
     if not ray.is_initialized():
