@@ -672,6 +672,8 @@ def test_ctrl_c_exits_130_without_a_traceback_or_a_process_left(here):
     command = [sys.executable, "-c", NAP, "eval", "--models", "tiny", "--task", "arith", "--problems", "300"]
     command += ["--out", "run", "--policies", "ar", "--tokens-per-step", "1", "--batch-size", "1", "--workers", "2"]
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    # What a shell starts in the background ignores Ctrl-C, and so do its children.
+    settings |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     journal = here / "run/journal.jsonl"
     with subprocess.Popen(command, env=environment(), **settings) as process:
         while process.poll() is None and not (journal.exists() and journal.stat().st_size):
