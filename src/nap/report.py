@@ -2,7 +2,7 @@
 
 Aggregates are computed here, drawing is the page's (assets/page/: plain JavaScript modules, joined as they are).
 Nothing of a run is trusted: its data stand in a block that cannot be closed from inside, the page puts them up as text,
-its Content-Security-Policy allows this one script and this one style sheet, by their digests, and no request.
+and its Content-Security-Policy allows this one script and this one style sheet, by their digests, and no request.
 
 The same runs give the same bytes. Does not measure: runs.py and summary.py do.
 """
