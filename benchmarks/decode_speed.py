@@ -175,6 +175,8 @@ def main() -> None:
     parser.add_argument("--which", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.part == "peak" and not (options.shape and options.which):
+        parser.error("peak is for this script's own processes; use llada-shaped")
     if options.part == "peak":
         theirs, ours = shaped_pair(*SHAPES[options.shape])
         {"model": lambda: None, "published": theirs, "ours": ours}[options.which]()
