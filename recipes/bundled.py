@@ -55,11 +55,20 @@ class Recipe:
     masking: Masking = "plain"
 
 
-def canvas_of(task: str, kind: str) -> CanvasSpec:
+def slots(task: str, paths: int = 3, **options: Any) -> CanvasSpec:
+    """A slot for each path."""
     path_tokens, summary_tokens = SLOTS[task]
-    if kind == "nap":
-        return CanvasSpec(paths=3, path_tokens=path_tokens, summary_tokens=summary_tokens)
-    return CanvasSpec(paths=1, path_tokens=3 * path_tokens + 2, summary_tokens=summary_tokens)
+    return CanvasSpec(paths=paths, path_tokens=path_tokens, summary_tokens=summary_tokens, **options)
+
+
+def one_slot(task: str, solutions: int = 3) -> CanvasSpec:
+    """One slot with room for so many solutions and what stands between them."""
+    path_tokens, summary_tokens = SLOTS[task]
+    return CanvasSpec(paths=1, path_tokens=solutions * path_tokens + solutions - 1, summary_tokens=summary_tokens)
+
+
+def canvas_of(task: str, kind: str) -> CanvasSpec:
+    return slots(task) if kind == "nap" else one_slot(task)
 
 
 def build_tokenizer(task: str, paths: int = 3, more_words: Sequence[str] = ()) -> Any:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit
+from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, slots
 
 from nap.canvas import CanvasSpec
 from nap.schema import Path as Solution
@@ -42,18 +42,6 @@ COLUMNS = (
     "policy", "pace", "index", "correct", "forwards", "n_tokens", "critical_path", "tpf", "afp", "tau_b",
     "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random",
 )  # fmt: skip
-
-
-def slots(task: str, paths: int = 3, **options: Any) -> CanvasSpec:
-    """A slot for each path."""
-    path_tokens, summary_tokens = SLOTS[task]
-    return CanvasSpec(paths=paths, path_tokens=path_tokens, summary_tokens=summary_tokens, **options)
-
-
-def one_slot(task: str, solutions: int = 3) -> CanvasSpec:
-    """One slot with room for so many solutions and what stands between them."""
-    path_tokens, summary_tokens = SLOTS[task]
-    return CanvasSpec(paths=1, path_tokens=solutions * path_tokens + solutions - 1, summary_tokens=summary_tokens)
 
 
 def fixed(task: str, paths: int) -> CanvasSpec:

@@ -3,14 +3,12 @@
 import json
 import os
 import re
-import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from nap.cli import COMMANDS, _parse, joined, main
 from nap.files import InputError
 from nap.schema import COMMIT, FILL, HEADER, PROMPT, REMASK, Event, Trace, read_traces, write_traces
 from nap.view import frames, printable
-from tiny import NAP, QUESTION, environment, nap
+from tiny import NAP, QUESTION, disk_full_after, environment, nap
 
 ROOT = Path(__file__).parent.parent
 LEAVES = [[name, *sub] for name, c in COMMANDS.items() for sub in ([[s] for s in c] if isinstance(c, dict) else [[]])]
@@ -614,17 +612,6 @@ def test_a_bug_is_not_taken_for_bad_input(run, monkeypatch):
 # The system
 
 
-@contextmanager
-def full_disk(most):
-    """No file may become larger."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("most", [1000, 2000])
 @pytest.mark.parametrize(
     "arguments",
@@ -637,7 +624,7 @@ def full_disk(most):
 )
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(run, here, arguments, most):
     write_traces([trace_of(problem_id=f"p{os.urandom(99).hex()}") for _ in range(60)], "t.jsonl")
-    with full_disk(most):
+    with disk_full_after(most):
         code, out, err = run(*arguments)
     assert (code, out, err.splitlines()[-1]) == (2, "", "nap: cannot write: File too large")
     assert [line for line in err.splitlines()[:-1] if "decoded" not in line] == []

@@ -1,16 +1,15 @@
 """Files are whole or absent whatever happens while they are written, and bad input is named by file and line."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 
 from nap.files import InputError, atomic, read_jsonl, read_jsonl_objects, read_text
 from nap.schema import Trace, write_traces
+from tiny import disk_full_after
 
 
 @pytest.fixture
@@ -23,16 +22,6 @@ def old(tmp_path):
 
 def names(folder):
     return [path.name for path in folder.iterdir()]
-
-
-@contextmanager
-def disk_full_after(bytes_per_file):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_atomic_replaces_the_file_and_makes_its_folder(tmp_path):

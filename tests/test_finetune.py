@@ -1,13 +1,11 @@
 """`nap train` gives a checkpoint that decodes, goes on after a kill as if nothing had happened, and refuses a mix."""
 
 import json
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +23,7 @@ from nap.policies import parse_policy
 from nap.schema import write_samples
 from nap.tasks.arith import Arith
 from nap.train import newest_checkpoint
-from tiny import environment, nap, recipe, save_tiny
+from tiny import disk_full_after, environment, nap, recipe, save_tiny
 
 BUNDLED = recipe("bundled")
 LLADA = recipe("llada_8b")
@@ -162,16 +160,6 @@ def test_a_resume_with_another_setting_is_refused_with_the_keys_that_differ(plac
             fine_tune(job(place), whole, WATCH, quiet)
     finally:
         (place / "samples.parquet").write_bytes(kept)
-
-
-@contextmanager
-def disk_full_after(bytes_per_file):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_during_a_save_leaves_the_last_good_checkpoint(place, tmp_path, whole, killed_at):

@@ -1,9 +1,12 @@
-"""A tiny random checkpoint for the arith task, made by the recipe of the bundled models, and `nap` as a process."""
+"""A tiny random checkpoint for the arith task, made by the bundled models' recipe; `nap` as a process; a full disk."""
 
 import importlib.util
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,3 +67,14 @@ def nap(*arguments: object, code: str = NAP, **options: Any) -> subprocess.Compl
     command = [sys.executable, "-c", code, *map(str, arguments)]
     settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "env": environment()}
     return subprocess.run(command, **settings | options)
+
+
+@contextmanager
+def disk_full_after(bytes_per_file: int) -> Iterator[None]:
+    """No file may become larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

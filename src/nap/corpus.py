@@ -10,7 +10,6 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from nap.canvas import Canvas, find_tag
 from nap.files import InputError, atomic
+from nap.folder import digest_files
 from nap.schema import Sample, concatenated, read_samples
 
 
@@ -81,7 +81,8 @@ def read_corpus(path: str | FilePath, paths: int, lay_out: Callable[[Sample], Ca
     if not samples:
         reason = f"; row 1: {dropped[0].reason}" if dropped else ""
         raise InputError(f"{path}: none of its {len(dropped)} samples can be trained on{reason}")
-    return Corpus(samples=samples, dropped=dropped, escaped=escaped, tokens=tokens, digest=_digest(path))
+    digest = digest_files([FilePath(path)])
+    return Corpus(samples=samples, dropped=dropped, escaped=escaped, tokens=tokens, digest=digest)
 
 
 def _check_texts(sample: Sample) -> None:
@@ -109,11 +110,3 @@ def write_dropped(dropped: list[Dropped], path: FilePath) -> None:
     """One JSON object a line: row, id, reason."""
     with atomic(path) as file:
         file.writelines(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped)
-
-
-def _digest(path: str | FilePath) -> str:
-    found = blake2b(digest_size=16)
-    with FilePath(path).open("rb") as file:
-        while block := file.read(1 << 24):
-            found.update(block)
-    return found.hexdigest()

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
 from typing import Any, get_args
@@ -27,7 +26,7 @@ from nap.decode import Budget, Eos, Sampling, decode_traces
 from nap.denoiser import Denoiser, check_length, load, prompt_ids
 from nap.engine import map_rows
 from nap.files import InputError, atomic, read_jsonl_objects
-from nap.folder import claim, digest, lock
+from nap.folder import claim, digest, digest_files, lock
 from nap.metrics import measure
 from nap.policies import parse_policy
 from nap.schema import Problem, Trace, trace_from_row, trace_to_row, write_traces
@@ -208,12 +207,7 @@ def _weights(denoiser: Denoiser) -> str | None:
     if denoiser.setting["revision"]:
         return None
     folder, _ = checkpoint.find(denoiser.setting["model"])
-    found = blake2b(digest_size=16)
-    for path in checkpoint.weight_files(folder):
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                found.update(block)
-    return found.hexdigest()
+    return digest_files(checkpoint.weight_files(folder))
 
 
 class _Journal:

@@ -8,6 +8,7 @@ Does not know what a run does.
 
 import json
 import sys
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,16 @@ from nap.files import InputError, atomic, read_text
 def digest(data: bytes) -> str:
     """A short name of the bytes: the same for the same bytes, and for no others."""
     return blake2b(data, digest_size=16).hexdigest()
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """`digest` of the bytes of files, one after the other, a part of them in memory at a time."""
+    found = blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                found.update(block)
+    return found.hexdigest()
 
 
 def claim(folder: Path, setting: dict[str, Any], journal: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from nap import __version__
 from nap.files import atomic
+from nap.folder import flat
 from nap.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
 from nap.runs import Run, finite, read_run
 from nap.summary import MEANS, MORE, findings
@@ -74,7 +75,7 @@ def _run(run: Run) -> dict[str, Any]:
         "name": run.name,
         "task": run.task,
         "command": rerun(run),
-        "setting": _flat(run.setting),
+        "setting": _lines(run.setting),
         "notes": run.notes,
         "findings": findings(run.records) if run.records else [],
         "records": [{name: _short(record.get(name)) for name in KEPT} for record in run.records],
@@ -89,11 +90,9 @@ def _short(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+def _lines(setting: dict[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as (dotted name, text) lines."""
-    if isinstance(value, dict):
-        return [line for key, part in value.items() for line in _flat(part, f"{name}.{key}".lstrip("."))]
-    return [(name, value if isinstance(value, str) else json.dumps(value))]
+    return [(name, x if isinstance(x, str) else json.dumps(x)) for name, x in flat(setting).items()]
 
 
 def _mixed(runs: Sequence[Run]) -> list[str]:
