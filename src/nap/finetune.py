@@ -154,6 +154,9 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
         model = _trainable(start, job.hyper)
         found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say)
         _write_final(found, start, job, setting, corpus, folder)
+        # A process that leaves while another still writes takes the connection with it, and that one aborts.
+        found.accelerator.wait_for_everyone()
+        found.accelerator.end_training()
     say(f"the model is in {final}")
     return final
 
