@@ -62,7 +62,7 @@ class Hyper:
     checkpointing: bool = False
     """compute activations again in the backward pass: less memory, a third more time"""
     fsdp: bool = False
-    """shard the weights over torchrun's processes (FSDP2); needs GPUs"""
+    """shard the weights over torchrun's processes (FSDP2)"""
     shuffle_paths: bool = False
     """give the paths of a sample in another order each time"""
     seed: int = 0
@@ -131,6 +131,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     from nap.grow import open_start
     from nap.machine import choose_dtype
 
+    _check_sharding(job.hyper, watch)
     folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
     final = folder / "final"
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -159,6 +160,16 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
         found.accelerator.end_training()
     say(f"the model is in {final}")
     return final
+
+
+def _check_sharding(hyper: Hyper, watch: Watch) -> None:
+    if hyper.fsdp and _processes() == 1:
+        raise InputError(
+            "fsdp spreads the weights over processes, and here is one; "
+            "start it with torchrun --nproc-per-node 8 -m nap train, or leave --fsdp out"
+        )
+    if hyper.fsdp and watch.eval_task:
+        raise InputError("under fsdp no process has the whole model to decode with; leave --eval-task out")
 
 
 def _corpus(job: Job, start: "Start") -> "Corpus":
@@ -258,16 +269,15 @@ def _processes() -> int:
 def _placement(hyper: Hyper) -> dict[str, Any]:
     """Where a training runs, and how it is spread over torchrun's processes."""
     import torch
+    import transformers
 
     found: dict[str, Any] = {} if torch.cuda.is_available() else {"use_cpu": True}
     if _processes() > 1 and not torch.cuda.is_available():
         found["ddp_backend"] = "gloo"
-    if hyper.fsdp and not torch.cuda.is_available():
-        # It would silently keep the whole model on each process.
-        raise InputError("accelerate shards on accelerators only, and here is none: leave --fsdp out")
     if hyper.fsdp:
-        # "full_shard auto_wrap" is what transformers 4 reads, and 5 too; the layers are the model's own.
-        found |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
+        # Words to transformers 4, a flag to 5; the layers are the model's own.
+        old = transformers.__version__.startswith("4.")
+        found |= {"fsdp": "full_shard auto_wrap" if old else True, "fsdp_config": {"version": 2}}
     return found
 
 
