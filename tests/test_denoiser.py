@@ -90,7 +90,8 @@ def all_logits(denoiser, ids, where=None):
 
 
 def native_logits(model, ids, visible_LL):
-    """Through transformers' public forward, with a mask written by hand."""
+    """Through transformers' public forward, with a mask written by hand, and products that round as ours do."""
+    machine.quicken(model)
     if model.config.model_type == "bert":
         assert visible_LL.all()
         return model(ids).logits.detach()
@@ -798,3 +799,25 @@ def _plain_loop(model, ids_BL, steps, mask_id):
 
 def test_every_family_names_a_native_class_of_the_table():
     assert {family.native for family in FAMILIES.values()} == set(CLASSES)
+
+
+def test_fast_products_are_float32_products_and_the_setting_does_not_outlive_them():
+    backend = torch.backends.mkldnn
+    before = getattr(backend, "fp32_precision", None)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(384, 128)
+    x = torch.randn(260, 384)
+    plain = layer(x)
+    with machine.fast_float32():
+        product = x @ layer.weight.T
+    exact = x.double() @ layer.weight.double().T
+    assert (product - exact).abs().max() < machine.FLOAT32_ERROR * exact.abs().max()
+    assert (machine.quicken(layer)(x) - plain).abs().max() < machine.FLOAT32_ERROR * plain.abs().max()
+    with pytest.raises(RuntimeError):
+        layer(torch.randn(2, 3))
+    assert getattr(backend, "fp32_precision", None) == before
+
+
+def test_onednn_is_not_asked_where_it_rounds_to_bfloat16(monkeypatch):
+    monkeypatch.setattr(machine, "FLOAT32_ERROR", 1e-9)
+    assert not machine._onednn_is_exact.__wrapped__()

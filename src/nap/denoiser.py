@@ -25,7 +25,7 @@ from nap.canvas import CanvasSpec, Layout
 from nap.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.files import InputError
 from nap.grow import open_weights
-from nap.machine import choose_dtype, usable_device
+from nap.machine import choose_dtype, quicken, usable_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -244,7 +244,7 @@ def load(
         told = native | chosen | {"mask_token_id": ids.mask_id}
         model = open_weights(folder, told, family, dtype=number, device=str(place))
     return NativeDenoiser(
-        model=model,
+        model=quicken(model),
         tokenizer=tokenizer,
         **ids._asdict(),
         shift=chosen["shift_logits"],
