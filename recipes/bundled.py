@@ -41,7 +41,11 @@ STEPS = {"arith": 5000, "countdown": 3500}
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How every small model is trained. Why these weights and noise levels: docs/models.md."""
+    """How every small model is trained. Why these weights and noise levels: docs/models.md.
+
+    shift   a token is predicted from the state before it, as in Dream
+    causal  an autoregressive model instead: nothing is masked, and a token sees what stands before it
+    """
 
     steps: int
     batch_size: int = 64
@@ -53,6 +57,8 @@ class Recipe:
     weight: Weight = "none"
     power: float = 0.5
     masking: Masking = "plain"
+    shift: bool = False
+    causal: bool = False
 
 
 def slots(task: str, paths: int = 3, **options: Any) -> CanvasSpec:
@@ -103,6 +109,7 @@ def build_model(tokenizer: Any, recipe: Recipe, seed: int) -> Any:
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
         max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None, eos_token_id=tokenizer.pad_token_id, attn_implementation="eager",
+        shift_logits=recipe.shift,
     )  # fmt: skip
     return LlamaForCausalLM(config)
 
@@ -116,8 +123,11 @@ def fit(
     *,
     seed: int,
     shuffle: bool = False,
+    start: Path | None = None,
 ) -> Path:
-    """Train from scratch, or go on where a killed run stopped. Returns the folder of the finished model."""
+    """Train from scratch, or from the weights in `start`, or go on where a killed run stopped. Returns the folder of
+    the finished model.
+    """
     import torch
 
     from nap.batches import DiffusionBatches
@@ -130,7 +140,9 @@ def fit(
         return final
     torch.set_num_threads(1)
     model = build_model(tokenizer, recipe, seed)
-    batches = DiffusionBatches(
+    if start:
+        model.load_state_dict(type(model).from_pretrained(start, dtype=torch.float32).state_dict())
+    batches = (causal_batches() if recipe.causal else DiffusionBatches)(
         draw, spec, tokenizer, mask_id=tokenizer.mask_token_id, pad_id=tokenizer.pad_token_id,
         batch_size=recipe.batch_size, batches=recipe.steps, seed=seed, shuffle=shuffle,
         objective=Objective(weight=recipe.weight, power=recipe.power, masking=recipe.masking),
@@ -144,6 +156,31 @@ def fit(
     )  # fmt: skip
     save(model, tokenizer, spec, final, {"name": folder.name, "seed": seed, **asdict(recipe)})
     return final
+
+
+def causal_batches() -> Any:
+    """A class of batches like `DiffusionBatches` of which an autoregressive model learns."""
+    import torch
+
+    from nap.batches import DiffusionBatches
+
+    class CausalBatches(DiffusionBatches):
+        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+            step = self.step(index)
+            rows_N, positions_N = (step.region_BL >= 0).nonzero(as_tuple=True)
+            length = step.ids_BL.shape[1]
+            hidden_LL = torch.ones(length, length, dtype=torch.bool).triu(1)
+            return super().__getitem__(index) | {
+                "input_ids": step.ids_BL,
+                # What stands outside comes last in its row, so nothing that counts sees it.
+                "attention_mask": torch.zeros(1, 1, length, length).masked_fill(hidden_LL, torch.finfo().min),
+                "rows": rows_N,
+                "positions": positions_N,
+                "targets": step.ids_BL[rows_N, positions_N],
+                "weights": torch.full(rows_N.shape, 1 / len(rows_N)),
+            }
+
+    return CausalBatches
 
 
 def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: dict[str, Any]) -> None:

@@ -5,8 +5,10 @@
     python recipes/study.py --list                        # every model, and whether it is done
 
 One model is an arm, a task and a training seed. Its rows (500 held-out problems a setting) go to
-docs/study/TASK-ARM-SEED.parquet as soon as it is evaluated; what has its file is done. A killed run goes on where it
-was. recipes/study_page.py makes docs/study.md of these files. Expected wall time: 20 to 60 minutes a model on one core.
+docs/study/TASK-ARM-SEED.parquet as soon as it is evaluated, those of some under further decoders beside it; what has
+its files is done. The first seeds of `long` and `nap` are the bundled models where those were trained by this recipe. A
+killed run goes on where it was. recipes/study_page.py makes docs/study.md of these files. Expected wall time: 20 to 60
+minutes a model on one core.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,18 @@ from nap.tasks import load_task
 
 RESULTS = ROOT / "docs/study"
 MARK = "|"
-PACES = (1, 2, 4, 8)
+PACES = (1, 2, 4, 8, 12)
 DECODERS = ("low_confidence", "parallel_forced")
 MORE_DECODERS = (
     "ar", "random", "hierarchy", *[f"threshold:tau={tau}" for tau in (0.5, 0.7, 0.9)],
     *[f"factor:f={f}" for f in (0.5, 1, 2)], *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1, 0.5)],
 )  # fmt: skip
+# At one token a step and at some more: `ar` and `random` are there to compare with.
+MORE_PACES = (1, 4)
+# Rows of one forward: more do not fit into the caches of a core.
+BATCH = 25
+# What the package holds of the study.
+BUNDLED = {"long": "longcot", "nap": "nap"}
 # A vote needs canvases that differ.
 VOTES, VOTE_TEMPERATURE = 3, 0.7
 COLUMNS = (
@@ -67,7 +75,10 @@ def marked(sample: Sample) -> Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What a model is trained on: `view` of samples of `written` solutions on `canvas`."""
+    """What a model is trained on: `view` of samples of `written` solutions on `canvas`.
+
+    autoregressive  half of the steps train an autoregressive model, the other half make a diffusion model of it
+    """
 
     what: str
     canvas: Callable[[str], CanvasSpec] = slots
@@ -78,6 +89,7 @@ class Arm:
     shuffle: bool = False
     tasks: tuple[str, ...] = ("arith", "countdown")
     seeds: int = 3
+    autoregressive: bool = False
     decoders: tuple[str, ...] = DECODERS
     vote: bool = False
 
@@ -88,6 +100,10 @@ ARMS = {
     "nap": Arm(what="three paths, full attention"),
     "paths": Arm(what="three paths that cannot see each other", canvas=partial(slots, attention="paths")),
     "short": Arm(what="one path", canvas=partial(one_slot, solutions=1), view=first, vote=True),
+    "ar-long": one_task(
+        what="the long chain, from an autoregressive model", canvas=one_slot, view=concatenated, autoregressive=True
+    ),
+    "ar-nap": one_task(what="three paths, full attention, from an autoregressive model", autoregressive=True),
     "brief": one_task(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
     "floating": one_task(
         what="one slot; a generated mark, not a clamped header, sets the paths apart", canvas=one_slot, view=marked,
@@ -135,8 +151,19 @@ class Model:
 
     @property
     def results(self) -> Path:
-        """Where its rows are once it is done."""
+        """Where its rows are once it is evaluated."""
         return RESULTS / f"{self.name}.parquet"
+
+    @property
+    def more_results(self) -> Path | None:
+        """Where its rows under the further decoders are, for the models that are asked for them."""
+        asked = self.seed == 0 and self.arm in ("long", "nap", "paths")
+        return RESULTS / f"{self.name}-decoders.parquet" if asked else None
+
+    @property
+    def done(self) -> bool:
+        """Whether all its rows are there."""
+        return all(path.exists() for path in (self.results, self.more_results) if path)
 
 
 def queue() -> list[Model]:
@@ -158,41 +185,59 @@ def tokenizer_of(model: Model) -> Any:
 
 
 def train_model(model: Model, folder: Path, steps: int) -> Path:
-    """The trained model's folder, trained now or before."""
+    """The trained model's folder: trained now, or before, or bundled."""
     arm = ARMS[model.arm]
     task: Any = load_task(model.task, **arm.task)
+    recipe = Recipe(steps=steps, **arm.recipe)
+    bundled = ROOT / "src/nap/assets" / f"{model.task}-{BUNDLED.get(model.arm)}"
+    if bundled.is_dir():
+        made = json.loads((bundled / "training.json").read_bytes())
+        wanted = {"name": made["name"], "seed": model.seed, **asdict(recipe)}
+        if made.items() <= wanted.items():
+            return bundled
 
     def draw(index: int) -> Sample:
         return arm.view(task.sample(model.seed, index, arm.written))
 
-    return fit(
-        tokenizer_of(model), arm.canvas(model.task), draw, folder, Recipe(steps=steps, **arm.recipe), seed=model.seed,
-        shuffle=arm.shuffle,
+    fitted = partial(
+        fit, tokenizer_of(model), arm.canvas(model.task), draw, seed=model.seed, shuffle=arm.shuffle
     )  # fmt: skip
+    if not arm.autoregressive:
+        return fitted(folder, recipe)
+    before = replace(recipe, steps=steps // 2, shift=True, causal=True)
+    start = fitted(folder / "autoregressive", before)
+    return fitted(folder, replace(before, steps=steps - before.steps, causal=False), start=start)
 
 
-def evaluate_model(model: Model, trained: Path, problems: int) -> list[dict[str, Any]]:
-    """Its rows under every decoder that its arm asks for."""
-    from nap.evaluate import Sweep, run_sweep
+Rows = list[dict[str, Any]]
 
-    arm, runs = ARMS[model.arm], trained.parent
 
-    def rows(folder: str, **options: Any) -> list[dict[str, Any]]:
-        sweep = Sweep(task=model.task, models=(str(trained),), tokens_per_step=PACES, problems=problems, **options)
-        return run_sweep(sweep, runs / folder, batch_size=50, traces=0)
-
-    more = MORE_DECODERS if model.seed == 0 and model.arm in ("long", "nap", "paths") else ()
-    found = rows("decoders", policies=(*arm.decoders, *more))
+def evaluate_model(model: Model, trained: Path, runs: Path, problems: int) -> Rows:
+    """Its rows under the decoders of its arm, and under a vote."""
+    arm = ARMS[model.arm]
+    decode = partial(sweep, model, trained, problems)
+    found = decode(runs / "decoders", policies=arm.decoders, tokens_per_step=PACES)
     if arm.vote:
         ballots = [
-            rows(f"vote-{seed}", policies=("low_confidence",), temperature=VOTE_TEMPERATURE, seed=seed)
+            decode(
+                runs / f"vote-{seed}", policies=("low_confidence",), tokens_per_step=PACES, seed=seed,
+                temperature=VOTE_TEMPERATURE,
+            )
             for seed in range(VOTES)
-        ]
+        ]  # fmt: skip
         found += vote(ballots)
-    return [{name: row[name] for name in COLUMNS} for row in found]
+    return found
 
 
-def vote(ballots: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+def sweep(model: Model, trained: Path, problems: int, folder: Path, **options: Any) -> Rows:
+    """The rows of one sweep; resumes it."""
+    from nap.evaluate import Sweep, run_sweep
+
+    what = Sweep(task=model.task, models=(str(trained),), problems=problems, **options)
+    return run_sweep(what, folder, batch_size=BATCH, traces=0)
+
+
+def vote(ballots: Sequence[Rows]) -> Rows:
     """Majority answers of several canvases, the earliest of those with most votes; forwards and tokens are added up."""
     voted = []
     for rows in zip(*ballots, strict=True):
@@ -204,24 +249,37 @@ def vote(ballots: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     return voted
 
 
-def write_results(model: Model, rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
+def write_results(model: Model, path: Path, rows: Rows, setting: dict[str, Any]) -> None:
+    """The columns that the page reads, rounded."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from nap.files import atomic
 
-    table = pa.Table.from_pylist([{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows])
+    kept = [{name: row[name] for name in COLUMNS} for row in rows]
+    table = pa.Table.from_pylist([{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in kept])
     table = table.replace_schema_metadata({"setting": json.dumps(setting | asdict(model))})
     RESULTS.mkdir(parents=True, exist_ok=True)
-    with atomic(model.results, "wb") as file:
+    with atomic(path, "wb") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=True)
 
 
 def run_one(model: Model, options: argparse.Namespace) -> None:
-    steps = options.steps or STEPS[model.task]
-    trained = train_model(model, options.runs / model.name, steps)
-    rows = evaluate_model(model, trained, options.problems)
-    write_results(model, rows, {"steps": steps, "problems": options.problems})
+    """Train and evaluate what is missing of a model."""
+    import torch
+
+    torch.set_num_threads(1)
+    steps, runs = options.steps or STEPS[model.task], options.runs / model.name
+    setting = {"steps": steps, "problems": options.problems}
+    trained = train_model(model, runs, steps)
+    if not model.results.exists():
+        write_results(model, model.results, evaluate_model(model, trained, runs, options.problems), setting)
+    more = model.more_results
+    if more and not more.exists() and not options.core:
+        rows = sweep(
+            model, trained, options.problems, runs / "more", policies=MORE_DECODERS, tokens_per_step=MORE_PACES
+        )  # fmt: skip
+        write_results(model, more, rows, setting)
 
 
 def run_all(models: Sequence[Model], arguments: list[str]) -> int:
@@ -240,6 +298,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="optimizer steps, instead of each task's own")
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/study", help="checkpoints and sweeps")
+    parser.add_argument("--core", action="store_true", help="leave the further decoders for another time")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -253,9 +312,11 @@ def main() -> int:
     if options.only:
         run_one(next(model for model in queue() if model.name == options.only), options)
     elif options.list:
-        print("\n".join(f"{'done' if m.results.exists() else '    '} {m.name:<24} {ARMS[m.arm].what}" for m in chosen))
+        print("\n".join(f"{'done' if m.done else '    '} {m.name:<24} {ARMS[m.arm].what}" for m in chosen))
     else:
-        return run_all([model for model in chosen if not model.results.exists()], sys.argv[1:])
+        return run_all(
+            [model for model in chosen if not (model.results.exists() if options.core else model.done)], sys.argv[1:]
+        )
     return 0
 
 

@@ -58,6 +58,9 @@ CONTRASTS = (
     Contrast(
         "ensemble: NAP against a vote of three canvases at equal forwards", ("short", "vote of 3"), ("nap", FORCED)
     ),
+    Contrast("initialisation: the chain from an autoregressive model", ("long", AO), ("ar-long", AO)),
+    Contrast("data, from an autoregressive model", ("ar-long", AO), ("ar-nap", AO)),
+    Contrast("both, from an autoregressive model", ("ar-long", AO), ("ar-nap", FORCED)),
     Contrast("headers: a generated mark instead of clamped headers", ("nap", AO), ("floating", AO)),
     Contrast("order of the paths: shuffled in training", ("nap", FORCED), ("shuffled", FORCED)),
     Contrast("masking: structured", ("nap", FORCED), ("structured", FORCED)),

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from nap.tasks import load_task
 from tiny import RECIPES, recipe
@@ -101,11 +103,71 @@ def test_a_model_is_trained_evaluated_and_shown_and_then_is_done(results, monkey
     assert "| short | vote of 3 | 1 |" in PAGE.page()
 
 
+def test_the_bundled_models_are_the_first_seeds_and_only_those(results, monkeypatch):
+    monkeypatch.undo()
+
+    def fitted(*args, **options):
+        raise LookupError
+
+    monkeypatch.setattr(STUDY, "fit", fitted)
+    model = partial(STUDY.Model, task="arith")
+    steps = STUDY.STEPS["arith"]
+    assert STUDY.train_model(model(arm="long", seed=0), results, steps).name == "arith-longcot"
+    for other, least in ((model(arm="nap", seed=1), steps), (model(arm="paths", seed=0), steps),
+                         (model(arm="nap", seed=0), steps - 1)):  # fmt: skip
+        with pytest.raises(LookupError):
+            STUDY.train_model(other, results, least)
+
+
+def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
+    for name, value in {"PACES": (8,), "MORE_PACES": (12,), "MORE_DECODERS": ("ar", "threshold:tau=0.5")}.items():
+        monkeypatch.setattr(STUDY, name, value)
+    arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3", "--only"]
+    name = "countdown-paths-0"
+    done = []
+    for more in (["--core"], []):
+        monkeypatch.setattr(sys, "argv", [*arguments, name, *more])
+        assert STUDY.main() == 0
+        done.append(next(model for model in STUDY.queue() if model.name == name).done)
+    assert done == [False, True]
+    found = {(setting.policy, setting.pace) for setting in PAGE.read("countdown").by_setting}
+    assert found == {
+        ("low_confidence", "8/step"), ("parallel_forced", "8/step"), ("ar", "12/step"), ("threshold:tau=0.5", "own"),
+    }  # fmt: skip
+
+
+def test_an_autoregressive_start_sees_only_what_stands_before_and_becomes_a_shifted_diffusion_model(
+    results, monkeypatch
+):
+    seen = []
+    made = STUDY.fit.__globals__["causal_batches"]()
+
+    class Watched(made):
+        def __getitem__(self, index):
+            seen.append((self.step(index), super().__getitem__(index)))
+            return seen[-1][1]
+
+    monkeypatch.setitem(STUDY.fit.__globals__, "causal_batches", lambda: Watched)
+    monkeypatch.setattr(STUDY, "PACES", (12,))
+    arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "3", "--problems", "2", "--core", "--only"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "countdown-ar-nap-0"])
+    assert STUDY.main() == 0
+    ((step, item),) = seen
+    assert torch.equal(item["attention_mask"][0, 0] == 0, torch.ones(item["attention_mask"].shape[-2:]).tril() > 0)
+    assert torch.equal(item["input_ids"], step.ids_BL) and len(item["targets"]) == (step.region_BL >= 0).sum()
+    final = results / "runs/countdown-ar-nap-0/final"
+    assert json.loads((final / "config.json").read_text())["shift_logits"] is True
+    assert json.loads((final / "training.json").read_text())["steps"] == 2
+    assert STUDY.Model(task="countdown", arm="ar-nap", seed=0).done
+
+
 def test_a_contrast_is_the_paired_difference_of_its_settings(results, monkeypatch):
     def written(arm, policy, correct):
         model = STUDY.Model(task="arith", arm=arm, seed=0)
         columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "pace": "4/step"}
-        STUDY.write_results(model, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {})
+        STUDY.write_results(
+            model, model.results, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {}
+        )
 
     chain = np.arange(40) < 10
     paths = np.arange(40) < 30
