@@ -178,3 +178,39 @@ def test_a_contrast_is_the_paired_difference_of_its_settings(results, monkeypatc
     assert found.mean == pytest.approx(0.5) and found.interval.low > 0.3 and found.p_value == pytest.approx(2 * 0.5**20)
     assert "**+50 [+35, +65]**" in PAGE.contrast_table([found])
     assert json.loads(PAGE.pq.read_schema(results / "study/arith-nap-0.parquet").metadata[b"setting"])["arm"] == "nap"
+
+
+def test_a_claim_is_judged_by_its_interval(results):
+    def gain(arm, policy, correct):
+        model = STUDY.Model(task="arith", arm=arm, seed=0)
+        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "pace": "4/step"}
+        path = STUDY.RESULTS / f"arith-{arm}-0-{policy}.parquet"
+        STUDY.write_results(model, path, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {})
+
+    tenth, most = [i < 10 for i in range(100)], [i < 90 for i in range(100)]
+    gain("long", "low_confidence", tenth)
+    gain("nap", "low_confidence", most)
+    gain("nap", "parallel_forced", tenth[1:] + tenth[:1])
+    rows = PAGE.read("arith")
+    told = {claim.says: PAGE.shown(claim, rows) for claim in PAGE.CLAIMS}
+    assert told["the data alone is"].startswith("**holds**: +80.0 [")
+    assert told["forced decoding adds to it"].startswith("**refuted**: -80.0 [")
+    assert told["NAP's data and decoder together are more accurate than the long chain"].startswith("**open**: +0.0")
+    assert told["forced decoding alone costs the chain"] == "-"
+    assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_seqdep_of_rewritten_paths_is_their_mutual_information(share):
+    from nap.tasks.countdown import Countdown
+
+    task = Countdown(rewrites=share)
+    amounts = [len(task.written(task.generate(0, index, "train"))) for index in range(300)]
+    if share == 0:
+        assert PAGE.ideal_seqdep(share) == pytest.approx(0)
+    elif share == 1:
+        assert PAGE.ideal_seqdep(share) == pytest.approx(np.mean(np.log(amounts)))
+    else:
+        joint = [np.full((k, k), (1 - share) / k**2) + np.eye(k) * share / k for k in amounts]
+        information = [(p * np.log(p * len(p) ** 2)).sum() for p in joint]
+        assert PAGE.ideal_seqdep(share) == pytest.approx(np.mean(information))

@@ -108,7 +108,7 @@ class Countdown:
         """A training sample: a problem of the train split and `paths` derivations of its target."""
         problem, derivation, rng = self._draw(seed, index, "train")
         numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
-        known = [d for d in derivations(numbers, target, self.largest_step) if self._fits(numbers, d)]
+        known = self.written(problem)
         rng.shuffle(known)
         chosen = self._choose(known, paths, rng)
         texts = [(backward if j % 3 == 1 else forward)(derivation) for j, derivation in enumerate(chosen)]
@@ -117,6 +117,12 @@ class Countdown:
             paths=tuple(Path(text=text, answer=str(target), correct=True) for text in texts),
             summary=expression(numbers, derivation),
         )
+
+    def written(self, problem: Problem) -> list[tuple[Move, ...]]:
+        """The derivations of a generated problem that a path may be."""
+        numbers = tuple(problem.meta["numbers"])
+        found = derivations(numbers, problem.meta["target"], self.largest_step)
+        return [derivation for derivation in found if self._fits(numbers, derivation)]
 
     def _choose(self, known: list[tuple[Move, ...]], paths: int, rng: random.Random) -> list[tuple[Move, ...]]:
         """The derivation of each path, of all that are `known`, in random order."""
