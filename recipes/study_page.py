@@ -346,9 +346,9 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-FOUND = """Differences in points at 4 tokens a step, second less first, 95 %. Order is taken at 1 a step, where no ties blur
-it, and 100 points are the whole of ARness. A verdict is made from the interval and the last column alone; an interval of one
-seed speaks of other problems, not of another training run. A dash: not run yet."""
+FOUND = """Differences in points at 4 tokens a step, second less first, 95 %. Order is taken at 1 a step, where no ties
+blur it, and 100 points are the whole of ARness. A verdict is made from the interval and the last column alone; an
+interval of one seed speaks of other problems, not of another training run. A dash: not run yet."""
 
 CAUSAL = """Three paths of `countdown`, each after the first a copy of the derivation before it (written another way)
 with probability q, else any derivation, so that a path by itself looks the same at every q. SeqDep is that of the
