@@ -14,7 +14,7 @@ import nap.scorer
 from nap.files import InputError
 from nap.scorer import open_scorer
 from nap.segments import Row, segment
-from nap.seqdep import Branch, measure
+from nap.seqdep import MEASURES, Branch, Reading, measure, measure_corpus
 from scorers import brute_force, character_tokenizer, save_causal
 
 pytest.importorskip("openai")
@@ -68,11 +68,24 @@ def test_the_size_of_a_forward_changes_no_number(llama, monkeypatch, tokens):
 def test_branches_leave_the_trunk_at_different_places_in_any_sequence(llama):
     scorer = open_scorer(str(llama))
     trunk, branches = tuple(range(3, 30)), [Branch(2, (5, 6)), Branch(27, (9,)), Branch(1, (1, 2, 3)), Branch(9, (8,))]
-    _, together = scorer.score(trunk, branches, 5)
-    apart = [scorer.score(trunk, [branch], 5)[1][0] for branch in branches]
-    whole = [scorer.score(trunk[:after] + ids, [], after)[0].sum() for after, ids in branches]
+    [(_, together)] = scorer.score([Reading(trunk, branches, 5)])
+    apart = [found.branches[0] for found in scorer.score([Reading(trunk, [branch], 5) for branch in branches])]
+    whole = [scorer.score([Reading(trunk[:after] + ids, [], after)])[0].trunk.sum() for after, ids in branches]
     np.testing.assert_allclose(together, apart, atol=1e-5)
     np.testing.assert_allclose(together, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [4, 60, 200, 1000])
+def test_texts_that_share_a_forward_change_no_number_of_each_other(llama, monkeypatch, tokens):
+    apart, together = open_scorer(str(llama)), open_scorer(str(llama))
+    texts = [segment(Row("", prompt, POEM[:end]), "tokens:5", apart.encode) for prompt in "ab" for end in (20, 60, 40)]
+    apart.branches_share = False
+    monkeypatch.setattr(nap.scorer, "FORWARD", tokens)
+    for one, other in zip(measure_corpus(apart, texts), measure_corpus(together, texts), strict=True):
+        np.testing.assert_allclose(other.given_history, one.given_history, atol=1e-4)
+        for measure_name in MEASURES:
+            np.testing.assert_allclose(other.baseline[measure_name], one.baseline[measure_name], atol=1e-4)
+        assert np.isfinite(other.baseline["excess"]).any() and np.isfinite(other.baseline["control"]).any()
 
 
 def test_text_that_looks_like_a_special_token_is_only_text(llama):

@@ -14,7 +14,7 @@ from nap.cli import main
 from nap.files import InputError
 from nap.scorer import open_scorer
 from nap.segments import Row
-from nap.seqdep import cut_rows, measure_corpus, measure_sample, summarise
+from nap.seqdep import Scores, cut_rows, measure_corpus, measure_sample, summarise
 from scorers import brute_force, save_causal
 from tiny import RECIPES, recipe
 
@@ -31,7 +31,10 @@ class ToyScorer:
     def encode(self, text):
         return [ord(c) for c in text]
 
-    def score(self, trunk, branches, scored_from):
+    def score(self, readings):
+        return [Scores(*self.score_one(*reading)) for reading in readings]
+
+    def score_one(self, trunk, branches, scored_from):
         own = [self.log_p(trunk[:i], trunk[i]) for i in range(scored_from, len(trunk))]
         rows = [(trunk[:after] + ids, after) for after, ids in branches]
         return np.array(own), np.array([sum(self.log_p(r[:i], r[i]) for i in range(n, len(r))) for r, n in rows])

@@ -197,13 +197,13 @@ class SeqdepFilter:
 
 def _values(scorer: "Scorer", rows: "list[Row]", scoring: Scoring) -> list[float | None]:
     """SeqDep of every row, nats a token; None for a row without a history."""
-    from nap.seqdep import cut_rows, measure
+    from nap.seqdep import cut_rows, measure_corpus
 
-    corpus, report = cut_rows(scorer, rows, scoring.segments, scoring.max_tokens), _progress(len(rows))
+    corpus = cut_rows(scorer, rows, scoring.segments, scoring.max_tokens)
+    measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)), control=False, excess=False)
     values: list[float | None] = [None] * len(rows)
-    for number, text in zip(corpus.rows, corpus.texts, strict=True):
-        values[number] = measure(scorer, text).per_token()
-        report(number + 1)
+    for number, own in zip(corpus.rows, measured, strict=True):
+        values[number] = own.per_token()
     return values
 
 
