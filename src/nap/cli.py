@@ -21,6 +21,7 @@ from nap.commands.decode import Decode
 from nap.commands.evaluate import Eval
 from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
+from nap.commands.reproduce import Reproduce
 from nap.commands.seqdep import Seqdep, SeqdepFilter
 from nap.commands.tables import visible
 from nap.commands.tasks import Problems, Score
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "order": OrderCommand,
     "report": ReportCommand,
+    "reproduce": Reproduce,
     "score": Score,
     "seqdep": Seqdep,
     "seqdep filter": SeqdepFilter,

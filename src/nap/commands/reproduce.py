@@ -1,0 +1,239 @@
+"""`nap reproduce`: the core of the study once more, beside its stored figures.
+
+The study (recipes/study.py) is no part of the package: the command needs a checkout. Two processes of
+recipes/reproduce.py do the work, an arm each; here is where they stand, and what differs. Does not train or decode.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+from nap.commands.tables import draw, open_console
+from nap.files import InputError
+
+if TYPE_CHECKING:
+    from nap.stats import Interval
+
+ARMS = ("long", "nap")
+# Decoding is the rest of the time.
+TRAINING = 0.85
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Rerun the core of the study and compare with its figures.
+
+    Trains one seed of two arms anew, a core each, and decodes. Needs a checkout.
+
+    The same command resumes.
+    """
+
+    task: Annotated[Literal["countdown", "arith"], arg(metavar="TASK")] = "countdown"
+    """countdown, which takes less time, or arith"""
+    problems: int = 200
+    """how many of the study's held-out problems"""
+    out: str = "runs/reproduce"
+    """the run's folder"""
+    json: FlagCreatePairsOff[bool] = False
+    """print the comparison as JSON"""
+
+    def run(self) -> None:
+        """Train, decode, print. Raises InputError where there is no checkout, or nothing stored to compare with."""
+        home, folder = checkout(), Path(self.out)
+        stored = {arm: read(home / f"docs/study/{self.task}-{arm}-0.parquet") for arm in ARMS}
+        steps = {found.setting["steps"] for found in stored.values()}
+        fewest = min(found.setting["problems"] for found in stored.values())
+        if len(steps) > 1 or not 2 <= self.problems <= fewest:
+            raise InputError(
+                f"problems must be 2 to {fewest}, of models of as many steps; got {self.problems}, {steps}"
+            )
+        self.rerun(home, folder, steps.pop())
+        again = {arm: read(folder / f"{arm}.parquet") for arm in ARMS}
+        figures = compare(stored, again, self.problems)
+        if self.json:
+            print(
+                json.dumps({"task": self.task, "problems": self.problems, "figures": [asdict(one) for one in figures]})
+            )
+        else:
+            show(figures)
+
+    def rerun(self, home: Path, folder: Path, steps: int) -> None:
+        """Run both arms to their end, saying where they stand. Raises InputError where one fails."""
+        from nap.folder import claim
+
+        claim(folder, {"task": self.task, "problems": self.problems, "steps": steps}, "long.parquet")
+        todo = [arm for arm in ARMS if not (folder / f"{arm}.parquet").exists()]
+        with ExitStack() as held:
+            running = {}
+            for arm in todo:
+                log = held.enter_context((folder / f"{arm}.log").open("ab"))
+                command = [
+                    sys.executable, home / "recipes/reproduce.py", "--task", self.task, "--arm", arm, "--out", folder,
+                    "--steps", str(steps), "--problems", str(self.problems),
+                ]  # fmt: skip
+                running[arm] = subprocess.Popen(command, stdout=log, stderr=log)
+                held.callback(end, running[arm])
+            watch(running, folder, steps)
+
+
+def checkout() -> Path:
+    """The checkout that one stands in, or that the package is installed from. Raises InputError if there is none."""
+    places = (Path.cwd(), Path(__file__).resolve().parents[3])
+    found = next((place for place in places if (place / "recipes/reproduce.py").is_file()), None)
+    if found is None:
+        raise InputError(
+            "this needs a checkout of the repository, for the study's recipes and its stored figures; "
+            "none is here: run it in the clone's folder"
+        )
+    return found
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Stop what still runs, as after Ctrl-C."""
+    process.terminate()
+    process.wait()
+
+
+def watch(running: "dict[str, subprocess.Popen[bytes]]", folder: Path, steps: int) -> None:
+    """Wait for all, with a line on standard error whenever one got further."""
+    started, said = time.perf_counter(), ""
+    first = {arm: share_done(folder / arm, steps) for arm in running}
+    while True:
+        codes = {arm: process.poll() for arm, process in running.items()}
+        for arm, code in codes.items():
+            if code:
+                last = (folder / f"{arm}.log").read_text(errors="replace").strip().rpartition("\n")[2]
+                raise InputError(f"the arm {arm} ended with code {code} ({last:.120}); {folder / arm}.log says more")
+        now = {arm: 1.0 if codes[arm] == 0 else share_done(folder / arm, steps) for arm in running}
+        line = ", ".join(f"{arm} {100 * share:.0f} %" for arm, share in now.items())
+        if line != said:
+            seconds = time.perf_counter() - started
+            left = [seconds * (1 - now[arm]) / (now[arm] - first[arm]) for arm in running if now[arm] > first[arm]]
+            eta = f", about {max(left) / 60:.0f} min left" if len(left) == len(running) else ""
+            print(f"{line} done{eta}", file=sys.stderr, flush=True)
+            said = line
+        if all(code == 0 for code in codes.values()):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def share_done(folder: Path, steps: int) -> float:
+    """Which share of an arm's work is done: its newest checkpoint, or once it is trained, its decoded problems."""
+    if (folder / "final/training.json").is_file():
+        journal = folder / "decoders/journal.jsonl"
+        done = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        return TRAINING + (1 - TRAINING) * done / max(done, decodings(folder))
+    reached = [int(path.parent.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return TRAINING * max(reached, default=0) / steps
+
+
+def decodings(folder: Path) -> int:
+    """How many problems an arm decodes, over all its settings."""
+    try:
+        setting = json.loads((folder / "decoders/setting.json").read_bytes())
+    except OSError:
+        return 1
+    return len(setting["policies"]) * len(setting["tokens_per_step"]) * setting["problems"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An arm's rows, and what they were made with."""
+
+    setting: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    def right(self, policy: str, pace: str, problems: int) -> list[float]:
+        """1 for each of the first problems that was right, else 0."""
+        found = {row["index"]: row["correct"] for row in self.rows if (row["policy"], row["pace"]) == (policy, pace)}
+        return [float(found[index]) for index in range(problems)]
+
+
+def read(path: Path) -> Rows:
+    """The rows of a model of the study. Raises InputError where there are none."""
+    import pyarrow.parquet as pq
+
+    from nap.schema import read_parquet
+
+    if not path.exists():
+        raise InputError(f"no {path}: the study has no figures there yet; python recipes/study.py makes them")
+    rows = read_parquet(path)
+    return Rows(json.loads((pq.read_schema(path).metadata or {})[b"setting"]), rows)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An accuracy, or of two arms a difference, as stored and now, with 95 % intervals over problems.
+
+    change   now less stored, problem by problem
+    same     whether the change's interval holds 0
+    """
+
+    what: str
+    policy: str
+    pace: str
+    stored: float
+    stored_interval: "Interval"
+    now: float
+    now_interval: "Interval"
+    change: float
+    change_interval: "Interval"
+    same: bool
+
+
+def compare(stored: dict[str, Rows], now: dict[str, Rows], problems: int) -> list[Figure]:
+    """Every accuracy of both arms, and what the study is about: by how much `nap` is above `long`."""
+    from nap.stats import Interval, bootstrap_mean, paired_bootstrap, wilson_interval
+
+    def accuracy(right: list[float]) -> Interval:
+        return wilson_interval(int(sum(right)), len(right))
+
+    found = []
+    for policy, pace in dict.fromkeys((row["policy"], row["pace"]) for row in now[ARMS[0]].rows):
+        old, new = ({arm: side[arm].right(policy, pace, problems) for arm in ARMS} for side in (stored, now))
+        gaps = [[b - a for a, b in zip(side["long"], side["nap"], strict=True)] for side in (old, new)]
+        for what, before, after, interval in (
+            *[(arm, old[arm], new[arm], accuracy) for arm in ARMS], ("nap - long", *gaps, bootstrap_mean)
+        ):  # fmt: skip
+            change = paired_bootstrap(before, after)
+            means = fmean(before), fmean(after)
+            found.append(
+                Figure(
+                    what, policy, pace, means[0], interval(before), means[1], interval(after), means[1] - means[0],
+                    change, same=change.low <= 0 <= change.high,
+                )
+            )  # fmt: skip
+    return found
+
+
+def show(figures: list[Figure]) -> None:
+    """The table in points, and what to make of it."""
+
+    def points(mean: float, interval: "Interval", sign: str = "") -> str:
+        return f"{100 * mean:{sign}.0f} [{100 * interval.low:{sign}.0f}, {100 * interval.high:{sign}.0f}]"
+
+    body = [
+        [
+            one.what, one.policy, one.pace, points(one.stored, one.stored_interval), points(one.now, one.now_interval),
+            points(one.change, one.change_interval, "+"), "same" if one.same else "differs",
+        ]
+        for one in figures
+    ]  # fmt: skip
+    draw(open_console(), ["right of 100", "policy", "pace", "stored", "now", "now - stored", ""], body)
+    same, gaps = sum(one.same for one in figures), [one for one in figures if one.what == "nap - long"]
+    kept = sum((one.stored > 0) == (one.now > 0) for one in gaps)
+    print(
+        f"{same} of {len(figures)} figures are the same: the 95 % interval of what changed, over problems, holds 0. "
+        f"The arms are in the stored order in {kept} of {len(gaps)} settings.\n"
+        "The intervals know of problems alone. On another machine sums are rounded otherwise, so its models are as "
+        "those of another seed, and may differ by more."
+    )
