@@ -75,9 +75,9 @@ class _Loaded:
     max_length: int | None
     canvas: CanvasSpec | None
 
-    @property
+    @functools.cached_property
     def device(self) -> torch.device:
-        """Where the weights are and inputs must be."""
+        """Where the weights are and inputs must be. Looked up once: the model's own property walks its modules."""
         return self.model.device
 
     def _pick(self, states: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:

@@ -248,12 +248,11 @@ class ParallelForced(_Base):
 
     def select(self, view: StepView) -> Choice:
         """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""
-        slots = np.unique(view.region_N)
-        ranked = [np.flatnonzero(view.region_N == slot) for slot in np.roll(slots, -(view.step % len(slots)))]
-        ranked = [members[best(view.probability_N[members], len(members))] for members in ranked]
-        # Column r of the table is every slot's r-th best: read by columns, it is the dealing.
-        rank = np.concatenate([np.arange(len(members)) for members in ranked])
-        return Choice(np.concatenate(ranked)[np.argsort(rank, kind="stable")][: view.quota])
+        by_slot = np.lexsort((-view.probability_N, view.region_N))
+        slots, start, slot = np.unique(view.region_N[by_slot], return_index=True, return_inverse=True)
+        rank = np.arange(len(slot)) - start[slot]
+        turn = (slot - view.step) % len(slots)
+        return Choice(by_slot[np.lexsort((turn, rank))][: view.quota])
 
 
 POLICIES: dict[str, type] = {
