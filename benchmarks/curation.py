@@ -1,10 +1,12 @@
 """What the curation harness costs: time beside a teacher that replies in 50 ms, memory and time of 100,000 problems.
 
-    python benchmarks/curation.py overhead            # 1 min: 64 requests in flight, this harness and a bare loop
+    python benchmarks/curation.py overhead            # 1 min: 64 requests in flight, three clients
     python benchmarks/curation.py size --problems 100000   # 10 min: memory, and the time of a second and a third run
 
 The stub teacher runs in a process of its own. A teacher of 64 slots and 50 ms a reply gives 1,280 replies a second at
-most, so `overhead` says what share of its time it stands idle: 1 - replies / (1,280 * seconds).
+most. `overhead` compares three clients with that, and with the time that the stub says its replies took (a timer is
+late by a part of a millisecond): the least that Python can do (raw sockets, no HTTP, no errors), the openai SDK as its
+documentation says, and the harness with its journal. Connecting and ending count. It needs two free cores.
 """
 
 import argparse
@@ -16,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from nap.curate import Work, curate
 from nap.journal import Journal, Reply, Request
@@ -24,10 +29,11 @@ from nap.tasks import load_task
 from nap.teacher import Asking, Endpoint, ask
 
 STUB = Path(__file__).parent.parent / "tests/stub_teacher.py"
+LEAN = Path(__file__).with_name("lean_teacher.py")
 
 
-def serve(port: int, latency: float) -> tuple[subprocess.Popen[str], str]:
-    child = subprocess.Popen([sys.executable, str(STUB), str(port), str(latency)], stdout=subprocess.PIPE, text=True)
+def serve(port: int, latency: float, stub: Path = STUB) -> tuple[subprocess.Popen[str], str]:
+    child = subprocess.Popen([sys.executable, str(stub), str(port), str(latency)], stdout=subprocess.PIPE, text=True)
     assert child.stdout
     return child, child.stdout.readline().strip()
 
@@ -37,7 +43,36 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def bare(url: str, requests: list[Request], concurrency: int) -> None:
+def sockets(url: str, requests: list[Request], concurrency: int) -> None:
+    """The same requests as bytes on raw sockets: what the loop, the sockets and JSON cost, and nothing else."""
+
+    class Connection(asyncio.Protocol):
+        found: "asyncio.Future[bytes]"
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.found.set_result(data)
+
+    async def main() -> None:
+        loop, waiting, port = asyncio.get_running_loop(), iter(requests), urlsplit(url).port
+
+        async def worker() -> None:
+            _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+            for request in waiting:
+                body = json.dumps({"model": "m", "messages": [{"role": "user", "content": request.prompt}]}).encode()
+                connection.found = loop.create_future()
+                connection.transport.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+                json.loads((await connection.found).partition(b"\r\n\r\n")[2])
+            connection.transport.close()
+
+        await asyncio.gather(*(worker() for _ in range(concurrency)))
+
+    asyncio.run(main())
+
+
+def sdk(url: str, requests: list[Request], concurrency: int) -> None:
     """The same requests by the openai SDK as its documentation says, without journal, retries or checks."""
     from openai import AsyncOpenAI
 
@@ -56,30 +91,45 @@ def bare(url: str, requests: list[Request], concurrency: int) -> None:
     asyncio.run(main())
 
 
+def harness(url: str, requests: list[Request], concurrency: int) -> None:
+    """`ask`, as `nap curate` calls it."""
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite") as journal:
+        groups = ([request] for request in requests)
+        ask([(Endpoint(url=url, model="m"), groups)], journal, Asking(concurrency=concurrency))
+
+
+CLIENTS = {"sockets": sockets, "openai SDK": sdk, "harness": harness}
+
+
 def overhead(args: argparse.Namespace) -> None:
-    child, url = serve(args.port, args.latency)
-    requests = [Request(model="m", prompt=f"Problem {n}") for n in range(args.requests)]
-    ideal = args.requests * args.latency / args.concurrency
+    child, url = serve(args.port, args.latency, LEAN)
     try:
-        for name in ("bare SDK", "harness") * args.repeats:
+        for client in CLIENTS.values():
+            client(url, [Request(model="m", prompt="P")], 1)  # what only the first call costs: imports
+        for name, client in list(CLIENTS.items()) * args.repeats:
+            requests = [Request(model="m", prompt=f"Problem {n}") for n in range(args.requests)]
+            spent(url)
             started, used = time.perf_counter(), cpu()
-            if name == "harness":
-                with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite") as journal:
-                    groups = ([request] for request in requests)
-                    ask([(Endpoint(url=url, model="m"), groups)], journal, Asking(concurrency=args.concurrency))
-            else:
-                bare(url, requests, args.concurrency)
-            seconds = time.perf_counter() - started
-            own = (cpu() - used) / args.requests
-            found = {"what": name, "requests": args.requests, "concurrency": args.concurrency, "latency": args.latency}
-            found |= {
-                "seconds": round(seconds, 2),
-                "teacher": round(ideal, 2),
-                "cpu_ms_a_request": round(1000 * own, 3),
-            }
+            client(url, requests, args.concurrency)
+            seconds, own, teacher = time.perf_counter() - started, cpu() - used, spent(url)
+            assert teacher["replies"] == args.requests
+            ideal = args.requests * args.latency / args.concurrency
+            found = {
+                "client": name, "requests": args.requests, "seconds": round(seconds, 2),
+                "over_ideal_percent": round(100 * (seconds / ideal - 1), 2),
+                "over_teacher_percent": round(100 * (seconds * args.concurrency / teacher["seconds"] - 1), 2),
+                "teacher_ms_a_reply": round(1000 * teacher["seconds"] / args.requests, 2),
+                "cpu_ms_a_request": round(1000 * own / args.requests, 3),
+                "teacher_cpu_ms_a_request": round(1000 * teacher["cpu_seconds"] / args.requests, 3),
+            }  # fmt: skip
             print(json.dumps(found), flush=True)
     finally:
         child.kill()
+
+
+def spent(url: str) -> dict[str, float]:
+    with urlopen(url.replace("/v1", "/spent")) as response:
+        return json.load(response)
 
 
 def fill(plan: Plan, path: Path) -> None:
@@ -129,7 +179,7 @@ def size(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["overhead", "size"])
-    parser.add_argument("--requests", type=int, default=4096)
+    parser.add_argument("--requests", type=int, default=8192)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--repeats", type=int, default=2)

@@ -8,6 +8,7 @@ python tests/stub_teacher.py 8099 0.05      # in a process of its own: port, sec
 
 import asyncio
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,12 +19,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer that is not a completion: a status, headers and bytes; `cut` sends half of them and hangs up."""
+    """An answer that is not a completion: a status, headers and bytes; `cut` sends half of them and hangs up.
+
+    `sized=False` leaves the length to the headers.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: tuple[str, ...] = ()
     cut: bool = False
+    sized: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,11 @@ Answer = str | Said | Raw
 
 @dataclass
 class Server:
-    """What was asked so far, each request's body; `most` is how many were in flight at once."""
+    """What was asked so far, each request's body, over so many connections; `most` were in flight at once."""
 
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
     most: int = 0
     now: int = 0
 
@@ -66,14 +72,16 @@ class _Stub:
         self.answer, self.latency, self.models, self.many, self.server = answer, latency, models, many, Server()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.server.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().split("\r\n")
                 length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
                 path, body = lines[0].split()[1], await reader.readexactly(length)
                 raw = await self.reply(path, json.loads(body) if body else {})
-                head = f"HTTP/1.1 {raw.status} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw.body)}"
-                data = "\r\n".join([head, *raw.headers, "", ""]).encode() + raw.body
+                size = [f"Content-Length: {len(raw.body)}"] if raw.sized else []
+                head = [f"HTTP/1.1 {raw.status} X", "Content-Type: application/json", *size, *raw.headers, "", ""]
+                data = "\r\n".join(head).encode() + raw.body
                 writer.write(data[: -len(raw.body) // 2] if raw.cut else data)
                 if raw.cut:
                     break
@@ -106,6 +114,7 @@ def stub(
     models: list[str] | None = None,
     many: bool = True,
     port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Server]:
     """A server in a thread: `answer(body, number)` says what request `number` (from 1) gets.
 
@@ -115,8 +124,8 @@ def stub(
     it, loop, ready = _Stub(answer, latency, models, many), asyncio.new_event_loop(), threading.Event()
 
     async def main() -> None:
-        server = await asyncio.start_server(it.serve, "127.0.0.1", port)
-        it.server.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        server = await asyncio.start_server(it.serve, "127.0.0.1", port, ssl=tls)
+        it.server.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         ready.set()
         try:
             await asyncio.Event().wait()

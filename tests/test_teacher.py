@@ -1,11 +1,15 @@
 """The teacher's client against a server that answers as servers do: late, full, wrong, garbled, or not at all."""
 
+import gzip
+import shutil
+import ssl
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 from nap.files import InputError
 from nap.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
@@ -183,6 +187,54 @@ def test_the_wrong_model_is_named_with_what_there_is(path: Path) -> None:
         with pytest.raises(InputError, match=r"did you mean 'qwen-1.5b'"):
             settle(server, path, [Request(model="qwen-15b", prompt="P")], model="qwen-15b")
         assert not server.asked
+
+
+def test_replies_may_come_in_chunks_and_compressed(path: Path) -> None:
+    body = gzip.compress(b'{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}')
+    parts = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:], b""))
+    headers = ("Content-Encoding: gzip", "Transfer-Encoding: chunked")
+    with stub(lambda body, number: Raw(200, parts, headers, sized=False)) as server:
+        assert texts(settle(server, path, requests(3))) == ["42"] * 3
+
+
+def test_a_connection_is_used_again(path: Path) -> None:
+    with stub() as server:
+        settle(server, path, requests(20), Asking(concurrency=2))
+    assert server.connections == 2
+
+
+def test_a_proxy_of_the_environment_is_used_but_where_it_says_not(path: Path, monkeypatch) -> None:
+    with stub(lambda body, number: "42") as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        assert texts(settle(Server(url="http://teacher.invalid/v1"), path, requests(1))) == ["42"]
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with stub(lambda body, number: "43") as server:
+            assert texts(settle(server, path, [Request(model="m", prompt="other")])) == ["43"]
+    assert len(proxy.asked) == 1
+
+
+def test_a_teacher_behind_tls_is_trusted_by_its_certificate_only(path: Path, monkeypatch, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate with")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=teacher", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with stub(lambda body, number: "42", tls=context) as server:
+        with pytest.raises(InputError, match=r"(?i)certificate"):
+            settle(server, path, requests(1))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert texts(settle(server, path, requests(1))) == ["42"]
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://h/v1", "http://", "http://h:x/v1", "http://[::1/v1"])
+def test_what_is_no_address_is_named(path: Path, url: str) -> None:
+    with pytest.raises(InputError, match="is no address of a teacher"):
+        settle(Server(url=url), path, requests(1))
 
 
 def test_bad_settings_are_named() -> None:

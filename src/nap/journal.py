@@ -12,7 +12,8 @@ Does not ask anybody; `teacher` does.
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Request:
     seed: int = 0
     index: int = 0
 
-    @property
+    @cached_property
     def key(self) -> bytes:
         """A digest of everything that determines the reply."""
         fields = (self.model, self.prompt, self.temperature, self.top_p, self.max_tokens, self.seed, self.index)
@@ -124,4 +125,4 @@ class Journal:
 
 def _short(reply: Reply) -> dict[str, Any]:
     """The fields that say something: a journal has hundreds of thousands of replies."""
-    return {name: value for name, value in asdict(reply).items() if value}
+    return {name: value for name, value in vars(reply).items() if value}
