@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 import torch
 
+import nap.finetune as finetune
 import nap.train as training
 from nap.canvas import CanvasSpec, layout
 from nap.decode import Budget, decode_traces
@@ -179,6 +180,22 @@ def test_a_disk_that_fills_during_a_save_leaves_the_last_good_checkpoint(place, 
     assert newest_checkpoint(run) == good and not (run / "checkpoint-6").exists() and not (run / "final").exists()
     fine_tune(job(place), run, WATCH, quiet)
     assert losses_of(run) == losses_of(whole)
+
+
+def test_a_disk_that_fills_at_the_end_leaves_the_last_checkpoint_to_finish_from(place, tmp_path, whole, monkeypatch):
+    run, write = tmp_path / "run", finetune._write_model
+
+    def written_on_a_full_disk(*arguments):
+        with disk_full_after(4096):
+            write(*arguments)
+
+    monkeypatch.setattr(finetune, "_write_model", written_on_a_full_disk)
+    with pytest.raises(InputError, match=r"cannot save .*run/final .*last whole checkpoint is .*checkpoint-6"):
+        fine_tune(job(place), run, WATCH, quiet)
+    assert not (run / "final").exists() and not (run / ".final.partial").exists()
+    monkeypatch.undo()
+    fine_tune(job(place), run, WATCH, quiet)
+    assert (run / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
 
 
 def test_a_step_in_passes_is_the_same_step(place, tmp_path, whole):

@@ -180,8 +180,11 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
 
     def laid_out(sample: Sample) -> Canvas:
         canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id)
-        if start.tokenizer.unk_token_id is not None and start.tokenizer.unk_token_id in canvas.ids:
-            raise InputError("it holds a word that the tokenizer does not know")
+        unknown = start.tokenizer.unk_token_id
+        if unknown is not None and unknown in canvas.ids:
+            words = " ".join([sample.problem.prompt, *(path.text for path in sample.paths), sample.summary]).split()
+            named = [word for word in words if unknown in start.tokenizer.encode(word, add_special_tokens=False)]
+            raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
         if start.max_length is not None and len(canvas) > start.max_length:
             raise InputError(f"its canvas takes {len(canvas)} tokens, the model has {start.max_length} positions")
         return canvas
@@ -246,10 +249,14 @@ def _run(
     say: Callable[[str], None],
 ) -> "DiffusionTrainer":  # fmt: skip
     """The Trainer after its last step."""
+    from transformers.utils import logging
+
     from nap.callbacks import Metrics
     from nap.optim import muon_for
     from nap.train import run_trainer, training_arguments
 
+    # A bar for every save would stand between the lines of the training.
+    logging.disable_progress_bar()
     hyper, steps = job.hyper, batches.batches
     arguments = training_arguments(
         folder, batches, learning_rate=hyper.learning_rate, warmup_steps=int(hyper.warmup * steps),
@@ -299,19 +306,34 @@ def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, sa
 def _write_final(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
 ) -> None:
-    """The finished model, whole or absent."""
+    """The finished model, whole or absent. Raises InputError where the disk does not take it."""
+    from nap.train import not_saved
+
+    partial, final = folder / ".final.partial", folder / "final"
+    try:
+        _write_model(trainer, start, job, setting, corpus, partial)
+    except Exception as error:  # As in a checkpoint's save.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise not_saved(final, error) from error
+    if trainer.is_world_process_zero():
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+
+def _write_model(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
     from nap import adapter
     from nap.modelcard import model_card
 
-    partial, final = folder / ".final.partial", folder / "final"
     # Every process has a share of sharded weights.
-    trainer.save_model(str(partial))
+    trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return
-    (partial / "training_args.bin").unlink(missing_ok=True)
+    (folder / "training_args.bin").unlink(missing_ok=True)
     if job.hyper.lora:
-        adapter.write_config(start.model, partial)
-    start.tokenizer.save_pretrained(partial)
+        adapter.write_config(start.model, folder)
+    start.tokenizer.save_pretrained(folder)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
     data = {
@@ -319,13 +341,12 @@ def _write_final(
         "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
         "canvas positions an epoch": corpus.tokens,
     }  # fmt: skip
-    names = {"name": folder.resolve().name, "folder": str(final)}
+    run = folder.parent
+    names = {"name": run.resolve().name, "folder": str(run / "final")}
     texts = {
         "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
         "README.md": model_card(setting, data, names | result),
         "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
     }
     for name, text in texts.items():
-        (partial / name).write_text(text, encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+        (folder / name).write_text(text, encoding="utf-8")

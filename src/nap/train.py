@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from nap import adapter
 from nap.batches import DiffusionBatches
+from nap.checkpoint import brief
 from nap.denoiser import predicted_from
 from nap.files import InputError
 from nap.loss import masked_loss
@@ -106,11 +107,7 @@ class DiffusionTrainer(Trainer):
             folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             if whole_state(folder) is None:
                 shutil.rmtree(folder, ignore_errors=True)
-            last = newest_checkpoint(folder.parent) or "none"
-            raise InputError(
-                f"cannot save {folder} ({type(error).__name__}: {str(error).strip().splitlines()[0]:.120}); the last "
-                f"whole checkpoint is {last}; make room, and the same command goes on from it"
-            ) from error
+            raise not_saved(folder, error) from error
 
 
 def _only(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -177,6 +174,15 @@ def run_trainer(
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
     trainer.train(resume_from_checkpoint=newest_checkpoint(FilePath(str(arguments.output_dir))))
     return trainer
+
+
+def not_saved(folder: FilePath, error: Exception) -> InputError:
+    """What to say where a folder of a run could not be written."""
+    last = newest_checkpoint(folder.parent) or "none"
+    return InputError(
+        f"cannot save {folder} ({brief(error):.160}); the last whole checkpoint is {last}; make room, and the same "
+        "command goes on from it"
+    )
 
 
 def whole_state(checkpoint: FilePath) -> dict[str, Any] | None:
