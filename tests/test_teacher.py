@@ -1,5 +1,6 @@
 """The teacher's client against a server that answers as servers do: late, full, wrong, garbled, or not at all."""
 
+import asyncio
 import gzip
 import shutil
 import ssl
@@ -13,7 +14,7 @@ pytest.importorskip("aiohttp")
 
 from nap.files import InputError
 from nap.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
-from nap.teacher import Asking, Endpoint, ask
+from nap.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
 from nap.verify import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
 
@@ -187,6 +188,23 @@ def test_the_wrong_model_is_named_with_what_there_is(path: Path) -> None:
         with pytest.raises(InputError, match=r"did you mean 'qwen-1.5b'"):
             settle(server, path, [Request(model="qwen-15b", prompt="P")], model="qwen-15b")
         assert not server.asked
+
+
+@pytest.mark.parametrize(("usual", "least"), [(0.0, 0.0), (0.05, 49 * SPREAD * 0.001), (60.0, 49 * MOMENT)])
+def test_calls_are_spread_over_the_time_that_one_takes_but_by_no_more_than_a_moment(
+    path: Path, usual: float, least: float
+) -> None:
+    async def last_turn() -> float:
+        with Journal(path) as journal:
+            client = _Client(
+                Endpoint(url="http://h/v1", model="m"), journal, Asking(concurrency=50), lambda asked: None
+            )
+            client.usual, started = usual, asyncio.get_running_loop().time()
+            await asyncio.gather(*(client._turn() for _ in range(50)))
+            await client.close()
+            return client.next_at - started
+
+    assert least <= asyncio.run(last_turn()) < least + 5
 
 
 def test_replies_may_come_in_chunks_and_compressed(path: Path) -> None:

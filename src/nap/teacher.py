@@ -33,6 +33,11 @@ from nap.verify import MAX_TEXT
 
 # Requests that may fail at all their attempts, with no success in between, before the teacher counts as down.
 DOWN_AFTER = 8
+# Share of a call's usual time over which the calls of all workers are spread. Calls that are sent together are answered
+# together and sent together again; the last of 64 replies then always waits until the other 63 have been taken in.
+# More than a moment from call to call gains nothing, as taking in a reply needs a quarter of a millisecond; a server
+# that makes batches of what comes together should see it come.
+SPREAD, MOMENT = 0.8, 0.002
 # A server may ask for any pause; more than this is no pause.
 LONGEST_PAUSE = 300.0
 # Statuses that may pass: timeout, conflict, too early, too many requests. Those from 500 on as well.
@@ -147,7 +152,8 @@ class _Client:
         self._base = endpoint.url.rstrip("/")
         self.endpoint, self.journal, self.asking, self.report = endpoint, journal, asking, report
         self.failures, self.together = 0, asking.together
-        self.resume_at = self.next_at = 0.0
+        # When the next call may be made, and the seconds that one takes, a mean over the last hundred or so.
+        self.resume_at = self.next_at = self.usual = 0.0
 
     async def close(self) -> None:
         await self._session.close()
@@ -217,11 +223,12 @@ class _Client:
         return found
 
     async def _turn(self) -> None:
-        """Wait for the end of a pause, and for this request's turn under `per_minute`."""
-        clock = asyncio.get_running_loop().time
-        if self.asking.per_minute:
-            self.next_at = max(self.next_at, clock()) + 60 / self.asking.per_minute
-            await asyncio.sleep(self.next_at - 60 / self.asking.per_minute - clock())
+        """Wait for the end of a pause, and for this request's turn under `per_minute` and `SPREAD`."""
+        clock, limit = asyncio.get_running_loop().time, self.asking.per_minute
+        gap = max(60 / limit if limit else 0.0, min(SPREAD * self.usual / self.asking.concurrency, MOMENT))
+        self.next_at = max(self.next_at, clock()) + gap
+        if (early := self.next_at - gap - clock()) > 0:
+            await asyncio.sleep(early)
         while (left := self.resume_at - clock()) > 0:
             await asyncio.sleep(left)
 
@@ -251,7 +258,11 @@ class _Client:
             "seed": request.seed + request.index,
         }
         body |= {"n": count} if count > 1 else {}
-        return read_replies(await self._call("POST", "/chat/completions", json.dumps(body).encode()))
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        answer = await self._call("POST", "/chat/completions", json.dumps(body).encode())
+        self.usual += (clock() - started - self.usual) / 100
+        return read_replies(answer)
 
     async def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         """The JSON that the server answers with."""
