@@ -30,13 +30,13 @@ START_SECONDS = 3600
 
 
 @contextmanager
-def serving(gguf: str, name: str, slots: int) -> Iterator[Endpoint]:
+def serving(model: str, name: str, slots: int) -> Iterator[Endpoint]:
     """The model behind an endpoint of its own, on a free port, until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = Path(__file__).with_name("serve_gguf.py")
-    command = [sys.executable, str(script), gguf, "--name", name, "--port", str(port), "--slots", str(slots)]
+    script = Path(__file__).with_name("serve_gguf.py" if model.endswith(".gguf") else "serve_hf.py")
+    command = [sys.executable, str(script), model, "--name", name, "--port", str(port), "--slots", str(slots)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             url = f"http://127.0.0.1:{port}/v1"
@@ -60,11 +60,12 @@ def wait_for(server: "subprocess.Popen[bytes]", url: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("gguf")
+    parser.add_argument("model", help="a GGUF file, or a folder of transformers")
     parser.add_argument("--name", required=True)
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--together", action="store_true", help="ask for the samples of a problem at once")
     parser.add_argument("--tokenizer", default=None, help="of the model to be trained")
     parser.add_argument("--data", default=None, help="GSM8K's train.jsonl, where NAP_DATA does not hold it")
     parser.add_argument("--out", default="runs/curate_gsm8k")
@@ -75,8 +76,11 @@ def main() -> None:
         task="gsm8k", data=args.data, limit=args.problems, models=(args.name,), max_tokens=args.max_tokens,
         tokenizer=args.tokenizer, licences=licences,
     )  # fmt: skip
-    work = Work(asking=Asking(concurrency=args.slots, timeout=3600), report=lambda done, most: print(done, "of", most))
-    with serving(args.gguf, args.name, args.slots) as teacher:
+    # Slow is not down: with all slots taken a reply may wait for hours.
+    in_flight = -(-args.slots // plan.asked) if args.together else args.slots
+    asking = Asking(concurrency=in_flight, timeout=86400, together=args.together)
+    work = Work(asking=asking, report=lambda done, most: print(done, "of", most, flush=True))
+    with serving(args.model, args.name, args.slots) as teacher:
         card = curate(plan, args.out, [teacher], work=work)
     print(json.dumps({name: card[name] for name in ("problems", "replies", "accuracy")}, indent=1))
 
