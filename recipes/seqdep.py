@@ -5,8 +5,9 @@
 
 The first measures what --runs lacks, a corpus at a time, and can be killed and started again; a larger --scale
 measures more prompts of each. The second puts what is in --runs into docs/seqdep.json and the tables of docs/seqdep.md.
-`../shared/tools/get_models.sh smollm2` and gguf_to_hf.py make the scorer; the corpora are looked for in NAP_DATA.
-Expected wall time: 8 minutes of one core of its own at scale 1. Expected numbers: docs/seqdep.md.
+`../shared/tools/get_models.sh smollm2` and gguf_to_hf.py make the scorer; the corpora are looked for in NAP_DATA, the
+curated set where recipes/curate_gsm8k.py puts it. Expected wall time: 12 minutes of one core of its own at scale 1.
+Expected numbers: docs/seqdep.md.
 """
 
 import argparse
@@ -15,11 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from nap.files import InputError, atomic, read_jsonl_objects, read_text
-from nap.schema import join_paths
+from nap.schema import join_paths, read_samples
 from nap.scorer import CausalScorer, open_scorer
 from nap.segments import Row
 from nap.seqdep import MEASURES, cut_rows, measure_corpus, summarise
@@ -27,6 +29,7 @@ from nap.tasks import data_file, load_task
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- made by recipes/seqdep.py --write -->"
+CURATED = ROOT / "runs/curate_gsm8k_qwen15/samples.parquet"
 PATHS = 3
 # Tokens that the scorer writes of each path of its own.
 OWN_TOKENS = 48
@@ -88,9 +91,9 @@ def math_solved(count: int) -> Solved:
     return [(row["question"], row["code"]) for row in rows[:count]]
 
 
-def as_paths(solved: Solved) -> Rows:
-    """Two samples of PATHS paths for each problem."""
-    starts = (0, PATHS)
+def as_paths(solved: Solved, samples: int = 2) -> Rows:
+    """`samples` samples of PATHS paths for each problem."""
+    starts = range(0, samples * PATHS, PATHS)
     return [Row(question, question, texts[i : i + PATHS]) for question, texts in solved for i in starts]
 
 
@@ -112,6 +115,11 @@ def arith(count: int) -> Rows:
 def arith_chains(count: int) -> Rows:
     """One statement a line."""
     return [row._replace(content=str(row.content).replace(" ; ", "\n")) for row in as_chains(arith(count))]
+
+
+def curated_solved(count: int, file: Path) -> Solved:
+    """(question, its paths) of the first samples of a curated set."""
+    return [(s.problem.prompt, [path.text for path in s.paths]) for s in islice(read_samples(file), count)]
 
 
 def own_solved(count: int, runs: Path, scorer: CausalScorer) -> Solved:
@@ -139,11 +147,14 @@ def continuations(scorer: CausalScorer, question: str, seed: int) -> list[str]:
     return scorer.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
 
 
-def corpora(runs: Path, scorer: Any) -> dict[str, Corpus]:
-    """By name, the quick ones that say most first."""
+def corpora(runs: Path, scorer: Any, curated: Path = CURATED) -> dict[str, Corpus]:
+    """By name, the quick ones that say most first. `curated` is what recipes/curate_gsm8k.py made."""
 
     def own(count: int) -> Solved:
         return own_solved(count, runs, scorer)
+
+    def made(count: int) -> Solved:
+        return curated_solved(count, curated)
 
     return {
         "own-paths": Corpus("SmolLM2's own paths, 3 a sample", lambda n: as_paths(own(n)), 6, "paths", 512, True),
@@ -152,9 +163,17 @@ def corpora(runs: Path, scorer: Any) -> dict[str, Corpus]:
         "math-paths": Corpus("MATH, 3 solutions as paths", lambda n: as_paths(math_solved(n)), 4, "paths", 1024, True),
         "math-texts": Corpus("MATH, one solution, lines", lambda n: as_texts(math_solved(n)), 6, "lines", 512, True),
         "math-chains": Corpus(
-            "MATH, 3 solutions as one chain, lines", lambda n: as_chains(as_paths(math_solved(n))[::2]), 4, "lines",
+            "MATH, 3 solutions as one chain, lines", lambda n: as_chains(as_paths(math_solved(n), 1)), 4, "lines",
             1024, False,
         ),
+        "curated-paths": Corpus(
+            "GSM8K curated, 3 paths", lambda n: as_paths(made(n), 1), 12, "paths", 1280, False
+        ),
+        "curated-chains": Corpus(
+            "GSM8K curated, 3 paths as one chain, lines", lambda n: as_chains(as_paths(made(n), 1)), 12, "lines", 1280,
+            False,
+        ),
+        "curated-texts": Corpus("GSM8K curated, one path, lines", lambda n: as_texts(made(n)), 12, "lines", 512, True),
         "arith-paths": Corpus("arith, 3 paths", arith, 8, "paths", 1024, False),
         "arith-chains": Corpus("arith, 3 paths as one chain, lines", arith_chains, 8, "lines", 1024, False),
         "r1": Corpus("R1 traces, lines", r1, 5, "lines", 512, False),
@@ -259,6 +278,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="times the prompts of each corpus")
     parser.add_argument("--only", nargs="*", choices=corpora(Path(), None), help="these corpora")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/seqdep", help="what has been measured")
+    parser.add_argument("--curated", type=Path, default=CURATED, help="samples of recipes/curate_gsm8k.py")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/seqdep.md")
     parser.add_argument("--write", action="store_true", help="write the page's tables and measure nothing")
     options = parser.parse_args()
@@ -266,10 +286,13 @@ def main() -> None:
         write(options.runs, options.page)
         return
     scorer: Any = open_scorer(options.scorer)
-    for name, corpus in corpora(options.runs, scorer).items():
+    for name, corpus in corpora(options.runs, scorer, options.curated).items():
         prompts = max(round(options.scale * corpus.prompts), 2)
         done = read_runs(options.runs).get(name, {}).get("asked") == prompts
         if done or (options.only and name not in options.only):
+            continue
+        if name.startswith("curated") and not options.curated.exists():
+            print(f"{name}: there is no {options.curated}", flush=True)
             continue
         results = measured(scorer, corpus, prompts)
         with atomic(options.runs / f"{name}.json") as file:

@@ -12,6 +12,7 @@ import pytest
 
 from nap.cli import main
 from nap.files import InputError
+from nap.schema import Path, Problem, Sample, write_samples
 from nap.scorer import open_scorer
 from nap.segments import Row
 from nap.seqdep import Scores, cut_rows, measure_corpus, measure_sample, summarise
@@ -289,7 +290,14 @@ def runs(tmp_path_factory, nap_data):
     made = recipe("seqdep")
     folder = tmp_path_factory.mktemp("runs")
     scorer = open_scorer(str(save_causal(folder / "long", max_position_embeddings=4096)))
-    for name, corpus in made.corpora(folder, scorer).items():
+    curated = folder / "curated.parquet"
+    problems = [Problem(id=str(n), task="gsm8k", prompt=f"What is {n} + 1?", answer=str(n + 1)) for n in range(2)]
+    texts = "It is\neasy: {}", "Count\non to {}", "One more\nthan that: {}"
+    write_samples(
+        (Sample(problem=p, paths=tuple(Path(text=t.format(p.answer)) for t in texts), summary="") for p in problems),
+        curated,
+    )
+    for name, corpus in made.corpora(folder, scorer, curated).items():
         found = made.measured(scorer, dataclasses.replace(corpus, most=min(4 * corpus.most, 1600)), 2)
         (folder / f"{name}.json").write_text(json.dumps(found))
     return folder
