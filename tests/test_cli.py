@@ -81,7 +81,8 @@ def test_help_imports_nothing_heavy():
     process = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in process.stderr.splitlines()}
     assert "tyro" in imported and "nap" in imported
-    assert not imported & {"numpy", "torch", "transformers", "scipy", "pyarrow", "pandas", "matplotlib", "openai"}
+    heavy = {"numpy", "torch", "transformers", "scipy", "pyarrow", "pandas", "matplotlib", "openai", "aiohttp"}
+    assert not imported & heavy
 
 
 BASE_INSTALLATION = f"""
