@@ -1,20 +1,25 @@
 """Tokens a second of `nap train`'s batches and loss against a plain Trainer's, same model and data.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_speed.py --steps 12
+    OMP_NUM_THREADS=1 python benchmarks/train_speed.py                                        # docs/training.md
+    OMP_NUM_THREADS=1 python benchmarks/train_speed.py --vocabulary 128 --longest-prompt 60   # less to gain
 
-Both train the same random Llama on the same samples (countdown, one to four paths in one slot, so that lengths differ).
+Both train the same random Llama on the same samples (a countdown solution in one slot of 48, a prompt of 10 letters
+to --longest-prompt, a token a letter), with the Trainer's AdamW, in the number type that `nap train` would choose here.
 The plain loop takes samples as they come, pads each batch to its longest row and gives every position's logits to the
 loss, which is what a Trainer with a padding collator and labels does. Tokens are those of the canvases, padding outside
-not counted. The runs take turns, three each, and the best of each counts. The machine's peak is the best float32
-product of 1024 x 1024 matrices on as many threads; a token costs 6 operations a parameter of the layers, a masked one 6
-more a parameter of the head, attention scores not counted.
+not counted. The runs take turns; the median of the turns counts, and all are printed. The machine's peak is the best
+product of 1024 x 1024 matrices in that type on as many threads; a token costs 6 operations a parameter of the layers, a
+masked one 6 more a parameter of the head, attention scores not counted. Seconds are the process's own on the processor:
+with one thread the wall's on an idle core, and hardly longer on a busy one.
 """
 
 import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +28,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 
 from nap.batches import DiffusionBatches
 from nap.canvas import CanvasSpec
+from nap.machine import choose_dtype
 from nap.schema import Path as Solution
 from nap.schema import Problem, Sample
 from nap.tasks.countdown import Countdown
 from nap.train import run_trainer, training_arguments
 
-VOCABULARY, WIDTH, LAYERS, BATCH = 8192, 256, 4, 16
+WIDTH, LAYERS, BATCH = 256, 4, 16
 SPEC = CanvasSpec(paths=1, path_tokens=48, summary_tokens=0, tags="none")
 
 
@@ -37,17 +43,17 @@ class Words:
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """One id a character."""
-        return [2 + ord(letter) % 8000 for letter in text]
+        return [2 + ord(letter) % 126 for letter in text]
 
     def decode(self, ids: Any) -> str:
         """Not a text: no tag is ever looked for."""
         return " ".join(map(str, ids))
 
 
-def draw(index: int) -> Sample:
-    """A short solution under a prompt of 10 to 250 characters."""
+def draw(index: int, longest: int) -> Sample:
+    """A short solution under a prompt of 10 letters or more."""
     sample = Countdown().sample(0, index)
-    prompt = " ".join([sample.problem.prompt] * 8)[: 10 + 37 * index % 240]
+    prompt = " ".join([sample.problem.prompt] * (1 + longest // 30))[: 10 + 37 * index % (longest - 9)]
     problem = Problem(id=sample.problem.id, prompt=prompt, answer=sample.problem.answer)
     return Sample(problem=problem, paths=(Solution(text=sample.paths[0].text[:48]),), summary="")
 
@@ -90,21 +96,21 @@ class PlainTrainer(Trainer):
 
 
 class Clock(TrainerCallback):
-    """Seconds from the end of the first step, which warms up, to the end of the last."""
+    """Processor seconds from the end of the first step, which warms up, to the end of the last."""
 
     started = seconds = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Note the time."""
-        now = time.perf_counter()
+        now = time.process_time()
         self.started = self.started or now
         self.seconds = now - self.started
 
 
-def build_model() -> LlamaForCausalLM:
+def build_model(vocabulary: int) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=LAYERS,
+        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=LAYERS,
         num_attention_heads=4, max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=None,
         bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
@@ -116,6 +122,7 @@ class Speed(NamedTuple):
 
     seconds: float
     tokens: int
+    positions: int
     masked: int
 
     @property
@@ -124,55 +131,71 @@ class Speed(NamedTuple):
         return self.tokens / self.seconds
 
 
-def speed(kind: type[DiffusionBatches], steps: int) -> Speed:
+def speed(kind: type[DiffusionBatches], dtype: torch.dtype, options: argparse.Namespace) -> Speed:
     """The steps after the first step."""
-    batches = kind(draw, SPEC, Words(), mask_id=1, pad_id=0, batch_size=BATCH, batches=steps, seed=0)
-    clock = Clock()
+    samples = partial(draw, longest=options.longest_prompt)
+    batches = kind(samples, SPEC, Words(), mask_id=1, pad_id=0, batch_size=BATCH, batches=options.steps, seed=0)
+    model, clock = build_model(options.vocabulary), Clock()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = training_arguments(Path(folder), batches, save_strategy="no", use_cpu=True, logging_steps=10**6)
+        arguments = training_arguments(
+            Path(folder), batches, save_strategy="no", use_cpu=True, logging_steps=10**6, bf16=dtype == torch.bfloat16
+        )
         if kind is Padded:
             PlainTrainer(
-                model=build_model(), args=arguments, train_dataset=batches, callbacks=[clock],
+                model=model, args=arguments, train_dataset=batches, callbacks=[clock],
                 data_collator=lambda items: items[0],
             ).train()  # fmt: skip
         else:
-            run_trainer(build_model(), batches, arguments, [clock])
-    return Speed(clock.seconds, *counts(batches, steps))
+            run_trainer(model, batches, arguments, [clock])
+    return Speed(clock.seconds, *counts(batches, options.steps))
 
 
-def counts(batches: DiffusionBatches, steps: int) -> tuple[int, int]:
-    """(tokens, masked tokens) of the steps that are timed."""
+def counts(batches: DiffusionBatches, steps: int) -> tuple[int, int, int]:
+    """(tokens, positions, masked tokens) of the steps that are timed."""
     timed = [batches[step] for step in range(1, steps)]
-    masked = (int((batch["input_ids"] == 1).sum()) for batch in timed)
-    return sum(int(batch["tokens"]) for batch in timed), sum(masked)
+    ids = [batch["input_ids"] for batch in timed]
+    masked = sum(int((one == 1).sum()) for one in ids)
+    return sum(int(batch["tokens"]) for batch in timed), sum(one.numel() for one in ids), masked
 
 
-def peak() -> float:
-    """Operations a second of the best of ten float32 products."""
-    left, best = torch.randn(1024, 1024), 0.0
-    for _ in range(10):
-        started = time.perf_counter()
+def peak(dtype: torch.dtype) -> float:
+    """Operations a second of the best of thirty products."""
+    left, best = torch.randn(1024, 1024, dtype=dtype), 0.0
+    for _ in range(30):
+        started = time.process_time()
         left @ left
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - started))
+        best = max(best, 2 * 1024**3 / (time.process_time() - started))
     return best
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--longest-prompt", type=int, default=250)
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16, for both")
     options = parser.parse_args()
-    runs = [(speed(DiffusionBatches, options.steps), speed(Padded, options.steps)) for _ in range(options.turns)]
-    ours, plain = (max((run[side] for run in runs), key=lambda one: one.rate) for side in (0, 1))
-    machine, parameters, head = peak(), sum(p.numel() for p in build_model().parameters()), VOCABULARY * WIDTH
-    work = 6 * ((parameters - head) * ours.tokens + head * ours.masked)
+    # As `nap train` chooses.
+    dtype = choose_dtype(options.dtype, torch.device("cpu"), 512)
+    machine, parameters = peak(dtype), sum(p.numel() for p in build_model(options.vocabulary).parameters())
+    head, ours, plain = options.vocabulary * WIDTH, [], []
+    for _ in range(options.turns):
+        ours.append(speed(DiffusionBatches, dtype, options))
+        plain.append(speed(Padded, dtype, options))
+    machine = max(machine, peak(dtype))
+    work = 6 * ((parameters - head) * ours[0].tokens + head * ours[0].masked)
     print(
         json.dumps(
             {
-                "nap_tokens_per_second": round(ours.rate), "plain_tokens_per_second": round(plain.rate),
-                "ratio": round(ours.rate / plain.rate, 2), "ratios": [round(a.rate / b.rate, 2) for a, b in runs],
-                "share_of_peak": round(work / ours.seconds / machine, 2), "peak_gflops": round(machine / 1e9, 1),
-                "parameters": parameters, "threads": torch.get_num_threads(),
+                "dtype": str(dtype), "nap_tokens_per_second": [round(one.rate) for one in ours],
+                "plain_tokens_per_second": [round(one.rate) for one in plain],
+                "ratios": [round(a.rate / b.rate, 2) for a, b in zip(ours, plain, strict=True)],
+                "ratio": round(median(a.rate / b.rate for a, b in zip(ours, plain, strict=True)), 2),
+                "padding": [round(1 - one[0].tokens / one[0].positions, 3) for one in (ours, plain)],
+                "masked": round(ours[0].masked / ours[0].tokens, 3),
+                "share_of_peak": round(median(work / one.seconds / machine for one in ours), 3),
+                "peak_gflops": round(machine / 1e9), "parameters": parameters, "threads": torch.get_num_threads(),
             }
         )
     )  # fmt: skip

@@ -282,9 +282,12 @@ def _placement(hyper: Hyper) -> dict[str, Any]:
     if _processes() > 1 and not torch.cuda.is_available():
         found["ddp_backend"] = "gloo"
     if hyper.fsdp:
-        # Words to transformers 4, a flag to 5; the layers are the model's own.
-        old = transformers.__version__.startswith("4.")
-        found |= {"fsdp": "full_shard auto_wrap" if old else True, "fsdp_config": {"version": 2}}
+        found |= {"fsdp": True, "fsdp_config": {"version": 2}}
+        if transformers.__version__.startswith("4."):
+            # The layers are the model's own, and every process has read the same weights. The rest it leaves to
+            # accelerate's environment.
+            os.environ |= {"FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+            found |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2, "sync_module_states": "false"}}
     return found
 
 
