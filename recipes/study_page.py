@@ -92,9 +92,9 @@ CLAIMS = (
     Claim("forced decoding adds to it", CONTRASTS[1], "an interval at 0 or below", paper="+3.5 (57.4 to 60.9)"),
     Claim("forced decoding alone costs the chain", CONTRASTS[2], "an interval at 0 or above",
           paper="-4.0 (35.0 to 31.0, the untuned model)"),
-    Claim("NAP's data makes decoding less left to right (Global-ARness@1, AO)", CONTRASTS[0],
+    Claim("NAP's data makes decoding less left to right (Global-ARness@1 above random, AO)", CONTRASTS[0],
           "an interval at 0 or above", column="global_arness@1", pace=1),
-    Claim("so it does inside a path (ARness per path, AO)", CONTRASTS[0], "an interval at 0 or above",
+    Claim("so it does inside a path (ARness per path above random, AO)", CONTRASTS[0], "an interval at 0 or above",
           column="path_global_arness@1", pace=1),
     Claim("paths that cannot see each other cost accuracy", CONTRASTS[4], "an interval at 0 or above"),
     Claim("NAP beats a vote of three short canvases of equal forwards", CONTRASTS[8], "an interval at 0 or below"),
@@ -261,7 +261,7 @@ def shown(claim: Claim, rows: Rows) -> str:
     one, other = (Setting(*side, f"{claim.pace}/step") for side in (claim.contrast.first, claim.contrast.second))
     if not (seeds := rows.shared(one, other)):
         return "-"
-    gain = rows.column(other, claim.column, seeds) - rows.column(one, claim.column, seeds)
+    gain = measured(rows, other, claim.column, seeds) - measured(rows, one, claim.column, seeds)
     known = gain[:, np.isfinite(gain).all(axis=0)]
     low, high = crossed_bootstrap(known)
     says_more = claim.refuted.endswith("below")
@@ -270,6 +270,12 @@ def shown(claim: Claim, rows: Rows) -> str:
     verdict = "holds" if holds else "refuted" if fails else "open"
     plural = "" if len(seeds) == 1 else "s"
     return f"**{verdict}**: {100 * known.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {len(seeds)} seed{plural}"
+
+
+def measured(rows: Rows, setting: Setting, column: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """A column; of ARness what is above a random order's, which is higher in a path of few tokens than in a chain."""
+    found = rows.column(setting, column, seeds)
+    return found if column == "correct" else found - rows.column(setting, f"{column}_random", seeds)
 
 
 def paper_table(tasks: dict[str, Rows]) -> str:

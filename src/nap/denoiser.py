@@ -75,10 +75,14 @@ class _Loaded:
     max_length: int | None
     canvas: CanvasSpec | None
 
-    @functools.cached_property
+    def __post_init__(self) -> None:
+        # Once: the model's own property walks its modules.
+        self._device = self.model.device
+
+    @property
     def device(self) -> torch.device:
-        """Where the weights are and inputs must be. Looked up once: the model's own property walks its modules."""
-        return self.model.device
+        """Where the weights are and inputs must be."""
+        return self._device
 
     def _pick(self, states: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
         """The entries of a [B, L, ...] tensor that predict the tokens at `at`."""
@@ -101,6 +105,7 @@ class NativeDenoiser(_Loaded):
     block_size: int | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kind = {"dtype": self.model.dtype, "device": self.device, "block_size": self.block_size}
         self._mask = _Remembered(functools.partial(attention_mask, **kind))
         self._body, self._head = _parts(self.model)
