@@ -821,3 +821,23 @@ def test_fast_products_are_float32_products_and_the_setting_does_not_outlive_the
 def test_onednn_is_not_asked_where_it_rounds_to_bfloat16(monkeypatch):
     monkeypatch.setattr(machine, "FLOAT32_ERROR", 1e-9)
     assert not machine._onednn_is_exact.__wrapped__()
+
+
+FAULTS = """
+import resource, sys, torch
+from nap.machine import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        tensors = [torch.ones(1 << 20) for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults()
+print(plain, keep_memory(), faults() and faults())
+"""
+
+
+def test_freed_memory_is_used_again_where_malloc_can_keep_it():
+    told = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout.split()
+    if told[1] == "False":
+        pytest.skip("this system's malloc has no such setting")
+    assert int(told[2]) < int(told[0]) / 4

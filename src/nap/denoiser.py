@@ -25,7 +25,7 @@ from nap.canvas import CanvasSpec, Layout
 from nap.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.files import InputError
 from nap.grow import open_weights
-from nap.machine import choose_dtype, quicken, usable_device
+from nap.machine import choose_dtype, keep_memory, quicken, usable_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -248,6 +248,9 @@ def load(
         # In the config, so that the model says them itself wherever it is saved.
         told = native | chosen | {"mask_token_id": ids.mask_id}
         model = open_weights(folder, told, family, dtype=number, device=str(place))
+    if place.type == "cpu":
+        # Not before: what loading frees is of no more use.
+        keep_memory()
     return NativeDenoiser(
         model=quicken(model),
         tokenizer=tokenizer,

@@ -25,6 +25,7 @@ from nap.checkpoint import brief
 from nap.denoiser import predicted_from
 from nap.files import InputError
 from nap.loss import masked_loss
+from nap.machine import keep_memory
 from nap.optim import muon_for
 
 
@@ -166,6 +167,8 @@ def run_trainer(
     optimizer: torch.optim.Optimizer | None = None,
 ) -> DiffusionTrainer:
     """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given."""
+    if arguments.device.type == "cpu":
+        keep_memory()
     trainer = DiffusionTrainer(
         model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
         optimizers=(optimizer, None),
