@@ -5,11 +5,13 @@
     python benchmarks/decode_speed.py llada-shaped   # vocabulary 126,464: decode against the published loop
 
 All figures are ratios of times measured side by side in one run, alternating, the median of --repeats with the smallest
-and largest beside it. Peak memory is that of a process of its own. Not a test: nothing here fails on a slow machine.
+and largest beside it. The published loop and ours run in processes of their own, of which the peak memory is given.
+Not a test: nothing here fails on a slow machine.
 Results with date and machine: docs/speed.md.
 """
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -91,19 +93,21 @@ def overhead(repeats: int) -> None:
             )
 
 
-def llada_shaped(folder: Path = Path("runs/benchmark-llada-shaped")) -> Any:
+SHAPED, SHAPED_MASK = Path("runs/benchmark-llada-shaped"), 126336
+
+
+def make_llada_shaped() -> None:
     """A random model of LLaDA's shape but 256 wide and 4 deep, made on the first call."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    if not (folder / "model.safetensors").exists():
+    if not (SHAPED / "model.safetensors").exists():
         torch.manual_seed(0)
         config = LlamaConfig(
             vocab_size=126464, hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=4,
             num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=False, eos_token_id=126081,
             pad_token_id=126081,
         )  # fmt: skip
-        LlamaForCausalLM(config).save_pretrained(folder)
-    return load(str(folder), mask_id=126336)
+        LlamaForCausalLM(config).save_pretrained(SHAPED)
 
 
 @torch.inference_mode()
@@ -127,65 +131,81 @@ def published_loop(model: Any, prompt: torch.Tensor, length: int, block: int, st
 SHAPES = {"prompt 64 + 96 in 3 blocks of 32": (64, 96), "canvas 96: prompt 64 + one block of 32": (64, 32)}
 
 
-def shaped_pair(prompt_tokens: int, length: int) -> tuple[Callable[[], list[int]], Callable[[], list[int]]]:
-    """(published loop, ours) on the same weights, prompt and steps."""
-    denoiser = llada_shaped()
+def shaped(which: str, prompt_tokens: int, length: int) -> Callable[[], list[int]]:
+    """The published loop on the model as transformers opens it, or ours: the same weights, prompt and steps."""
+    from transformers import LlamaForCausalLM
+
     prompt = np.random.default_rng(0).integers(0, 126000, prompt_tokens)
+    steps = length // 2
+    if which == "published":
+        model = LlamaForCausalLM.from_pretrained(SHAPED).eval()
+        return lambda: published_loop(model, torch.as_tensor(prompt), length, 32, steps, SHAPED_MASK).tolist()
+    denoiser = load(str(SHAPED), mask_id=SHAPED_MASK)
     spec = CanvasSpec(paths=1, path_tokens=length, summary_tokens=0, tags="none")
     canvas = layout(prompt.tolist(), spec, denoiser.tokenizer, denoiser.mask_id)
-    steps = length // 2
-
-    def theirs() -> list[int]:
-        found = published_loop(denoiser.model, torch.as_tensor(prompt), length, 32, steps, denoiser.mask_id)
-        return found.tolist()
 
     def ours() -> list[int]:
         [trace] = decode_traces(denoiser, [canvas], LowConfidence(block=32), budget=Budget(steps=steps))
         return trace.final[prompt_tokens:]
 
-    return theirs, ours
+    return ours
 
 
-def llada_part(repeats: int) -> None:
-    for name, (prompt_tokens, length) in SHAPES.items():
-        theirs, ours = shaped_pair(prompt_tokens, length)
-        same = theirs() == ours()
-        show(f"llada-shaped, {name}: published loop / ours (same tokens: {same})", alternate(ours, theirs, repeats))
-        peaks = {which: peak_memory(name, which) for which in ("model", "published", "ours")}
-        print("  peak memory, MiB: " + ", ".join(f"{which} {peak:.0f}" for which, peak in peaks.items()), flush=True)
+class Side:
+    """One of the loops in a process of its own, so that neither has the other's settings, memory or caches."""
+
+    def __init__(self, which: str, shape: str, threads: int) -> None:
+        command = [sys.executable, __file__, "side", "--which", which, "--shape", shape, "--threads", str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self) -> dict[str, Any]:
+        """Its tokens, the seconds they took, and the process's peak memory in MiB."""
+        assert self.process.stdin and self.process.stdout
+        print(file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
 
 
-def peak_memory(shape: str, which: str) -> float:
-    """Peak resident MiB of a process that loads the model and runs one of the loops, or neither."""
-    output = subprocess.run(
-        [sys.executable, __file__, "peak", "--shape", shape, "--which", which],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(output.stdout)
+def side(which: str, shape: str) -> None:
+    """What a `Side`'s process does: a run for every line it is sent."""
+    generate = shaped(which, *SHAPES[shape])
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        tokens = generate()
+        found = {"tokens": tokens, "seconds": time.perf_counter() - started}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(found | {"peak": peak}), flush=True)
+
+
+def llada_part(repeats: int, threads: int) -> None:
+    make_llada_shaped()
+    for name in SHAPES:
+        theirs, ours = Side("published", name, threads), Side("ours", name, threads)
+        same = theirs.run()["tokens"] == ours.run()["tokens"]
+        pairs = [(theirs.run(), ours.run()) for _ in range(repeats)]
+        ratios = [one["seconds"] / other["seconds"] for one, other in pairs]
+        show(f"llada-shaped, {name}: published loop / ours (same tokens: {same})", ratios)
+        one, other = pairs[-1]
+        print(f"  peak memory, MiB: published {one['peak']:.0f}, ours {other['peak']:.0f}", flush=True)
+        for each in (theirs, ours):
+            each.process.kill()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("overhead", "llada-shaped", "peak"))
+    parser.add_argument("part", nargs="?", choices=("overhead", "llada-shaped", "side"))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shape", help=argparse.SUPPRESS)
     parser.add_argument("--which", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.part == "peak" and not (options.shape and options.which):
-        parser.error("peak is for this script's own processes; use llada-shaped")
-    if options.part == "peak":
-        theirs, ours = shaped_pair(*SHAPES[options.shape])
-        {"model": lambda: None, "published": theirs, "ours": ours}[options.which]()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if options.part == "side":
+        side(options.which, options.shape)
         return
     if options.part != "llada-shaped":
         overhead(options.repeats)
     if options.part != "overhead":
-        llada_part(options.repeats)
+        llada_part(options.repeats, options.threads)
 
 
 if __name__ == "__main__":
