@@ -364,7 +364,7 @@ HEAD = """# The controlled study
 
 How much of NAP's gain is data, decoder, ensembling or layout, on models of 1.3 M parameters trained from scratch.
 Made by `python recipes/study_page.py` from `docs/study/*.parquet`, which `python recipes/study.py` makes: {done} of
-{planned} models are done.
+{planned} models are done. `nap reproduce` trains two of them again and compares.
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
 takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well."""
