@@ -1,12 +1,13 @@
 """What the curation harness costs: time beside a teacher that replies in 50 ms, memory and time of 100,000 problems.
 
-    python benchmarks/curation.py overhead            # 1 min: 64 requests in flight, three clients
+    python benchmarks/curation.py overhead            # 2 min: 64 requests in flight, three clients
     python benchmarks/curation.py size --problems 100000   # 10 min: memory, and the time of a second and a third run
 
 The stub teacher runs in a process of its own. A teacher of 64 slots and 50 ms a reply gives 1,280 replies a second at
 most. `overhead` compares three clients with that, and with the time that the stub says its replies took (a timer is
 late by a part of a millisecond): the least that Python can do (raw sockets, no HTTP, no errors), the openai SDK as its
-documentation says, and the harness with its journal. Connecting and ending count. It needs two free cores.
+documentation says, and the harness with its journal. Connecting and ending count. What the wire and the loop cost
+anyone is in the raw sockets; what a client adds to them comes last. It needs two free cores.
 """
 
 import argparse
@@ -103,6 +104,7 @@ CLIENTS = {"sockets": sockets, "openai SDK": sdk, "harness": harness}
 
 def overhead(args: argparse.Namespace) -> None:
     child, url = serve(args.port, args.latency, LEAN)
+    took: dict[str, list[float]] = {name: [] for name in CLIENTS}
     try:
         for client in CLIENTS.values():
             client(url, [Request(model="m", prompt="P")], 1)  # what only the first call costs: imports
@@ -123,8 +125,12 @@ def overhead(args: argparse.Namespace) -> None:
                 "teacher_cpu_ms_a_request": round(1000 * teacher["cpu_seconds"] / args.requests, 3),
             }  # fmt: skip
             print(json.dumps(found), flush=True)
+            took[name].append(seconds)
     finally:
         child.kill()
+    for name in ("openai SDK", "harness"):
+        added = [round(100 * (a / b - 1), 2) for a, b in zip(took[name], took["sockets"], strict=True)]
+        print(json.dumps({"client": name, "over_raw_sockets_percent": added}), flush=True)
 
 
 def spent(url: str) -> dict[str, float]:
@@ -179,10 +185,10 @@ def size(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["overhead", "size"])
-    parser.add_argument("--requests", type=int, default=8192)
+    parser.add_argument("--requests", type=int, default=12288)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.05)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--problems", type=int, default=100_000)
     parser.add_argument("--paths", type=int, default=1)
     parser.add_argument("--port", type=int, default=8192)

@@ -38,6 +38,8 @@ DOWN_AFTER = 8
 # More than a moment from call to call gains nothing, as taking in a reply needs a quarter of a millisecond; a server
 # that makes batches of what comes together should see it come.
 SPREAD, MOMENT = 0.8, 0.002
+# The loop's timers are late by up to this many seconds, which each call would lose.
+TICK = 0.001
 # A server may ask for any pause; more than this is no pause.
 LONGEST_PAUSE = 300.0
 # Statuses that may pass: timeout, conflict, too early, too many requests. Those from 500 on as well.
@@ -227,8 +229,8 @@ class _Client:
         clock, limit = asyncio.get_running_loop().time, self.asking.per_minute
         gap = max(60 / limit if limit else 0.0, min(SPREAD * self.usual / self.asking.concurrency, MOMENT))
         self.next_at = max(self.next_at, clock()) + gap
-        if (early := self.next_at - gap - clock()) > 0:
-            await asyncio.sleep(early)
+        if (early := self.next_at - gap - clock()) > TICK:
+            await asyncio.sleep(early - TICK)
         while (left := self.resume_at - clock()) > 0:
             await asyncio.sleep(left)
 
