@@ -100,6 +100,10 @@ ARMS = {
     "nap": Arm(what="three paths, full attention"),
     "paths": Arm(what="three paths that cannot see each other", canvas=partial(slots, attention="paths")),
     "short": Arm(what="one path", canvas=partial(one_slot, solutions=1), view=first, vote=True),
+    "short-tokens": one_task(
+        what="one path, as many tokens in training as three", canvas=partial(one_slot, solutions=1), view=first,
+        recipe={"batch_size": 3 * Recipe.batch_size}, vote=True,
+    ),
     "ar-long": one_task(
         what="the long chain, from an autoregressive model", canvas=one_slot, view=concatenated, autoregressive=True
     ),
