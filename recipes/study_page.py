@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from bundled import ROOT
 from numpy.typing import NDArray
 from study import ARMS, PACES, RESULTS, queue
+from text_order import RESULTS as TEXT_RESULTS
+from text_order import VIEWS
 
 from nap.files import atomic
 from nap.metrics import aup
@@ -62,7 +64,8 @@ CONTRASTS = (
     ),
     Contrast("training tokens: one path with as many as three have", ("short", AO), ("short-tokens", AO)),
     Contrast(
-        "ensemble, with as many training tokens: NAP against a vote of three", ("short-tokens", "vote of 3"),
+        "ensemble, with as many training tokens: NAP against a vote of three",
+        ("short-tokens", "vote of 3"),
         ("nap", FORCED),
     ),
     Contrast("initialisation: the chain from an autoregressive model", ("long", AO), ("ar-long", AO)),
@@ -113,6 +116,7 @@ PAPER = {
     "LLaDA-8B": {1: (83.5, 84.1), 2: (82.0, 82.6), 4: (54.1, 56.1)},
 }
 TASKS = ("arith", "countdown")
+TEXT_COLUMNS = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
 
 
 @dataclass(frozen=True)
@@ -314,6 +318,19 @@ def causal_table(rows: Rows) -> str:
     return table(["q", "SeqDep, nats a path", "Global-ARness@1, AO", "within a path", "right, AO"], body)
 
 
+def text_table(path: Path) -> str:
+    """Models of real letters: their order beside a random order's, by how much of the text's own order was left."""
+    table_ = pq.read_table(path)
+    found = {name: table_[name].to_numpy(zero_copy_only=False) for name in table_.column_names}
+    body = []
+    for view, what in VIEWS.items():
+        for policy in dict.fromkeys(found["policy"]):
+            chosen = (found["view"] == view) & (found["policy"] == policy)
+            cells = [interval_of(found[name][None, chosen].astype(float)) for name in TEXT_COLUMNS]
+            body.append([what, policy, *cells])
+    return table(["the slot's text", "decoder", "Global-ARness@1", "(random)", "Local-ARness@1", "tau-b"], body)
+
+
 def interval_of(values: NDArray[np.float64]) -> str:
     known = values[:, np.isfinite(values).all(axis=0)]
     low, high = crossed_bootstrap(known)
@@ -345,6 +362,8 @@ def page() -> str:
         "The paper's accuracies beside ours in %, the chain under AO / NAP under forced decoding:", paper_table(tasks),
         "## Does low sequential dependence cause low ARness?", CAUSAL, causal_table(tasks["countdown"]),
     ]  # fmt: skip
+    if TEXT_RESULTS.exists():
+        parts += ["## Where does order become high?", TEXT, text_table(TEXT_RESULTS)]
     for task, rows in tasks.items():
         if not rows.by_setting:
             continue
@@ -368,6 +387,10 @@ than what seeds will do, as so few say little of their own spread. A dash: not r
 CAUSAL = """Three paths of `countdown`, each after the first a copy of the derivation before it (written another way)
 with probability q, else any derivation, so that a path by itself looks the same at every q. SeqDep is that of the
 data's own distribution, a closed form: no scorer sees more. If low dependence makes low ARness, ARness rises with q."""
+
+TEXT = """Models of the same size that write 96 letters of tinyshakespeare after 32, one at a time, 200 problems, one seed
+(`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they learned:
+all of it, words in random order, letters in random order."""
 
 HEAD = """# The controlled study
 

@@ -214,3 +214,12 @@ def test_seqdep_of_rewritten_paths_is_their_mutual_information(share):
         joint = [np.full((k, k), (1 - share) / k**2) + np.eye(k) * share / k for k in amounts]
         information = [(p * np.log(p * len(p) ** 2)).sum() for p in joint]
         assert PAGE.ideal_seqdep(share) == pytest.approx(np.mean(information))
+
+
+def test_the_views_of_a_text_differ_in_order_alone():
+    rng = np.random.default_rng(0)
+    text = "ay, that we may see; no more of this, good"
+    words, letters = (recipe("text_order").view_of(text, view, rng) for view in ("words", "letters"))
+    assert recipe("text_order").view_of(text, "text", rng) == text
+    assert sorted(words) == sorted(letters) == sorted(text) and words != text != letters
+    assert sorted(words.split()) == sorted(text.split()) != sorted(letters.split())

@@ -1,0 +1,138 @@
+"""Where does order become high? The letters of real text, and the same text with less and less order in it.
+
+    python recipes/text_order.py              # three models, two at a time; then docs/study/text.parquet
+    python recipes/text_order.py --view words # one of them
+
+Each model learns the next 96 letters of tinyshakespeare after 32, from scratch, by the study's recipe: as they stand;
+with the words of the 96 in random order, so that only a word holds together; with the letters in random order, so that
+nothing does. What a model sees of the letters' frequencies, of its slot and of its prompt is the same. Then it writes
+on the text's last tenth, one letter at a time. Nothing here is right or wrong: the order is all that is measured.
+recipes/study_page.py puts the result into docs/study.md. Expected wall time: 20 minutes a model on one core; resumable.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundled import ROOT, Recipe, fit
+
+from nap.canvas import CanvasSpec
+from nap.files import atomic
+from nap.schema import Path as Solution
+from nap.schema import Problem, Sample
+from nap.tasks import data_file
+
+RESULTS = ROOT / "docs/study/text.parquet"
+PROMPT, SLOT = 32, 96
+CANVAS = CanvasSpec(paths=1, path_tokens=SLOT, summary_tokens=0, tags="none")
+VIEWS = {"text": "as it stands", "words": "words in random order", "letters": "letters in random order"}
+POLICIES = ("low_confidence", "random")
+PROBLEMS, STEPS = 200, 2500
+COLUMNS = ("index", "policy", "global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
+
+
+def read_text() -> tuple[str, str]:
+    """The text to learn from and the last tenth, all space one blank."""
+    text = " ".join(data_file("text/tinyshakespeare.txt").read_text().split())
+    return text[: len(text) * 9 // 10], text[len(text) * 9 // 10 :]
+
+
+def view_of(text: str, view: str, rng: np.random.Generator) -> str:
+    """The slot's text in the order of a view: as many letters of each kind."""
+    if view == "text":
+        return text
+    between = " " if view == "words" else ""
+    parts = text.split(" ") if view == "words" else list(text)
+    return between.join(parts[i] for i in rng.permutation(len(parts)))
+
+
+def sample(text: str, view: str, seed: int, index: int) -> Sample:
+    """Window `index` of an endless stream."""
+    rng = np.random.default_rng([seed, index])
+    start = int(rng.integers(len(text) - PROMPT - SLOT))
+    middle = start + PROMPT
+    problem = Problem(id=str(index), prompt=text[start:middle], answer="")
+    return Sample(
+        problem=problem, paths=(Solution(text=view_of(text[middle : middle + SLOT], view, rng)),), summary=""
+    )  # fmt: skip
+
+
+def build_tokenizer(text: str) -> Any:
+    """A token for each letter."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["<pad>", "<mask>", "<unk>", *sorted(set(text))]
+    tokenizer = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token="<mask>", pad_token="<pad>", unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def run_view(view: str, runs: Path, steps: int, problems: int) -> list[dict[str, Any]]:
+    """Train and decode what is missing of a view: its rows."""
+    from nap.evaluate import Sweep, run_sweep
+
+    text, held_out = read_text()
+    folder = runs / view
+    model = fit(
+        build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, 0, index), folder,
+        Recipe(steps=steps), seed=0,
+    )  # fmt: skip
+    asked = folder / "problems.jsonl"
+    with atomic(asked) as file:
+        for index in range(problems):
+            prompt = sample(held_out, view, 1, index).problem.prompt
+            file.write(json.dumps({"id": str(index), "prompt": prompt, "answer": "none"}) + "\n")
+    what = Sweep(
+        task="jsonl", data=str(asked), models=(str(model),), policies=POLICIES, tokens_per_step=(1,),
+        problems=problems,
+    )  # fmt: skip
+    rows = run_sweep(what, folder / "rows", batch_size=25, traces=3)
+    return [{"view": view, **{name: row[name] for name in COLUMNS}} for row in rows]
+
+
+def write_results(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"setting": json.dumps(setting)})
+    with atomic(RESULTS, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def train_all(views: Sequence[str], arguments: list[str]) -> bool:
+    """Each view in a process of its own, two at a time; whether all of them ended well."""
+    command = [sys.executable, __file__, *arguments, "--view"]
+    with ThreadPoolExecutor(2) as pool:
+        return not any(pool.map(lambda view: subprocess.call([*command, view]), views))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--view", choices=VIEWS, help="train and decode this one alone, here")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/text-order", help="checkpoints and sweeps")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--problems", type=int, default=PROBLEMS)
+    options = parser.parse_args()
+    setting = {"steps": options.steps, "problems": options.problems}
+    if options.view:
+        run_view(options.view, options.runs, **setting)
+        return 0
+    if not train_all(list(VIEWS), sys.argv[1:]):
+        return 1
+    write_results([row for view in VIEWS for row in run_view(view, options.runs, **setting)], setting)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
