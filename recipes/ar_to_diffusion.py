@@ -1,7 +1,8 @@
-"""An autoregressive checkpoint becomes a diffusion model: SmolLM2-135M-Instruct on GSM8K's worked solutions.
+"""An autoregressive checkpoint becomes a diffusion model: SmolLM2-135M-Instruct on worked solutions of GSM8K.
 
     python recipes/ar_to_diffusion.py --model models/smollm2-135m --gsm8k data/gsm8k              # 200 steps, resumable
     python recipes/ar_to_diffusion.py --model models/smollm2-135m --gsm8k data/gsm8k --measure    # loss before and now
+    python recipes/ar_to_diffusion.py --model models/smollm2-135m --curated samples.parquet       # of `nap curate`
 
 The training is `nap train` itself: the checkpoint is given a mask, tags and shifted logits, as Dream had them from
 Qwen2.5. Measured is the masked loss (1/t, nats a token, with and without padding) of 64 held-out problems, each at 8
@@ -12,7 +13,9 @@ number: docs/training.md. Needs about 4 GB of memory.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,18 +25,28 @@ from nap.commands.flags import CanvasFlags
 from nap.commands.train import Train
 from nap.finetune import Hyper, Watch
 from nap.schema import Path as Solution
-from nap.schema import Problem, Sample
+from nap.schema import Problem, Sample, read_samples
 
 CANVAS = CanvasFlags(canvas="longcot", path_tokens=112, summary_tokens=16)
+# The slots that a curated set is made for.
+CURATED_CANVAS = CanvasFlags(canvas="longcot", path_tokens=330, summary_tokens=32)
 # Long problems cost most of the time of a step and teach nothing else here.
 LONGEST_PROMPT, LONGEST_SOLUTION = 260, 330
 HELD_OUT, DRAWS = 64, 8
 
 
-def samples(path: Path) -> Iterator[Sample]:
-    """The short problems of a GSM8K file: the worked solution without its calculator marks, and a summary."""
+def curated(path: Path, held_out: bool) -> Iterator[Sample]:
+    """Each path of a curated set as a sample of its own; those of every eighth problem are held out."""
+    for number, sample in enumerate(read_samples(path)):
+        if (number % 8 == 7) == held_out:
+            yield from (replace(sample, paths=(solution,)) for solution in sample.paths)
+
+
+def worked(folder: Path, held_out: bool) -> Iterator[Sample]:
+    """The short problems of GSM8K: the worked solution without its calculator marks, and a summary."""
     import re
 
+    path = folder / ("test.jsonl" if held_out else "train.jsonl")
     for number, line in enumerate(path.read_text().splitlines()):
         row = json.loads(line)
         solution, _, answer = row["answer"].partition("\n#### ")
@@ -75,7 +88,7 @@ def masked_losses(model: Any, start: Any, spec: CanvasSpec, held_out: list[Sampl
     return losses
 
 
-def measure(model: str, gsm8k: Path, out: Path) -> dict[str, Any]:
+def measure(model: str, data: Callable[[bool], Iterator[Sample]], canvas: CanvasFlags, out: Path) -> dict[str, Any]:
     """The masked losses before the training and at the newest whole checkpoint, and their differences."""
     import torch
     from safetensors.torch import load_file
@@ -87,11 +100,11 @@ def measure(model: str, gsm8k: Path, out: Path) -> dict[str, Any]:
     from nap.stats import bootstrap_mean, paired_bootstrap
     from nap.train import newest_checkpoint
 
-    spec = CANVAS.spec()
+    spec = canvas.spec()
     assert spec is not None
     start = open_start(model, None, spec.special_tokens, shift=None, dtype=torch.float32)
     start.model.eval()
-    write_samples(samples(gsm8k / "test.jsonl"), out / "test.parquet")
+    write_samples(data(True), out / "test.parquet")
     ids = start.ids
     fits = read_corpus(
         out / "test.parquet", 1, lambda one: lay_out(one, spec, start.tokenizer, ids.mask_id, ids.pad_id)
@@ -113,24 +126,28 @@ def measure(model: str, gsm8k: Path, out: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the autoregressive checkpoint's folder")
-    parser.add_argument("--gsm8k", type=Path, required=True, help="a folder with train.jsonl and test.jsonl")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--gsm8k", type=Path, help="a folder with train.jsonl and test.jsonl")
+    source.add_argument("--curated", type=Path, help="a file of `nap curate`, its paths one by one")
     parser.add_argument("--out", type=Path, default=Path("runs/ar-to-diffusion"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--measure", action="store_true", help="measure the masked loss and stop")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    of_problems = partial(curated, options.curated) if options.curated else partial(worked, options.gsm8k)
+    canvas = CURATED_CANVAS if options.curated else CANVAS
     if options.measure:
-        print(json.dumps(measure(options.model, options.gsm8k, options.out)))
+        print(json.dumps(measure(options.model, of_problems, canvas, options.out)))
         return 0
     from nap.schema import write_samples
 
     data = options.out / "train.parquet"
     if not data.exists():
-        write_samples(samples(options.gsm8k / "train.jsonl"), data)
+        write_samples(of_problems(False), data)
     hyper = Hyper(steps=options.steps, batch_size=options.batch_size, rows=options.batch_size, learning_rate=1e-4)
     Train(
-        model=options.model, data=str(data), out=str(options.out), canvas=CANVAS, hyper=hyper,
+        model=options.model, data=str(data), out=str(options.out), canvas=canvas, hyper=hyper,
         watch=Watch(log_every=5, save_every=25),
     ).run()  # fmt: skip
     return 0

@@ -388,9 +388,9 @@ CAUSAL = """Three paths of `countdown`, each after the first a copy of the deriv
 with probability q, else any derivation, so that a path by itself looks the same at every q. SeqDep is that of the
 data's own distribution, a closed form: no scorer sees more. If low dependence makes low ARness, ARness rises with q."""
 
-TEXT = """Models of the same size that write 96 letters of tinyshakespeare after 32, one at a time, 200 problems, one seed
-(`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they learned:
-all of it, words in random order, letters in random order."""
+TEXT = """Models of the same size that write 96 letters of tinyshakespeare after 32, one at a time, 200 problems, one
+seed (`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they
+learned: all of it, words in random order, letters in random order."""
 
 HEAD = """# The controlled study
 
