@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 pytest.importorskip("xllamacpp", reason="no server of GGUF files: pip install xllamacpp")
 
 from nap.journal import Journal
