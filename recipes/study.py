@@ -34,8 +34,10 @@ RESULTS = ROOT / "docs/study"
 MARK = "|"
 PACES = (1, 2, 4, 8, 12)
 DECODERS = ("low_confidence", "parallel_forced")
+# Forced decoding that does not keep the summary for the end.
+JOINT = "parallel_forced:summary=joint"
 MORE_DECODERS = (
-    "ar", "random", "hierarchy", *[f"threshold:tau={tau}" for tau in (0.5, 0.7, 0.9)],
+    "ar", "random", "hierarchy", JOINT, *[f"threshold:tau={tau}" for tau in (0.5, 0.7, 0.9)],
     *[f"factor:f={f}" for f in (0.5, 1, 2)], *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1, 0.5)],
 )  # fmt: skip
 # At one token a step and at some more: `ar` and `random` are there to compare with.

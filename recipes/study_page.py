@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from bundled import ROOT
 from numpy.typing import NDArray
-from study import ARMS, PACES, RESULTS, queue
+from study import ARMS, JOINT, PACES, RESULTS, queue
 from text_order import RESULTS as TEXT_RESULTS
 from text_order import VIEWS
 
@@ -68,6 +68,8 @@ CONTRASTS = (
         ("short-tokens", "vote of 3"),
         ("nap", FORCED),
     ),
+    Contrast("the summary last: forced on NAP's data, last against whenever", ("nap", JOINT), ("nap", FORCED)),
+    Contrast("the summary last: forced on the chain, last against whenever", ("long", JOINT), ("long", FORCED)),
     Contrast("initialisation: the chain from an autoregressive model", ("long", AO), ("ar-long", AO)),
     Contrast("data, from an autoregressive model", ("ar-long", AO), ("ar-nap", AO)),
     Contrast("both, from an autoregressive model", ("ar-long", AO), ("ar-nap", FORCED)),
@@ -199,18 +201,23 @@ def decoder_table(rows: Rows) -> str:
     settings = [s for s in rows.by_setting if s.arm in arms]
     best = max((100 * rows.column(s, "correct", [0]).mean() for s in settings), default=0.0)
     body = []
-    for arm, decoder in dict.fromkeys((s.arm, s.policy.partition(":")[0]) for s in settings):
-        mine = [s for s in settings if s.arm == arm and s.policy.partition(":")[0] == decoder]
+    for arm, decoder in dict.fromkeys((s.arm, decoder_of(s)) for s in settings):
+        mine = [s for s in settings if s.arm == arm and decoder_of(s) == decoder]
         points = [(decimals(rows, s, "tpf"), 100 * rows.column(s, "correct", [0]).mean()) for s in mine]
         top = max(mine, key=lambda s: rows.column(s, "correct", [0]).mean())
         correct, forwards = rows.column(top, "correct", [0]), rows.column(top, "forwards", [0])
         efficiency = rows.column(top, "critical_path", [0]) / forwards
         body.append([
-            arm, decoder, f"{top.policy.partition(':')[2]} {top.pace}".strip(), percent(correct),
+            arm, decoder, f"{top.policy.removeprefix(decoder).lstrip(':')} {top.pace}".strip(), percent(correct),
             f"{decimals(rows, top, 'tpf'):.2f}", f"{efficiency.mean():.2f}", f"{aup(points, best):.0f}",
         ])  # fmt: skip
     body.sort(key=lambda line: list(ARMS).index(line[0]))
     return table(["arm", "decoder", "best at", "accuracy", "TPF there", "critical path / forwards", "AUP"], body)
+
+
+def decoder_of(setting: Setting) -> str:
+    """The policy without a setting that it is swept over."""
+    return setting.policy if setting.policy == JOINT else setting.policy.partition(":")[0]
 
 
 def decimals(rows: Rows, setting: Setting, name: str) -> float:
