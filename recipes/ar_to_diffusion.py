@@ -68,9 +68,9 @@ def masked_losses(model: Any, start: Any, spec: CanvasSpec, held_out: list[Sampl
     from nap.denoiser import predicted_from
     from nap.machine import fast_float32
 
-    # A batch is one sample at noise levels that cover them all.
+    # A batch is one sample at noise levels that cover them all; some more are drawn with the last, and not asked for.
     batches = DiffusionBatches(
-        lambda index: held_out[index // DRAWS], spec, start.tokenizer, mask_id=start.ids.mask_id,
+        lambda index: held_out[index // DRAWS % len(held_out)], spec, start.tokenizer, mask_id=start.ids.mask_id,
         pad_id=start.ids.pad_id, batch_size=DRAWS, batches=len(held_out), seed=0,
     )  # fmt: skip
     losses: dict[str, list[float]] = {"slots": [], "text": []}
