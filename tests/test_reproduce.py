@@ -23,15 +23,16 @@ def rows(right, policy="low_confidence", pace="4/step"):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A checkout whose study says that two steps solve every third problem."""
+    """A checkout whose study says that two steps solve every third problem, of one seed and every second of another."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "recipes").symlink_to(RECIPES)
     study = folder / "docs/study"
     study.mkdir(parents=True)
     for arm in ("long", "nap"):
-        model = STUDY.Model(task="countdown", arm=arm, seed=0)
-        found = [row for setting in SETTINGS for row in rows([index % 3 == 0 for index in range(6)], *setting)]
-        STUDY.write_results(model, study / f"countdown-{arm}-0.parquet", found, {"steps": 2, "problems": 6})
+        for seed, every in enumerate((3, 2)):
+            model = STUDY.Model(task="countdown", arm=arm, seed=seed)
+            found = [row for setting in SETTINGS for row in rows([index % every == 0 for index in range(6)], *setting)]
+            STUDY.write_results(model, study / f"countdown-{arm}-{seed}.parquet", found, {"steps": 2, "problems": 6})
     return folder
 
 
@@ -50,8 +51,9 @@ def test_it_trains_decodes_and_compares_and_then_is_done(clone):
         (what, *setting) for setting in SETTINGS for what in ("long", "nap", "nap - long")
     ]
     accuracies = [one for one in figures if one["what"] != "nap - long"]
-    assert all(one["stored"] == pytest.approx(1 / 3) and one["now"] == 0 for one in accuracies), "two steps solve none"
-    assert all(one["change"] == 0 and one["same"] for one in figures if one["what"] == "nap - long")
+    assert all(one["stored"] == pytest.approx([1 / 3, 1 / 2]) for one in accuracies)
+    assert all(one["now"] == 0 for one in accuracies), "two steps solve none"
+    assert all(one["stored"] == [0, 0] and one["same"] for one in figures if one["what"] == "nap - long")
     assert first.stderr.splitlines()[-1].startswith("long 100 %, nap 100 % done")
     made = clone / "runs/reproduce/nap"
     assert json.loads((made / "final/training.json").read_text())["steps"] == 2
@@ -68,13 +70,15 @@ def side(long, nap):
     return {"long": Rows({}, rows(long)), "nap": Rows({}, rows(nap))}
 
 
-def test_a_change_that_problems_alone_do_not_explain_differs():
-    stored = side([1, 0] * 50, [1] * 100)
-    long, nap, gap = compare(stored, side([1, 0] * 50, [1] * 50 + [0] * 50), 100)
-    assert long.same and long.change == 0
-    assert not nap.same and nap.change == -0.5 and nap.change_interval.high < -0.3
-    assert (gap.stored, gap.now) == (0.5, 0) and not gap.same
-    assert all(one.same for one in compare(stored, stored, 100))
+def test_what_another_seed_would_not_give_differs():
+    stored = [side([1, 0] * 50, [1] * share + [0] * (100 - share)) for share in (78, 80, 82)]
+    long, nap, gap = compare(stored, side([1, 0] * 50, [1] * 75 + [0] * 25), 100)
+    assert long.stored == [0.5] * 3 and long.expected.low == long.expected.high == 0.5 and long.same
+    # t of two degrees is 4.303: .80 +- 4.303 * .02 * sqrt(4 / 3)
+    assert (nap.expected.low, nap.expected.high) == pytest.approx((0.7006, 0.8994), abs=1e-4)
+    assert nap.now == 0.75 and nap.same and gap.same and gap.now == 0.25
+    _, nap, gap = compare(stored, side([1, 0] * 50, [1] * 50 + [0] * 50), 100)
+    assert not nap.same and not gap.same and gap.interval.low <= gap.now <= gap.interval.high
 
 
 def test_where_an_arm_stands(tmp_path):
@@ -99,7 +103,7 @@ def test_what_it_needs_is_named(clone, tmp_path, monkeypatch):
         command.checkout()
     monkeypatch.chdir(clone)
     assert command.checkout() == clone
-    with pytest.raises(InputError, match=r"no .*arith-long-0.parquet: the study has no figures there yet"):
+    with pytest.raises(InputError, match=r"docs/study has 0 seeds of arith, where two at least are needed"):
         command.Reproduce(task="arith").run()
     with pytest.raises(InputError, match="problems must be 2 to 6"):
         command.Reproduce(problems=7).run()

@@ -17,6 +17,7 @@ from nap.stats import (
     holm,
     mcnemar,
     paired_bootstrap,
+    prediction_interval,
     wilson_interval,
 )  # fmt: skip
 
@@ -198,3 +199,14 @@ def test_a_crossed_interval_covers_another_draw_of_seeds_and_problems():
 def test_a_crossed_bootstrap_needs_a_seed_and_two_problems(values):
     with pytest.raises(InputError, match=r"needs values of \[seeds, problems >= 2\], got shape"):
         crossed_bootstrap(values)
+
+
+def test_a_prediction_interval_holds_one_more_value_as_often_as_it_says():
+    assert prediction_interval([0.0, 2.0]) == pytest.approx((1 - 12.7062 * 3**0.5, 1 + 12.7062 * 3**0.5), abs=1e-3)
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(2000, 4))
+    found = [prediction_interval(row[:3].tolist()) for row in draws]
+    held = np.mean([low <= row[3] <= high for (low, high), row in zip(found, draws, strict=True)])
+    assert abs(held - 0.95) < 0.015
+    with pytest.raises(InputError, match="at least 2 finite values"):
+        prediction_interval([0.5])

@@ -26,6 +26,8 @@ ARMS = ("long", "nap")
 # Decoding is the rest of the time.
 TRAINING = 0.85
 POLL_SECONDS = 2.0
+# Of a mean of zeros and ones.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,10 @@ class Reproduce:
     def run(self) -> None:
         """Train, decode, print. Raises InputError where there is no checkout, or nothing stored to compare with."""
         home, folder = checkout(), Path(self.out)
-        stored = {arm: read(home / f"docs/study/{self.task}-{arm}-0.parquet") for arm in ARMS}
-        steps = {found.setting["steps"] for found in stored.values()}
-        fewest = min(found.setting["problems"] for found in stored.values())
+        seeds = stored_seeds(home / "docs/study", self.task)
+        stored = [{arm: read(home / f"docs/study/{self.task}-{arm}-{seed}.parquet") for arm in ARMS} for seed in seeds]
+        steps = {found.setting["steps"] for side in stored for found in side.values()}
+        fewest = min(found.setting["problems"] for side in stored for found in side.values())
         if len(steps) > 1 or not 2 <= self.problems <= fewest:
             raise InputError(
                 f"problems must be 2 to {fewest}, of models of as many steps; got {self.problems}, {steps}"
@@ -95,6 +98,20 @@ def checkout() -> Path:
             "none is here: run it in the clone's folder"
         )
     return found
+
+
+def stored_seeds(study: Path, task: str) -> list[int]:
+    """The training seeds that both arms have. Raises InputError for fewer than two, which have no spread."""
+    found = [
+        {int(path.stem.rpartition("-")[2]) for path in study.glob(f"{task}-{arm}-[0-9].parquet")} for arm in ARMS
+    ]  # fmt: skip
+    seeds = sorted(set.intersection(*found))
+    if len(seeds) < 2:
+        raise InputError(
+            f"{study} has {len(seeds)} seeds of {task}, where two at least are needed to compare with; "
+            "python recipes/study.py makes them"
+        )
+    return seeds
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
@@ -172,68 +189,65 @@ def read(path: Path) -> Rows:
 
 @dataclass(frozen=True)
 class Figure:
-    """An accuracy, or of two arms a difference, as stored and now, with 95 % intervals over problems.
+    """An accuracy, or of two arms a difference.
 
-    change   now less stored, problem by problem
-    same     whether the change's interval holds 0
+    stored    of each training seed of the study, on the same problems
+    expected  where 95 % of further seeds fall, by the spread of those
+    interval  of `now`, 95 % over problems
+    same      whether `now` is as expected
     """
 
     what: str
     policy: str
     pace: str
-    stored: float
-    stored_interval: "Interval"
+    stored: list[float]
+    expected: "Interval"
     now: float
-    now_interval: "Interval"
-    change: float
-    change_interval: "Interval"
+    interval: "Interval"
     same: bool
 
 
-def compare(stored: dict[str, Rows], now: dict[str, Rows], problems: int) -> list[Figure]:
+def compare(stored: list[dict[str, Rows]], now: dict[str, Rows], problems: int) -> list[Figure]:
     """Every accuracy of both arms, and what the study is about: by how much `nap` is above `long`."""
-    from nap.stats import Interval, bootstrap_mean, paired_bootstrap, wilson_interval
-
-    def accuracy(right: list[float]) -> Interval:
-        return wilson_interval(int(sum(right)), len(right))
+    from nap.stats import Interval, bootstrap_mean, prediction_interval, wilson_interval
 
     found = []
     for policy, pace in dict.fromkeys((row["policy"], row["pace"]) for row in now[ARMS[0]].rows):
-        old, new = ({arm: side[arm].right(policy, pace, problems) for arm in ARMS} for side in (stored, now))
-        gaps = [[b - a for a, b in zip(side["long"], side["nap"], strict=True)] for side in (old, new)]
-        for what, before, after, interval in (
-            *[(arm, old[arm], new[arm], accuracy) for arm in ARMS], ("nap - long", *gaps, bootstrap_mean)
-        ):  # fmt: skip
-            change = paired_bootstrap(before, after)
-            means = fmean(before), fmean(after)
-            found.append(
-                Figure(
-                    what, policy, pace, means[0], interval(before), means[1], interval(after), means[1] - means[0],
-                    change, same=change.low <= 0 <= change.high,
-                )
-            )  # fmt: skip
+        sides = [{arm: side[arm].right(policy, pace, problems) for arm in ARMS} for side in (*stored, now)]
+        for side in sides:
+            side["nap - long"] = [b - a for a, b in zip(side["long"], side["nap"], strict=True)]
+        for what, right in sides[-1].items():
+            means = [fmean(side[what]) for side in sides]
+            low, high = prediction_interval(means[:-1])
+            expected = Interval(max(low, 0.0 if what in ARMS else -1.0), min(high, 1.0))
+            interval = wilson_interval(int(sum(right)), problems) if what in ARMS else bootstrap_mean(right)
+            same = expected.low - ROUNDING <= means[-1] <= expected.high + ROUNDING
+            found.append(Figure(what, policy, pace, means[:-1], expected, means[-1], interval, same))
     return found
 
 
 def show(figures: list[Figure]) -> None:
     """The table in points, and what to make of it."""
 
-    def points(mean: float, interval: "Interval", sign: str = "") -> str:
-        return f"{100 * mean:{sign}.0f} [{100 * interval.low:{sign}.0f}, {100 * interval.high:{sign}.0f}]"
+    def points(mean: float, interval: "Interval") -> str:
+        return f"{100 * mean:.0f} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
     body = [
         [
-            one.what, one.policy, one.pace, points(one.stored, one.stored_interval), points(one.now, one.now_interval),
-            points(one.change, one.change_interval, "+"), "same" if one.same else "differs",
+            one.what, one.policy, one.pace, ", ".join(f"{100 * share:.0f}" for share in one.stored),
+            points(fmean(one.stored), one.expected), points(one.now, one.interval), "same" if one.same else "differs",
         ]
         for one in figures
     ]  # fmt: skip
-    draw(open_console(), ["right of 100", "policy", "pace", "stored", "now", "now - stored", ""], body)
+    seeds = len(figures[0].stored)
+    draw(
+        open_console(), ["right of 100", "policy", "pace", f"stored, {seeds} seeds", "another seed", "now", ""], body
+    )  # fmt: skip
     same, gaps = sum(one.same for one in figures), [one for one in figures if one.what == "nap - long"]
-    kept = sum((one.stored > 0) == (one.now > 0) for one in gaps)
+    kept = sum((fmean(one.stored) > 0) == (one.now > 0) for one in gaps)
     print(
-        f"{same} of {len(figures)} figures are the same: the 95 % interval of what changed, over problems, holds 0. "
-        f"The arms are in the stored order in {kept} of {len(gaps)} settings.\n"
-        "The intervals know of problems alone. On another machine sums are rounded otherwise, so its models are as "
-        "those of another seed, and may differ by more."
+        f"{same} of {len(figures)} figures are the same: where 95 % of further seeds fall, by the spread of the "
+        f"{seeds} stored ones (few, so that is wide). The arms are in the stored order in {kept} of {len(gaps)} "
+        "settings.\n"
+        "On another machine sums are rounded otherwise, so the same seed makes another model there."
     )
