@@ -276,7 +276,7 @@ def claim_table(tasks: dict[str, Rows]) -> str:
 
 
 def shown(claim: Claim, rows: Rows) -> str:
-    """The difference in points, its interval, the seeds, and which way it speaks."""
+    """The difference in points, its interval, that of each seed, and which way it speaks."""
     one, other = (Setting(*side, f"{claim.pace}/step") for side in (claim.contrast.first, claim.contrast.second))
     if not (seeds := rows.shared(one, other)):
         return "-"
@@ -287,8 +287,10 @@ def shown(claim: Claim, rows: Rows) -> str:
     holds = low > 0 if says_more else high < 0
     fails = high <= 0 if says_more else low >= 0
     verdict = "holds" if holds else "refuted" if fails else "open"
-    plural = "" if len(seeds) == 1 else "s"
-    return f"**{verdict}**: {100 * known.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {len(seeds)} seed{plural}"
+    each = (
+        "one seed" if len(seeds) == 1 else "by seed " + ", ".join(f"{100 * gain:+.0f}" for gain in known.mean(axis=1))
+    )
+    return f"**{verdict}**: {100 * known.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {each}"
 
 
 def measured(rows: Rows, setting: Setting, column: str, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -403,10 +405,10 @@ HEAD = """# The controlled study
 
 How much of NAP's gain is data, decoder, ensembling or layout, on models of 1.3 M parameters trained from scratch.
 Made by `python recipes/study_page.py` from `docs/study/*.parquet`, which `python recipes/study.py` makes: {done} of
-{planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores) and says whether what comes
-is what another seed would give. It cannot ask for more: on another processor sums are rounded otherwise, and the first
-seeds of `countdown`, trained on an AMD Zen 4 and again on a Zen 5 (2026-11-25), are right in 84 and 74 % (`long`) and 80
-and 78 % (`nap`) of the first 200 problems under AO at 1 a step.
+{planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores) and says whether what
+comes is what another seed would give. It cannot ask for more: on another processor sums are rounded otherwise, and the
+first seeds of `countdown`, trained on an AMD Zen 4 and again on a Zen 5 (2026-11-25), are right in 84 and 74 % (`long`)
+and 80 and 78 % (`nap`) of the first 200 problems under AO at 1 a step.
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
 takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well."""
