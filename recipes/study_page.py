@@ -401,8 +401,8 @@ TEXT = """Models of the same size that write 96 letters of tinyshakespeare after
 seed (`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they
 learned: all of it, words in random order, letters in random order. If order in the data makes decoding go left to
 right, the first falls to random along the rows, as does tau-b; if it is the letters, the slot or the prompt, nothing
-falls. Local-ARness says whether neighbours follow each other, as letters do inside a word. (Letters in random order leave
-nothing to be sure of: that model writes t, e, h and blanks, from the ends of the slot inwards.)"""
+falls. Local-ARness says whether neighbours follow each other, as letters do inside a word. (Letters in random order
+leave nothing to be sure of: that model writes t, e, h and blanks, from the ends of the slot inwards.)"""
 
 HEAD = """# The controlled study
 
