@@ -1,7 +1,7 @@
 """What the curation harness costs: time beside a teacher that replies in 50 ms, memory and time of 100,000 problems.
 
     python benchmarks/curation.py overhead            # 2 min: 64 requests in flight, three clients
-    python benchmarks/curation.py size --problems 100000   # 10 min: memory, and the time of a second and a third run
+    python benchmarks/curation.py size --problems 100000   # 2 min: memory, and the time of a second and a third run
 
 The stub teacher runs in a process of its own. A teacher of 64 slots and 50 ms a reply gives 1,280 replies a second at
 most. `overhead` compares three clients with that, and with the time that the stub says its replies took (a timer is

@@ -193,11 +193,10 @@ def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: di
     (folder / "training.json").write_text(json.dumps(setting, indent=1) + "\n")
 
 
-def train_all(arguments: list[str]) -> int:
-    """All four, two at a time. The number that failed."""
-    command = [sys.executable, __file__, *arguments]
+def run_each(command: Sequence[str], names: Sequence[str]) -> int:
+    """The command with each name after it, in a process of its own, two at a time. The number that failed."""
     with ThreadPoolExecutor(2) as pool:
-        codes = pool.map(lambda name: subprocess.call([*command, "--model", name]), MODELS)
+        codes = pool.map(lambda name: subprocess.call([sys.executable, *command, name]), names)
         return sum(code != 0 for code in codes)
 
 
@@ -219,7 +218,7 @@ def main() -> int:
         install(options.runs)
         return 0
     if not options.model:
-        return train_all(sys.argv[1:])
+        return run_each([__file__, *sys.argv[1:], "--model"], MODELS)
     task, kind = options.model.split("-")
     fit(
         build_tokenizer(task), canvas_of(task, kind), partial(draw, task, kind, options.seed),

@@ -13,17 +13,15 @@ minutes a model on one core.
 
 import argparse
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, slots
+from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
 
 from nap.canvas import CanvasSpec
 from nap.schema import Path as Solution
@@ -288,14 +286,6 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
         write_results(model, more, rows, setting)
 
 
-def run_all(models: Sequence[Model], arguments: list[str]) -> int:
-    """Each model in a process of its own, two at a time. The number that failed."""
-    command = [sys.executable, __file__, *arguments, "--only"]
-    with ThreadPoolExecutor(2) as pool:
-        codes = pool.map(lambda model: subprocess.call([*command, model.name]), models)
-        return sum(code != 0 for code in codes)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=ARMS)
@@ -320,9 +310,8 @@ def main() -> int:
     elif options.list:
         print("\n".join(f"{'done' if m.done else '    '} {m.name:<24} {ARMS[m.arm].what}" for m in chosen))
     else:
-        return run_all(
-            [model for model in chosen if not (model.results.exists() if options.core else model.done)], sys.argv[1:]
-        )
+        missing = [model.name for model in chosen if not (model.results.exists() if options.core else model.done)]
+        return run_each([__file__, *sys.argv[1:], "--only"], missing)
     return 0
 
 

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from bundled import ROOT
 from numpy.typing import NDArray
 from study import ARMS, JOINT, PACES, RESULTS, queue
+from text_order import MEASURES, VIEWS
 from text_order import RESULTS as TEXT_RESULTS
-from text_order import VIEWS
 
 from nap.files import atomic
 from nap.metrics import aup
@@ -118,7 +118,6 @@ PAPER = {
     "LLaDA-8B": {1: (83.5, 84.1), 2: (82.0, 82.6), 4: (54.1, 56.1)},
 }
 TASKS = ("arith", "countdown")
-TEXT_COLUMNS = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
 
 
 @dataclass(frozen=True)
@@ -335,7 +334,7 @@ def text_table(path: Path) -> str:
     for view, what in VIEWS.items():
         for policy in dict.fromkeys(found["policy"]):
             chosen = (found["view"] == view) & (found["policy"] == policy)
-            cells = [interval_of(found[name][None, chosen].astype(float)) for name in TEXT_COLUMNS]
+            cells = [interval_of(found[name][None, chosen].astype(float)) for name in MEASURES]
             body.append([what, policy, *cells])
     return table(["the slot's text", "decoder", "Global-ARness@1", "(random)", "Local-ARness@1", "tau-b"], body)
 
@@ -401,17 +400,15 @@ TEXT = """Models of the same size that write 96 letters of tinyshakespeare after
 seed (`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they
 learned: all of it, words in random order, letters in random order. If order in the data makes decoding go left to
 right, the first falls to random along the rows, as does tau-b; if it is the letters, the slot or the prompt, nothing
-falls. Local-ARness says whether neighbours follow each other, as letters do inside a word. (Letters in random order
-leave nothing to be sure of: that model writes t, e, h and blanks, from the ends of the slot inwards.)"""
+falls. Local-ARness says whether neighbours follow each other, as letters do inside a word."""
 
 HEAD = """# The controlled study
 
 How much of NAP's gain is data, decoder, ensembling or layout, on models of 1.3 M parameters trained from scratch.
 Made by `python recipes/study_page.py` from `docs/study/*.parquet`, which `python recipes/study.py` makes: {done} of
 {planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores) and says whether what
-comes is what another seed would give. It cannot ask for more: on another processor sums are rounded otherwise, and the
-first seeds of `countdown`, trained on an AMD Zen 4 and again on a Zen 5 (2026-11-25), are right in 84 and 74 % (`long`)
-and 80 and 78 % (`nap`) of the first 200 problems under AO at 1 a step.
+comes is what another seed would give. It cannot ask for more: on another processor sums are rounded
+otherwise (docs/models.md).
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
 takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well."""

@@ -12,15 +12,12 @@ recipes/study_page.py puts the result into docs/study.md. Expected wall time: 20
 
 import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bundled import ROOT, Recipe, fit
+from bundled import ROOT, Recipe, fit, run_each
 
 from nap.canvas import CanvasSpec
 from nap.files import atomic
@@ -34,7 +31,7 @@ CANVAS = CanvasSpec(paths=1, path_tokens=SLOT, summary_tokens=0, tags="none")
 VIEWS = {"text": "as it stands", "words": "words in random order", "letters": "letters in random order"}
 POLICIES = ("low_confidence", "random")
 PROBLEMS, STEPS = 200, 2500
-COLUMNS = ("index", "policy", "global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
+MEASURES = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
 
 
 def read_text() -> tuple[str, str]:
@@ -98,7 +95,7 @@ def run_view(view: str, runs: Path, steps: int, problems: int) -> list[dict[str,
         problems=problems,
     )  # fmt: skip
     rows = run_sweep(what, folder / "rows", batch_size=25, traces=3)
-    return [{"view": view, **{name: row[name] for name in COLUMNS}} for row in rows]
+    return [{"view": view, **{name: row[name] for name in ("index", "policy", *MEASURES)}} for row in rows]
 
 
 def write_results(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
@@ -108,13 +105,6 @@ def write_results(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"setting": json.dumps(setting)})
     with atomic(RESULTS, "wb") as file:
         pq.write_table(table, file, compression="zstd")
-
-
-def train_all(views: Sequence[str], arguments: list[str]) -> bool:
-    """Each view in a process of its own, two at a time; whether all of them ended well."""
-    command = [sys.executable, __file__, *arguments, "--view"]
-    with ThreadPoolExecutor(2) as pool:
-        return not any(pool.map(lambda view: subprocess.call([*command, view]), views))
 
 
 def main() -> int:
@@ -128,8 +118,8 @@ def main() -> int:
     if options.view:
         run_view(options.view, options.runs, **setting)
         return 0
-    if not train_all(list(VIEWS), sys.argv[1:]):
-        return 1
+    if failed := run_each([__file__, *sys.argv[1:], "--view"], list(VIEWS)):
+        return failed
     write_results([row for view in VIEWS for row in run_view(view, options.runs, **setting)], setting)
     return 0
 

@@ -176,15 +176,12 @@ class Rows:
 
 
 def read(path: Path) -> Rows:
-    """The rows of a model of the study. Raises InputError where there are none."""
+    """The rows of a model of the study."""
     import pyarrow.parquet as pq
 
     from nap.schema import read_parquet
 
-    if not path.exists():
-        raise InputError(f"no {path}: the study has no figures there yet; python recipes/study.py makes them")
-    rows = read_parquet(path)
-    return Rows(json.loads((pq.read_schema(path).metadata or {})[b"setting"]), rows)
+    return Rows(json.loads((pq.read_schema(path).metadata or {})[b"setting"]), read_parquet(path))
 
 
 @dataclass(frozen=True)
