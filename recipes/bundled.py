@@ -150,11 +150,12 @@ def fit(
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{folder.name}: {parameters:.2f} M parameters, {recipe.steps} steps", flush=True)
     # Large products, as those of training are, decide: the width of this model would always choose float32.
-    bf16 = choose_dtype("auto", torch.device("cpu"), 512) == torch.bfloat16
+    dtype = choose_dtype("auto", torch.device("cpu"), 512)
     train(
-        model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed, bf16=bf16
+        model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed,
+        bf16=dtype == torch.bfloat16,
     )  # fmt: skip
-    save(model, tokenizer, spec, final, {"name": folder.name, "seed": seed, **asdict(recipe)})
+    save(model, tokenizer, spec, final, {"name": folder.name, "seed": seed, "dtype": str(dtype), **asdict(recipe)})
     return final
 
 

@@ -40,6 +40,8 @@ MORE_DECODERS = (
 )  # fmt: skip
 # At one token a step and at some more: `ar` and `random` are there to compare with.
 MORE_PACES = (1, 4)
+# The seed of each arm that is asked for them.
+MORE_SEEDS = {"long": 0, "nap": 0, "paths": 2}
 # Rows of one forward: more do not fit into the caches of a core.
 BATCH = 25
 # What the package holds of the study.
@@ -161,8 +163,7 @@ class Model:
     @property
     def more_results(self) -> Path | None:
         """Where its rows under the further decoders are, for the models that are asked for them."""
-        asked = self.seed == 0 and self.arm in ("long", "nap", "paths")
-        return RESULTS / f"{self.name}-decoders.parquet" if asked else None
+        return RESULTS / f"{self.name}-decoders.parquet" if MORE_SEEDS.get(self.arm) == self.seed else None
 
     @property
     def done(self) -> bool:
@@ -188,17 +189,27 @@ def tokenizer_of(model: Model) -> Any:
     return build_tokenizer(model.task, max(3, arm.canvas(model.task).paths), marks)
 
 
-def train_model(model: Model, folder: Path, steps: int) -> Path:
-    """The trained model's folder: trained now, or before, or bundled."""
-    arm = ARMS[model.arm]
-    task: Any = load_task(model.task, **arm.task)
-    recipe = Recipe(steps=steps, **arm.recipe)
+def recipe_of(model: Model, steps: int) -> Recipe:
+    return Recipe(steps=steps, **ARMS[model.arm].recipe)
+
+
+def find_weights(model: Model, folder: Path, recipe: Recipe) -> Path | None:
+    """Where a model is that is trained: bundled, or in `folder`."""
     bundled = ROOT / "src/nap/assets" / f"{model.task}-{BUNDLED.get(model.arm)}"
     if bundled.is_dir():
         made = json.loads((bundled / "training.json").read_bytes())
-        wanted = {"name": made["name"], "seed": model.seed, **asdict(recipe)}
+        wanted = {"name": made["name"], "seed": model.seed, "dtype": made.get("dtype"), **asdict(recipe)}
         if made.items() <= wanted.items():
             return bundled
+    return folder / "final" if (folder / "final/training.json").exists() else None
+
+
+def train_model(model: Model, folder: Path, steps: int) -> Path:
+    """The trained model's folder: trained now, or before, or bundled."""
+    arm, recipe = ARMS[model.arm], recipe_of(model, steps)
+    if found := find_weights(model, folder, recipe):
+        return found
+    task: Any = load_task(model.task, **arm.task)
 
     def draw(index: int) -> Sample:
         return arm.view(task.sample(model.seed, index, arm.written))
@@ -274,8 +285,12 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     steps, runs = options.steps or STEPS[model.task], options.runs / model.name
-    setting = {"steps": steps, "problems": options.problems}
+    if model.results.exists() and not find_weights(model, runs, recipe_of(model, steps)):
+        # Trained again on another processor, where sums are rounded otherwise, it would be another model.
+        sys.exit(f"{model.results} has rows, but {runs} lacks their weights; bring these back, or delete the rows")
     trained = train_model(model, runs, steps)
+    dtype = json.loads((trained / "training.json").read_bytes()).get("dtype")
+    setting = {"steps": steps, "problems": options.problems, "dtype": dtype}
     if not model.results.exists():
         write_results(model, model.results, evaluate_model(model, trained, runs, options.problems), setting)
     more = model.more_results

@@ -123,7 +123,7 @@ def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
     for name, value in {"PACES": (8,), "MORE_PACES": (12,), "MORE_DECODERS": ("ar", "threshold:tau=0.5")}.items():
         monkeypatch.setattr(STUDY, name, value)
     arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3", "--only"]
-    name = "countdown-paths-0"
+    name = "countdown-paths-2"
     done = []
     for more in (["--core"], []):
         monkeypatch.setattr(sys, "argv", [*arguments, name, *more])
@@ -134,6 +134,12 @@ def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
     assert found == {
         ("low_confidence", "8/step"), ("parallel_forced", "8/step"), ("ar", "12/step"), ("threshold:tau=0.5", "own"),
     }  # fmt: skip
+    # Its weights gone, it is not trained again to stand for those that made the rows.
+    chosen = next(model for model in STUDY.queue() if model.name == name)
+    chosen.more_results.unlink()
+    (results / "runs" / name / "final/training.json").unlink()
+    with pytest.raises(SystemExit, match="lacks their weights"):
+        STUDY.main()
 
 
 def test_an_autoregressive_start_sees_only_what_stands_before_and_becomes_a_shifted_diffusion_model(
