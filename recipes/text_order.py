@@ -1,19 +1,22 @@
 """Where does order become high? The letters of real text, and the same text with less and less order in it.
 
-    python recipes/text_order.py              # three models, two at a time; then docs/study/text.parquet
+    python recipes/text_order.py              # what is missing of four models, two at a time
     python recipes/text_order.py --view words # one of them
 
 Each model learns the next 96 letters of tinyshakespeare after 32, from scratch, by the study's recipe: as they stand;
-with the words of the 96 in random order, so that only a word holds together; with the letters in random order, so that
-nothing does. What a model sees of the letters' frequencies, of its slot and of its prompt is the same. Then it writes
-on the text's last tenth, one letter at a time. Nothing here is right or wrong: the order is all that is measured.
-recipes/study_page.py puts the result into docs/study.md. Expected wall time: 20 minutes a model on one core; resumable.
+as three passages of 32 letters that have nothing to do with each other, each after its third of the prompt, which is
+what NAP's data are to a chain; with the words of the 96 in random order, so that only a word holds together; with the
+letters in random order, so that nothing does. What a model sees of the letters' frequencies and of its slot is the
+same. Then it writes on the text's last tenth, one letter at a time. Nothing here is right or wrong: the order is all
+that is measured. The rows of a view go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of
+docs/study.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,17 +24,26 @@ from bundled import ROOT, Recipe, fit, run_each
 
 from nap.canvas import CanvasSpec
 from nap.files import atomic
+from nap.metrics import global_arness
+from nap.order import Order, order_of
 from nap.schema import Path as Solution
 from nap.schema import Problem, Sample
 from nap.tasks import data_file
 
-RESULTS = ROOT / "docs/study/text.parquet"
+RESULTS = ROOT / "docs/study"
 PROMPT, SLOT = 32, 96
+# Letters of each passage: its share of the prompt, and of the slot.
+LEADS, PASSAGE = (11, 11, 10), SLOT // 3
 CANVAS = CanvasSpec(paths=1, path_tokens=SLOT, summary_tokens=0, tags="none")
-VIEWS = {"text": "as it stands", "words": "words in random order", "letters": "letters in random order"}
+VIEWS = {
+    "text": "as it stands",
+    "passages": "three independent passages",
+    "words": "words in random order",
+    "letters": "letters in random order",
+}
 POLICIES = ("low_confidence", "random")
 PROBLEMS, STEPS = 200, 2500
-MEASURES = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
+MEASURES = ("global_arness@1", "global_arness@1_random", "third_arness@1", "local_arness@1", "tau_b")
 
 
 def read_text() -> tuple[str, str]:
@@ -50,14 +62,25 @@ def view_of(text: str, view: str, rng: np.random.Generator) -> str:
 
 
 def sample(text: str, view: str, seed: int, index: int) -> Sample:
-    """Window `index` of an endless stream."""
+    """Window `index` of an endless stream; of passages, three windows."""
     rng = np.random.default_rng([seed, index])
-    start = int(rng.integers(len(text) - PROMPT - SLOT))
-    middle = start + PROMPT
-    problem = Problem(id=str(index), prompt=text[start:middle], answer="")
+    if view == "passages":
+        cuts = [(start + lead, lead) for start, lead in zip(rng.integers(len(text) - SLOT, size=3), LEADS, strict=True)]
+        prompt = "".join(text[cut - lead : cut] for cut, lead in cuts)
+        slot = "".join(text[cut : cut + PASSAGE] for cut, _ in cuts)
+    else:
+        middle = int(rng.integers(len(text) - PROMPT - SLOT)) + PROMPT
+        prompt, slot = text[middle - PROMPT : middle], view_of(text[middle : middle + SLOT], view, rng)
     return Sample(
-        problem=problem, paths=(Solution(text=view_of(text[middle : middle + SLOT], view, rng)),), summary=""
+        problem=Problem(id=str(index), prompt=prompt, answer=""), paths=(Solution(text=slot),), summary=""
     )  # fmt: skip
+
+
+def third_arness(order: Order) -> float:
+    """Global-ARness@1 (0 to 1; a random order .127) inside a third of the slot as a sequence of its own, averaged."""
+    third = (order.positions - PROMPT) // PASSAGE
+    found = [global_arness(order.where(third == i)) for i in range(3)]
+    return fmean(value for value in found if value is not None)
 
 
 def build_tokenizer(text: str) -> Any:
@@ -75,9 +98,14 @@ def build_tokenizer(text: str) -> Any:
     )  # fmt: skip
 
 
-def run_view(view: str, runs: Path, steps: int, problems: int) -> list[dict[str, Any]]:
-    """Train and decode what is missing of a view: its rows."""
+def results(view: str) -> Path:
+    return RESULTS / f"text-{view}.parquet"
+
+
+def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
+    """Train and decode what is missing of a view, and write its rows."""
     from nap.evaluate import Sweep, run_sweep
+    from nap.runs import read_run
 
     text, held_out = read_text()
     folder = runs / view
@@ -94,16 +122,21 @@ def run_view(view: str, runs: Path, steps: int, problems: int) -> list[dict[str,
         task="jsonl", data=str(asked), models=(str(model),), policies=POLICIES, tokens_per_step=(1,),
         problems=problems,
     )  # fmt: skip
-    rows = run_sweep(what, folder / "rows", batch_size=25, traces=3)
-    return [{"view": view, **{name: row[name] for name in ("index", "policy", *MEASURES)}} for row in rows]
+    rows = run_sweep(what, folder / "rows", batch_size=25, traces=problems)
+    orders = {(one.policy, one.trace.problem_id): order_of(one.trace) for one in read_run(folder / "rows").traces}
+    for row in rows:
+        row["third_arness@1"] = third_arness(orders[row["policy"], row["problem_id"]])
+    dtype = json.loads((model / "training.json").read_bytes())["dtype"]
+    kept = [{name: row[name] for name in ("index", "policy", *MEASURES)} for row in rows]
+    write_results(results(view), kept, {"view": view, "steps": steps, "problems": problems, "dtype": dtype})
 
 
-def write_results(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
+def write_results(path: Path, rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"setting": json.dumps(setting)})
-    with atomic(RESULTS, "wb") as file:
+    with atomic(path, "wb") as file:
         pq.write_table(table, file, compression="zstd")
 
 
@@ -114,14 +147,11 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--problems", type=int, default=PROBLEMS)
     options = parser.parse_args()
-    setting = {"steps": options.steps, "problems": options.problems}
     if options.view:
-        run_view(options.view, options.runs, **setting)
+        run_view(options.view, options.runs, options.steps, options.problems)
         return 0
-    if failed := run_each([__file__, *sys.argv[1:], "--view"], list(VIEWS)):
-        return failed
-    write_results([row for view in VIEWS for row in run_view(view, options.runs, **setting)], setting)
-    return 0
+    missing = [view for view in VIEWS if not results(view).exists()]
+    return run_each([__file__, *sys.argv[1:], "--view"], missing)
 
 
 if __name__ == "__main__":

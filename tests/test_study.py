@@ -229,3 +229,21 @@ def test_the_views_of_a_text_differ_in_order_alone():
     assert recipe("text_order").view_of(text, "text", rng) == text
     assert sorted(words) == sorted(letters) == sorted(text) and words != text != letters
     assert sorted(words.split()) == sorted(text.split()) != sorted(letters.split())
+
+
+def test_passages_are_three_windows_each_after_its_share_of_the_prompt():
+    from nap.order import bare_order
+
+    text_order = recipe("text_order")
+    text = "".join(chr(0x4E00 + i) for i in range(5000))
+    found = text_order.sample(text, "passages", 0, 7)
+    (slot,), at = [path.text for path in found.paths], 0
+    assert (len(found.problem.prompt), len(slot)) == (text_order.PROMPT, text_order.SLOT)
+    for i, lead in enumerate(text_order.LEADS):
+        window = found.problem.prompt[at : at + lead] + slot[32 * i : 32 * (i + 1)]
+        assert window in text
+        at += lead
+    turns = bare_order([(32 + 32 * third + i, 3 * i + third) for third in range(3) for i in range(32)])
+    assert text_order.third_arness(turns) == 1
+    backwards = bare_order([(32 + i, 95 - i) for i in range(96)])
+    assert text_order.third_arness(backwards) == pytest.approx(1 / 32)
