@@ -124,6 +124,7 @@ def fit(
     seed: int,
     shuffle: bool = False,
     start: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train from scratch, or from the weights in `start`, or go on where a killed run stopped. Returns the folder of
     the finished model.
@@ -132,7 +133,7 @@ def fit(
 
     from nap.batches import DiffusionBatches
     from nap.loss import Objective
-    from nap.machine import choose_dtype
+    from nap.machine import choose_dtype, usable_device
     from nap.train import train
 
     final = folder / "final"
@@ -150,12 +151,14 @@ def fit(
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{folder.name}: {parameters:.2f} M parameters, {recipe.steps} steps", flush=True)
     # Large products, as those of training are, decide: the width of this model would always choose float32.
-    dtype = choose_dtype("auto", torch.device("cpu"), 512)
+    dtype = choose_dtype("auto", usable_device(device), 512)
+    # A GPU has done with a model of this size before it is compiled for every length of a batch.
     train(
         model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed,
-        bf16=dtype == torch.bfloat16,
+        bf16=dtype == torch.bfloat16, compile=device == "cpu", device=device,
     )  # fmt: skip
-    save(model, tokenizer, spec, final, {"name": folder.name, "seed": seed, "dtype": str(dtype), **asdict(recipe)})
+    setting = {"name": folder.name, "seed": seed, "device": device, "dtype": str(dtype), **asdict(recipe)}
+    save(model, tokenizer, spec, final, setting)
     return final
 
 
@@ -194,9 +197,9 @@ def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: di
     (folder / "training.json").write_text(json.dumps(setting, indent=1) + "\n")
 
 
-def run_each(command: Sequence[str], names: Sequence[str]) -> int:
-    """The command with each name after it, in a process of its own, two at a time. The number that failed."""
-    with ThreadPoolExecutor(2) as pool:
+def run_each(command: Sequence[str], names: Sequence[str], at_once: int = 2) -> int:
+    """The command with each name after it, in a process of its own, some at a time. The number that failed."""
+    with ThreadPoolExecutor(at_once) as pool:
         codes = pool.map(lambda name: subprocess.call([sys.executable, *command, name]), names)
         return sum(code != 0 for code in codes)
 

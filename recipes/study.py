@@ -3,12 +3,14 @@
     python recipes/study.py                               # trains and evaluates what is missing, two models at a time
     python recipes/study.py --arms long nap --seeds 0     # some of it
     python recipes/study.py --list                        # every model, and whether it is done
+    python recipes/study.py --device cuda --at-once 16    # on one GPU, a core for each model
 
 One model is an arm, a task and a training seed. Its rows (500 held-out problems a setting) go to
 docs/study/TASK-ARM-SEED.parquet as soon as it is evaluated, those of some under further decoders beside it; what has
 its files is done. The first seeds of `long` and `nap` are the bundled models where those were trained by this recipe. A
 killed run goes on where it was. recipes/study_page.py makes docs/study.md of these files. Expected wall time: 20 to 60
-minutes a model on one core.
+minutes a model on one core, on one without bfloat16 some 1.5 hours (countdown) to 3.5 (arith). On a GPU nothing has
+been run yet.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from typing import Any
 from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
 
 from nap.canvas import CanvasSpec
+from nap.files import InputError
 from nap.schema import Path as Solution
 from nap.schema import Sample, concatenated
 from nap.tasks import load_task
@@ -42,8 +45,8 @@ MORE_DECODERS = (
 MORE_PACES = (1, 4)
 # The seed of each arm that is asked for them.
 MORE_SEEDS = {"long": 0, "nap": 0, "paths": 2}
-# Rows of one forward: more do not fit into the caches of a core.
-BATCH = 25
+# Rows of one forward: more do not fit into the caches of a core, and fewer leave a GPU idle.
+BATCH = {"cpu": 25, "cuda": 250}
 # What the package holds of the study.
 BUNDLED = {"long": "longcot", "nap": "nap"}
 # A vote needs canvases that differ.
@@ -198,13 +201,14 @@ def find_weights(model: Model, folder: Path, recipe: Recipe) -> Path | None:
     bundled = ROOT / "src/nap/assets" / f"{model.task}-{BUNDLED.get(model.arm)}"
     if bundled.is_dir():
         made = json.loads((bundled / "training.json").read_bytes())
-        wanted = {"name": made["name"], "seed": model.seed, "dtype": made.get("dtype"), **asdict(recipe)}
+        where = {name: made.get(name) for name in ("name", "device", "dtype")}
+        wanted = {**where, "seed": model.seed, **asdict(recipe)}
         if made.items() <= wanted.items():
             return bundled
     return folder / "final" if (folder / "final/training.json").exists() else None
 
 
-def train_model(model: Model, folder: Path, steps: int) -> Path:
+def train_model(model: Model, folder: Path, steps: int, device: str = "cpu") -> Path:
     """The trained model's folder: trained now, or before, or bundled."""
     arm, recipe = ARMS[model.arm], recipe_of(model, steps)
     if found := find_weights(model, folder, recipe):
@@ -215,7 +219,7 @@ def train_model(model: Model, folder: Path, steps: int) -> Path:
         return arm.view(task.sample(model.seed, index, arm.written))
 
     fitted = partial(
-        fit, tokenizer_of(model), arm.canvas(model.task), draw, seed=model.seed, shuffle=arm.shuffle
+        fit, tokenizer_of(model), arm.canvas(model.task), draw, seed=model.seed, shuffle=arm.shuffle, device=device
     )  # fmt: skip
     if not arm.autoregressive:
         return fitted(folder, recipe)
@@ -227,10 +231,10 @@ def train_model(model: Model, folder: Path, steps: int) -> Path:
 Rows = list[dict[str, Any]]
 
 
-def evaluate_model(model: Model, trained: Path, runs: Path, problems: int) -> Rows:
+def evaluate_model(model: Model, trained: Path, runs: Path, problems: int, device: str) -> Rows:
     """Its rows under the decoders of its arm, and under a vote."""
     arm = ARMS[model.arm]
-    decode = partial(sweep, model, trained, problems)
+    decode = partial(sweep, model, trained, problems, device=device)
     found = decode(runs / "decoders", policies=arm.decoders, tokens_per_step=PACES)
     if arm.vote:
         ballots = [
@@ -244,12 +248,14 @@ def evaluate_model(model: Model, trained: Path, runs: Path, problems: int) -> Ro
     return found
 
 
-def sweep(model: Model, trained: Path, problems: int, folder: Path, **options: Any) -> Rows:
-    """The rows of one sweep; resumes it."""
+def sweep(model: Model, trained: Path, problems: int, folder: Path, device: str = "cpu", **options: Any) -> Rows:
+    """The rows of one sweep in float32; resumes it."""
     from nap.evaluate import Sweep, run_sweep
 
-    what = Sweep(task=model.task, models=(str(trained),), problems=problems, **options)
-    return run_sweep(what, folder, batch_size=BATCH, traces=0)
+    what = Sweep(
+        task=model.task, models=(str(trained),), problems=problems, device=device, dtype="float32", **options
+    )  # fmt: skip
+    return run_sweep(what, folder, batch_size=BATCH[device], traces=0)
 
 
 def vote(ballots: Sequence[Rows]) -> Rows:
@@ -288,15 +294,17 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
     if model.results.exists() and not find_weights(model, runs, recipe_of(model, steps)):
         # Trained again on another processor, where sums are rounded otherwise, it would be another model.
         sys.exit(f"{model.results} has rows, but {runs} lacks their weights; bring these back, or delete the rows")
-    trained = train_model(model, runs, steps)
-    dtype = json.loads((trained / "training.json").read_bytes()).get("dtype")
-    setting = {"steps": steps, "problems": options.problems, "dtype": dtype}
+    trained = train_model(model, runs, steps, options.device)
+    made = json.loads((trained / "training.json").read_bytes())
+    setting = {"steps": steps, "problems": options.problems} | {name: made.get(name) for name in ("device", "dtype")}
     if not model.results.exists():
-        write_results(model, model.results, evaluate_model(model, trained, runs, options.problems), setting)
+        rows = evaluate_model(model, trained, runs, options.problems, options.device)
+        write_results(model, model.results, rows, setting)
     more = model.more_results
     if more and not more.exists() and not options.core:
         rows = sweep(
-            model, trained, options.problems, runs / "more", policies=MORE_DECODERS, tokens_per_step=MORE_PACES
+            model, trained, options.problems, runs / "more", options.device, policies=MORE_DECODERS,
+            tokens_per_step=MORE_PACES,
         )  # fmt: skip
         write_results(model, more, rows, setting)
 
@@ -310,6 +318,8 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/study", help="checkpoints and sweeps")
     parser.add_argument("--core", action="store_true", help="leave the further decoders for another time")
+    parser.add_argument("--device", choices=BATCH, default="cpu")
+    parser.add_argument("--at-once", type=int, default=2, help="models trained side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -326,9 +336,12 @@ def main() -> int:
         print("\n".join(f"{'done' if m.done else '    '} {m.name:<24} {ARMS[m.arm].what}" for m in chosen))
     else:
         missing = [model.name for model in chosen if not (model.results.exists() if options.core else model.done)]
-        return run_each([__file__, *sys.argv[1:], "--only"], missing)
+        return run_each([__file__, *sys.argv[1:], "--only"], missing, options.at_once)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(f"study: {error}")

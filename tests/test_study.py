@@ -5,9 +5,11 @@ import sys
 from functools import partial
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from nap.files import InputError
 from nap.tasks import load_task
 from tiny import RECIPES, recipe
 
@@ -101,6 +103,20 @@ def test_a_model_is_trained_evaluated_and_shown_and_then_is_done(results, monkey
     single = rows.column(PAGE.Setting("short", "low_confidence", "8/step"), "forwards")
     assert (rows.column(short, "forwards") >= 3 * single.min()).all()
     assert "| short | vote of 3 | 1 |" in PAGE.page()
+
+
+def test_a_model_is_trained_and_decoded_on_a_gpu_or_nothing_is_written(results, monkeypatch):
+    monkeypatch.setattr(STUDY, "PACES", (8,))
+    arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3", "--device", "cuda"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--only", "countdown-nap-1"])
+    if torch.cuda.is_available():
+        assert STUDY.main() == 0
+        setting = pq.read_metadata(STUDY.RESULTS / "countdown-nap-1.parquet").metadata[b"setting"]
+        assert json.loads(setting)["device"] == "cuda"
+    else:
+        with pytest.raises(InputError, match="device 'cuda' is not usable here"):
+            STUDY.main()
+        assert not (results / "runs").exists() and not STUDY.RESULTS.exists()
 
 
 def test_the_bundled_models_are_the_first_seeds_and_only_those(results, monkeypatch):

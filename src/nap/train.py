@@ -126,11 +126,13 @@ def train(
     bf16: bool,
     save_steps: int = 250,
     compile: bool = True,
+    device: str = "cpu",
     callbacks: Sequence[TrainerCallback] = (),
 ) -> PreTrainedModel:
     """Train to the end of `batches` with Muon, resuming from the newest whole checkpoint in `folder` if there is one.
 
     learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
+    device                               cpu, or cuda, of which it takes the first
     """
     arguments = training_arguments(
         folder,
@@ -138,7 +140,7 @@ def train(
         learning_rate=learning_rate,
         warmup_steps=min(300, len(batches) // 10),
         bf16=bf16,
-        use_cpu=True,
+        use_cpu=device == "cpu",
         seed=seed,
         logging_steps=50,
         save_steps=save_steps,
