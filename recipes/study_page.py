@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from bundled import ROOT
 from numpy.typing import NDArray
 from study import ARMS, JOINT, MORE_SEEDS, PACES, RESULTS, VOTES, queue
-from text_order import MEASURES, VIEWS
+from text_order import MEASURES, POLICIES, VIEWS
 from text_order import results as text_results
 
 from nap.files import atomic
@@ -90,35 +90,44 @@ CONTRASTS = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of a difference, what the paper has for it, and what would refute it."""
+    """What is claimed of a difference, what the paper has for it, and what would refute it.
+
+    asks  the question that the page opens with; empty: it is in the table alone
+    """
 
     says: str
     contrast: Contrast
     refuted: str
+    asks: str = ""
     column: str = "correct"
     paper: str = "not published"
     pace: int = 4
 
 
+LESS_ORDER = "Do its data make decoding less left to right (Global-ARness@1)?"
 # 2602.23225: its ablation of Dream-7B on GSM8K at 256 steps, 4 tokens a step.
 CLAIMS = (
     Claim(
         "NAP's data and decoder together are more accurate than the long chain", CONTRASTS["both"],
-        "an interval at 0 or below", paper="+14.4 (46.5 to 60.9)",
+        "an interval at 0 or below", "Is NAP, data and decoder, more accurate than the long chain at 4 tokens a step?",
+        paper="+14.4 (46.5 to 60.9)",
     ),
-    Claim("the data alone is", CONTRASTS["data"], "an interval at 0 or below", paper="+10.9 (46.5 to 57.4)"),
-    Claim("forced decoding adds to it", CONTRASTS["decoder"], "an interval at 0 or below", paper="+3.5 (57.4 to 60.9)"),
+    Claim("the data alone is", CONTRASTS["data"], "an interval at 0 or below", "Are its data alone?",
+          paper="+10.9 (46.5 to 57.4)"),
+    Claim("forced decoding adds to it", CONTRASTS["decoder"], "an interval at 0 or below",
+          "Does forced decoding add to that?", paper="+3.5 (57.4 to 60.9)"),
     Claim("forced decoding alone costs the chain", CONTRASTS["chain"], "an interval at 0 or above",
           paper="-4.0 (35.0 to 31.0, the untuned model)"),
     Claim("NAP's data makes decoding less left to right (Global-ARness@1 above random, AO)", CONTRASTS["data"],
-          "an interval at 0 or above", column="global_arness@1", pace=1),
+          "an interval at 0 or above", LESS_ORDER, column="global_arness@1", pace=1),
     Claim("so it does inside a slot (ARness per slot above random, AO; the chain's slot is three times as long)",
           CONTRASTS["data"], "an interval at 0 or above", column="path_global_arness@1", pace=1),
     Claim("other paths beside it make a path less left to right (ARness per path, AO, against one short path)",
           Contrast("", ("short", AO), ("nap", AO)), "an interval at 0 or above", column="path_global_arness@1", pace=1),
-    Claim("paths that cannot see each other cost accuracy", CONTRASTS["independence"], "an interval at 0 or above"),
+    Claim("paths that cannot see each other cost accuracy", CONTRASTS["independence"], "an interval at 0 or above",
+          "Do paths that cannot see each other cost accuracy?"),
     Claim("NAP beats a vote of three short canvases of equal forwards", CONTRASTS["ensemble"],
-          "an interval at 0 or below"),
+          "an interval at 0 or below", "Is NAP more than a vote of three short canvases of equal forwards?"),
     Claim("so it does where their model has seen as many tokens", CONTRASTS["ensemble-tokens"],
           "an interval at 0 or below"),
 )  # fmt: skip
@@ -284,22 +293,80 @@ def claim_table(tasks: dict[str, Rows]) -> str:
     return table(["claim", "paper, points", *tasks, "what would refute it"], body)
 
 
-def shown(claim: Claim, rows: Rows) -> str:
-    """The difference in points, its interval, that of each seed, and which way it speaks."""
+@dataclass(frozen=True)
+class Judgement:
+    """Which way a difference speaks of a claim: in points, with its interval, and seed by seed."""
+
+    verdict: str
+    mean: float
+    low: float
+    high: float
+    seeds: list[float]
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+def judged(claim: Claim, rows: Rows) -> Judgement | None:
+    """Whether it holds, is refuted or is open; None where its models are not there yet."""
     one, other = (Setting(*side, f"{claim.pace}/step") for side in (claim.contrast.first, claim.contrast.second))
     if not (seeds := rows.shared(one, other)):
-        return "-"
+        return None
     gain = measured(rows, other, claim.column, seeds) - measured(rows, one, claim.column, seeds)
-    known = gain[:, np.isfinite(gain).all(axis=0)]
+    known = 100 * gain[:, np.isfinite(gain).all(axis=0)]
     low, high = crossed_bootstrap(known)
     says_more = claim.refuted.endswith("below")
     holds = low > 0 if says_more else high < 0
     fails = high <= 0 if says_more else low >= 0
     verdict = "holds" if holds else "refuted" if fails else "open"
-    each = (
-        "one seed" if len(seeds) == 1 else "by seed " + ", ".join(f"{100 * gain:+.0f}" for gain in known.mean(axis=1))
+    return Judgement(verdict, float(known.mean()), low, high, known.mean(axis=1).tolist())
+
+
+def shown(claim: Claim, rows: Rows) -> str:
+    """The difference in points, its interval, that of each seed, and which way it speaks."""
+    if not (found := judged(claim, rows)):
+        return "-"
+    each = "by seed " + ", ".join(f"{gain:+.0f}" for gain in found.seeds) if len(found.seeds) > 1 else "one seed"
+    return f"**{found.verdict}**: {found}, {each}"
+
+
+ANSWERS = {"holds": "yes", "refuted": "no, rather the other way", "open": "not settled"}
+
+
+def opening(tasks: dict[str, Rows]) -> str:
+    """What was found, question by question."""
+    lines = []
+    for claim in CLAIMS:
+        found = {task: judgement for task, rows in tasks.items() if (judgement := judged(claim, rows))}
+        if not claim.asks or not found:
+            continue
+        told = [f"on `{task}` {ANSWERS[one.verdict]}, {one} points" for task, one in found.items()]
+        paper = "" if claim.paper == Claim.paper else f" (the paper: {claim.paper.partition(' ')[0]})"
+        lines.append(f"- {claim.asks} {'; '.join(told).capitalize()}{paper}.")
+        if claim.asks == LESS_ORDER:
+            lines[-1] += "".join(gap_without(task, tasks[task], arness) for task, arness in found.items())
+    orders = [
+        f"{what}, {interval_of(text_columns(view, AO)['tau_b'][None])}"
+        for view, what in VIEWS.items()
+        if text_results(view).exists()
+    ]
+    if orders:
+        lines.append(
+            "- Where is decoding left to right at all? tau-b in models of real letters, by how they learned them: "
+            f"{'; '.join(orders)}."
+        )
+    return "\n".join(lines)
+
+
+def gap_without(task: str, rows: Rows, arness: Judgement) -> str:
+    """That a task has the gap in accuracy without one in ARness, if so it is."""
+    gap = judged(CLAIMS[0], rows)
+    if not gap or gap.verdict != "holds" or arness.verdict == "holds":
+        return ""
+    return (
+        f" So on `{task}` the gap in accuracy is there without one in ARness (lower by {max(0, -arness.low):.1f} of "
+        "its 100 points at most): decoding less left to right is not what makes it."
     )
-    return f"**{verdict}**: {100 * known.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {each}"
 
 
 def measured(rows: Rows, setting: Setting, column: str, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -343,17 +410,19 @@ def text_table() -> str:
         if not text_results(view).exists():
             body.append([what, *["-"] * (1 + len(MEASURES))])
             continue
-        table_ = pq.read_table(text_results(view))
-        found = {name: table_[name].to_numpy(zero_copy_only=False) for name in table_.column_names}
-        for policy in dict.fromkeys(found["policy"]):
-            chosen = found["policy"] == policy
-            cells = [
-                interval_of(found[name][None, chosen].astype(float)) if name in found else "-" for name in MEASURES
-            ]
+        for policy in POLICIES:
+            found = text_columns(view, policy)
+            cells = [interval_of(found[name][None]) if name in found else "-" for name in MEASURES]
             body.append([what, policy, *cells])
     return table(
         ["the slot's text", "decoder", "Global-ARness@1", "(random)", "in a third", "Local-ARness@1", "tau-b"], body
     )
+
+
+def text_columns(view: str, policy: str) -> dict[str, NDArray[np.float64]]:
+    """What was measured of a view's model under a decoder, problem by problem."""
+    table_ = pq.read_table(text_results(view), filters=[("policy", "=", policy)])
+    return {name: table_[name].to_numpy().astype(float) for name in MEASURES if name in table_.column_names}
 
 
 def interval_of(values: NDArray[np.float64]) -> str:
@@ -383,7 +452,7 @@ def page() -> str:
     tasks = {task: read(task) for task in TASKS}
     found = sum(model.results.exists() for model in planned)
     parts = [
-        HEAD.format(done=found, planned=len(planned)), "## What was found", FOUND, claim_table(tasks),
+        HEAD.format(done=found, planned=len(planned)), "## What was found", opening(tasks), FOUND, claim_table(tasks),
         "The paper's accuracies beside ours in %, the chain under AO / NAP under forced decoding:", paper_table(tasks),
         "## Does low sequential dependence cause low ARness?", CAUSAL, causal_table(tasks["countdown"]),
     ]  # fmt: skip
@@ -404,10 +473,10 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-FOUND = """Differences in points at 4 tokens a step, second less first, 95 %. Order is taken at 1 a step, where no ties
-blur it, and 100 points are the whole of ARness. A verdict is made from the interval and the last column alone; an
-interval of one seed speaks of other problems, not of another training run, and one of two or three seeds is narrower
-than what seeds will do, as so few say little of their own spread. A dash: not run yet."""
+FOUND = """The same with what would refute it: differences in points at 4 tokens a step, second less first, 95 %. Order
+is taken at 1 a step, where no ties blur it, and 100 points are the whole of ARness. A verdict is made from the interval
+and the last column alone; an interval of one seed speaks of other problems, not of another training run, and one of two
+or three seeds is narrower than what seeds will do, as so few say little of their own spread. A dash: not run yet."""
 
 BEST = """Each at the pace and setting where it is most often right, chosen on the problems that it is shown for: that
 flatters a decoder that was swept over more of them."""
@@ -429,9 +498,9 @@ HEAD = """# The controlled study
 
 How much of NAP's gain is data, decoder, ensembling or layout, on models of 1.3 M parameters trained from scratch.
 Made by `python recipes/study_page.py` from `docs/study/*.parquet`, which `python recipes/study.py` makes: {done} of
-{planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores) and says whether what
-comes is what another seed would give. It cannot ask for more: on another processor sums are rounded
-otherwise (docs/models.md).
+{planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores that multiply bfloat16,
+an hour and a half on two that do not) and says whether what comes is what another seed would give. It cannot ask for
+more: on another processor sums are rounded otherwise (docs/models.md).
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
 takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well."""

@@ -219,7 +219,29 @@ def test_a_claim_is_judged_by_its_interval(results):
     assert told["forced decoding adds to it"].startswith("**refuted**: -80.0 [")
     assert told["NAP's data and decoder together are more accurate than the long chain"].startswith("**open**: +0.0")
     assert told["forced decoding alone costs the chain"] == "-"
+    assert PAGE.opening({"arith": rows}).startswith("- Is NAP")
     assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
+
+
+@pytest.mark.parametrize("lower", [0.0, 0.5])
+def test_the_page_opens_with_what_the_numbers_say(results, monkeypatch, lower):
+    monkeypatch.setattr(PAGE, "text_results", lambda view: results / f"text-{view}.parquet")
+    for arm, policy, right, order in (("long", "low_confidence", 10, 0.9), ("nap", "low_confidence", 50, 0.9 - lower),
+                                      ("nap", "parallel_forced", 90, 0.9)):  # fmt: skip
+        model = STUDY.Model(task="arith", arm=arm, seed=0)
+        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "global_arness@1": order}
+        rows = [columns | {"pace": pace, "index": i, "correct": i < right} for pace in ("1/step", "4/step")
+                for i in range(100)]  # fmt: skip
+        STUDY.write_results(model, STUDY.RESULTS / f"arith-{arm}-0-{policy}.parquet", rows, {})
+    told = PAGE.opening({"arith": PAGE.read("arith"), "countdown": PAGE.Rows({})}).splitlines()
+    assert len(told) == 4 and "countdown" not in "".join(told)
+    assert told[0].startswith("- Is NAP, data and decoder,") and "On `arith` yes, +80.0 [" in told[0]
+    assert told[0].endswith(" points (the paper: +14.4).")
+    assert "On `arith` yes, +40.0 [" in told[1]
+    if lower:
+        assert "On `arith` yes, -50.0 [-50.0, -50.0] points." in told[3]
+    else:
+        assert told[3].endswith("decoding less left to right is not what makes it.") and "lower by 0.0 of" in told[3]
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 1])
