@@ -6,6 +6,7 @@ seed of its own, so the same input gives the same interval.
 Does not pick a test for you and does not correct for several comparisons unless `holm` is asked to.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -154,14 +155,21 @@ def crossed_bootstrap(
         raise InputError("a bootstrap interval needs finite values, got nan or infinity; leave unmeasured values out")
     _check_confidence(confidence)
     seeds, problems = data.shape
-    generator = np.random.default_rng(seed)
-    # How often each seed and each problem is drawn; a mean over the draws is a product with these.
-    drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    drawn_problems = generator.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
+    drawn_seeds, drawn_problems = _crossed_draws(seeds, problems, resamples, seed)
     means = np.einsum("rs,sn,rn->r", drawn_seeds, data, drawn_problems, optimize=True)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+@functools.lru_cache(maxsize=1)
+def _crossed_draws(
+    seeds: int, problems: int, resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[resamples, S], [resamples, N]: the share of each in a resample; a mean over it is a product with these."""
+    generator = np.random.default_rng(seed)
+    drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    return drawn_seeds, generator.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
