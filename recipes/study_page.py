@@ -130,6 +130,10 @@ CLAIMS = (
           "an interval at 0 or below", "Is NAP more than a vote of three short canvases of equal forwards?"),
     Claim("so it does where their model has seen as many tokens", CONTRASTS["ensemble-tokens"],
           "an interval at 0 or below"),
+    Claim("paths that depend more on each other are decoded more left to right (Global-ARness@1, AO, q = 1 over q = 0)",
+          Contrast("", ("rewrites-0", AO), ("rewrites-100", AO)), "an interval at 0 or below",
+          "Does sequential dependence between the paths make decoding go left to right (Global-ARness@1)?",
+          column="global_arness@1", pace=1),
 )  # fmt: skip
 # GSM8K, Long-CoT under AO and NAP under forced decoding, by tokens a step.
 PAPER = {
@@ -340,7 +344,10 @@ def opening(tasks: dict[str, Rows]) -> str:
         found = {task: judgement for task, rows in tasks.items() if (judgement := judged(claim, rows))}
         if not claim.asks or not found:
             continue
-        told = [f"on `{task}` {ANSWERS[one.verdict]}, {one} points" for task, one in found.items()]
+        told = [
+            f"on `{task}` {ANSWERS[one.verdict]}, {one} points" + ", one seed" * (len(one.seeds) == 1)
+            for task, one in found.items()
+        ]
         paper = "" if claim.paper == Claim.paper else f" (the paper: {claim.paper.partition(' ')[0]})"
         lines.append(f"- {claim.asks} {'; '.join(told).capitalize()}{paper}.")
         if claim.asks == LESS_ORDER:

@@ -235,10 +235,10 @@ def test_the_page_opens_with_what_the_numbers_say(results, monkeypatch, lower):
     told = PAGE.opening({"arith": PAGE.read("arith"), "countdown": PAGE.Rows({})}).splitlines()
     assert len(told) == 4 and "countdown" not in "".join(told)
     assert told[0].startswith("- Is NAP, data and decoder,") and "On `arith` yes, +80.0 [" in told[0]
-    assert told[0].endswith(" points (the paper: +14.4).")
+    assert told[0].endswith(" points, one seed (the paper: +14.4).")
     assert "On `arith` yes, +40.0 [" in told[1]
     if lower:
-        assert "On `arith` yes, -50.0 [-50.0, -50.0] points." in told[3]
+        assert "On `arith` yes, -50.0 [-50.0, -50.0] points, one seed." in told[3]
     else:
         assert told[3].endswith("decoding less left to right is not what makes it.") and "lower by 0.0 of" in told[3]
 
