@@ -34,6 +34,8 @@ from nap.tasks import load_task
 RESULTS = ROOT / "docs/study"
 MARK = "|"
 PACES = (1, 2, 4, 8, 12)
+# Paths in one room, and percentages of the paths that are wrong.
+WIDTHS, WRONG = (1, 2, 3, 4, 6), (10, 50)
 DECODERS = ("low_confidence", "parallel_forced")
 # Forced decoding that does not keep the summary for the end.
 JOINT = "parallel_forced:summary=joint"
@@ -107,12 +109,15 @@ ARMS = {
     "short": Arm(what="one path", canvas=partial(one_slot, solutions=1), view=first, vote=True),
     "short-tokens": one_task(
         what="one path, as many tokens in training as three", canvas=partial(one_slot, solutions=1), view=first,
-        recipe={"batch_size": 3 * Recipe.batch_size}, vote=True,
+        recipe={"batch_size": 3 * Recipe.batch_size}, vote=True, tasks=("countdown",),
     ),
     "ar-long": one_task(
-        what="the long chain, from an autoregressive model", canvas=one_slot, view=concatenated, autoregressive=True
+        what="the long chain, from an autoregressive model", canvas=one_slot, view=concatenated, autoregressive=True,
+        tasks=("countdown",),
     ),
-    "ar-nap": one_task(what="three paths, full attention, from an autoregressive model", autoregressive=True),
+    "ar-nap": one_task(
+        what="three paths, full attention, from an autoregressive model", autoregressive=True, tasks=("countdown",)
+    ),
     "brief": one_task(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
     "floating": one_task(
         what="one slot; a generated mark, not a clamped header, sets the paths apart", canvas=one_slot, view=marked,
@@ -123,7 +128,7 @@ ARMS = {
         f"wrong-{share}": one_task(
             what=f"{share} % of the paths misread a number", task={"wrong": share / 100}, tasks=("arith",)
         )
-        for share in (10, 30, 50)
+        for share in WRONG
     },
     "structured": one_task(
         what="structured masking", recipe={"masking": "structured", "power": 1.0}, tasks=("arith",)
@@ -133,7 +138,7 @@ ARMS = {
             what=f"{paths} paths of {paths} solutions in the room of six", canvas=partial(fixed, paths=paths),
             written=paths, tasks=("countdown",),
         )
-        for paths in (1, 2, 3, 4, 6)
+        for paths in WIDTHS
     },
     **{
         f"rewrites-{percent}": one_task(

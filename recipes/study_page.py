@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from bundled import ROOT
 from numpy.typing import NDArray
-from study import ARMS, JOINT, MORE_SEEDS, PACES, RESULTS, VOTES, queue
+from study import ARMS, JOINT, MORE_SEEDS, PACES, RESULTS, VOTES, WIDTHS, WRONG, queue
 from text_order import MEASURES, POLICIES, VIEWS
 from text_order import results as text_results
 
@@ -83,7 +83,13 @@ CONTRASTS = {
     "masking": Contrast("masking: structured", ("nap", FORCED), ("structured", FORCED)),
     **{
         f"wrong-{share}": Contrast(f"{share} % wrong paths", ("nap", FORCED), (f"wrong-{share}", FORCED))
-        for share in (10, 30, 50)
+        for share in WRONG
+    },
+    **{
+        f"width-{paths}": Contrast(
+            f"{paths} paths against one path, in one room", ("width-1", FORCED), (f"width-{paths}", FORCED)
+        )
+        for paths in WIDTHS if paths > 1
     },
 }  # fmt: skip
 
@@ -205,7 +211,7 @@ def accuracy_table(rows: Rows) -> str:
 
 
 def order_table(rows: Rows) -> str:
-    """Global and per-path ARness, tau-b and AFP at one token a step, where no ties blur them."""
+    """Global and per-path ARness and tau-b at one token a step, where no ties blur them."""
     names = (
         "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random", "tau_b",
     )  # fmt: skip
@@ -234,11 +240,12 @@ def decoder_table(rows: Rows) -> str:
         efficiency = of_one(top, "critical_path") / of_one(top, "forwards")
         body.append([
             arm, decoder, f"{top.policy.removeprefix(decoder).lstrip(':')} {top.pace}".strip(),
-            percent(of_one(top, "correct")), f"{np.nanmean(of_one(top, 'tpf')):.2f}", f"{efficiency.mean():.2f}",
+            percent(of_one(top, "correct")), *[f"{np.nanmean(of_one(top, name)):.2f}" for name in ("tpf", "afp")],
+            f"{efficiency.mean():.2f}",
             f"{aup(points, best):.0f}",
         ])  # fmt: skip
     body.sort(key=lambda line: list(ARMS).index(line[0]))
-    return table(["arm", "decoder", "best at", "accuracy", "TPF there", "critical path / forwards", "AUP"], body)
+    return table(["arm", "decoder", "best at", "accuracy", "TPF there", "AFP", "critical path / forwards", "AUP"], body)
 
 
 def decoder_of(setting: Setting) -> str:
@@ -305,7 +312,7 @@ class Judgement:
     mean: float
     low: float
     high: float
-    seeds: list[float]
+    seeds: dict[int, float]
 
     def __str__(self) -> str:
         return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
@@ -323,14 +330,16 @@ def judged(claim: Claim, rows: Rows) -> Judgement | None:
     holds = low > 0 if says_more else high < 0
     fails = high <= 0 if says_more else low >= 0
     verdict = "holds" if holds else "refuted" if fails else "open"
-    return Judgement(verdict, float(known.mean()), low, high, known.mean(axis=1).tolist())
+    each = dict(zip(seeds, known.mean(axis=1).tolist(), strict=True))
+    return Judgement(verdict, float(known.mean()), low, high, each)
 
 
 def shown(claim: Claim, rows: Rows) -> str:
     """The difference in points, its interval, that of each seed, and which way it speaks."""
     if not (found := judged(claim, rows)):
         return "-"
-    each = "by seed " + ", ".join(f"{gain:+.0f}" for gain in found.seeds) if len(found.seeds) > 1 else "one seed"
+    gains = [f"{gain:+.0f}" for gain in found.seeds.values()]
+    each = f"by seed {', '.join(gains)}" if len(gains) > 1 else "one seed"
     return f"**{found.verdict}**: {found}, {each}"
 
 
@@ -374,6 +383,12 @@ def gap_without(task: str, rows: Rows, arness: Judgement) -> str:
         f" So on `{task}` the gap in accuracy is there without one in ARness (lower by {max(0, -arness.low):.1f} of "
         "its 100 points at most): decoding less left to right is not what makes it."
     )
+
+
+def bundled_seeds(tasks: dict[str, Rows]) -> dict[str, int]:
+    """Of each task the seed whose gap, by the first claim, is the median: its pair of models is the bundled one."""
+    found = {task: judgement.seeds for task, rows in tasks.items() if (judgement := judged(CLAIMS[0], rows))}
+    return {task: sorted(gaps, key=gaps.__getitem__)[len(gaps) // 2] for task, gaps in found.items()}
 
 
 def measured(rows: Rows, setting: Setting, column: str, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -458,8 +473,10 @@ def page() -> str:
     planned = queue()
     tasks = {task: read(task) for task in TASKS}
     found = sum(model.results.exists() for model in planned)
+    medians = " and ".join(f"{seed} of `{task}`" for task, seed in bundled_seeds(tasks).items())
     parts = [
         HEAD.format(done=found, planned=len(planned)), "## What was found", opening(tasks), FOUND, claim_table(tasks),
+        *([BUNDLED.format(medians=medians)] if medians else []),
         "The paper's accuracies beside ours in %, the chain under AO / NAP under forced decoding:", paper_table(tasks),
         "## Does low sequential dependence cause low ARness?", CAUSAL, causal_table(tasks["countdown"]),
     ]  # fmt: skip
@@ -484,6 +501,9 @@ FOUND = """The same with what would refute it: differences in points at 4 tokens
 is taken at 1 a step, where no ties blur it, and 100 points are the whole of ARness. A verdict is made from the interval
 and the last column alone; an interval of one seed speaks of other problems, not of another training run, and one of two
 or three seeds is narrower than what seeds will do, as so few say little of their own spread. A dash: not run yet."""
+
+BUNDLED = """The package holds of each task the long chain and the NAP model of one seed, that whose gap in the first
+line is the median: seed {medians}."""
 
 BEST = """Each at the pace and setting where it is most often right, chosen on the problems that it is shown for: that
 flatters a decoder that was swept over more of them."""

@@ -135,6 +135,25 @@ def test_the_bundled_models_are_the_first_seeds_and_only_those(results, monkeypa
             STUDY.train_model(other, results, least)
 
 
+def test_the_bundled_pairs_are_those_of_the_median_gap():
+    gaps = {}
+    for task in PAGE.TASKS:
+        by_seed = [
+            np.mean([row["correct"] for row in rows if (row["policy"], row["pace"]) == ("parallel_forced", "4/step")])
+            - np.mean([row["correct"] for row in chain if (row["policy"], row["pace"]) == ("low_confidence", "4/step")])
+            for rows, chain in (
+                [pq.read_table(STUDY.RESULTS / f"{task}-{arm}-{seed}.parquet").to_pylist() for arm in ("nap", "long")]
+                for seed in range(3)
+            )
+        ]
+        gaps[task] = by_seed.index(sorted(by_seed)[1])
+    assert PAGE.bundled_seeds({task: PAGE.read(task) for task in PAGE.TASKS}) == gaps
+    for task, seed in gaps.items():
+        for kind in STUDY.BUNDLED.values():
+            made = json.loads((STUDY.ROOT / f"src/nap/assets/{task}-{kind}/training.json").read_text())
+            assert made["seed"] == seed
+
+
 def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
     for name, value in {"PACES": (8,), "MORE_PACES": (12,), "MORE_DECODERS": ("ar", "threshold:tau=0.5")}.items():
         monkeypatch.setattr(STUDY, name, value)
