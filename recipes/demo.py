@@ -19,7 +19,7 @@ import torch
 
 from nap.commands.evaluate import print_summary, show_progress
 from nap.evaluate import Cell, Sweep, evaluate, run_sweep
-from nap.files import InputError
+from nap.files import exits_on_bad_input
 from nap.report import write_report
 from nap.schema import read_parquet
 from nap.summary import findings, summarise, write_summary
@@ -89,7 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exits_on_bad_input("demo"):
         main()
-    except InputError as error:
-        sys.exit(f"demo: {error}")

@@ -8,7 +8,6 @@ The 256 public problems, never trained on, are looked for in NAP_DATA and left o
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from demo import BATCH, ROOT, TASKS, run, sweep_of
 
 from nap.commands.evaluate import print_summary, show_progress
 from nap.evaluate import run_sweep
-from nap.files import InputError
+from nap.files import exits_on_bad_input
 from nap.policies import POLICIES
 from nap.summary import findings, summarise, write_summary
 from nap.tasks import data_file
@@ -48,7 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exits_on_bad_input("full sweep"):
         main()
-    except InputError as error:
-        sys.exit(f"full sweep: {error}")

@@ -9,12 +9,11 @@ beside three lanes) and replay.webp (the same, played). Expected wall time: unde
 import argparse
 import io
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, atomic
+from nap.files import InputError, atomic, exits_on_bad_input
 from nap.report import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exits_on_bad_input("screenshots"):
         main()
-    except InputError as error:
-        sys.exit(f"screenshots: {error}")

@@ -12,7 +12,6 @@ Expected numbers: docs/seqdep.md.
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, atomic, read_jsonl_objects, read_text
+from nap.files import InputError, atomic, exits_on_bad_input, read_jsonl_objects, read_text
 from nap.schema import join_paths, read_samples
 from nap.scorer import CausalScorer, open_scorer
 from nap.segments import Row
@@ -301,7 +300,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exits_on_bad_input("seqdep"):
         main()
-    except InputError as error:
-        sys.exit(f"seqdep: {error}")

@@ -26,7 +26,7 @@ from typing import Any
 from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
 
 from nap.canvas import CanvasSpec
-from nap.files import InputError
+from nap.files import InputError, exits_on_bad_input
 from nap.schema import Path as Solution
 from nap.schema import Sample, concatenated
 from nap.tasks import load_task
@@ -298,7 +298,9 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
     steps, runs = options.steps or STEPS[model.task], options.runs / model.name
     if model.results.exists() and not find_weights(model, runs, recipe_of(model, steps)):
         # Trained again on another processor, where sums are rounded otherwise, it would be another model.
-        sys.exit(f"{model.results} has rows, but {runs} lacks their weights; bring these back, or delete the rows")
+        raise InputError(
+            f"{model.results} has rows, but {runs} lacks their weights; bring these back, or delete the rows"
+        )
     trained = train_model(model, runs, steps, options.device)
     made = json.loads((trained / "training.json").read_bytes())
     setting = {"steps": steps, "problems": options.problems} | {name: made.get(name) for name in ("device", "dtype")}
@@ -326,7 +328,7 @@ def main() -> int:
     parser.add_argument("--device", choices=BATCH, default="cpu")
     parser.add_argument("--at-once", type=int, default=2, help="models trained side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [
         model
@@ -346,7 +348,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with exits_on_bad_input("study"):
         sys.exit(main())
-    except InputError as error:
-        sys.exit(f"study: {error}")

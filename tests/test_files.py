@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nap.files import InputError, atomic, read_jsonl, read_jsonl_objects, read_text
+from nap.files import InputError, atomic, exits_on_bad_input, read_jsonl, read_jsonl_objects, read_text
 from nap.schema import Trace, write_traces
 from tiny import disk_full_after
 
@@ -132,3 +132,9 @@ def test_a_bad_line_is_one_line_that_names_file_and_row(tmp_path, line, said):
         list(read_jsonl_objects(path))
     assert str(caught.value).startswith(f"{path}:2: ")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_a_script_ends_in_one_line_on_bad_input(capsys):
+    with pytest.raises(SystemExit) as ended, exits_on_bad_input("demo"):
+        raise InputError("no such model")
+    assert ended.value.code == 2 and capsys.readouterr().err == "demo: no such model\n"

@@ -173,7 +173,7 @@ def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
     chosen = next(model for model in STUDY.queue() if model.name == name)
     chosen.more_results.unlink()
     (results / "runs" / name / "final/training.json").unlink()
-    with pytest.raises(SystemExit, match="lacks their weights"):
+    with pytest.raises(InputError, match="lacks their weights"):
         STUDY.main()
 
 

@@ -5,6 +5,7 @@ Does not know what the rows mean; `schema` does.
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,16 @@ from typing import IO, Any
 
 class InputError(ValueError):
     """Something the user gave is wrong. The text is one line: what, what was got, what is allowed, what to do."""
+
+
+@contextmanager
+def exits_on_bad_input(name: str) -> Iterator[None]:
+    """An InputError inside ends the script of that name: one line on standard error, exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 @contextmanager
