@@ -135,7 +135,7 @@ CLAIMS = (
     Claim("NAP beats a vote of three short canvases of equal forwards", CONTRASTS["ensemble"],
           "an interval at 0 or below", "Is NAP more than a vote of three short canvases of equal forwards?"),
     Claim("so it does where their model has seen as many tokens", CONTRASTS["ensemble-tokens"],
-          "an interval at 0 or below"),
+          "an interval at 0 or below", "And than that vote where the short model has seen as many training tokens?"),
     Claim("one path in the chain's slot is more accurate than the chain: brevity is enough (AO)",
           CONTRASTS["brevity"], "an interval at 0 or below",
           "Is one path in the long chain's slot more accurate than the chain?"),
@@ -152,6 +152,10 @@ CLAIMS = (
     Claim("paths that depend more on each other are decoded more left to right (Global-ARness@1, AO, q = 1 over q = 0)",
           Contrast("", ("rewrites-0", AO), ("rewrites-100", AO)), "an interval at 0 or below",
           "Does sequential dependence between the paths make decoding go left to right (Global-ARness@1)?",
+          column="global_arness@1", pace=1),
+    Claim("a chain from an autoregressive model is decoded more left to right (Global-ARness@1 above random, AO)",
+          CONTRASTS["ar"], "an interval at 0 or below",
+          "Does starting from an autoregressive model make decoding go left to right?",
           column="global_arness@1", pace=1),
 )  # fmt: skip
 # GSM8K, Long-CoT under AO and NAP under forced decoding, by tokens a step.
