@@ -109,7 +109,7 @@ ARMS = {
     "short": Arm(what="one path", canvas=partial(one_slot, solutions=1), view=first, vote=True),
     "short-tokens": one_task(
         what="one path, as many tokens in training as three", canvas=partial(one_slot, solutions=1), view=first,
-        recipe={"batch_size": 3 * Recipe.batch_size}, vote=True, tasks=("countdown",),
+        recipe={"batch_size": 3 * Recipe.batch_size}, vote=True,
     ),
     "ar-long": one_task(
         what="the long chain, from an autoregressive model", canvas=one_slot, view=concatenated, autoregressive=True,
