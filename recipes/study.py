@@ -54,8 +54,8 @@ BUNDLED = {"long": "longcot", "nap": "nap"}
 # A vote needs canvases that differ.
 VOTES, VOTE_TEMPERATURE = 3, 0.7
 COLUMNS = (
-    "policy", "pace", "index", "correct", "forwards", "n_tokens", "critical_path", "tpf", "afp", "tau_b",
-    "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random",
+    "policy", "pace", "index", "correct", "equations_right", "forwards", "n_tokens", "critical_path", "tpf", "afp",
+    "tau_b", "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random",
 )  # fmt: skip
 
 
@@ -135,11 +135,16 @@ ARMS = {
     ),
     **{
         f"width-{paths}": one_task(
-            what=f"{paths} paths of {paths} solutions in the room of six", canvas=partial(fixed, paths=paths),
-            written=paths, tasks=("countdown",),
+            what=f"{paths} independent paths in the room of six", canvas=partial(fixed, paths=paths), written=paths,
+            # Different derivations run out: three numbers have about three. One path depends on no other anyway.
+            task={"rewrites": 0.0} if paths > 1 else {}, tasks=("countdown",),
         )
         for paths in WIDTHS
     },
+    "copied": one_task(
+        what="three paths and a copy of each in the room of six", canvas=partial(fixed, paths=6), written=6,
+        tasks=("countdown",),
+    ),
     **{
         f"rewrites-{percent}": one_task(
             what=f"each path rewrites the one before with probability {percent / 100:g}, else draws its own",

@@ -26,12 +26,13 @@ from text_order import results as text_results
 
 from nap.files import atomic
 from nap.metrics import aup
-from nap.stats import Interval, crossed_bootstrap, holm, mcnemar
+from nap.stats import Interval, crossed_bootstrap, holm, mcnemar, wilson_interval
 from nap.tasks.countdown import Countdown
 
 PAGE = ROOT / "docs/study.md"
 AO, FORCED = "low_confidence", "parallel_forced"
 VOTE = f"vote of {VOTES}"
+EQUATIONS = "equations_right"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ CONTRASTS = {
         )
         for paths in WIDTHS if paths > 1
     },
+    "copied": Contrast("six paths, three of them copies of the others", ("width-6", FORCED), ("copied", FORCED)),
 }  # fmt: skip
 
 
@@ -197,6 +199,7 @@ def read(task: str) -> Rows:
             chosen = (frame["policy"] == policy) & (frame["pace"] == pace)
             order = np.argsort(frame["index"][chosen])
             columns = {k: v[chosen][order].astype(float) for k, v in frame.items() if k not in ("policy", "pace")}
+            columns.setdefault(EQUATIONS, np.full(len(order), np.nan))
             found.setdefault(Setting(made["arm"], policy, pace), {})[made["seed"]] = columns
     return Rows(found)
 
@@ -243,6 +246,50 @@ def order_table(rows: Rows) -> str:
             body.append([setting.arm, setting.policy, *[decimal(rows.column(setting, name)) for name in names]])
     body.sort(key=lambda line: list(ARMS).index(line[0]))
     return table(["arm", "decoder", "Global-ARness@1", "(random)", "within a path", "(random)", "tau-b"], body)
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """Answers at 4 tokens a step, and the equations of the paths beside them.
+
+    held    share of the equations that hold, the mean over answers that have one
+    beside  share of the answers that have one that does not
+    right   of these, how many are right: a count, and of how many
+    """
+
+    seeds: int
+    held: float
+    beside: float
+    right: tuple[int, int]
+
+    def __str__(self) -> str:
+        count, total = self.right
+        low, high = wilson_interval(count, total)
+        return f"{100 * count / total:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def reasoning(rows: Rows, arm: str, policy: str) -> Reasoning | None:
+    """None where no model of the arm has its equations counted, or none has a wrong one."""
+    setting = Setting(arm, policy, "4/step")
+    found = rows.by_setting.get(setting, {})
+    if not (seeds := [seed for seed, columns in found.items() if np.isfinite(columns[EQUATIONS]).any()]):
+        return None
+    held, correct = rows.column(setting, EQUATIONS, seeds), rows.column(setting, "correct", seeds)
+    wrong = held < 1
+    if not wrong.any():
+        return None
+    return Reasoning(len(seeds), float(np.nanmean(held)), wrong.mean(), (int(correct[wrong].sum()), int(wrong.sum())))
+
+
+def reasoning_table(rows: Rows) -> str:
+    body = [
+        [arm, policy, str(found.seeds), f"{100 * found.held:.0f}", f"{100 * found.beside:.0f}", str(found)]
+        for arm in ARMS
+        for policy in (AO, FORCED)
+        if (found := reasoning(rows, arm, policy))
+    ]
+    head = ["arm", "decoder", "seeds", "equations that hold", "answers beside a wrong one", "right of these"]
+    return table(head, body)
 
 
 def decoder_table(rows: Rows) -> str:
@@ -384,6 +431,14 @@ def opening(tasks: dict[str, Rows]) -> str:
         lines.append(f"- {claim.asks} {'; '.join(told).capitalize()}{paper}.")
         if claim.asks == LESS_ORDER:
             lines[-1] += "".join(gap_without(task, tasks[task], arness) for task, arness in found.items())
+    beside = {task: found for task, rows in tasks.items() if (found := reasoning(rows, "nap", AO))}
+    if beside:
+        told = "; ".join(
+            f"on `{task}` {100 * one.held:.0f} % of the equations hold, and beside one that does not {one} % of the "
+            "answers are right"
+            for task, one in beside.items()
+        )
+        lines.append(f"- Do NAP's answers come from what its paths say (AO, 4 tokens a step)? {told.capitalize()}.")
     orders = [
         f"{what}, {interval_of(text_columns(view, AO)['tau_b'][None])}"
         for view, what in VIEWS.items()
@@ -513,6 +568,7 @@ def page() -> str:
             "### What makes the difference",
             "Points of accuracy, second less first [95 %]; bold: the interval leaves out 0 and Holm's p is below .05.",
             contrast_table(differences(rows)), "### Order, at one token a step", order_table(rows),
+            "### Do the answers come from the reasoning? At 4 tokens a step", EQUATED, reasoning_table(rows),
             "### Every decoder, one seed", BEST, decoder_table(rows),
         ]  # fmt: skip
     missing = [model.name for model in planned if not model.done]
@@ -527,6 +583,10 @@ or three seeds is narrower than what seeds will do, as so few say little of thei
 
 BUNDLED = """The package holds of each task the long chain and the NAP model of one seed, that whose gap in the first
 line is the median: seed {medians}."""
+
+EQUATED = """In % [Wilson's 95 %, of these models]. Where few equations hold (`49 - 1 = 89` does not) and the answers
+beside them are right all the same, the answers do not come from the paths. One wrong equation among many may still
+leave a path that is right. Of the models whose rows count them."""
 
 BEST = """Each at the pace and setting where it is most often right, chosen on the problems that it is shown for: that
 flatters a decoder that was swept over more of them."""

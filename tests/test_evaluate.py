@@ -17,6 +17,7 @@ from nap.canvas import CanvasSpec
 from nap.evaluate import Sweep, _Journal, order_columns, run_sweep, shares
 from nap.files import InputError
 from nap.schema import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace, read_parquet, read_traces
+from nap.verify import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
 
 PROBLEMS = 5
@@ -66,6 +67,9 @@ def test_a_run_has_a_row_for_each_cell_and_problem_in_the_order_given(whole, tin
     assert [row["cell"] for row in rows[::PROBLEMS]] == [f"{tiny} | {cell}" for cell in CELLS]
     assert [row["index"] for row in rows] == list(range(PROBLEMS)) * len(CELLS)
     assert len({row["text"] for row in rows}) > PROBLEMS, "a model that says one thing tests nothing"
+    for row in rows:
+        held = [holds for path in row["paths"] for holds in equations(path)]
+        assert row["equations_right"] == (sum(held) / len(held) if held else None)
     assert len(list(read_traces(whole / "traces.jsonl"))) == 2 * len(CELLS)
     seconds = read_parquet(whole / "seconds.parquet")
     assert [(s["cell"], s["problem_id"]) for s in seconds] == [(r["cell"], r["problem_id"]) for r in rows]

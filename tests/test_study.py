@@ -53,6 +53,14 @@ def test_the_widths_share_one_room():
     assert rooms == {132}
 
 
+def test_six_paths_are_independent_or_copies():
+    for arm, least, most in (("width-6", 15, 50), ("copied", 90, 100)):
+        paths = [[path.text for path in sample(arm, "countdown", i).paths] for i in range(100)]
+        # By chance one in three: that many derivations have most problems.
+        same = [sum(each[j] == each[j + 3] for each in paths) for j in range(3)]
+        assert least < min(same) and max(same) <= most
+
+
 def row(answer, correct, index=0):
     return {
         "policy": "low_confidence",
@@ -239,6 +247,21 @@ def test_a_claim_is_judged_by_its_interval(results):
     assert told["NAP's data and decoder together are more accurate than the long chain"].startswith("**open**: +0.0")
     assert told["forced decoding alone costs the chain"] == "-"
     assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
+
+
+def test_answers_beside_a_wrong_equation_are_counted(results):
+    model = STUDY.Model(task="countdown", arm="nap", seed=0)
+    columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
+    held = [1.0] * 5 + [0.5] * 4 + [None]
+    rows = [columns | {"index": i, "correct": i > 2, "equations_right": x} for i, x in enumerate(held)]
+    STUDY.write_results(model, model.results, rows, {})
+    rows = PAGE.read("countdown")
+    found = PAGE.reasoning(rows, "nap", "low_confidence")
+    assert found.right == (4, 4) and found.beside == pytest.approx(0.4) and found.held == pytest.approx(7 / 9)
+    assert "| nap | low_confidence | 1 | 78 | 40 | 100 [51, 100] |" in PAGE.reasoning_table(rows)
+    assert PAGE.reasoning(rows, "nap", "parallel_forced") is None
+    told = PAGE.opening({"arith": PAGE.Rows({}), "countdown": rows})
+    assert "On `countdown` 78 % of the equations hold, and beside one that does not 100 [51, 100] % of the" in told
 
 
 @pytest.mark.parametrize("lower", [0.0, 0.5])

@@ -18,6 +18,7 @@ from nap.verify import (
     MAX_TEXT,
     countdown_expression,
     countdown_ok,
+    equations,
     evaluate,
     extract_answer,
     extract_boxed,
@@ -159,6 +160,8 @@ HOSTILE = {
     "fractions": r"\frac{1" * MEGA,
     "signs": "-" * MEGA,
     "sums": "1+" * MEGA,
+    "equations": "1=1x" * MEGA,
+    "equals signs": "=" * MEGA,
     "lines": "1-2\n" * MEGA,
     "blank lines": "\n" * MEGA,
     "control characters": "\x00\x1b[2J\u202e\u2028" * MEGA,
@@ -175,6 +178,7 @@ def test_hostile_texts_take_bounded_time(name):
     extract_answer(text)
     assert not countdown_ok(text, [1, 2], 3)
     evaluate(text)
+    equations(text)
     to_number(text)
     # Half a second on an idle core; the machine may be busy.
     assert time.perf_counter() - start < 10
@@ -183,6 +187,30 @@ def test_hostile_texts_take_bounded_time(name):
 def test_an_answer_behind_a_megabyte_of_noise_is_found():
     assert extract_number("x" * MEGA + r"\boxed{42}") == "42"
     assert extract_number(r"\boxed{42}" + "x" * MAX_TEXT) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("3 * 4 = 12 ; 49 - 1 = 89", [True, False]),
+        ("47 = 89 - 41 ; 49 = 49 - 1", [False, False]),
+        ("2 + 3 = 5 = 4 + 1", [True, True]),
+        ("Hal 5 - 1 = 4 ; Cat 4 + 3 = 8", [True, False]),
+        (r"<<3*4=12>>12, so $3 \times 4 = 12$.", [True, True]),
+        ("1,200 + 300 = 1,500.", [True]),
+        ("48/2 = <<48/2=24>>24 clips", [True]),
+        ("Total = 3 + 4 = 8", [False]),
+        ("1 / 3 = 2 / 6\n3 = 4", [True, False]),
+        ("5 pears + 3 = 8", []),
+        ("20% * 50 = 10", []),
+        ("x = 5, x2 = 4, 3x = 12", []),
+        ("3.5 * 2 = 8", []),
+        ("2 + 2 = ", []),
+        ("1 / 0 = 5", []),
+    ],
+)
+def test_equations_that_can_be_computed_hold_or_do_not(text, held):
+    assert equations(text) == held
 
 
 @pytest.mark.parametrize(

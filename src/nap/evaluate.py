@@ -31,6 +31,7 @@ from nap.metrics import measure
 from nap.policies import parse_policy
 from nap.schema import Problem, Trace, trace_from_row, trace_to_row, write_traces
 from nap.tasks import load_task
+from nap.verify import equations
 
 ORDER_COLUMNS = (
     "n_tokens", "n_uncounted", "n_steps", "forwards", "tpf", "afp", "tau_b", "tied_share",
@@ -333,11 +334,13 @@ def evaluate(
         completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
         text = completion.summary if spec.summary_tokens else completion.paths[0]
         answer, correct = task.extract(problem, text), task.check(problem, text)
+        held = [holds for path in completion.paths for holds in equations(path)]
         trace = dataclasses.replace(trace, answer=answer, correct=correct)
         row = {
             "cell": cell.name, "model": cell.model, "policy": cell.policy, "pace": cell.pace, "task": sweep.task,
             "problem_id": problem.id, "index": index, "correct": correct, "answer": answer, "text": text,
             "paths": list(completion.paths), "closed": sum(completion.closed),
+            "equations_right": sum(held) / len(held) if held else None,
             "critical_path": problem.meta.get("critical_path"), **order_columns(trace),
         }  # fmt: skip
         kept = trace_to_row(trace) if index < traces else None

@@ -31,7 +31,7 @@ MEANS = {
 }
 # Those that the files have beside them.
 MORE = (
-    "forwards", "local_arness@1", "path_local_arness@1", "path_tau_b", "tied_share", "n_tokens",
+    "equations_right", "forwards", "local_arness@1", "path_local_arness@1", "path_tau_b", "tied_share", "n_tokens",
     "global_arness@1_random", "path_global_arness@1_random",
     "global_arness@1_optimistic", "global_arness@1_pessimistic",
 )  # fmt: skip
@@ -85,7 +85,8 @@ def _add_labels(records: list[dict[str, Any]]) -> None:
 
 
 def _known(rows: Sequence[Row], column: str) -> list[float]:
-    return [row[column] for row in rows if row[column] is not None]
+    # Rows of a run that an older version began may lack a column.
+    return [row[column] for row in rows if row.get(column) is not None]
 
 
 def _average(values: Sequence[float]) -> float | None:

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 
 from nap.mathworker import MathWorker
 
@@ -238,6 +239,24 @@ def _expression_in(line: str) -> str | None:
 
 def _is_operation(text: str) -> bool:
     return bool(re.search(r"[\d)] ?[-+*/] ?[-\d(]", text)) and evaluate(text) is not None
+
+
+def equations(text: str) -> list[bool]:
+    """Whether each equation in a text holds: [True, False] for `3 * 4 = 12 ; 49 - 1 = 89`.
+
+    A chain `2 + 3 = 5 = 4 + 1` is two equations. What cannot be computed exactly is none: words, decimals, a side that
+    is missing, and one that goes on from a word, as in `5 pears + 3 = 8`.
+    """
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text[-MAX_TEXT:])
+    held = []
+    for line in map(plain_arithmetic, text.splitlines()):
+        for chain in re.finditer(r"[\d+\-*/(). =]+", line):
+            first, *later = chain[0].split("=")
+            before = line[chain.start() - 1] if chain.start() else " "
+            goes_on = not re.match(r" *[\d(]", first) or (before.isalnum() and first[0] != " ")
+            values = [evaluate(side.strip(" .")) for side in ("" if goes_on else first, *later)]
+            held += [a == b for a, b in pairwise(values) if a is not None and b is not None]
+    return held
 
 
 def plain_arithmetic(text: str) -> str:
