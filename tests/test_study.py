@@ -14,7 +14,7 @@ from nap.tasks import load_task
 from tiny import RECIPES, recipe
 
 sys.path.insert(0, str(RECIPES))
-STUDY, PAGE = recipe("study"), recipe("study_page")
+STUDY, PAGE, USED = recipe("study"), recipe("study_page"), recipe("paths_used")
 
 
 def sample(arm, task, index=3):
@@ -257,16 +257,47 @@ def test_answers_beside_a_wrong_equation_are_counted(results):
     STUDY.write_results(model, model.results, rows, {})
     rows = PAGE.read("countdown")
     found = PAGE.reasoning(rows, "nap", "low_confidence")
-    assert found.right == (4, 4) and found.beside == pytest.approx(0.4) and found.held == pytest.approx(7 / 9)
+    assert found.right == [True] * 4 and found.beside == pytest.approx(0.4) and found.held == pytest.approx(7 / 9)
     assert "| nap | low_confidence | 1 | 78 | 40 | 100 [51, 100] |" in PAGE.reasoning_table(rows)
     assert PAGE.reasoning(rows, "nap", "parallel_forced") is None
-    told = PAGE.opening({"arith": PAGE.Rows({}), "countdown": rows})
-    assert "On `countdown` 78 % of the equations hold, and beside one that does not 100 [51, 100] % of the" in told
+
+
+def test_a_bundled_model_follows_the_paths_that_are_put_there(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(USED, "SLOTS", ("arith",))
+    monkeypatch.setattr(USED, "BUNDLED", {"nap": "nap"})
+    monkeypatch.setattr(sys, "argv", ["paths_used.py", "--problems", "4", "--out", str(tmp_path / "used.parquet")])
+    assert USED.main() == 0
+    assert "arith-nap, over right ones: 4 of 4 right" in capsys.readouterr().out
+    rows = pq.read_table(tmp_path / "used.parquet").to_pylist()
+    assert len(rows) == 4 * len(USED.GIVEN)
+    assert sum(row["follows"] for row in rows if row["given"] == USED.OTHER) >= 3
+    assert not any(row["follows"] and row["correct"] for row in rows), "the other problem has another answer"
+    monkeypatch.setattr(PAGE, "USED", tmp_path / "used.parquet")
+    assert "| arith | nap | " in PAGE.used_table() and " | 100 [51, 100] | " in PAGE.used_table()
+    told = PAGE.opening({"arith": PAGE.Rows({})})
+    nothing, right = (sum(row["correct"] for row in rows if row["given"] == given) for given in ("nothing", USED.RIGHT))
+    assert f"over right ones `arith` {25 * (right - nothing):+.1f} [" in told
+
+
+def test_only_the_summary_is_written_over_paths_that_stand():
+    from nap.canvas import fill, layout
+
+    model, one = STUDY.Model(task="countdown", arm="nap", seed=0), sample("nap", "countdown")
+    tokenizer = STUDY.tokenizer_of(model)
+    canvas = layout(
+        tokenizer.encode(one.problem.prompt), STUDY.ARMS["nap"].canvas("countdown"), tokenizer, tokenizer.mask_token_id
+    )  # fmt: skip
+    ids = fill(canvas, [*(path.text for path in one.paths), one.summary], tokenizer, tokenizer.pad_token_id)
+    put = USED.over(canvas, ids)
+    summary = canvas.region == canvas.spec.paths
+    assert ((put.region >= 0) == summary).all() and (put.ids[summary] == tokenizer.mask_token_id).all()
+    assert (put.ids[~summary] == ids[~summary]).all()
 
 
 @pytest.mark.parametrize("lower", [0.0, 0.5])
 def test_the_page_opens_with_what_the_numbers_say(results, monkeypatch, lower):
     monkeypatch.setattr(PAGE, "text_results", lambda view: results / f"text-{view}.parquet")
+    monkeypatch.setattr(PAGE, "USED", results / "paths-used.parquet")
     for arm, policy, right, order in (("long", "low_confidence", 10, 0.9), ("nap", "low_confidence", 50, 0.9 - lower),
                                       ("nap", "parallel_forced", 90, 0.9)):  # fmt: skip
         model = STUDY.Model(task="arith", arm=arm, seed=0)

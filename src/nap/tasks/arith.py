@@ -202,9 +202,10 @@ class Arith:
         check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
-    def sample(self, seed: int, index: int, paths: int = 3) -> Sample:
-        """A training sample: the problem (train split) and `paths` solutions, in the writers' order."""
-        problem, graph, rng = self._draw(seed, index, "train")
+    def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
+        """A training sample: a problem and `paths` solutions, in the writers' order."""
+        check_split(self.name, split)
+        problem, graph, rng = self._draw(seed, index, split)
         written = [self._write(WRITERS[j % len(WRITERS)], graph, rng) for j in range(paths)]
         return Sample(problem=problem, paths=tuple(written), summary=f"{problem.answer} {problem.meta['item']}")
 

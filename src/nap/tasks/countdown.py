@@ -104,9 +104,10 @@ class Countdown:
         check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
-    def sample(self, seed: int, index: int, paths: int = 3) -> Sample:
-        """A training sample: a problem of the train split and `paths` derivations of its target."""
-        problem, derivation, rng = self._draw(seed, index, "train")
+    def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
+        """A training sample: a problem and `paths` derivations of its target."""
+        check_split(self.name, split)
+        problem, derivation, rng = self._draw(seed, index, split)
         numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
         known = self.written(problem)
         rng.shuffle(known)
