@@ -27,17 +27,20 @@ from nap.evaluate import canvas_of
 from nap.files import atomic, exits_on_bad_input
 from nap.policies import LowConfidence, ParallelForced, Policy
 from nap.schema import HEADER, Sample, Trace
-from nap.tasks import load_task
+from nap.tasks import Task, load_task
 
 USED = RESULTS / "paths-used.parquet"
 NOTHING, OWN, RIGHT, OTHER = GIVEN = ("nothing", "the model's own", "right ones", "right ones of another problem")
 BATCH = 25
 
 
-def others(samples: Sequence[Sample]) -> list[Sample]:
-    """For each sample the next that has another answer."""
-    turned = [[*samples[i + 1 :], *samples[:i]] for i in range(len(samples))]
-    return [next(o for o in row if o.summary != s.summary) for s, row in zip(samples, turned, strict=True)]
+def others(task: Task, samples: list[Sample]) -> list[Sample]:
+    """For each sample the next whose summary does not answer its problem: `8 figs` answers that of `8 pears`."""
+    found = []
+    for i, sample in enumerate(samples):
+        turned = samples[i:] + samples[:i]
+        found.append(next(other for other in turned if not task.check(sample.problem, other.summary)))
+    return found
 
 
 def over(canvas: Canvas, ids: NDArray[np.int64]) -> Canvas:
@@ -55,14 +58,13 @@ def decoded(denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, toke
 
 
 def paths_ids(
-    given: str, denoiser: Denoiser, canvases: Sequence[Canvas], samples: Sequence[Sample]
+    given: str, denoiser: Denoiser, canvases: Sequence[Canvas], taken: Sequence[Sample]
 ) -> list[NDArray[np.int64]]:
-    """Of each canvas the ids to put into its path slots."""
+    """Of each canvas the ids to put into its path slots, where they come from data those of the samples taken."""
     if given == NOTHING:
         return [canvas.ids for canvas in canvases]
     if given == OWN:
         return [np.array(trace.final) for trace in decoded(denoiser, canvases, ParallelForced(), 4)]
-    taken = samples if given == RIGHT else others(samples)
     texts = [[*(path.text for path in sample.paths), sample.summary] for sample in taken]
     return [fill(c, t, denoiser.tokenizer, denoiser.pad_id) for c, t in zip(canvases, texts, strict=True)]
 
@@ -74,12 +76,13 @@ def rows_of(task_name: str, arm: str, problems: int) -> list[dict[str, Any]]:
     assert denoiser.canvas is not None
     samples = [ARMS[arm].view(task.sample(0, index, split="test")) for index in range(problems)]
     canvases = [canvas_of(denoiser, sample.problem, denoiser.canvas) for sample in samples]
+    beside = others(task, samples)
     rows = []
     for given in GIVEN:
-        ids = paths_ids(given, denoiser, canvases, samples)
+        ids = paths_ids(given, denoiser, canvases, beside if given == OTHER else samples)
         filled = [over(*each) for each in zip(canvases, ids, strict=True)]
         traces = decoded(denoiser, filled, LowConfidence(), 1)
-        for index, (trace, sample, other) in enumerate(zip(traces, samples, others(samples), strict=True)):
+        for index, (trace, sample, other) in enumerate(zip(traces, samples, beside, strict=True)):
             text = parse(canvases[index], trace.final, denoiser.tokenizer, trace.uncounted).summary
             right, follows = (task.check(one.problem, text) for one in (sample, other))
             rows.append(

@@ -279,6 +279,12 @@ def test_a_bundled_model_follows_the_paths_that_are_put_there(monkeypatch, tmp_p
     assert f"over right ones `arith` {25 * (right - nothing):+.1f} [" in told
 
 
+def test_the_other_problem_has_another_answer_and_not_only_another_summary():
+    samples = [sample("nap", "arith", index) for index in range(40)]
+    found = USED.others(load_task("arith"), samples)
+    assert all(one.problem.answer != other.problem.answer for one, other in zip(samples, found, strict=True))
+
+
 def test_only_the_summary_is_written_over_paths_that_stand():
     from nap.canvas import fill, layout
 
