@@ -519,22 +519,28 @@ def text_table() -> str:
     )
 
 
+@cache
+def used(path: Path, column: str) -> dict[tuple[str, str, str], list[bool]]:
+    """(task, arm, the paths that were put there) -> a column of the answers over them."""
+    found: dict[tuple[str, str, str], list[bool]] = {}
+    for row in pq.read_table(path).to_pylist():
+        found.setdefault((row["task"], row["arm"], row["given"]), []).append(row[column])
+    return found
+
+
 def used_table() -> str:
     """Answers of the bundled models over paths that were put there."""
-    found = pq.read_table(USED).to_pylist()
     body = []
-    for task, arm in dict.fromkeys((row["task"], row["arm"]) for row in found):
-        mine = {given: [r for r in found if (r["task"], r["arm"], r["given"]) == (task, arm, given)] for given in GIVEN}
-        cells = [wilson([row["correct"] for row in rows]) for rows in mine.values()]
-        body.append([task, arm, *cells, wilson([row["follows"] for row in mine[OTHER]])])
+    for task, arm in dict.fromkeys((task, arm) for task, arm, _ in used(USED, "correct")):
+        cells = [wilson(used(USED, "correct")[task, arm, given]) for given in GIVEN]
+        body.append([task, arm, *cells, wilson(used(USED, "follows")[task, arm, OTHER])])
     return table(["task", "model", *[f"over {given}" for given in GIVEN], "and gives that one's answer"], body)
 
 
 def gain_of(task: str, arm: str, first: str, second: str) -> str:
     """Points of accuracy over one kind of paths less those over another, with the interval over problems."""
-    found = [row for row in pq.read_table(USED).to_pylist() if (row["task"], row["arm"]) == (task, arm)]
-    one, other = ([row["correct"] for row in found if row["given"] == given] for given in (first, second))
-    gain = 100 * (np.array([other], float) - np.array([one], float))
+    one, other = (np.array([used(USED, "correct")[task, arm, given]], float) for given in (first, second))
+    gain = 100 * (other - one)
     low, high = crossed_bootstrap(gain)
     return f"{gain.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
