@@ -118,12 +118,12 @@ ARMS = {
     "ar-nap": one_task(
         what="three paths, full attention, from an autoregressive model", autoregressive=True, tasks=("countdown",)
     ),
-    "brief": one_task(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
-    "floating": one_task(
+    "brief": Arm(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
+    "floating": Arm(
         what="one slot; a generated mark, not a clamped header, sets the paths apart", canvas=one_slot, view=marked,
         tasks=("arith",),
     ),
-    "shuffled": one_task(what="three paths in random order", shuffle=True, tasks=("arith",)),
+    "shuffled": Arm(what="three paths in random order", shuffle=True, tasks=("arith",)),
     **{
         f"wrong-{share}": one_task(
             what=f"{share} % of the paths misread a number", task={"wrong": share / 100}, tasks=("arith",)

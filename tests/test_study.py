@@ -249,6 +249,24 @@ def test_a_claim_is_judged_by_its_interval(results):
     assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
 
 
+@pytest.mark.parametrize(("right", "verdict"), [(60, "open"), (70, "holds")])
+def test_a_claim_on_one_seed_needs_more_than_seeds_are_apart(results, right, verdict):
+    def rows_of(arm, seed, right):
+        model = STUDY.Model(task="arith", arm=arm, seed=seed)
+        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
+        STUDY.write_results(
+            model, model.results, [columns | {"index": i, "correct": i < right} for i in range(100)], {}
+        )
+
+    rows_of("long", 0, 10)
+    rows_of("long", 1, 60)
+    rows_of("brief", 0, right)
+    (claim,) = (claim for claim in PAGE.CLAIMS if claim.contrast == PAGE.CONTRASTS["brevity"])
+    found = PAGE.judged(claim, PAGE.read("arith"))
+    assert found.verdict == verdict and found.mean == right - 10 and found.apart == 50
+    assert found.basis == "one seed (two of one core arm are up to 50.0 apart)"
+
+
 def test_answers_beside_a_wrong_equation_are_counted(results):
     model = STUDY.Model(task="countdown", arm="nap", seed=0)
     columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
