@@ -382,7 +382,7 @@ def claim_table(tasks: dict[str, Rows]) -> str:
 class Judgement:
     """Which way a difference speaks of a claim: in points, with its interval, and seed by seed.
 
-    apart  how far two seeds of one core arm are from each other there
+    apart  how far two seeds of one core arm are from each other there; 0 where no core arm has two
     """
 
     verdict: str
@@ -397,7 +397,7 @@ class Judgement:
         """What there is beside the interval to believe it by."""
         if len(self.seeds) > 1:
             return f"by seed {', '.join(f'{gain:+.0f}' for gain in self.seeds.values())}"
-        return f"one seed (two of one core arm are up to {self.apart:.1f} apart)"
+        return "one seed" + f" (two of one core arm are up to {self.apart:.1f} apart)" * (self.apart > 0)
 
     def __str__(self) -> str:
         return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
