@@ -43,10 +43,9 @@ MORE_DECODERS = (
     "ar", "random", "hierarchy", JOINT, *[f"threshold:tau={tau}" for tau in (0.5, 0.7, 0.9)],
     *[f"factor:f={f}" for f in (0.5, 1, 2)], *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1, 0.5)],
 )  # fmt: skip
-# At one token a step and at some more: `ar` and `random` are there to compare with.
-MORE_PACES = (1, 4)
-# The seed of each arm that is asked for them.
+# The seed of each arm that is asked for them, and the tokens a step of those that have no pace of their own.
 MORE_SEEDS = {"long": 0, "nap": 0, "paths": 2}
+MORE_PACES = {"long": PACES, "nap": PACES, "paths": (1, 4)}
 # Rows of one forward: more do not fit into the caches of a core, and fewer leave a GPU idle.
 BATCH = {"cpu": 25, "cuda": 250}
 # What the package holds of the study.
@@ -118,7 +117,7 @@ ARMS = {
     "ar-nap": one_task(
         what="three paths, full attention, from an autoregressive model", autoregressive=True, tasks=("countdown",)
     ),
-    "brief": Arm(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
+    "brief": one_task(what="one path in the long chain's slot", canvas=one_slot, view=first, tasks=("arith",)),
     "floating": Arm(
         what="one slot; a generated mark, not a clamped header, sets the paths apart", canvas=one_slot, view=marked,
         tasks=("arith",),
@@ -316,7 +315,7 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
     if more and not more.exists() and not options.core:
         rows = sweep(
             model, trained, options.problems, runs / "more", options.device, policies=MORE_DECODERS,
-            tokens_per_step=MORE_PACES,
+            tokens_per_step=MORE_PACES[model.arm],
         )  # fmt: skip
         write_results(model, more, rows, setting)
 

@@ -316,7 +316,7 @@ def decoder_table(rows: Rows) -> str:
             arm, decoder, f"{top.policy.removeprefix(decoder).lstrip(':')} {top.pace}".strip(),
             percent(of_one(top, "correct")), *[f"{np.nanmean(of_one(top, name)):.2f}" for name in ("tpf", "afp")],
             f"{efficiency.mean():.2f}",
-            f"{aup(points, best):.0f}",
+            "-" if mine[0].pace.endswith("/step") and len(mine) < len(PACES) else f"{aup(points, best):.0f}",
         ])  # fmt: skip
     body.sort(key=lambda line: list(ARMS).index(line[0]))
     return table(["arm", "decoder", "best at", "accuracy", "TPF there", "AFP", "critical path / forwards", "AUP"], body)
@@ -657,7 +657,7 @@ beside them are right all the same, the answers do not come from the paths. One 
 leave a path that is right. Of the models whose rows count them."""
 
 BEST = """Each at the pace and setting where it is most often right, chosen on the problems that it is shown for: that
-flatters a decoder that was swept over more of them."""
+flatters a decoder that was swept over more of them. No AUP where not all of the paces above were run."""
 
 CAUSAL = """Three paths of `countdown`, each after the first a copy of the derivation before it (written another way)
 with probability q, else any derivation, so that a path by itself looks the same at every q. SeqDep is that of the

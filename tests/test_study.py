@@ -163,7 +163,8 @@ def test_the_bundled_pairs_are_those_of_the_median_gap():
 
 
 def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
-    for name, value in {"PACES": (8,), "MORE_PACES": (12,), "MORE_DECODERS": ("ar", "threshold:tau=0.5")}.items():
+    changed = {"PACES": (8,), "MORE_PACES": {"paths": (12,)}, "MORE_DECODERS": ("ar", "threshold:tau=0.5")}
+    for name, value in changed.items():
         monkeypatch.setattr(STUDY, name, value)
     arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3", "--only"]
     name = "countdown-paths-2"
