@@ -83,6 +83,7 @@ CONTRASTS = {
     "ar-data": Contrast("data, from an autoregressive model", ("ar-long", AO), ("ar-nap", AO)),
     "ar-both": Contrast("both, from an autoregressive model", ("ar-long", AO), ("ar-nap", FORCED)),
     "headers": Contrast("headers: a generated mark instead of clamped headers", ("nap", AO), ("floating", AO)),
+    "mark": Contrast("the mark alone: the chain with it between its paths", ("long", AO), ("floating", AO)),
     "order": Contrast("order of the paths: shuffled in training", ("nap", FORCED), ("shuffled", FORCED)),
     "masking": Contrast("masking: structured", ("nap", FORCED), ("structured", FORCED)),
     **{
@@ -147,6 +148,9 @@ CLAIMS = (
     Claim("a mark that the model writes instead of clamped headers costs accuracy (AO)", CONTRASTS["headers"],
           "an interval at 0 or above",
           "Does it cost accuracy not to know where the paths start (a mark that the model writes, no headers)?"),
+    Claim("a mark between its paths, which else are joined as steps are, makes the chain more accurate (AO)",
+          CONTRASTS["mark"], "an interval at 0 or below",
+          "Is the chain with that mark between its paths above the chain, whose paths are joined as steps are?"),
     Claim("paths in random order, not each way of solving in a slot of its own, cost accuracy", CONTRASTS["order"],
           "an interval at 0 or above",
           "Does it cost accuracy to have the paths in random order, not each way of solving in a slot of its own?"),
