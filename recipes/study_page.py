@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import log
@@ -28,7 +28,7 @@ from text_order import results as text_results
 
 from nap.files import atomic
 from nap.metrics import aup
-from nap.stats import Interval, crossed_bootstrap, holm, mcnemar, wilson_interval
+from nap.stats import Interval, crossed_bootstrap, holm, mcnemar, mean_interval, wilson_interval
 from nap.tasks.countdown import Countdown
 
 PAGE = ROOT / "docs/study.md"
@@ -386,9 +386,11 @@ def claim_table(tasks: dict[str, Rows]) -> str:
 class Judgement:
     """Which way a difference speaks of a claim: in points, with its interval, and seed by seed.
 
+    here   by the interval alone, which says little of other seeds
     apart  how far two seeds of one core arm are from each other there; 0 where no core arm has two
     """
 
+    here: str
     verdict: str
     mean: float
     low: float
@@ -399,9 +401,15 @@ class Judgement:
     @property
     def basis(self) -> str:
         """What there is beside the interval to believe it by."""
-        if len(self.seeds) > 1:
-            return f"by seed {', '.join(f'{gain:+.0f}' for gain in self.seeds.values())}"
+        if by_t := self.by_t:
+            each = ", ".join(f"{gain:+.0f}" for gain in self.seeds.values())
+            return f"by seed {each}, by t [{by_t.low:+.0f}, {by_t.high:+.0f}]"
         return "one seed" + f" (two of one core arm are up to {self.apart:.1f} apart)" * (self.apart > 0)
+
+    @property
+    def by_t(self) -> Interval | None:
+        """Of the mean over seeds, by the seeds alone; None of one."""
+        return mean_interval(list(self.seeds.values())) if len(self.seeds) > 1 else None
 
     def __str__(self) -> str:
         return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
@@ -416,14 +424,19 @@ def judged(claim: Claim, rows: Rows) -> Judgement | None:
     gain = measured(rows, other, claim.column, seeds) - measured(rows, one, claim.column, seeds)
     known = 100 * gain[:, np.isfinite(gain).all(axis=0)]
     low, high = crossed_bootstrap(known)
-    says_more = claim.refuted.endswith("below")
-    holds = low > 0 if says_more else high < 0
-    fails = high <= 0 if says_more else low >= 0
-    each, mean = dict(zip(seeds, known.mean(axis=1).tolist(), strict=True)), float(known.mean())
-    apart = seeds_apart(rows, claim)
-    seen = len(seeds) > 1 or abs(mean) > apart
-    verdict = "open" if not seen else "holds" if holds else "refuted" if fails else "open"
-    return Judgement(verdict, mean, low, high, each, apart)
+    each = dict(zip(seeds, known.mean(axis=1).tolist(), strict=True))
+    here = verdict_of(claim, low, high)
+    found = Judgement(here, here, float(known.mean()), low, high, each, seeds_apart(rows, claim))
+    if by_t := found.by_t:
+        return replace(found, verdict=verdict_of(claim, min(low, by_t.low), max(high, by_t.high)))
+    return found if abs(found.mean) > found.apart else replace(found, verdict="open")
+
+
+def verdict_of(claim: Claim, low: float, high: float) -> str:
+    """Whether the interval of a difference has a claim hold, be refuted or stay open."""
+    if claim.refuted.endswith("above"):
+        low, high = -high, -low
+    return "holds" if low > 0 else "refuted" if high <= 0 else "open"
 
 
 def seeds_apart(rows: Rows, claim: Claim) -> float:
@@ -447,17 +460,24 @@ def shown(claim: Claim, rows: Rows) -> str:
 ANSWERS = {"holds": "yes", "refuted": "no, rather the other way", "open": "not settled"}
 
 
+def answer(found: Judgement) -> str:
+    here = found.verdict == "open" and found.here != "open"
+    return ANSWERS[found.here] + " in these models, not settled for other seeds" * here
+
+
 def opening(tasks: dict[str, Rows]) -> str:
     """What was found, question by question."""
     lines = []
+    if seeds := [f"on `{task}` {of_arms}" for task, rows in tasks.items() if (of_arms := by_seed(rows))]:
+        lines.append(
+            "- How far apart are training seeds? Right in %, seed by seed, under AO at 4 tokens a step: "
+            f"{'; '.join(seeds)}. Where the seeds of two arms overlap, three of each say little of which is better."
+        )
     for claim in CLAIMS:
         found = {task: judgement for task, rows in tasks.items() if (judgement := judged(claim, rows))}
         if not claim.asks or not found:
             continue
-        told = [
-            f"on `{task}` {ANSWERS[one.verdict]}, {one} points" + f", {one.basis}" * (len(one.seeds) == 1)
-            for task, one in found.items()
-        ]
+        told = [f"on `{task}` {answer(one)}, {one} points, {one.basis}" for task, one in found.items()]
         paper = "" if claim.paper == Claim.paper else f" (the paper: {claim.paper.partition(' ')[0]})"
         lines.append(f"- {claim.asks} {'; '.join(told).capitalize()}{paper}.")
         if claim.asks == LESS_ORDER:
@@ -486,12 +506,22 @@ def opening(tasks: dict[str, Rows]) -> str:
 def gap_without(task: str, rows: Rows, arness: Judgement) -> str:
     """That a task has the gap in accuracy without one in ARness, if so it is."""
     gap = judged(CLAIMS[0], rows)
-    if not gap or gap.verdict != "holds" or arness.verdict == "holds":
+    if not gap or gap.here != "holds" or arness.here == "holds":
         return ""
     return (
-        f" So on `{task}` the gap in accuracy is there without one in ARness (lower by {max(0, -arness.low):.1f} of "
-        "its 100 points at most): decoding less left to right is not what makes it."
+        f" So on `{task}` these models have the gap in accuracy without one in ARness (lower by "
+        f"{max(0, -arness.low):.1f} of its 100 points at most): decoding less left to right is not what makes it."
     )
+
+
+def by_seed(rows: Rows) -> str:
+    """What each model of the arms with several gets under AO at 4 tokens a step, in %."""
+    told = []
+    for arm in ARMS:
+        found = rows.by_setting.get(Setting(arm, AO, "4/step"), {})
+        each = [f"{100 * found[seed]['correct'].mean():.0f}" for seed in sorted(found)]
+        told += [f"{arm} {'/'.join(each)}"] * (len(each) > 1)
+    return ", ".join(told)
 
 
 def bundled_seeds(tasks: dict[str, Rows]) -> dict[str, int]:
@@ -630,7 +660,8 @@ def page() -> str:
         parts += [
             f"## {task}", "Right answers in % [95 %].", accuracy_table(rows),
             "### What makes the difference",
-            "Points of accuracy, second less first [95 %]; bold: the interval leaves out 0 and Holm's p is below .05.",
+            "Points of accuracy, second less first [95 %]; bold, of these models: the interval leaves out 0 and "
+            "Holm's p is below .05.",
             contrast_table(differences(rows)), "### Order, at one token a step", order_table(rows),
             "### Equations that hold, at 4 tokens a step", EQUATED, reasoning_table(rows),
             "### Every decoder, one seed", BEST, decoder_table(rows),
@@ -642,10 +673,10 @@ def page() -> str:
 
 FOUND = """The same with what would refute it: differences in points at 4 tokens a step, second less first, 95 %. Order
 is taken at 1 a step, where no ties blur it, and 100 points are the whole of ARness. A verdict is made from the interval
-and the last column alone, but an interval of one seed speaks of other problems, not of another training run: there the
-difference must also be larger than any between two seeds of one core arm (the chain, NAP, paths, one path) under the
-same decoders. An interval of two or three seeds is narrower than what seeds will do, as so few say little of their own
-spread. A dash: not run yet."""
+and the last column, but the bootstrap of two or three seeds is narrower than what seeds will do, so Student's interval
+of the seeds' means must say the same. An interval of one seed speaks of other problems, not of another training run:
+there the difference must be larger than any between two seeds of one core arm (the chain, NAP, paths, one path) under
+the same decoders. A dash: not run."""
 
 BUNDLED = """The package holds of each task the long chain and the NAP model of one seed, that whose gap in the first
 line is the median: seed {medians}."""
@@ -685,7 +716,8 @@ hour and a half on two that do not multiply bfloat16) and says whether what come
 cannot ask for more: on another processor sums are rounded otherwise (docs/models.md).
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
-takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well."""
+takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well, but of
+two or three it is too narrow."""
 
 
 def main() -> int:

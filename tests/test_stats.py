@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from nap.files import InputError
 from nap.stats import (
@@ -16,6 +16,7 @@ from nap.stats import (
     crossed_bootstrap,
     holm,
     mcnemar,
+    mean_interval,
     paired_bootstrap,
     prediction_interval,
     wilson_interval,
@@ -210,3 +211,11 @@ def test_a_prediction_interval_holds_one_more_value_as_often_as_it_says():
     assert abs(held - 0.95) < 0.015
     with pytest.raises(InputError, match="at least 2 finite values"):
         prediction_interval([0.5])
+
+
+def test_students_interval_of_a_mean_is_scipys():
+    values = [0.1, 0.5, 0.6]
+    expected = ttest_1samp(values, 0).confidence_interval(0.9)
+    assert mean_interval(values, 0.9) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    with pytest.raises(InputError, match="at least 2 finite values"):
+        mean_interval([0.5, float("nan")])

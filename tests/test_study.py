@@ -250,6 +250,33 @@ def test_a_claim_is_judged_by_its_interval(results):
     assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
 
 
+@pytest.mark.parametrize(("gains", "verdict"), [((20, 21, 22), "holds"), ((5, 20, 35), "open")])
+def test_a_claim_on_three_seeds_needs_students_interval_too(results, gains, verdict):
+    columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
+    for seed, gain in enumerate(gains):
+        for arm, right in (("long", 40), ("nap", 40 + gain)):
+            model = STUDY.Model(task="arith", arm=arm, seed=seed)
+            rows = [columns | {"index": i, "correct": i < right} for i in range(100)]
+            STUDY.write_results(model, model.results, rows, {})
+    (claim,) = (claim for claim in PAGE.CLAIMS if claim.asks == "Are its data alone?")
+    rows = PAGE.read("arith")
+    found = PAGE.judged(claim, rows)
+    assert (found.here, found.verdict) == ("holds", verdict) and found.low > 0
+    assert PAGE.answer(found) == ("yes" if verdict == "holds" else "yes in these models, not settled for other seeds")
+    # t of two degrees is 4.303.
+    half = 4.303 * np.std(gains, ddof=1) / 3**0.5
+    told = ", ".join(f"+{gain}" for gain in gains)
+    assert found.basis == f"by seed {told}, by t [{found.mean - half:+.0f}, {found.mean + half:+.0f}]"
+    assert (
+        PAGE.opening({"arith": rows})
+        .splitlines()[0]
+        .startswith(
+            f"- How far apart are training seeds? Right in %, seed by seed, under AO at 4 tokens a step: on `arith` "
+            f"long 40/40/40, nap {'/'.join(str(40 + gain) for gain in gains)}. "
+        )
+    )
+
+
 @pytest.mark.parametrize(("right", "verdict"), [(60, "open"), (70, "holds")])
 def test_a_claim_on_one_seed_needs_more_than_seeds_are_apart(results, right, verdict):
     def rows_of(arm, seed, right):

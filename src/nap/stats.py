@@ -97,20 +97,33 @@ def bootstrap_mean(
     return Interval(float(low), float(high))
 
 
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's interval of the mean of a normal distribution: mean +- t s / sqrt(n), t of n - 1 degrees.
+
+    For the accuracy of a recipe over training seeds, where a bootstrap of two or three is too narrow. Two values say
+    little of their spread: t is 12.7, of three 4.3. Raises InputError for fewer than two values, or values that are not
+    finite.
+    """
+    return _t_interval(values, confidence, of_another=False)
+
+
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Where one more value of the same normal distribution falls: mean +- t s sqrt(1 + 1 / n), t of n - 1 degrees.
 
-    For the accuracy that another training seed may give. Two values say little of their spread: t is 12.7, of three
-    4.3. Raises InputError for fewer than two values, or values that are not finite.
+    For the accuracy that another training seed may give. Raises InputError as `mean_interval`.
     """
+    return _t_interval(values, confidence, of_another=True)
+
+
+def _t_interval(values: Sequence[float], confidence: float, *, of_another: bool) -> Interval:
     from scipy.special import stdtrit
 
     data = np.asarray(values, float)
     if data.ndim != 1 or len(data) < 2 or not np.isfinite(data).all():
-        raise InputError(f"a prediction interval needs a list of at least 2 finite values, got {values!r:.80}")
+        raise InputError(f"an interval by Student's t needs a list of at least 2 finite values, got {values!r:.80}")
     _check_confidence(confidence)
     t = float(stdtrit(len(data) - 1, (1 + confidence) / 2))
-    half = t * float(data.std(ddof=1)) * math.sqrt(1 + 1 / len(data))
+    half = t * float(data.std(ddof=1)) * math.sqrt(of_another + 1 / len(data))
     return Interval(float(data.mean()) - half, float(data.mean()) + half)
 
 
