@@ -43,8 +43,8 @@ MORE_DECODERS = (
     "ar", "random", "hierarchy", JOINT, *[f"threshold:tau={tau}" for tau in (0.5, 0.7, 0.9)],
     *[f"factor:f={f}" for f in (0.5, 1, 2)], *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1, 0.5)],
 )  # fmt: skip
-# The seed of each arm that is asked for them, and the tokens a step of those that have no pace of their own: fewer where
-# the weights were gone before the rest was asked for.
+# The seed of each arm that is asked for them, and the tokens a step of those that have no pace of their own; fewer
+# where the weights were gone before the rest was asked for.
 MORE_SEEDS = {"long": 0, "nap": 0, "paths": 2}
 MORE_PACES = {"long": PACES, "nap": PACES, "paths": (1, 4)}
 # Rows of one forward: more do not fit into the caches of a core, and fewer leave a GPU idle.
