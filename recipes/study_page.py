@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import log
@@ -386,17 +386,32 @@ def claim_table(tasks: dict[str, Rows]) -> str:
 class Judgement:
     """Which way a difference speaks of a claim: in points, with its interval, and seed by seed.
 
-    here   by the interval alone, which says little of other seeds
     apart  how far two seeds of one core arm are from each other there; 0 where no core arm has two
     """
 
-    here: str
-    verdict: str
+    claim: Claim
     mean: float
     low: float
     high: float
     seeds: dict[int, float]
     apart: float
+
+    @property
+    def here(self) -> str:
+        """Whether the claim holds, is refuted or is open by the interval alone, which says little of other seeds."""
+        return verdict_of(self.claim, self.low, self.high)
+
+    @property
+    def verdict(self) -> str:
+        """The same where the seeds bear it out."""
+        if by_t := self.by_t:
+            return verdict_of(self.claim, min(self.low, by_t.low), max(self.high, by_t.high))
+        return self.here if abs(self.mean) > self.apart else "open"
+
+    @property
+    def by_t(self) -> Interval | None:
+        """Of the mean over seeds, by the seeds alone; None of one."""
+        return mean_interval(list(self.seeds.values())) if len(self.seeds) > 1 else None
 
     @property
     def basis(self) -> str:
@@ -406,18 +421,13 @@ class Judgement:
             return f"by seed {each}, by t [{by_t.low:+.0f}, {by_t.high:+.0f}]"
         return "one seed" + f" (two of one core arm are up to {self.apart:.1f} apart)" * (self.apart > 0)
 
-    @property
-    def by_t(self) -> Interval | None:
-        """Of the mean over seeds, by the seeds alone; None of one."""
-        return mean_interval(list(self.seeds.values())) if len(self.seeds) > 1 else None
-
     def __str__(self) -> str:
         return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
 
 
 @cache
 def judged(claim: Claim, rows: Rows) -> Judgement | None:
-    """Whether it holds, is refuted or is open; None where its models are not there yet."""
+    """What its models say of it; None where they are not there yet."""
     one, other = (Setting(*side, f"{claim.pace}/step") for side in (claim.contrast.first, claim.contrast.second))
     if not (seeds := rows.shared(one, other)):
         return None
@@ -425,11 +435,7 @@ def judged(claim: Claim, rows: Rows) -> Judgement | None:
     known = 100 * gain[:, np.isfinite(gain).all(axis=0)]
     low, high = crossed_bootstrap(known)
     each = dict(zip(seeds, known.mean(axis=1).tolist(), strict=True))
-    here = verdict_of(claim, low, high)
-    found = Judgement(here, here, float(known.mean()), low, high, each, seeds_apart(rows, claim))
-    if by_t := found.by_t:
-        return replace(found, verdict=verdict_of(claim, min(low, by_t.low), max(high, by_t.high)))
-    return found if abs(found.mean) > found.apart else replace(found, verdict="open")
+    return Judgement(claim, float(known.mean()), low, high, each, seeds_apart(rows, claim))
 
 
 def verdict_of(claim: Claim, low: float, high: float) -> str:
@@ -461,8 +467,10 @@ ANSWERS = {"holds": "yes", "refuted": "no, rather the other way", "open": "not s
 
 
 def answer(found: Judgement) -> str:
-    here = found.verdict == "open" and found.here != "open"
-    return ANSWERS[found.here] + " in these models, not settled for other seeds" * here
+    """The verdict in words, with which way the models themselves speak where other seeds may not."""
+    if found.verdict == found.here:
+        return ANSWERS[found.verdict]
+    return f"{ANSWERS[found.here]} in these models, not settled for other seeds"
 
 
 def opening(tasks: dict[str, Rows]) -> str:
@@ -517,10 +525,10 @@ def gap_without(task: str, rows: Rows, arness: Judgement) -> str:
 def by_seed(rows: Rows) -> str:
     """What each model of the arms with several gets under AO at 4 tokens a step, in %."""
     told = []
-    for arm in ARMS:
-        found = rows.by_setting.get(Setting(arm, AO, "4/step"), {})
-        each = [f"{100 * found[seed]['correct'].mean():.0f}" for seed in sorted(found)]
-        told += [f"{arm} {'/'.join(each)}"] * (len(each) > 1)
+    for setting in (Setting(arm, AO, "4/step") for arm in ARMS):
+        if len(rows.shared(setting, setting)) > 1:
+            each = 100 * rows.column(setting, "correct").mean(axis=1)
+            told.append(f"{setting.arm} {'/'.join(f'{right:.0f}' for right in each)}")
     return ", ".join(told)
 
 

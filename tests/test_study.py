@@ -211,18 +211,22 @@ def test_an_autoregressive_start_sees_only_what_stands_before_and_becomes_a_shif
     assert STUDY.Model(task="countdown", arm="ar-nap", seed=0).done
 
 
-def test_a_contrast_is_the_paired_difference_of_its_settings(results, monkeypatch):
-    def written(arm, policy, correct):
-        model = STUDY.Model(task="arith", arm=arm, seed=0)
-        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "pace": "4/step"}
-        STUDY.write_results(
-            model, model.results, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {}
-        )
+def stored(arm, correct, seed=0, policy="low_confidence", paces=("4/step",), arness=1.0):
+    """Rows of an `arith` model, a problem for each of `correct`; whatever else is measured is 1."""
+    model = STUDY.Model(task="arith", arm=arm, seed=seed)
+    columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "global_arness@1": arness}
+    rows = [columns | {"pace": pace, "index": i, "correct": x} for pace in paces for i, x in enumerate(correct)]
+    path = model.results if policy == "low_confidence" else STUDY.RESULTS / f"{model.name}-{policy}.parquet"
+    STUDY.write_results(model, path, rows, {})
 
-    chain = np.arange(40) < 10
-    paths = np.arange(40) < 30
-    written("long", "low_confidence", chain.tolist())
-    written("nap", "low_confidence", paths.tolist())
+
+def first_of_100(right):
+    return [i < right for i in range(100)]
+
+
+def test_a_contrast_is_the_paired_difference_of_its_settings(results):
+    stored("long", [i < 10 for i in range(40)])
+    stored("nap", [i < 30 for i in range(40)])
     (found,) = PAGE.differences(PAGE.read("arith"))
     assert found.contrast.question.startswith("data") and found.pace == 4 and found.seeds == 1
     assert found.mean == pytest.approx(0.5) and found.interval.low > 0.3 and found.p_value == pytest.approx(2 * 0.5**20)
@@ -231,16 +235,10 @@ def test_a_contrast_is_the_paired_difference_of_its_settings(results, monkeypatc
 
 
 def test_a_claim_is_judged_by_its_interval(results):
-    def gain(arm, policy, correct):
-        model = STUDY.Model(task="arith", arm=arm, seed=0)
-        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "pace": "4/step"}
-        path = STUDY.RESULTS / f"arith-{arm}-0-{policy}.parquet"
-        STUDY.write_results(model, path, [columns | {"index": i, "correct": x} for i, x in enumerate(correct)], {})
-
-    tenth, most = [i < 10 for i in range(100)], [i < 90 for i in range(100)]
-    gain("long", "low_confidence", tenth)
-    gain("nap", "low_confidence", most)
-    gain("nap", "parallel_forced", tenth[1:] + tenth[:1])
+    tenth = first_of_100(10)
+    stored("long", tenth)
+    stored("nap", first_of_100(90))
+    stored("nap", tenth[1:] + tenth[:1], policy="parallel_forced")
     rows = PAGE.read("arith")
     told = {claim.says: PAGE.shown(claim, rows) for claim in PAGE.CLAIMS}
     assert told["the data alone is"].startswith("**holds**: +80.0 [")
@@ -252,12 +250,9 @@ def test_a_claim_is_judged_by_its_interval(results):
 
 @pytest.mark.parametrize(("gains", "verdict"), [((20, 21, 22), "holds"), ((5, 20, 35), "open")])
 def test_a_claim_on_three_seeds_needs_students_interval_too(results, gains, verdict):
-    columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
     for seed, gain in enumerate(gains):
-        for arm, right in (("long", 40), ("nap", 40 + gain)):
-            model = STUDY.Model(task="arith", arm=arm, seed=seed)
-            rows = [columns | {"index": i, "correct": i < right} for i in range(100)]
-            STUDY.write_results(model, model.results, rows, {})
+        stored("long", first_of_100(40), seed)
+        stored("nap", first_of_100(40 + gain), seed)
     (claim,) = (claim for claim in PAGE.CLAIMS if claim.asks == "Are its data alone?")
     rows = PAGE.read("arith")
     found = PAGE.judged(claim, rows)
@@ -267,28 +262,18 @@ def test_a_claim_on_three_seeds_needs_students_interval_too(results, gains, verd
     half = 4.303 * np.std(gains, ddof=1) / 3**0.5
     told = ", ".join(f"+{gain}" for gain in gains)
     assert found.basis == f"by seed {told}, by t [{found.mean - half:+.0f}, {found.mean + half:+.0f}]"
-    assert (
-        PAGE.opening({"arith": rows})
-        .splitlines()[0]
-        .startswith(
-            f"- How far apart are training seeds? Right in %, seed by seed, under AO at 4 tokens a step: on `arith` "
-            f"long 40/40/40, nap {'/'.join(str(40 + gain) for gain in gains)}. "
-        )
+    opening = PAGE.opening({"arith": rows}).splitlines()[0]
+    assert opening.startswith(
+        "- How far apart are training seeds? Right in %, seed by seed, under AO at 4 tokens a step: on `arith` "
+        f"long 40/40/40, nap {'/'.join(str(40 + gain) for gain in gains)}. "
     )
 
 
 @pytest.mark.parametrize(("right", "verdict"), [(60, "open"), (70, "holds")])
 def test_a_claim_on_one_seed_needs_more_than_seeds_are_apart(results, right, verdict):
-    def rows_of(arm, seed, right):
-        model = STUDY.Model(task="arith", arm=arm, seed=seed)
-        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": "low_confidence", "pace": "4/step"}
-        STUDY.write_results(
-            model, model.results, [columns | {"index": i, "correct": i < right} for i in range(100)], {}
-        )
-
-    rows_of("long", 0, 10)
-    rows_of("long", 1, 60)
-    rows_of("brief", 0, right)
+    stored("long", first_of_100(10))
+    stored("long", first_of_100(60), seed=1)
+    stored("brief", first_of_100(right))
     (claim,) = (claim for claim in PAGE.CLAIMS if claim.contrast == PAGE.CONTRASTS["brevity"])
     found = PAGE.judged(claim, PAGE.read("arith"))
     assert found.verdict == verdict and found.mean == right - 10 and found.apart == 50
@@ -352,11 +337,7 @@ def test_the_page_opens_with_what_the_numbers_say(results, monkeypatch, lower):
     monkeypatch.setattr(PAGE, "USED", results / "paths-used.parquet")
     for arm, policy, right, order in (("long", "low_confidence", 10, 0.9), ("nap", "low_confidence", 50, 0.9 - lower),
                                       ("nap", "parallel_forced", 90, 0.9)):  # fmt: skip
-        model = STUDY.Model(task="arith", arm=arm, seed=0)
-        columns = {name: 1.0 for name in STUDY.COLUMNS} | {"policy": policy, "global_arness@1": order}
-        rows = [columns | {"pace": pace, "index": i, "correct": i < right} for pace in ("1/step", "4/step")
-                for i in range(100)]  # fmt: skip
-        STUDY.write_results(model, STUDY.RESULTS / f"arith-{arm}-0-{policy}.parquet", rows, {})
+        stored(arm, first_of_100(right), policy=policy, paces=("1/step", "4/step"), arness=order)
     told = PAGE.opening({"arith": PAGE.read("arith"), "countdown": PAGE.Rows({})}).splitlines()
     assert len(told) == 4 and "countdown" not in "".join(told)
     assert told[0].startswith("- Is NAP, data and decoder,") and "On `arith` yes, +80.0 [" in told[0]
