@@ -23,11 +23,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from nap.curate import Work, curate
-from nap.journal import Journal, Reply, Request
-from nap.plan import Plan
-from nap.tasks import load_task
-from nap.teacher import Asking, Endpoint, ask
+from nap.curation.curate import Work, curate
+from nap.curation.journal import Journal, Reply, Request
+from nap.curation.plan import Plan
+from nap.curation.teacher import Asking, Endpoint, ask
+from nap.tasks.registry import load_task
 
 STUB = Path(__file__).parent.parent / "tests/stub_teacher.py"
 LEAN = Path(__file__).with_name("lean_teacher.py")

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from nap.canvas import Canvas, CanvasSpec, layout
-from nap.decode import Budget, decode_traces
-from nap.denoiser import load, prompt_ids
-from nap.policies import LowConfidence, ParallelForced
-from nap.tasks import load_task
+from nap.canvas.canvas import Canvas, CanvasSpec, layout
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import LowConfidence, ParallelForced
+from nap.decoding.prompt import prompt_ids
+from nap.models.load import load
+from nap.tasks.registry import load_task
 
 
 class Recorder:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from nap.report import write_report
-from nap.schema import Trace
+from nap.data.trace import Trace
+from nap.report.page import write_report
 from samples import COMMIT, regions, row, trace_of, write_run
 
 SETTINGS, PROBLEMS, TRACES = 100, 1000, 2000

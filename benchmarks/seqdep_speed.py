@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from nap.files import read_jsonl_objects, read_text
-from nap.machine import fast_float32
-from nap.scorer import open_scorer
-from nap.segments import Ids, Row, Text
-from nap.seqdep import Branch, Reading, cut_rows, measure_corpus
-from nap.tasks import data_file
+from nap.common.files import read_jsonl_objects, read_text
+from nap.common.machine import fast_float32
+from nap.dependence.scorer import open_scorer
+from nap.dependence.segments import Ids, Row, Text
+from nap.dependence.seqdep import Branch, Reading, cut_rows, measure_corpus
+from nap.tasks.registry import data_file
 
 
 def texts_of(scorer: Any, count: int) -> dict[str, list[Text]]:

@@ -26,13 +26,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 
-from nap.batches import DiffusionBatches
-from nap.canvas import CanvasSpec
-from nap.machine import choose_dtype
-from nap.schema import Path as Solution
-from nap.schema import Problem, Sample
+from nap.canvas.canvas import CanvasSpec
+from nap.common.machine import choose_dtype
+from nap.data.problems import Problem
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample
 from nap.tasks.countdown import Countdown
-from nap.train import run_trainer, training_arguments
+from nap.training.batches import DiffusionBatches
+from nap.training.trainer import run_trainer, training_arguments
 
 WIDTH, LAYERS, BATCH = 256, 4, 16
 SPEC = CanvasSpec(paths=1, path_tokens=48, summary_tokens=0, tags="none")

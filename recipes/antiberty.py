@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nap.canvas import Canvas, CanvasSpec, Layout
-from nap.decode import Budget, decode_traces
-from nap.denoiser import Denoiser, load
-from nap.policies import LowConfidence
-from nap.schema import PROMPT
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.visibility import Layout
+from nap.data.trace import PROMPT
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import LowConfidence
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
 
 # The package writes these five before the residues, and BERT's usual layout around them.
 SPECIAL = {

@@ -20,12 +20,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nap.canvas import CanvasSpec
+from nap.canvas.canvas import CanvasSpec
 from nap.commands.flags import CanvasFlags
 from nap.commands.train import Train
-from nap.finetune import Hyper, Watch
-from nap.schema import Path as Solution
-from nap.schema import Problem, Sample, read_samples
+from nap.data.problems import Problem
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample, read_samples
+from nap.training.settings import Hyper, Watch
 
 CANVAS = CanvasFlags(canvas="longcot", path_tokens=112, summary_tokens=16)
 # The slots that a curated set is made for.
@@ -64,9 +65,9 @@ def masked_losses(model: Any, start: Any, spec: CanvasSpec, held_out: list[Sampl
     import torch
     from torch.nn.functional import cross_entropy
 
-    from nap.batches import DiffusionBatches
-    from nap.denoiser import predicted_from
-    from nap.machine import fast_float32
+    from nap.common.machine import fast_float32
+    from nap.models.denoiser import predicted_from
+    from nap.training.batches import DiffusionBatches
 
     # A batch is one sample at noise levels that cover them all; some more are drawn with the last, and not asked for.
     batches = DiffusionBatches(
@@ -93,12 +94,12 @@ def measure(model: str, data: Callable[[bool], Iterator[Sample]], canvas: Canvas
     import torch
     from safetensors.torch import load_file
 
-    from nap.batches import lay_out
-    from nap.corpus import read_corpus
-    from nap.grow import open_start
-    from nap.schema import write_samples
-    from nap.stats import bootstrap_mean, paired_bootstrap
-    from nap.train import newest_checkpoint
+    from nap.common.stats import bootstrap_mean, paired_bootstrap
+    from nap.data.samples import write_samples
+    from nap.training.batches import lay_out
+    from nap.training.corpus import read_corpus
+    from nap.training.start import open_start
+    from nap.training.trainer import newest_checkpoint
 
     spec = canvas.spec()
     assert spec is not None
@@ -140,7 +141,7 @@ def main() -> int:
     if options.measure:
         print(json.dumps(measure(options.model, of_problems, canvas, options.out)))
         return 0
-    from nap.schema import write_samples
+    from nap.data.samples import write_samples
 
     data = options.out / "train.parquet"
     if not data.exists():

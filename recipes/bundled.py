@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nap.canvas import CanvasSpec
-from nap.loss import Masking, Weight
-from nap.schema import Sample, concatenated
+from nap.canvas.canvas import CanvasSpec
+from nap.data.samples import Sample, concatenated
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
+from nap.training.loss import Masking, Weight
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {"arith": Arith(), "countdown": Countdown()}
@@ -131,10 +131,10 @@ def fit(
     """
     import torch
 
-    from nap.batches import DiffusionBatches
-    from nap.loss import Objective
-    from nap.machine import choose_dtype, usable_device
-    from nap.train import train
+    from nap.common.machine import choose_dtype, usable_device
+    from nap.training.batches import DiffusionBatches
+    from nap.training.loss import Objective
+    from nap.training.trainer import train
 
     final = folder / "final"
     if (final / "training.json").exists():
@@ -166,7 +166,7 @@ def causal_batches() -> Any:
     """A class of batches like `DiffusionBatches` of which an autoregressive model learns."""
     import torch
 
-    from nap.batches import DiffusionBatches
+    from nap.training.batches import DiffusionBatches
 
     class CausalBatches(DiffusionBatches):
         def __getitem__(self, index: int) -> dict[str, torch.Tensor]:

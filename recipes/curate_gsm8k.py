@@ -21,9 +21,9 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from nap.curate import Work, curate
-from nap.plan import Plan
-from nap.teacher import Asking, Endpoint
+from nap.curation.curate import Work, curate
+from nap.curation.plan import Plan
+from nap.curation.teacher import Asking, Endpoint
 
 # Loading 1.1 GB in the background of a busy machine; a server that ends is noticed at once.
 START_SECONDS = 3600

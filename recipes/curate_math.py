@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import get_args
 
 from nap.commands.curate import summary_of
-from nap.curate import curate
-from nap.plan import Plan
-from nap.selection import Rule
+from nap.curation.curate import curate
+from nap.curation.plan import Plan
+from nap.curation.selection import Rule
 
 
 def main() -> None:

@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 
 from nap.commands.evaluate import print_summary, show_progress
-from nap.evaluate import Cell, Sweep, evaluate, run_sweep
-from nap.files import exits_on_bad_input
-from nap.report import write_report
-from nap.schema import read_parquet
-from nap.summary import findings, summarise, write_summary
+from nap.common.files import exits_on_bad_input, read_parquet
+from nap.evaluation.evaluate import Cell, Sweep, evaluate, run_sweep
+from nap.evaluation.summary import findings, summarise, write_summary
+from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")

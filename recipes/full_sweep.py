@@ -14,11 +14,11 @@ from pathlib import Path
 from demo import BATCH, ROOT, TASKS, run, sweep_of
 
 from nap.commands.evaluate import print_summary, show_progress
-from nap.evaluate import run_sweep
-from nap.files import exits_on_bad_input
-from nap.policies import POLICIES
-from nap.summary import findings, summarise, write_summary
-from nap.tasks import data_file
+from nap.common.files import exits_on_bad_input
+from nap.decoding.policies import POLICIES
+from nap.evaluation.evaluate import run_sweep
+from nap.evaluation.summary import findings, summarise, write_summary
+from nap.tasks.registry import data_file
 
 PUBLIC = "countdown/d1_countdown_cd3_test.jsonl"
 

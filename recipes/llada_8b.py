@@ -18,7 +18,7 @@ from typing import Any
 
 from nap.commands.flags import CanvasFlags
 from nap.commands.train import Train
-from nap.finetune import Hyper, Watch
+from nap.training.settings import Hyper, Watch
 
 # As 2602.23225 has it: 3 epochs, AdamW 2e-6 (.9, .95), weight decay .01, batch 256, warm-up 10 %, clip 1.
 PAPER = Hyper(
@@ -80,7 +80,7 @@ def tiny(folder: Path) -> Path:
 
 def dry_samples(path: Path) -> Path:
     """Sixteen short samples of countdown."""
-    from nap.schema import write_samples
+    from nap.data.samples import write_samples
     from nap.tasks.countdown import Countdown
 
     write_samples((Countdown().sample(0, index) for index in range(16)), path)

@@ -20,14 +20,16 @@ from bundled import ROOT
 from numpy.typing import NDArray
 from study import ARMS, BUNDLED, RESULTS, SLOTS
 
-from nap.canvas import Canvas, fill, parse
-from nap.decode import Budget, decode_traces
-from nap.denoiser import Denoiser, load
-from nap.evaluate import canvas_of
-from nap.files import atomic, exits_on_bad_input
-from nap.policies import LowConfidence, ParallelForced, Policy
-from nap.schema import HEADER, Sample, Trace
-from nap.tasks import Task, load_task
+from nap.canvas.canvas import Canvas, fill, parse
+from nap.common.files import atomic, exits_on_bad_input
+from nap.data.samples import Sample
+from nap.data.trace import HEADER, Trace
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import LowConfidence, ParallelForced, Policy
+from nap.decoding.prompt import canvas_of
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
+from nap.tasks.registry import Task, load_task
 
 USED = RESULTS / "paths-used.parquet"
 NOTHING, OWN, RIGHT, OTHER = GIVEN = ("nothing", "the model's own", "right ones", "right ones of another problem")

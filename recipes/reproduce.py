@@ -13,7 +13,7 @@ from pathlib import Path
 from bundled import SLOTS, STEPS
 from study import ARMS, BUNDLED, DECODERS, Model, sweep, train_model, write_results
 
-from nap.folder import lock
+from nap.common.folder import lock
 
 PACES = (1, 4)
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, atomic, exits_on_bad_input
-from nap.report import write_report
+from nap.common.files import InputError, atomic, exits_on_bad_input
+from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = {"width": 1200, "height": 900}

@@ -19,12 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, atomic, exits_on_bad_input, read_jsonl_objects, read_text
-from nap.schema import join_paths, read_samples
-from nap.scorer import CausalScorer, open_scorer
-from nap.segments import Row
-from nap.seqdep import MEASURES, cut_rows, measure_corpus, summarise
-from nap.tasks import data_file, load_task
+from nap.common.files import InputError, atomic, exits_on_bad_input, read_jsonl_objects, read_text
+from nap.data.samples import join_paths, read_samples
+from nap.dependence.scorer import CausalScorer, open_scorer
+from nap.dependence.segments import Row
+from nap.dependence.seqdep import MEASURES, cut_rows, measure_corpus, summarise
+from nap.tasks.registry import data_file, load_task
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- made by recipes/seqdep.py --write -->"

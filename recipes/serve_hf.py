@@ -28,7 +28,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from nap.machine import choose_dtype, fast_float32
+from nap.common.machine import choose_dtype, fast_float32
 
 # Seconds between requests that were sent together.
 TOGETHER = 0.5

@@ -25,11 +25,11 @@ from typing import Any
 
 from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
 
-from nap.canvas import CanvasSpec
-from nap.files import InputError, exits_on_bad_input
-from nap.schema import Path as Solution
-from nap.schema import Sample, concatenated
-from nap.tasks import load_task
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import InputError, exits_on_bad_input
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample, concatenated
+from nap.tasks.registry import load_task
 
 RESULTS = ROOT / "docs/study"
 MARK = "|"
@@ -260,7 +260,7 @@ def evaluate_model(model: Model, trained: Path, runs: Path, problems: int, devic
 
 def sweep(model: Model, trained: Path, problems: int, folder: Path, device: str = "cpu", **options: Any) -> Rows:
     """The rows of one sweep in float32; resumes it."""
-    from nap.evaluate import Sweep, run_sweep
+    from nap.evaluation.evaluate import Sweep, run_sweep
 
     what = Sweep(
         task=model.task, models=(str(trained),), problems=problems, device=device, dtype="float32", **options
@@ -285,7 +285,7 @@ def write_results(model: Model, path: Path, rows: Rows, setting: dict[str, Any])
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from nap.files import atomic
+    from nap.common.files import atomic
 
     kept = [{name: row[name] for name in COLUMNS} for row in rows]
     table = pa.Table.from_pylist([{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in kept])

@@ -26,9 +26,9 @@ from study import ARMS, JOINT, MORE_SEEDS, PACES, RESULTS, VOTES, WIDTHS, WRONG,
 from text_order import MEASURES, POLICIES, VIEWS
 from text_order import results as text_results
 
-from nap.files import atomic
-from nap.metrics import aup
-from nap.stats import Interval, crossed_bootstrap, holm, mcnemar, mean_interval, wilson_interval
+from nap.common.files import atomic
+from nap.common.stats import Interval, crossed_bootstrap, holm, mcnemar, mean_interval, wilson_interval
+from nap.order.metrics import aup
 from nap.tasks.countdown import Countdown
 
 PAGE = ROOT / "docs/study.md"

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from bundled import ROOT, Recipe, fit, run_each
 
-from nap.canvas import CanvasSpec
-from nap.files import atomic
-from nap.metrics import global_arness
-from nap.order import Order, order_of
-from nap.schema import Path as Solution
-from nap.schema import Problem, Sample
-from nap.tasks import data_file
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import atomic
+from nap.data.problems import Problem
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample
+from nap.order.metrics import global_arness
+from nap.order.order import Order, order_of
+from nap.tasks.registry import data_file
 
 RESULTS = ROOT / "docs/study"
 PROMPT, SLOT = 32, 96
@@ -104,8 +105,8 @@ def results(view: str) -> Path:
 
 def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
     """Train and decode what is missing of a view, and write its rows."""
-    from nap.evaluate import Sweep, run_sweep
-    from nap.runs import read_run
+    from nap.evaluation.evaluate import Sweep, run_sweep
+    from nap.report.runs import read_run
 
     text, held_out = read_text()
     folder = runs / view

@@ -5,8 +5,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from nap.schema import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace, trace_to_row, write_traces
-from nap.summary import MEANS, MORE, summarise, write_summary
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
+from nap.data.trace_files import trace_to_row, write_traces
+from nap.evaluation.summary import MEANS, MORE, summarise, write_summary
 
 MASK, PAD, HEAD = 0, 1, 2
 WORDS = {MASK: "<mask>", PAD: "<pad>", HEAD: "<think>", 3: " two", 4: " +", 5: " six", 6: " is", 7: "eight"}

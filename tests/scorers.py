@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from nap.segments import Text
+from nap.dependence.segments import Text
 
 CHARACTERS = ["<unk>", "\n", *map(chr, range(32, 127))]
 SIZE = {

@@ -15,7 +15,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from nap.canvas import CanvasSpec
+from nap.canvas.canvas import CanvasSpec
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 # Positions of a canvas: 3 paths and a summary.

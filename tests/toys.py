@@ -15,10 +15,11 @@ from beartype import beartype
 from jaxtyping import Float32, Float64, Int64, jaxtyped
 from torch import Tensor
 
-import nap.decode
-from nap.canvas import Canvas, CanvasSpec, Layout
-from nap.policies import Frontier, StepView
-from nap.schema import PROMPT
+import nap.decoding.decode
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.visibility import Layout
+from nap.data.trace import PROMPT
+from nap.decoding.policies import Frontier, StepView
 
 torch.set_num_threads(1)
 
@@ -201,5 +202,5 @@ def _checked_propose(
     return views
 
 
-propose = nap.decode.propose
-nap.decode.propose = _checked_propose
+propose = nap.decoding.decode.propose
+nap.decoding.decode.propose = _checked_propose

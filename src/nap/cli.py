@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from contextlib import redirect_stderr
-from difflib import get_close_matches
 from inspect import cleandoc
 from typing import Any
 
@@ -23,11 +22,11 @@ from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
 from nap.commands.reproduce import Reproduce
 from nap.commands.seqdep import Seqdep, SeqdepFilter
-from nap.commands.tables import visible
 from nap.commands.tasks import Problems, Score
 from nap.commands.trace import TraceConvert, TraceImport, TraceShow
 from nap.commands.train import Train
-from nap.files import InputError
+from nap.common.files import InputError
+from nap.common.text import did_you_mean, visible
 
 # What the extra `models` installs; the base installation has none of it.
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
@@ -97,8 +96,7 @@ def run(arguments: list[str]) -> None:
             print(_help(known, name))
             return
         if arguments[0] not in known:
-            close = get_close_matches(arguments[0], known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ";"
+            hint = did_you_mean(arguments[0], known)
             raise InputError(f"unknown command {arguments[0]!r} after {name!r}{hint} known: {', '.join(known)}")
         name, known, arguments = f"{name} {arguments[0]}", known[arguments[0]], arguments[1:]
     _parse(known, name, arguments).run()

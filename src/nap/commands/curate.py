@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands.flags import Whole, Words
-from nap.files import InputError
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
-    from nap.curate import Last
-    from nap.plan import Plan
-    from nap.teacher import Asking, Endpoint
+    from nap.curation.curate import Last
+    from nap.curation.plan import Plan
+    from nap.curation.teacher import Asking, Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Teachers:
 
     def endpoints(self) -> "tuple[Endpoint, ...]":
         """The endpoints. Raises InputError unless there is a model for each."""
-        from nap.teacher import Endpoint
+        from nap.curation.teacher import Endpoint
 
         models = self.model * len(self.teacher) if len(self.model) == 1 else self.model
         if len(models) != len(self.teacher):
@@ -51,7 +51,7 @@ class Teachers:
 
     def asking(self) -> "Asking":
         """How they are asked."""
-        from nap.teacher import Asking
+        from nap.curation.teacher import Asking
 
         return Asking(
             concurrency=self.concurrency, per_minute=self.per_minute, timeout=self.timeout, retries=self.retries,
@@ -144,7 +144,7 @@ class Curate:
 
     def run(self) -> None:
         """Make the data set and print what became of the problems."""
-        from nap.curate import Work, curate
+        from nap.curation.curate import Work, curate
 
         work = Work(
             asking=self.teachers.asking(), offline=self.offline, backend=self.backend, workers=self.workers,
@@ -157,7 +157,7 @@ class Curate:
         print(f"samples, the long chain and their card are in {self.out}", file=sys.stderr)
 
     def _plan(self, models: tuple[str, ...]) -> "Plan":
-        from nap.plan import Plan
+        from nap.curation.plan import Plan
 
         if self.wrong is not None and self.select != "quota":
             raise InputError(f"--wrong changes nothing with --select {self.select}; choose --select quota, or drop it")
@@ -178,9 +178,9 @@ class Curate:
             raise InputError("--max-seqdep and --scorer go together; give both or neither")
         if self.max_seqdep is None or self.scorer is None:
             return None
-        from nap.curate import Last
-        from nap.scorer import open_scorer
-        from nap.seqdep import measure_sample
+        from nap.curation.curate import Last
+        from nap.dependence.scorer import open_scorer
+        from nap.dependence.seqdep import measure_sample
 
         scorer, most = open_scorer(self.scorer), self.max_seqdep
 

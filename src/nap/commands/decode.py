@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words, check_trace_file
-from nap.commands.tables import against_random, short, visible
-from nap.files import InputError
+from nap.commands.tables import against_random, short
+from nap.common.files import InputError
+from nap.common.text import visible
 
 if TYPE_CHECKING:
-    from nap.decode import Budget
-    from nap.schema import Trace
+    from nap.data.trace import Trace
+    from nap.decoding.decode import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,8 @@ class Decode:
 
     def budget(self) -> "Budget":
         """The budget asked for; one token a step for a policy that needs one."""
-        from nap.decode import Budget
-        from nap.policies import parse_policy
+        from nap.decoding.decode import Budget
+        from nap.decoding.policies import parse_policy
 
         if self.tokens_per_step is None and self.steps is None and parse_policy(self.policy).paced:
             return Budget(tokens=1)
@@ -51,13 +52,14 @@ class Decode:
 
     def run(self) -> None:
         """Decode, show, write."""
-        from nap.canvas import parse
-        from nap.decode import collect, decode, run_setting
-        from nap.denoiser import load
-        from nap.evaluate import canvas_of, canvas_spec
-        from nap.metrics import measure
-        from nap.policies import parse_policy
-        from nap.schema import Problem, write_traces
+        from nap.canvas.canvas import parse
+        from nap.data.problems import Problem
+        from nap.data.trace_files import write_traces
+        from nap.decoding.decode import collect, decode, run_setting
+        from nap.decoding.policies import parse_policy
+        from nap.decoding.prompt import canvas_of, canvas_spec
+        from nap.models.load import load
+        from nap.order.metrics import measure
 
         if not self.prompt:
             raise InputError("there is no prompt; give one or more: --prompt TEXT")
@@ -89,8 +91,8 @@ def _show_live(steps: Any, canvases: Any, denoiser: Any) -> Any:
     from rich.console import Console, Group
     from rich.live import Live
 
-    from nap.schema import REMASK
-    from nap.view import headline, lanes
+    from nap.data.trace import REMASK
+    from nap.report.terminal import headline, lanes
 
     console, ids = Console(stderr=True, highlight=False), canvases[0].ids.copy()
     vocabulary = _Vocabulary(denoiser.tokenizer)

@@ -13,7 +13,7 @@ from nap.commands.flags import CanvasFlags, Drawing, Loading, Words
 from nap.commands.tables import draw, fits, open_console
 
 if TYPE_CHECKING:
-    from nap.evaluate import Progress
+    from nap.evaluation.evaluate import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class Eval:
 
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
-        from nap.evaluate import Sweep, run_sweep
-        from nap.schema import read_parquet
-        from nap.summary import find_baseline, findings, markdown, summarise, write_summary
+        from nap.common.files import read_parquet
+        from nap.evaluation.evaluate import Sweep, run_sweep
+        from nap.evaluation.summary import find_baseline, findings, markdown, summarise, write_summary
 
         budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
         sweep = Sweep(
@@ -86,7 +86,7 @@ class Eval:
 
 def show_progress(progress: "Progress") -> None:
     """One line on standard error, rewritten where it is a terminal."""
-    from nap.view import printable
+    from nap.common.text import printable
 
     eta = "" if progress.eta != progress.eta else f", about {progress.eta:.0f} s left"
     line = f"{progress.done}/{progress.total} decoded{eta} ({printable(progress.cell, 200)})"
@@ -102,7 +102,7 @@ def show_progress(progress: "Progress") -> None:
 
 def print_summary(records: Sequence[Any], sentences: Sequence[str]) -> None:
     """The table, on a narrow terminal without what people compare last, and the sentences."""
-    from nap.summary import HEADER, table
+    from nap.evaluation.summary import HEADER, table
 
     console = open_console()
     lines = table(records)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from nap.files import InputError
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
-    from nap.canvas import CanvasSpec
-    from nap.decode import Sampling
+    from nap.canvas.canvas import CanvasSpec
+    from nap.decoding.decode import Sampling
 
 # What may be left out: without these tyro shows {None}|INT and (default: None).
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
@@ -49,7 +49,7 @@ class CanvasFlags:
 
     def spec(self) -> "CanvasSpec | None":
         """None for the checkpoint's own. Raises InputError for a flag that would change nothing."""
-        from nap.canvas import CanvasSpec
+        from nap.canvas.canvas import CanvasSpec
 
         given = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
         kinds: dict[str, dict[str, Any]] = {
@@ -83,7 +83,7 @@ class Drawing:
 
     def sampling(self) -> "Sampling":
         """The sampling part."""
-        from nap.decode import Sampling
+        from nap.decoding.decode import Sampling
 
         return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 

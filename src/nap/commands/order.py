@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from nap.commands.tables import against_random, draw, fits, open_console, short
-from nap.files import InputError
+from nap.common.files import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class OrderCommand:
 
     def run(self) -> None:
         """Print every metric of every line, and the means."""
-        from nap.metrics import aggregate, measure
+        from nap.order.metrics import aggregate, measure
 
         labels, orders, correct = self._orders()
         reports = [measure(order, self.k) for order in orders]
@@ -42,9 +42,9 @@ class OrderCommand:
         _print_orders([*labels, "mean"], [*reports, means["all"]["mean"]], self.k)
 
     def _orders(self) -> tuple[list[str], list[Any], list[bool | None]]:
-        from nap.files import read_jsonl
-        from nap.order import order_of, read_orders
-        from nap.schema import read_traces
+        from nap.common.files import read_jsonl
+        from nap.data.trace_files import read_traces
+        from nap.order.order import order_of, read_orders
 
         first = None if self.file.endswith(".parquet") else next(read_jsonl(self.file), (0, None))[1]
         if isinstance(first, list):
@@ -61,7 +61,7 @@ class OrderCommand:
 
 def _print_orders(labels: Sequence[str], reports: Sequence[dict[str, Any]], ks: Sequence[int]) -> None:
     """A line a trace, on a narrow terminal without the larger k."""
-    from nap.view import printable
+    from nap.common.text import printable
 
     def line(label: str, report: dict[str, Any], k_shown: Sequence[int]) -> list[str]:
         cells = [printable(label), *(short(report.get(key)) for key in columns.values())]

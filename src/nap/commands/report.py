@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nap.commands.flags import Words
-from nap.files import InputError
+from nap.common.files import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class ReportCommand:
 
     def run(self) -> None:
         """Read the runs, write the page, say where it is."""
-        from nap.report import write_report
+        from nap.report.page import write_report
 
         if not self.runs:
             raise InputError("there is no run; give a folder made by nap eval --out, or a file of traces")
@@ -37,7 +37,7 @@ class ReportCommand:
             for note in run.notes:
                 print(f"{run.name}: {note}", file=sys.stderr)
         if self.figures:
-            from nap.figures import write_figures
+            from nap.report.figures import write_figures
 
             write_figures(found, self.figures)
             print(f"the figures are in {self.figures}", file=sys.stderr)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from nap.commands.tables import draw, open_console
-from nap.files import InputError
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
-    from nap.stats import Interval
+    from nap.common.stats import Interval
 
 ARMS = ("long", "nap")
 # Decoding is the rest of the time.
@@ -71,7 +71,7 @@ class Reproduce:
 
     def rerun(self, home: Path, folder: Path, steps: int) -> None:
         """Run both arms to their end, saying where they stand. Raises InputError where one fails."""
-        from nap.folder import claim
+        from nap.common.folder import claim
 
         claim(folder, {"task": self.task, "problems": self.problems, "steps": steps}, "long.parquet")
         todo = [arm for arm in ARMS if not (folder / f"{arm}.parquet").exists()]
@@ -179,7 +179,7 @@ def read(path: Path) -> Rows:
     """The rows of a model of the study."""
     import pyarrow.parquet as pq
 
-    from nap.schema import read_parquet
+    from nap.common.files import read_parquet
 
     return Rows(json.loads((pq.read_schema(path).metadata or {})[b"setting"]), read_parquet(path))
 
@@ -206,7 +206,7 @@ class Figure:
 
 def compare(stored: list[dict[str, Rows]], now: dict[str, Rows], problems: int) -> list[Figure]:
     """Every accuracy of both arms, and what the study is about: by how much `nap` is above `long`."""
-    from nap.stats import Interval, bootstrap_mean, prediction_interval, wilson_interval
+    from nap.common.stats import Interval, bootstrap_mean, prediction_interval, wilson_interval
 
     found = []
     for policy, pace in dict.fromkeys((row["policy"], row["pace"]) for row in now[ARMS[0]].rows):

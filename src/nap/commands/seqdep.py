@@ -11,11 +11,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Whole, Words
 from nap.commands.tables import draw, open_console
-from nap.files import InputError, atomic
+from nap.common.files import InputError, atomic
 
 if TYPE_CHECKING:
-    from nap.segments import Row
-    from nap.seqdep import Corpus, Dependence, Scorer
+    from nap.dependence.segments import Row
+    from nap.dependence.seqdep import Corpus, Dependence, Scorer
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 File = Annotated[Positional[str], arg(metavar="FILE")]
@@ -48,7 +48,7 @@ class Scoring:
 
     def read(self, file: str) -> "list[Row]":
         """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
-        from nap.segments import read_rows
+        from nap.dependence.segments import read_rows
 
         if self.max_tokens is not None and self.max_tokens < 2:
             raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
@@ -56,7 +56,7 @@ class Scoring:
 
     def open(self) -> "Scorer":
         """The scorer."""
-        from nap.scorer import open_scorer
+        from nap.dependence.scorer import open_scorer
 
         return open_scorer(
             self.scorer, tokenizer=self.tokenizer, model=self.model, device=self.device, dtype=self.dtype
@@ -82,7 +82,7 @@ class Seqdep:
 
     def run(self) -> None:
         """Measure the file and print what was found."""
-        from nap.seqdep import cut_rows, measure_corpus, summarise
+        from nap.dependence.seqdep import cut_rows, measure_corpus, summarise
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be at least 1, got {self.limit}")
@@ -168,7 +168,7 @@ class SeqdepFilter:
 
     def run(self) -> None:
         """Measure the file, write what is kept, and say how much that is."""
-        from nap.files import read_jsonl_objects
+        from nap.common.files import read_jsonl_objects
 
         self._check()
         rows = self.scoring.read(self.file)
@@ -197,7 +197,7 @@ class SeqdepFilter:
 
 def _values(scorer: "Scorer", rows: "list[Row]", scoring: Scoring) -> list[float | None]:
     """SeqDep of every row, nats a token; None for a row without a history."""
-    from nap.seqdep import cut_rows, measure_corpus
+    from nap.dependence.seqdep import cut_rows, measure_corpus
 
     corpus = cut_rows(scorer, rows, scoring.segments, scoring.max_tokens)
     measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)), control=False, excess=False)

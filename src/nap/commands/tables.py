@@ -10,11 +10,6 @@ def against_random(report: dict[str, Any], k: int) -> str:
     return "-" if value is None else f"{value:.2f} ({short(random)})"
 
 
-def visible(text: str) -> str:
-    """Text of any length with control characters shown, so that a model cannot drive the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
 def short(value: Any) -> str:
     """A value of a table; `-` for none."""
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nap.commands.flags import Words
-from nap.files import InputError
+from nap.common.files import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class Score:
 
     def run(self) -> None:
         """Print accuracy with Wilson's interval."""
-        from nap.score import score_file
-        from nap.view import printable
+        from nap.common.text import printable
+        from nap.evaluation.score import score_file
 
         scores = score_file(self.file, self.task, by=self.by)
         if not self.json:
@@ -63,11 +63,12 @@ class Problems:
 
     def run(self) -> None:
         """One JSON object a line."""
-        from nap.tasks import load_task
+        from nap.common.text import visible
+        from nap.tasks.registry import load_task
 
         if self.limit < 1:
             raise InputError(f"limit must be at least 1, got {self.limit}")
         for problem in load_task(self.task).load(self.split, self.limit, self.data):
             line = json.dumps(asdict(problem), ensure_ascii=False)
             # JSON leaves some characters as they are that move a cursor.
-            print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+            print(visible(line, quote=json.dumps))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from nap.commands.flags import Whole, Words, check_trace_file
-from nap.files import InputError
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
-    from nap.importers import Known
+    from nap.order.importers import Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,9 @@ class TraceShow:
 
         from rich.console import Console
 
-        from nap.schema import read_traces
-        from nap.view import frames, printable
+        from nap.common.text import printable
+        from nap.data.trace_files import read_traces
+        from nap.report.terminal import frames
 
         trace = next(islice(read_traces(self.file), self.index, None), None) if self.index >= 0 else None
         if trace is None:
@@ -59,7 +60,7 @@ class TraceConvert:
 
     def run(self) -> None:
         """Read all, check all, write all."""
-        from nap.schema import read_traces, write_traces
+        from nap.data.trace_files import read_traces, write_traces
 
         check_trace_file(self.out)
         write_traces(read_traces(self.file), self.out)
@@ -91,14 +92,14 @@ class TraceImport:
 
     def run(self) -> None:
         """Read all, check all, write all."""
-        from nap.importers import import_traces
-        from nap.schema import write_traces
+        from nap.data.trace_files import write_traces
+        from nap.order.importers import import_traces
 
         check_trace_file(self.out)
         write_traces(import_traces(self.file, self.source, self._known()), self.out)
 
     def _known(self) -> "Known":
-        from nap.importers import Known
+        from nap.order.importers import Known
 
         if self.prompt_tokens is not None and self.prompt_tokens < 0:
             raise InputError(f"--prompt-tokens must be 0 or more, got {self.prompt_tokens}")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands.flags import CanvasFlags, Words
-from nap.files import InputError
-from nap.finetune import Hyper, Job, Watch, fine_tune
-from nap.objective import Objective
+from nap.common.files import InputError
+from nap.training.finetune import fine_tune
+from nap.training.settings import Hyper, Job, Objective, Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Train:
 
     def job(self) -> Job:
         """What is trained on what. Raises InputError where no canvas is given and the checkpoint has none."""
-        from nap import checkpoint
+        from nap.models import checkpoint
 
         spec = self.canvas.spec() or checkpoint.read_canvas(checkpoint.find(self.model, self.revision)[0])
         if spec is None:

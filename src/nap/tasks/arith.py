@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from nap.files import InputError
-from nap.schema import Path, Problem, Sample
-from nap.tasks import check_split, split_of
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.data.samples import Path, Sample
+from nap.tasks.registry import check_split, split_of
 
 NAMES = tuple(
     [

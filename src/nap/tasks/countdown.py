@@ -17,10 +17,11 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
-from nap.files import InputError, read_jsonl_objects
-from nap.schema import Path, Problem, Sample
-from nap.tasks import check_split, split_of
-from nap.verify import countdown_expression, countdown_ok
+from nap.common.files import InputError, read_jsonl_objects
+from nap.data.problems import Problem
+from nap.data.samples import Path, Sample
+from nap.tasks.answers import countdown_expression, countdown_ok
+from nap.tasks.registry import check_split, split_of
 
 # (left, operation, right, result) of one combination of two numbers.
 Move = tuple[int, str, int, int]

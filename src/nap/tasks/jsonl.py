@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nap.files import InputError
-from nap.schema import Problem
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.tasks.answers import extract_number, marked_answers, same_number, to_number
 from nap.tasks.public import problems, read_rows
-from nap.verify import extract_number, marked_answers, same_number, to_number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, read_jsonl_objects, read_text
-from nap.schema import Problem
-from nap.tasks import GOLD, QUESTION, data_file, first_of
-from nap.verify import extract_answer, extract_number, math_equal, same_number
+from nap.common.files import InputError, read_jsonl_objects, read_text
+from nap.data.problems import Problem
+from nap.tasks.answers import extract_answer, extract_number, math_equal, same_number
+from nap.tasks.registry import GOLD, QUESTION, data_file, first_of
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.files import InputError, read_text
-from nap.schema import Problem
-from nap.tasks import GOLD, QUESTION, check_split, first_of, split_of
+from nap.common.files import InputError, read_text
+from nap.data.problems import Problem
+from nap.tasks.answers import marked_answers
 from nap.tasks.public import read_rows
-from nap.verify import marked_answers
+from nap.tasks.registry import GOLD, QUESTION, check_split, first_of, split_of
 
 # Rows and columns of a box.
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}

@@ -1,0 +1,203 @@
+"""The canvas: [prompt] [header 1] path 1 ... [header P] path P [summary header] summary.
+
+Lays a prompt out with empty slots, lays a training sample out with full ones, says who may see whom, and reads a
+decoded canvas back. Opening headers are clamped at the slots' starts; closing tags are generated, and what follows
+one in its slot is padding. Pure: numpy and a tokenizer with `encode` and `decode`; no model, no torch.
+
+Shape letters: B batch, L canvas length (prompt included), P paths.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.canvas.visibility import Attention, Layout
+from nap.common.files import InputError
+from nap.data.trace import HEADER, OUTSIDE, PROMPT
+
+Tags = Literal["think", "hash", "none"]
+
+OPENING: dict[str, Callable[[int], str]] = {
+    "think": lambda number: f"<think {number}>",
+    "hash": lambda number: f"<think #{number}>",
+    "none": lambda number: "",
+}
+SUMMARY_OPENING, SUMMARY_CLOSING = "<summary>", "</summary>"
+
+
+class Tokenizer(Protocol):
+    """The two methods of a transformers tokenizer that the canvas needs."""
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]:
+        """The ids of a text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens included."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasSpec:
+    """The shape of a canvas. `paths=1` is the long chain of thought; `tags="none", summary_tokens=0` a plain one.
+
+    path_tokens     tokens of each path slot, its closing tag included and its clamped header not
+    summary_tokens  tokens of the summary slot, likewise; 0 for no summary
+    tags            `think` writes <think 1>, `hash` <think #1>, `none` writes no tags at all
+    attention       `full`: all positions see all. `paths`: a path sees the prompt and itself, the summary everything
+    """
+
+    paths: int = 3
+    path_tokens: int = 330
+    summary_tokens: int = 32
+    tags: Tags = "think"
+    attention: Attention = "full"
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("paths", 1), ("path_tokens", 1), ("summary_tokens", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < lowest:
+                raise InputError(f"canvas {name} must be an integer of at least {lowest}, got {value!r}")
+        if self.tags not in OPENING:
+            raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
+        if self.attention not in ("full", "paths"):
+            raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
+        if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
+            raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
+        if self.paths > 1 and not self.summary_tokens:
+            raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
+
+    @property
+    def slots(self) -> list[tuple[int, int, str, str]]:
+        """(region, tokens, opening tag, closing tag) of each slot in canvas order."""
+        tags = [OPENING[self.tags](j + 1) for j in range(self.paths)]
+        slots = [(j, self.path_tokens, tag, tag.replace("<", "</", 1)) for j, tag in enumerate(tags)]
+        if self.summary_tokens:
+            slots.append((self.paths, self.summary_tokens, SUMMARY_OPENING, SUMMARY_CLOSING))
+        return slots
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """Every tag of this canvas, for adding to a tokenizer."""
+        return [tag for _, _, opening, closing in self.slots for tag in (opening, closing) if tag]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What a decoded canvas says: the text of each path and of the summary, and whether each closed with its tag."""
+
+    paths: tuple[str, ...]
+    summary: str
+    closed: tuple[bool, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """One row: L token ids and L region codes (see `schema`), and the spec that it was laid out by."""
+
+    ids: NDArray[np.int64]
+    region: NDArray[np.int64]
+    spec: CanvasSpec
+    problem_id: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def layout(
+    prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer, mask_id: int, *, problem_id: str = ""
+) -> Canvas:
+    """The canvas of a prompt with every slot masked. Raises InputError if the tokenizer lacks the tags."""
+    ids, region = list(prompt_ids), [PROMPT] * len(prompt_ids)
+    for code, tokens, opening, _ in spec.slots:
+        header = encode_tag(opening, tokenizer) if opening else []
+        ids += header + [mask_id] * tokens
+        region += [HEADER] * len(header) + [code] * tokens
+    return Canvas(ids=np.array(ids, np.int64), region=np.array(region, np.int64), spec=spec, problem_id=problem_id)
+
+
+def fill(canvas: Canvas, texts: Sequence[str], tokenizer: Tokenizer, pad_id: int) -> NDArray[np.int64]:
+    """L ids of the canvas with `texts` (paths in order, then the summary), closing tags and padding in the slots.
+
+    Raises InputError for a text that does not fit its slot, is empty, or holds a tag: nothing is silently cut.
+    """
+    slots = canvas.spec.slots
+    if len(texts) != len(slots):
+        raise InputError(f"the canvas has {len(slots)} slots (paths and summary), got {len(texts)} texts")
+    ids = canvas.ids.copy()
+    for (code, tokens, _, closing), text in zip(slots, texts, strict=True):
+        if not text.strip():
+            raise InputError(f"the text of slot {code + 1} is empty")
+        if tag := find_tag(text):
+            raise InputError(f"the text of slot {code + 1} holds the tag {tag!r}; escape it first")
+        content = list(tokenizer.encode(text, add_special_tokens=False))
+        slot = canvas.region == code
+        if {pad_id, *canvas.ids[slot].tolist()} & set(content):
+            raise InputError(f"the text of slot {code + 1} holds the padding or mask token; take it out first")
+        if closing:
+            content += encode_tag(closing, tokenizer)
+        if len(content) > tokens:
+            raise InputError(f"the text of slot {code + 1} takes {len(content)} tokens, its slot has {tokens}")
+        ids[slot] = content + [pad_id] * (tokens - len(content))
+    return ids
+
+
+def find_tag(text: str) -> str | None:
+    """The first canvas tag in a text, if any."""
+    found = re.search(r"<\s*/?\s*(?:think\s*#?\s*\d[\d\s]*|summary\s*)>", text)
+    return found.group() if found else None
+
+
+def _tag_pattern(tag: str) -> re.Pattern[str]:
+    """What a tag of several tokens reads back as: some tokenizers put spaces between tokens."""
+    return re.compile(r"\s*".join(map(re.escape, re.findall(r"[a-z]+|\S", tag))))
+
+
+def encode_tag(tag: str, tokenizer: Tokenizer) -> list[int]:
+    """The ids of a tag. Raises InputError if the tokenizer loses it."""
+    ids = list(tokenizer.encode(tag, add_special_tokens=False))
+    if not _tag_pattern(tag).fullmatch(tokenizer.decode(ids).strip()):
+        raise InputError(
+            f"the tokenizer cannot write the tag {tag!r} (it reads back as {tokenizer.decode(ids)!r}); "
+            "use a canvas without tags (--canvas plain), or a checkpoint trained with them"
+        )
+    return ids
+
+
+def parse(
+    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, uncounted: Sequence[int] = ()
+) -> Completion:
+    """Read a decoded canvas back. A slot's text ends at its closing tag, or at its end without padding.
+
+    `uncounted` are the ids of padding and end of text, dropped from the texts.
+    """
+    ids = np.asarray(ids)
+    texts, closed = [], []
+    for code, _, _, closing in canvas.spec.slots:
+        slot = ids[canvas.region == code]
+        text = tokenizer.decode([int(i) for i in slot if i not in set(uncounted)])
+        found = _tag_pattern(closing).search(text) if closing else None
+        texts.append(text[: found.start() if found else None].strip())
+        closed.append(found is not None)
+    has_summary = canvas.spec.summary_tokens > 0
+    return Completion(
+        paths=tuple(texts[: canvas.spec.paths]), summary=texts[-1] if has_summary else "", closed=tuple(closed)
+    )
+
+
+def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64], Layout]:
+    """(ids_BL, layout) of canvases of any lengths, shorter ones padded on the right. They share attention and P."""
+    kinds = {(canvas.spec.attention, canvas.spec.paths) for canvas in canvases}
+    if len(kinds) != 1:
+        raise InputError(f"one batch needs one attention layout and number of paths, got {sorted(kinds)}")
+    length = max(map(len, canvases))
+    ids = np.full((len(canvases), length), pad_id, np.int64)
+    region = np.full((len(canvases), length), OUTSIDE, np.int64)
+    for row, canvas in enumerate(canvases):
+        ids[row, : len(canvas)] = canvas.ids
+        region[row, : len(canvas)] = canvas.region
+    return ids, Layout(region, canvases[0].spec.attention, canvases[0].spec.paths)

@@ -1,0 +1,34 @@
+"""Text that goes to people: control characters made visible, long texts cut, and what a mistyped name may have meant.
+
+Does not lay text out; report/terminal.py and commands/tables.py do.
+"""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+
+def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> str:
+    """The text with what could move a cursor shown as an escape; the characters of `kept` stay as they are.
+
+    quote  how a character is escaped: `repr` as in Python, `json.dumps` where the text must stay JSON
+    """
+    return "".join(c if c.isprintable() or c in kept else quote(c)[1:-1] for c in text)
+
+
+def printable(text: str, most: int = 40) -> str:
+    """The text on one line, control characters made visible, cut at `most` characters."""
+    # A few more than are kept: what comes after is never looked at.
+    shown = visible(text[: most + 1], kept="")
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for a name that is close to a known one, else `;`."""
+    near = get_close_matches(name, [*known], 1)
+    return f"; did you mean {near[0]!r}?" if near else ";"
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """`unknown policy 'treshold'; did you mean 'threshold'? known: ...`: the message for a name that is not known."""
+    known = [*known]
+    return f"unknown {what} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"

@@ -1,0 +1,189 @@
+"""One function over many rows, on one machine or a cluster: the same function, the same rows out.
+
+    for result in map_rows(check, rows, backend="processes", workers=8): ...
+
+Results come in the order of the rows, each once, whatever the backend and whichever worker dies on the way; rows are
+read as they are needed, so neither they nor the results are ever all in memory. `fn` must be picklable for processes
+and Ray: a function of a module, or an instance of a frozen dataclass with `__call__`.
+
+Does not retry what `fn` raises: the exception comes out. Does not start a Ray cluster across machines; `ray start`
+does.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import active_children, get_context
+from typing import Any, Literal, TypeVar, get_args
+
+from nap.common.files import InputError
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+Backend = Literal["threads", "processes", "ray"]
+
+# A submission costs some 0.1 ms, as much as a cheap row.
+CHUNK = 32
+# Chunks in flight for each worker: enough that none waits while the oldest is not done.
+AHEAD = 4
+# Workers that may die one after the other with no row finished in between, before the rows are to blame.
+DEATHS = 3
+# Rows that Ray holds at a time.
+RAY_ROWS = 8192
+
+
+def map_rows(
+    fn: Callable[[Row], Result],
+    rows: Iterable[Row],
+    *,
+    backend: Backend = "processes",
+    workers: int = 1,
+    chunk: int = CHUNK,
+) -> Iterator[Result]:
+    """`fn(row)` of each row, in order. One worker works in this process, without a pool.
+
+    workers  threads or processes; Ray takes what its cluster has
+    chunk    rows that travel to a process together, and that it does again where it dies
+
+    Raises InputError for an unknown backend, or where rows kill every worker that takes them.
+    """
+    if backend not in get_args(Backend):
+        raise InputError(f"unknown backend {backend!r}; known: {', '.join(get_args(Backend))}")
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    if backend == "ray":
+        return _with_ray(fn, iter(rows))
+    if workers == 1:
+        return map(fn, rows)
+    if backend == "threads":
+        return _with_threads(fn, iter(rows), workers)
+    return _with_processes(fn, iter(rows), workers, chunk)
+
+
+def _with_threads(fn: Callable[[Row], Result], rows: Iterator[Row], workers: int) -> Iterator[Result]:
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(fn, row) for row in islice(rows, workers * AHEAD))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(fn, row) for row in islice(rows, 1))
+
+
+def _with_processes(fn: Callable[[Row], Result], rows: Iterator[Row], workers: int, size: int) -> Iterator[Result]:
+    chunks = iter(lambda: list(islice(rows, size)), [])
+    pool = _Pool(workers)
+    waiting: deque[tuple[list[Row], Future[list[Result]] | None]] = deque()
+    deaths = 0
+    try:
+        while True:
+            waiting.extend((chunk, None) for chunk in islice(chunks, workers * AHEAD - len(waiting)))
+            if not waiting:
+                return
+            try:
+                # After a death all that was in flight is sent again; what was yielded is out of `waiting`.
+                waiting = deque((chunk, sent or pool.submit(fn, chunk)) for chunk, sent in waiting)
+                first = waiting[0][1]
+                assert first
+                results = first.result()
+            except BrokenProcessPool:
+                deaths += 1
+                if deaths == DEATHS:
+                    raise InputError(
+                        f"{DEATHS} workers died in a row on the same {len(waiting[0][0])} rows, perhaps for lack of "
+                        "memory; try fewer workers"
+                    ) from None
+                pool.restart()
+                waiting = deque((chunk, sent if _is_done(sent) else None) for chunk, sent in waiting)
+                continue
+            waiting.popleft()
+            deaths = 0
+            yield from results
+    finally:
+        pool.stop()
+
+
+def _is_done(sent: Future[Any] | None) -> bool:
+    return sent is not None and sent.done() and not sent.cancelled() and sent.exception() is None
+
+
+class _Pool:
+    """A process pool that can be started again after one of its workers died, and leaves none behind."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._start()
+
+    def _start(self) -> None:
+        self.others = {*active_children()}
+        self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"), start_worker, (os.getpid(),))
+
+    def submit(self, fn: Callable[[Row], Result], chunk: list[Row]) -> Future[list[Result]]:
+        """Send a chunk to a worker."""
+        return self.pool.submit(_each, fn, chunk)
+
+    def restart(self) -> None:
+        """New workers for those that died."""
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        """End the workers now: nobody waits for what they are doing."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in {*active_children()} - self.others:
+            process.kill()
+            process.join()
+
+
+def _each(fn: Callable[[Row], Result], chunk: list[Row]) -> list[Result]:
+    return [fn(row) for row in chunk]
+
+
+def start_worker(parent: int) -> None:
+    """Make this process end with its parent, and leave Ctrl-C to it. For the start of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        # A killed parent cannot tell its workers: they would wait for jobs for ever.
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Result]:
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError("the backend 'ray' needs Ray; install it with: pip install 'nap-dlm[ray]'") from None
+    if not ray.is_initialized():
+        # Joins the cluster of RAY_ADDRESS, or starts one on this machine.
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    call = _RayCall(fn)
+    while block := list(islice(rows, RAY_ROWS)):
+        # Rows travel as bytes: as Arrow columns a row would come back with other types than it has.
+        items = [{"index": index, "row": pickle.dumps(row)} for index, row in enumerate(block)]
+        # A fraction of a core each: tasks that want a whole one starve the readers on a small machine.
+        found = ray.data.from_items(items).map(call, num_cpus=0.5).take_all()
+        results = {record["index"]: record["result"] for record in found}
+        yield from (pickle.loads(results[index]) for index in range(len(block)))
+
+
+class _RayCall:
+    """`fn` as Ray Data calls it."""
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"index": record["index"], "result": pickle.dumps(self.fn(pickle.loads(record["row"])))}

@@ -1,0 +1,157 @@
+"""Choosing the paths of one problem among its replies, and giving them their summary. Pure: the same in, the same out.
+
+    outcome = Choose(plan)(Solved(problem, replies))       # in a thread, a process, or a worker of a cluster
+    sample = conclude(plan, outcome, summary)
+
+Replies are untrusted: control characters go, tags of the canvas and whatever came cut short make a reply unusable, and
+all answers are checked by `verify`, within its bounds. Asks nobody and writes nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from nap.canvas.canvas import find_tag
+from nap.common.files import InputError
+from nap.curation.card import Outcome
+from nap.curation.embed import cosines
+from nap.curation.journal import FAILED, LENGTH, STOP, Reply
+from nap.curation.plan import Plan, Solved
+from nap.curation.prompts import fill
+from nap.curation.selection import distinct, mean_overlap, overlaps, select, spread
+from nap.data.problems import Problem
+from nap.data.samples import Path
+from nap.tasks.answers import MAX_TEXT
+from nap.tasks.registry import Task, load_task
+
+# What counts as a token where no tokenizer says: vocabularies of byte pairs hold most words and no long number.
+_PIECE = re.compile(r"[^\W\d_]{1,8}|\S")
+# A closing tag: every slot keeps room for one.
+CLOSING = "</think 1>"
+# No tokenizer needs them, and a terminal obeys them. Line breaks and tabs stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Choose:
+    """The paths of a sample, if the replies to its problem make one: `Choose(plan)(solved)`."""
+
+    plan: Plan
+
+    def __call__(self, solved: Solved) -> Outcome:
+        """The outcome without its summary; its end is `sample` where there are paths."""
+        plan, problem = self.plan, solved.problem
+        task, usable, fates = load_task(plan.task), list[Path](), Counter[str]()
+        for asked, reply in solved.replies:
+            text = clean(reply.text)
+            if fate := unusable(reply, text, plan.path_tokens, plan.tokenizer):
+                fates[fate] += 1
+            else:
+                usable.append(_checked(task, problem, text, _source(asked, reply)))
+        texts = [path.text for path in usable]
+        similar = overlaps(texts)
+        limits = [(similar, plan.max_overlap)]
+        if plan.embedder:
+            limits.append((cosines(texts, plan.embedder), plan.max_similarity))
+        apart = distinct(len(texts), *limits)
+        apart = spread(limits[-1][0], apart) if plan.diverse else apart
+        chosen = select([bool(usable[i].correct) for i in apart], plan.paths, plan.select, plan.wrong)
+        used = [apart[i] for i in chosen or ()]
+        fates.update(duplicate=len(usable) - len(apart), unused=len(apart) - len(used), used=len(used))
+        paths = tuple(usable[i] for i in used)
+        return Outcome(
+            problem=problem,
+            end="sample" if chosen else "too_few_paths" if len(apart) < plan.paths else "not_selected",
+            fates=fates,
+            checked=(sum(bool(path.correct) for path in usable), len(usable)),
+            models=Counter(_source(asked, reply) for asked, reply in solved.replies if reply.finish != FAILED),
+            usage=usage_of([reply for _, reply in solved.replies]),
+            paths=paths,
+            tokens=tuple(count_tokens(path.text, plan.tokenizer) for path in paths),
+            overlap=mean_overlap(similar, used),
+        )
+
+
+def _checked(task: Task, problem: Problem, text: str, source: str) -> Path:
+    return Path(text=text, answer=task.extract(problem, text), correct=task.check(problem, text), source=source)
+
+
+def _source(asked: str, reply: Reply) -> str:
+    """The model's name as its server gives it, else as it was asked for."""
+    return clean(reply.model) or asked
+
+
+def usage_of(replies: Sequence[Reply]) -> tuple[int, int]:
+    """(prompt tokens, completion tokens) of the replies."""
+    return sum(reply.prompt_tokens for reply in replies), sum(reply.completion_tokens for reply in replies)
+
+
+def clean(text: str) -> str:
+    """A reply's text without control characters, halves of characters, and white space around it."""
+    return _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8")).strip()
+
+
+def unusable(reply: Reply, text: str, most: int, tokenizer: str | None) -> str | None:
+    """Why a reply cannot stand in a slot of `most` tokens (one of card.FATES); None if it can."""
+    if reply.finish != STOP or len(reply.text) > MAX_TEXT:
+        return reply.finish if reply.finish not in (STOP, LENGTH) else "cut"
+    if not text:
+        return "empty"
+    if count_tokens(text, tokenizer) > most:
+        return "too_long"
+    # The search for tags takes quadratic time in white space.
+    return "tagged" if "<" in text and find_tag(re.sub(r"\s+", " ", text)) else None
+
+
+def conclude(plan: Plan, outcome: Outcome, reply: Reply) -> Outcome:
+    """The outcome with its summary, or with why there is none."""
+    text = clean(reply.text)
+    fate = unusable(reply, text, plan.summary_tokens, plan.tokenizer)
+    if fate == "too_long":
+        return outcome.dropped("summary_too_long")
+    if fate:
+        return outcome.dropped("no_summary")
+    if not load_task(plan.task).check(outcome.problem, text):
+        return outcome.dropped("summary_wrong")
+    return replace(outcome, summary=text)
+
+
+def summary_prompt(template: str, outcome: Outcome) -> str:
+    """The template filled in with the problem, its answer and the paths."""
+    paths = "\n\n".join(f"Attempt {number}:\n{path.text}" for number, path in enumerate(outcome.paths, 1))
+    return fill(template, problem=outcome.problem.prompt, answer=outcome.problem.answer, paths=paths)
+
+
+def count_tokens(text: str, tokenizer: str | None) -> int:
+    """Tokens of a text and a closing tag: of that tokenizer, or for None estimated."""
+    return _count(text, tokenizer) + _closing(tokenizer)
+
+
+@cache
+def _closing(tokenizer: str | None) -> int:
+    return _count(CLOSING, tokenizer)
+
+
+def _count(text: str, tokenizer: str | None) -> int:
+    if tokenizer is None:
+        return len(_PIECE.findall(text))
+    return len(_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids)
+
+
+@cache
+def _tokenizer(name: str) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(tokenizer_file(name)))
+
+
+def tokenizer_file(name: str) -> FilePath:
+    """The tokenizer.json that is meant. Raises InputError if there is none."""
+    path = FilePath(name) / "tokenizer.json" if FilePath(name).is_dir() else FilePath(name)
+    if not path.is_file():
+        raise InputError(f"no tokenizer at {path}; give a tokenizer.json, or a folder that holds one")
+    return path

@@ -1,0 +1,256 @@
+"""Curation: problem -> independent paths -> checked and selected -> summary -> Sample, with nothing asked twice.
+
+    curate(Plan(task="gsm8k", models=("smollm2",)), "runs/gsm8k", [Endpoint(url=..., model="smollm2")])
+
+1. Teachers fill the journal with `plan.asked` replies to every problem (or a file of solutions stands in for them).
+2. `Choose` looks at the replies of one problem: which are usable, right, different enough, and wanted.
+3. The summary comes from a template, or from the teacher that reads the paths, and must give the right answer.
+4. Samples are written as samples.parquet, the same paths as one chain as longchain.parquet, with a card.
+
+All but the asking is a pure function of the journal and the plan: a finished run can be made again without a teacher,
+byte for byte. Problems pass through one at a time, so that only they are in memory, and no replies.
+
+Does not know how a teacher is reached, and does not train.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path as FilePath
+from typing import Any
+
+from nap import __version__
+from nap.common.files import InputError, atomic, read_text
+from nap.common.folder import claim, digest
+from nap.common.workers import Backend, map_rows
+from nap.curation.card import Outcome, Tally, markdown
+from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
+from nap.curation.journal import FAILED, Journal, Reply, Request
+from nap.curation.plan import Plan, Solved, read_solutions
+from nap.curation.teacher import Asking, Endpoint, ask
+from nap.data.problems import Problem
+from nap.data.samples import Sample, concatenated, read_samples, write_samples
+from nap.tasks.registry import load_task
+
+SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How the work is done; nothing here changes the data set.
+
+    asking             how teachers are asked
+    offline            ask nobody: what the journal lacks counts as failed
+    backend, workers   where paths are chosen (`engine.map_rows`)
+    report             called with the requests settled so far, and all of them
+    """
+
+    asking: Asking = field(default_factory=Asking)
+    offline: bool = False
+    backend: Backend = "processes"
+    workers: int = 1
+    report: Callable[[int, int], None] = lambda settled, most: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """A last look at the paths of a sample: those that `keeps` denies are left out as too sequential."""
+
+    keeps: Callable[[Outcome], bool]
+    setting: str
+
+
+def curate(
+    plan: Plan,
+    folder: str | FilePath,
+    teachers: Sequence[Endpoint] = (),
+    *,
+    work: Work | None = None,
+    journal: str | FilePath | None = None,
+    last: Last | None = None,
+) -> dict[str, Any]:
+    """Make the data set, or what is left to make of it, in `folder`. Returns its card.
+
+    teachers  one for each of the plan's models, in order
+    journal   of the replies; by default the folder's own. Plans that ask the same things can use one, in turn
+
+    Raises InputError for a folder of another plan, one that another process is at work in, and a teacher that is down.
+    """
+    folder, work = FilePath(folder), work or Work()
+    if tuple(teacher.model for teacher in teachers) != plan.models:
+        raise InputError(f"the plan asks {len(plan.models)} models, and there are {len(teachers)} teachers for them")
+    problems = _Problems(plan, last)
+    with Journal(journal or folder / "journal.sqlite") as opened:
+        if opened.is_empty() and not (folder / "card.json").exists():
+            # Nothing was made of the setting that is there: perhaps the name of its model was wrong.
+            (folder / "setting.json").unlink(missing_ok=True)
+        claim(folder, problems.setting, "card.json")
+        if card := _finished(folder):
+            return card
+        run = _Run(problems, opened, work)
+        run.ask(teachers, [run.groups(turn) for turn in range(len(teachers))], len(problems.solved) * plan.asked)
+        if plan.summary == "teacher":
+            run.ask(teachers[:1], [run.summary_groups()], len(problems.solved))
+        return _write(folder, run)
+
+
+class _Problems:
+    """What a run is made of: its problems, with solutions where a file has them, and its prompts."""
+
+    def __init__(self, plan: Plan, last: Last | None) -> None:
+        self.plan, self.last = plan, last
+        self.templates, self.summary = plan.templates, plan.summary_template
+        self.solved = read_solutions(plan) if plan.solutions else [Solved(problem, ()) for problem in _load(plan)]
+        if not self.solved:
+            raise InputError(f"{plan.solutions or plan.data or plan.task} holds no problems")
+        for problem, _ in self.solved:
+            _check_text(problem)
+        ids = {solved.problem.id for solved in self.solved}
+        if len(ids) < len(self.solved):
+            raise InputError(f"{len(self.solved) - len(ids)} problems have the id of another one; give each its own")
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Everything that the data set depends on."""
+        plan, tokenizer = self.plan, self.plan.tokenizer
+        solved = [[asdict(problem), [asdict(reply) for _, reply in replies]] for problem, replies in self.solved]
+        made_of = {
+            "problems": digest(json.dumps(solved).encode()),
+            "tokenizer": digest(tokenizer_file(tokenizer).read_bytes()) if tokenizer else None,
+        }
+        return asdict(plan) | {
+            "prompts": self.templates | {"summary": self.summary},
+            "licences": dict(plan.licences),
+            "tokens_counted_by": plan.tokens_counted_by,
+            "last": self.last.setting if self.last else None,
+            "nap": __version__,
+            "made_of": made_of,
+        }
+
+
+def _check_text(problem: Problem) -> None:
+    try:
+        (problem.id + problem.prompt + problem.answer).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"problem {problem.id!a} is not valid text: it holds half a character (a lone surrogate); mend it"
+        ) from None
+
+
+def _load(plan: Plan) -> list[Problem]:
+    return load_task(plan.task).load(plan.split, plan.limit, plan.data)
+
+
+class _Run:
+    """A run over its open journal."""
+
+    def __init__(self, problems: _Problems, journal: Journal, work: Work) -> None:
+        self.problems, self.plan, self.journal, self.work = problems, problems.plan, journal, work
+
+    def ask(self, teachers: Sequence[Endpoint], groups: Sequence[Iterable[Sequence[Request]]], most: int) -> None:
+        """Settle each teacher's groups, at most `most` requests in all."""
+        settled = 0
+
+        def count(more: int) -> None:
+            nonlocal settled
+            settled += more
+            self.work.report(settled, most)
+
+        if teachers and not self.work.offline:
+            ask(list(zip(teachers, groups, strict=True)), self.journal, self.work.asking, count)
+
+    def requests(self, problem: Problem) -> list[Request]:
+        """What is asked about a problem."""
+        return self.plan.requests(problem, [*self.problems.templates.values()])
+
+    def groups(self, turn: int) -> Iterator[list[Request]]:
+        """The requests of teacher `turn`, those of one problem and prompt together."""
+        for problem, _ in self.problems.solved:
+            own = self.requests(problem)[turn :: len(self.plan.models)]
+            yield from (list(group) for _, group in groupby(own, lambda request: request.prompt))
+
+    def solved(self) -> Iterator[Solved]:
+        """Every problem with its replies, read as they are needed."""
+        if self.plan.solutions:
+            yield from self.problems.solved
+            return
+        for problem, _ in self.problems.solved:
+            requests = self.requests(problem)
+            yield Solved(problem, tuple((request.model, self.reply(request)) for request in requests))
+
+    def reply(self, request: Request) -> Reply:
+        """The journal's reply; a failed one where it has none."""
+        return self.journal.get(request) or Reply(finish=FAILED, error="not asked")
+
+    def chosen(self) -> Iterator[Outcome]:
+        """The outcome of every problem, without its summary."""
+        last = self.problems.last
+        for outcome in map_rows(Choose(self.plan), self.solved(), backend=self.work.backend, workers=self.work.workers):
+            late = last and outcome.end == "sample" and not last.keeps(outcome)
+            yield outcome.dropped("too_sequential") if late else outcome
+
+    def summary_groups(self) -> Iterator[list[Request]]:
+        """What the teacher is asked about the paths of each sample."""
+        return ([self.summary_request(outcome)] for outcome in self.chosen() if outcome.end == "sample")
+
+    def summary_request(self, outcome: Outcome) -> Request:
+        """The request for a summary of the outcome's paths."""
+        return self.plan.request(self.plan.models[0], summary_prompt(self.problems.summary, outcome))
+
+    def concluded(self) -> Iterator[Outcome]:
+        """The outcome of every problem."""
+        for outcome in self.chosen():
+            yield self.conclude(outcome) if outcome.end == "sample" else outcome
+
+    def conclude(self, outcome: Outcome) -> Outcome:
+        """The outcome with its summary."""
+        if self.plan.summary == "template":
+            return conclude(self.plan, outcome, Reply(text=summary_prompt(self.problems.summary, outcome)))
+        reply = self.reply(self.summary_request(outcome))
+        more, before = usage_of([reply]), outcome.usage
+        outcome = replace(outcome, usage=(before[0] + more[0], before[1] + more[1]))
+        return conclude(self.plan, outcome, reply)
+
+
+def _write(folder: FilePath, run: _Run) -> dict[str, Any]:
+    """Write the two data sets and the card, which comes last and says that the run is finished."""
+    tally = Tally()
+    rows = write_samples(_samples(run.concluded(), tally), folder / SAMPLES)
+    write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
+    files = {name: {"rows": rows, "sha256": _sha256(folder / name)} for name in (SAMPLES, LONG_CHAIN)}
+    card = tally.card(run.problems.setting, files)
+    with atomic(folder / "README.md") as file:
+        file.write(markdown(card))
+    with atomic(folder / "card.json") as file:
+        file.write(json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def _samples(outcomes: Iterable[Outcome], tally: Tally) -> Iterator[Sample]:
+    for outcome in outcomes:
+        tally.add(outcome)
+        if outcome.end == "sample":
+            yield Sample(problem=outcome.problem, paths=outcome.paths, summary=outcome.summary)
+
+
+def _finished(folder: FilePath) -> dict[str, Any] | None:
+    """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them."""
+    path = folder / "card.json"
+    if not path.exists():
+        return None
+    try:
+        card = json.loads(read_text(path))
+        whole = all(_sha256(folder / name) == found["sha256"] for name, found in card["files"].items())
+        return card if whole and not card["replies"]["failed"] else None
+    except (ValueError, LookupError, TypeError, FileNotFoundError):
+        return None
+
+
+def _sha256(path: FilePath) -> str:
+    with path.open("rb") as file:
+        digest = sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,173 @@
+"""The plan of a data set: everything that determines it, its problems and its teachers' replies aside.
+
+    plan = Plan(task="gsm8k", models=("smollm2",))
+    plan.requests(problem, [*plan.templates.values()])
+
+Also reads files of solutions, which stand in for a teacher. Does not ask and does not choose; `curate` does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from nap.common.files import InputError
+from nap.curation.journal import Reply, Request
+from nap.curation.prompts import fill, load_prompt
+from nap.curation.selection import Rule
+from nap.data.problems import Problem
+from nap.tasks.registry import load_task
+
+Summary = Literal["template", "teacher"]
+
+# What several solutions of one problem are called in the wild; the first that a row has is taken.
+SOLUTIONS = ("solutions", "responses", "generations", "completions", "samples", "response", "code", "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that determines a data set, its problems and its teachers' replies aside.
+
+    task, split, data, limit  which problems: the first `limit` of the split, or of the file `data`
+    solutions, field          a file of problems with several solutions each, in place of a teacher, and their field
+    models                    of the teachers; sample i is asked of model i modulo their number
+    prompts                   templates, bundled or files; sample i is asked with template i modulo their number
+    samples                   asked of each problem; 0 for as many as `paths`
+    paths                     of a sample, P
+    path_tokens, summary_tokens  of a slot, its closing tag included
+    tokenizer                 folder or tokenizer.json that counts them; None estimates
+    select, wrong             see `selection.select`
+    max_overlap               share of word 4-grams that two paths of a sample may share
+    embedder, max_similarity  a model (`embed.py`), and the cosine of two paths' embeddings that a sample may have
+    diverse                   of more usable replies than needed take those that are least alike, not the first
+    summary                   from the template `summary_prompt`, or written by the first teacher asked with it
+    prices                    of a million prompt and completion tokens, for the card
+    """
+
+    task: str
+    split: str = "train"
+    data: str | None = None
+    limit: int | None = None
+    solutions: str | None = None
+    field: str | None = None
+    models: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ("boxed",)
+    samples: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    seed: int = 0
+    paths: int = 3
+    path_tokens: int = 330
+    summary_tokens: int = 32
+    tokenizer: str | None = None
+    select: Rule = "all"
+    wrong: int = 1
+    max_overlap: float = 0.9
+    embedder: str | None = None
+    max_similarity: float = 0.98
+    diverse: bool = False
+    summary: Summary = "template"
+    summary_prompt: str | None = None
+    prices: tuple[float, float] = (0.0, 0.0)
+    licences: tuple[tuple[str, str], ...] = (("data", "unknown"), ("problems", "unknown"), ("teacher", "unknown"))
+
+    def __post_init__(self) -> None:
+        for name, least in (("paths", 1), ("samples", 0), ("path_tokens", 1), ("summary_tokens", 1), ("max_tokens", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, kind in (("select", Rule), ("summary", Summary)):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
+        for name in ("max_overlap", "max_similarity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1):
+            raise InputError(f"temperature must be 0 or more and top_p in (0, 1], got {self.temperature}, {self.top_p}")
+        if self.samples and self.samples < self.paths:
+            raise InputError(f"{self.paths} paths cannot come of {self.samples} samples a problem; ask for more")
+        if self.select == "quota" and not 0 <= self.wrong <= self.paths:
+            raise InputError(f"a quota of {self.wrong} wrong ones does not fit {self.paths} paths")
+        if bool(self.solutions) == bool(self.models):
+            raise InputError("paths come from a teacher (its URL and model) or from a file of solutions: give one")
+        if self.solutions and self.summary == "teacher":
+            raise InputError("a summary by the teacher needs a teacher, not a file of solutions; use the template")
+
+    @property
+    def asked(self) -> int:
+        """Samples asked of each problem."""
+        return self.samples or self.paths
+
+    @property
+    def tokens_counted_by(self) -> str:
+        """What says how many tokens a text has."""
+        return Path(self.tokenizer).name if self.tokenizer else "estimated without a tokenizer"
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """The texts that problems are asked with, by name. Raises InputError for one that cannot be used."""
+        return {} if self.solutions else {name: load_prompt(name, "problem") for name in self.prompts}
+
+    @property
+    def summary_template(self) -> str:
+        """The text of `summary_prompt`, or of the bundled one. Raises InputError for one that cannot be used."""
+        if self.summary == "template":
+            return load_prompt(self.summary_prompt or "summary", "answer")
+        return load_prompt(self.summary_prompt or "summarize", "problem", "paths")
+
+    def requests(self, problem: Problem, templates: Sequence[str]) -> list[Request]:
+        """What is asked about a problem: sample i of model and template i, counted round."""
+        prompts = [fill(template, problem=problem.prompt, answer="", paths="") for template in templates]
+        return [
+            self.request(self.models[i % len(self.models)], prompts[i % len(prompts)], i) for i in range(self.asked)
+        ]
+
+    def request(self, model: str, prompt: str, index: int = 0) -> Request:
+        """One request with the plan's settings."""
+        return Request(
+            model=model, prompt=prompt, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens,
+            seed=self.seed, index=index,
+        )  # fmt: skip
+
+
+class Solved(NamedTuple):
+    """A problem, and each of its replies with the model that was asked."""
+
+    problem: Problem
+    replies: tuple[tuple[str, Reply], ...]
+
+
+def read_solutions(plan: Plan) -> list[Solved]:
+    """The problems of the file of solutions: rows of one question belong together, and hold one solution or a list.
+
+    Raises InputError for a row without solutions, and for two answers to one question.
+    """
+    assert plan.solutions
+    found: dict[str, Solved] = {}
+    for problem in load_task(plan.task).load(plan.split, path=plan.solutions):
+        name, texts = _solutions(problem, plan.field)
+        meta = {key: value for key, value in problem.meta.items() if key not in (name, *SOLUTIONS)}
+        before = found.setdefault(problem.prompt, Solved(replace(problem, meta=meta), ()))
+        if before.problem.answer != problem.answer:
+            raise InputError(
+                f"{plan.solutions} gives two answers to problem {before.problem.id!r}: "
+                f"{before.problem.answer!r:.40} and {problem.answer!r:.40}"
+            )
+        replies = before.replies + tuple((Path(plan.solutions).name, Reply(text=text)) for text in texts)
+        found[problem.prompt] = before._replace(replies=replies)
+    return list(islice(found.values(), plan.limit))
+
+
+def _solutions(problem: Problem, field: str | None) -> tuple[str, list[str]]:
+    names = (field,) if field else SOLUTIONS
+    name = next((name for name in names if problem.meta.get(name)), None)
+    texts = problem.meta[name] if name else None
+    texts = [texts] if isinstance(texts, str) else texts
+    if not name or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(
+            f"problem {problem.id!r} has no solutions (a text or a list of texts) in {' or '.join(names)}; "
+            "name their field with --field"
+        )
+    return name, texts

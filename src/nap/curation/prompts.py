@@ -1,0 +1,33 @@
+r"""Prompt templates: text files in which `{problem}`, `{answer}` and `{paths}` stand for what they name.
+
+    fill(load_prompt("boxed"), problem="What is 6 times 7?")
+
+All other braces are text (`\boxed{}`), and nothing that is filled in is read again: a problem that says `{answer}`
+stays as it is. The bundled ones are the files of `assets/prompts`. Knows no model and no chat format.
+"""
+
+import re
+from pathlib import Path
+
+from nap.common.files import InputError, read_text
+
+FOLDER = Path(__file__).parents[1] / "assets" / "prompts"
+_FIELD = re.compile(r"\{(problem|answer|paths)\}")
+
+
+def load_prompt(name: str, *needs: str) -> str:
+    """The text of a bundled template, or of a file. Raises InputError if it is absent or lacks a field of `needs`."""
+    bundled = FOLDER / f"{name}.txt"
+    path = bundled if bundled.parent == FOLDER and bundled.is_file() else Path(name)
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in FOLDER.glob("*.txt")))
+        raise InputError(f"no prompt template {name!r}; give a file, or one of: {known}")
+    text = read_text(path).strip()
+    if missing := [need for need in needs if need not in _FIELD.findall(text)]:
+        raise InputError(f"the prompt template {path} lacks {{{missing[0]}}}, which stands for the {missing[0]}")
+    return text
+
+
+def fill(template: str, **values: str) -> str:
+    """The template with its fields filled in, once. A field without a value is an error of the caller."""
+    return _FIELD.sub(lambda field: values[field[1]], template)

@@ -1,0 +1,95 @@
+"""Training samples: a problem, several paths and the summary written from them; read and written as Parquet.
+
+Does not choose the paths (curation) or lay them out (canvas).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import Any
+
+from nap.common.files import InputError, atomic
+from nap.data.problems import Problem
+
+# Samples that are in memory at a time while a file of them is read or written.
+SAMPLE_ROWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """One reasoning trajectory of a problem. `source` names the model that wrote it, where that is known."""
+
+    text: str
+    answer: str | None = None
+    correct: bool | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A training sample: a problem, P independent paths, and the summary written from them."""
+
+    problem: Problem
+    paths: tuple[Path, ...]
+    summary: str
+
+
+def write_samples(samples: Iterable[Sample], path: str | FilePath) -> int:
+    """Write samples as Parquet, SAMPLE_ROWS of them in memory at a time. Returns how many there were."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.string()
+    path_type = pa.struct([("text", text), ("answer", text), ("correct", pa.bool_()), ("source", text)])
+    columns = {"id": text, "task": text, "prompt": text, "answer": text, "meta": text}
+    schema = pa.schema(columns | {"paths": pa.list_(path_type), "summary": text})
+    rows, count = (sample_to_row(sample) for sample in samples), 0
+    with atomic(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while block := list(islice(rows, SAMPLE_ROWS)):
+            writer.write_table(pa.Table.from_pylist(block, schema))
+            count += len(block)
+    return count
+
+
+def sample_to_row(sample: Sample) -> dict[str, Any]:
+    """The sample as one flat row."""
+    row = asdict(sample.problem) | {"paths": [asdict(path) for path in sample.paths], "summary": sample.summary}
+    return row | {"meta": json.dumps(sample.problem.meta, ensure_ascii=True)}
+
+
+def read_samples(path: str | FilePath) -> Iterator[Sample]:
+    """The samples of a Parquet file, a block at a time. Raises InputError for a file that holds none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with FilePath(path).open("rb") as file:
+            for block in pq.ParquetFile(file).iter_batches(SAMPLE_ROWS):
+                yield from map(sample_from_row, block.to_pylist())
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not hold samples as `nap curate` writes them ({error!s:.80})") from None
+
+
+def sample_from_row(row: dict[str, Any]) -> Sample:
+    """The sample of one row of `sample_to_row`. Raises KeyError, TypeError or ValueError for another row."""
+    names = [f.name for f in fields(Problem)]
+    problem = Problem(**{name: row[name] for name in names} | {"meta": json.loads(row["meta"])})
+    return Sample(problem=problem, paths=tuple(Path(**path) for path in row["paths"]), summary=row["summary"])
+
+
+def concatenated(sample: Sample) -> Sample:
+    """The long-chain form of a sample: the same trajectories written one after the other as a single path."""
+    return Sample(
+        problem=sample.problem,
+        paths=(Path(text=join_paths([path.text for path in sample.paths])),),
+        summary=sample.summary,
+    )
+
+
+def join_paths(texts: Sequence[str]) -> str:
+    """The texts of several paths as one chain."""
+    return " ; ".join(text.strip() for text in texts)

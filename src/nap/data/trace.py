@@ -1,0 +1,136 @@
+"""How one canvas was filled: its positions, what each step did to them, and the whole as a `Trace`.
+
+Everything downstream of decoding (order, evaluation, the page) reads a `Trace` and never a model. Knows nothing of
+torch, tokenizers or tasks; trace_files.py reads and writes it.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nap.common.files import InputError
+
+TRACE_VERSION = 1
+
+# What a canvas position is for. Path j is region j (from 0) and the summary is region P.
+OUTSIDE, PROMPT, HEADER = -3, -2, -1
+
+# What an event did to a position. A fill is padding that early stopping wrote without asking the model.
+COMMIT, REMASK, EDIT, FILL = 0, 1, 2, 3
+
+
+class Event(NamedTuple):
+    """One change of one canvas position. `probability` is nan where the source does not know it."""
+
+    step: int
+    kind: int
+    position: int
+    token: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step changed in one row: its events, in the order the policy gave, and the whole batch's wall time."""
+
+    row: int
+    index: int
+    events: tuple[Event, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """How one canvas was filled.
+
+    initial    L token ids before the first step: prompt, clamped headers, masks
+    region     L region codes (OUTSIDE, PROMPT, HEADER, 0..P-1 for paths, P for the summary)
+    events     every change, by step
+    forwards   model calls this row took part in
+    seconds    wall time of each step, shared with the other rows of the batch
+    uncounted  token ids that are padding or end of text: left out of the counts unless asked for
+    vocabulary text of every token id that occurs, so that a trace can be read without its model
+    setting    model, revision, policy, budget, canvas, seed, versions: what is needed to run it again
+    """
+
+    problem_id: str
+    initial: tuple[int, ...]
+    region: tuple[int, ...]
+    events: tuple[Event, ...]
+    forwards: int
+    mask_id: int
+    seconds: tuple[float, ...] = ()
+    uncounted: tuple[int, ...] = ()
+    vocabulary: dict[int, str] = field(default_factory=dict)
+    setting: dict[str, Any] = field(default_factory=dict)
+    answer: str | None = None
+    correct: bool | None = None
+    version: int = TRACE_VERSION
+
+    @property
+    def paths(self) -> int:
+        """P, the number of path slots."""
+        # A canvas without a summary has one path, which is region 0.
+        return max([1, *self.region])
+
+    def canvas_at(self, step: int) -> list[int]:
+        """The L token ids after `step` steps (0 gives the initial canvas)."""
+        ids = list(self.initial)
+        for event in self.events:
+            if event.step >= step:
+                break
+            ids[event.position] = self.mask_id if event.kind == REMASK else event.token
+        return ids
+
+    @property
+    def final(self) -> list[int]:
+        """The L token ids at the end."""
+        return self.canvas_at(self.steps)
+
+    @property
+    def steps(self) -> int:
+        """S, the number of steps."""
+        return self.events[-1].step + 1 if self.events else 0
+
+
+def check_trace(trace: Trace) -> Trace:
+    """The trace itself. Raises InputError where it contradicts itself: traces come from files and other systems."""
+    length = len(trace.initial)
+    check_version(trace.version)
+    for name, kind in (("problem_id", str), ("setting", dict), ("answer", str | None), ("correct", bool | None)):
+        if not isinstance(value := getattr(trace, name), kind):
+            raise InputError(f"a trace's {name} cannot be {value!r:.60}")
+    if len(trace.region) != length:
+        raise InputError(f"trace {trace.problem_id!r} has {length} tokens but {len(trace.region)} regions")
+    # Every slot holds a token, so no code reaches the length: what is larger would only cost time and memory.
+    if not all(OUTSIDE <= code < length for code in trace.region):
+        raise InputError(f"trace {trace.problem_id!r}: a region code is not {OUTSIDE} to {length - 1}")
+    counts = [trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted]
+    counts += [n for event in trace.events for n in (event.step, event.token)]
+    if not all(0 <= n < 2**31 for n in counts):
+        raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
+    if not all(0 <= seconds < math.inf for seconds in trace.seconds):
+        raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
+    ids, previous = list(trace.initial), 0
+    for event in trace.events:
+        if not 0 <= event.position < length:
+            raise InputError(f"trace {trace.problem_id!r}: position {event.position} is outside its canvas of {length}")
+        if event.kind not in (COMMIT, REMASK, EDIT, FILL) or event.step < previous:
+            raise InputError(f"trace {trace.problem_id!r}: bad event {tuple(event)}; steps must rise, kinds be 0 to 3")
+        masked = ids[event.position] == trace.mask_id
+        if masked != (event.kind in (COMMIT, FILL)):
+            state = "masked" if masked else "not masked"
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: position {event.position} is {state}")
+        if event.kind != REMASK and event.token == trace.mask_id:
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: the mask is no token to commit")
+        if not (math.isnan(event.probability) or 0 <= event.probability <= 1):
+            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: probability {event.probability}")
+        ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
+        previous = event.step
+    return trace
+
+
+def check_version(version: Any) -> None:
+    """Raise InputError for a version that this NAP does not read."""
+    if version != TRACE_VERSION:
+        raise InputError(f"trace version {version!r} is not the {TRACE_VERSION} that this NAP reads; upgrade nap-dlm")

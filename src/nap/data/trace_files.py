@@ -1,0 +1,112 @@
+"""Traces as files: one JSON object a line, or Parquet. What is read is checked, and refused by row.
+
+Does not know other systems' formats (order/importers.py).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from nap.common.files import InputError, atomic, read_jsonl_objects, read_parquet
+from nap.data.trace import Event, Trace, check_trace, check_version
+
+
+def trace_to_row(trace: Trace) -> dict[str, Any]:
+    """The trace as one JSON object."""
+    row = {f.name: getattr(trace, f.name) for f in fields(trace)}
+    # JSON has no nan: an unknown probability is null.
+    row["events"] = [
+        [*event[:4], None if math.isnan(event.probability) else event.probability] for event in trace.events
+    ]
+    row["vocabulary"] = {str(token): text for token, text in trace.vocabulary.items()}
+    return row
+
+
+def trace_from_row(row: dict[str, Any]) -> Trace:
+    """The checked trace of one JSON object. Raises InputError for anything that is none."""
+    known = {f.name for f in fields(Trace)}
+    # Before the fields: a later version may have others.
+    check_version(row.get("version"))
+    if unknown := set(row) - known:
+        raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+    try:
+        row = dict(row)
+        row["events"] = tuple(
+            Event(index(s), index(k), index(p), index(t), math.nan if c is None else float(c))
+            for s, k, p, t, c in row["events"]
+        )
+        for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
+            row[name] = tuple(kind(x) for x in row.get(name, ()))
+        row["forwards"], row["mask_id"] = index(row["forwards"]), index(row["mask_id"])
+        row["vocabulary"] = {int(token): str(text) for token, text in row.get("vocabulary", {}).items()}
+        trace = Trace(**row)
+    except KeyError as error:
+        raise InputError(f"not a trace: it lacks {error}") from None
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise InputError(f"not a trace: {error}") from None
+    return check_trace(trace)
+
+
+def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
+    """Write traces as JSONL or, for a name that ends in .parquet, Parquet."""
+    path = Path(path)
+    rows = (trace_to_row(trace) for trace in traces)
+    if path.suffix != ".parquet":
+        with atomic(path) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {f.name: [] for f in fields(Trace)}
+    for row in rows:
+        events = row.pop("events")
+        row["vocabulary"] = json.dumps(row["vocabulary"], ensure_ascii=False)
+        row["setting"] = json.dumps(row["setting"], ensure_ascii=False)
+        row["events"] = [dict(zip(Event._fields, event, strict=True)) for event in events]
+        for name, value in row.items():
+            columns[name].append(value)
+    event_type = pa.struct(
+        [
+            ("step", pa.int32()),
+            ("kind", pa.int8()),
+            ("position", pa.int32()),
+            ("token", pa.int32()),
+            ("probability", pa.float64()),
+        ]
+    )
+    types = {
+        "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
+        "events": pa.list_(event_type), "forwards": pa.int32(), "mask_id": pa.int32(),
+        "seconds": pa.list_(pa.float64()), "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
+        "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
+    }  # fmt: skip
+    table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+    with atomic(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def read_traces(path: str | Path) -> Iterator[Trace]:
+    """The traces of a JSONL or Parquet file, each checked. Raises InputError that names the file and the row."""
+    path = Path(path)
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else read_jsonl_objects(path)
+    for number, row in rows:
+        try:
+            yield trace_from_row(row)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in enumerate(read_parquet(path), 1):
+        try:
+            row["events"] = [tuple(event[name] for name in Event._fields) for event in row["events"]]
+            row["vocabulary"] = json.loads(row["vocabulary"])
+            row["setting"] = json.loads(row["setting"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not a trace: {error}") from None
+        yield number, row

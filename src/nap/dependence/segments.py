@@ -1,0 +1,151 @@
+"""A text as segments of tokens: where it is cut, and what stands before it as the prompt.
+
+Each segment is tokenised by itself and the ids are put one after the other, so a segment's end is always a token's end
+and the same tokens are scored whatever stands before them. A piece without a visible character belongs to the
+segment before it, so no segment is empty and none is lost.
+
+Letters: N segments of a text, L tokens of the prompt and all segments.
+Does not score anything (seqdep.py, scorer.py).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from nap.common.files import InputError, read_jsonl_objects
+from nap.common.text import unknown
+
+Ids = tuple[int, ...]
+Encode = Callable[[str], list[int]]
+
+SEGMENTERS = ("lines", "sentences", "paths", "tokens:K")
+LINE_END = re.compile(r"\n")
+# A full stop with the quotes and brackets that it closes, or the end of a line. The space goes with what follows, as
+# in the vocabularies of byte-pair encodings; decimals have none. Abbreviations are cut: it is no parser.
+SENTENCE_END = re.compile(r"(?:[.!?][\"'”’)\]]*(?=\s)|(?=\n))\n*")
+
+
+class Row(NamedTuple):
+    """One sample of a file: where it stands, its prompt ("" for none), and its text or list of segments."""
+
+    where: str
+    prompt: str
+    content: str | list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Token ids of a prompt (not empty) and of the N segments after it. `where` is its name in messages."""
+
+    where: str
+    prompt: Ids
+    segments: tuple[Ids, ...]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """[N + 1] position of each segment's first token, and L."""
+        return list(accumulate(map(len, self.segments), initial=len(self.prompt)))
+
+    @cached_property
+    def ids(self) -> Ids:
+        """[L] the prompt and all segments."""
+        return self.prompt + tuple(token for segment in self.segments for token in segment)
+
+    def shortened(self, most: int) -> "Text":
+        """The whole segments that end within the first `most` tokens, prompt included."""
+        kept = sum(end <= most for end in self.starts[1:])
+        return Text(self.where, self.prompt, self.segments[:kept])
+
+
+def check_segmenter(how: str) -> int | None:
+    """K for `tokens:K`, None for the others. Raises InputError for an unknown name or a K below 1."""
+    if how in SEGMENTERS[:-1]:
+        return None
+    name, _, size = how.partition(":")
+    if name == "tokens" and size.isascii() and size.isdigit() and int(size) > 0:
+        return int(size)
+    if name == "tokens":
+        raise InputError(f"tokens:K needs a K of 1 or more, got {how!r}; try tokens:32")
+    raise InputError(unknown("segmenter", how, SEGMENTERS))
+
+
+def segment(row: Row, how: str, encode: Encode, start: Sequence[int] = ()) -> Text:
+    """The row as token ids. Without a prompt its first segment is the prompt (DEFINITIONS section 2).
+
+    how     one of SEGMENTERS; `paths` takes a list of segments, the others a text
+    encode  a text's ids, without special tokens
+    start   ids that the scorer's texts begin with
+
+    A prompt, and a path, that ends in no white space gets a line break. Raises InputError for a text where a list is
+    needed, or the reverse.
+    """
+    size, given = check_segmenter(how), isinstance(row.content, list)
+    if given != (how == "paths"):
+        needed, got = ("a list", "a text") if how == "paths" else ("a text", "a list of segments")
+        hint = "lines or sentences" if how == "paths" else "paths"
+        raise InputError(f"{row.where}: {how!r} cuts {needed}, and this row has {got}; try --segments {hint}")
+    if size is not None:
+        ids = encode(str(row.content).strip())
+        pieces = [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]
+    else:
+        pieces = [ids for piece in _pieces(row.content, how) if (ids := tuple(encode(piece)))]
+    if row.prompt.strip():
+        pieces.insert(0, tuple(encode(_ended(row.prompt))))
+    first, *rest = pieces or [()]
+    return Text(row.where, (*start, *first), tuple(rest))
+
+
+def _pieces(content: str | list[str], how: str) -> Iterable[str]:
+    if isinstance(content, list):
+        return [_ended(path) for path in content if path.strip()]
+    return _cut(content.strip(), LINE_END if how == "lines" else SENTENCE_END)
+
+
+def _cut(text: str, end: re.Pattern[str]) -> Iterator[str]:
+    """The text cut after every match of `end` that something visible follows."""
+    cuts = [match.end() for match in end.finditer(text)]
+    # The text is stripped, so what begins where the next visible character's piece begins is never blank.
+    visible = [a for a, b in pairwise([*cuts, len(text)]) if text[a:b].strip()]
+    return (text[a:b] for a, b in pairwise([0, *visible, len(text)]) if a < b)
+
+
+def _ended(text: str) -> str:
+    return text if text[-1].isspace() else text + "\n"
+
+
+def read_rows(path: str | Path, how: str) -> list[Row]:
+    """The rows of a JSONL file: `text`, or for `paths` a list `segments`, and if there is one a `prompt`.
+
+    Raises InputError that names the line that is something else, and for a file without rows.
+    """
+    check_segmenter(how)
+    field = "segments" if how == "paths" else "text"
+    rows = [_row(f"{path}:{number}", row, field) for number, row in read_jsonl_objects(path)]
+    if not rows:
+        raise InputError(f"{path} is empty; it should hold one JSON object a line, with {field!r} and perhaps 'prompt'")
+    return rows
+
+
+def _row(where: str, row: dict[str, object], field: str) -> Row:
+    content, prompt = row.get(field), row.get("prompt")
+    texts = content if field == "segments" else [content]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        wanted = "a list of texts" if field == "segments" else "a text"
+        other = "; it has a text: try --segments lines" if field == "segments" and "text" in row else ""
+        other = "; it has segments: try --segments paths" if field == "text" and "segments" in row else other
+        raise InputError(f"{where}: {field!r} should be {wanted}, got {_shown(row, field)}{other}")
+    if not isinstance(prompt, str | None):
+        raise InputError(f"{where}: 'prompt' should be a text, got {_shown(row, 'prompt')}")
+    try:
+        "".join(map(str, [prompt or "", *texts])).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: half of a surrogate pair, which is no character; repair the text") from None
+    return Row(where, prompt or "", content)  # pyright: ignore[reportArgumentType]  # checked above
+
+
+def _shown(row: dict[str, object], field: str) -> str:
+    return f"{row[field]!r:.40}" if field in row else f"none (fields: {', '.join(map(repr, row)) or 'none'})"

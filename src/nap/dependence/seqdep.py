@@ -1,0 +1,390 @@
+"""How sequential a text is to an autoregressive scorer: SeqDep, its control, and excess dependence.
+
+For a prompt x and a text of segments s_1..s_N, in nats, each a mean over n = 2..N (2602.23225 Eq. 4, DEFINITIONS 2):
+
+    seqdep   log p(s_n | x, s_<n) - log p(s_n | x)         what the history tells the scorer, and that there is one
+    control  log p(s_n | x, s_<n) - log p(s_n | x, r_<n)   r a text with another prompt: only that there is one [ours]
+    excess   log p(s_n | x, s_<n) - log p(s_n | x, s'_<n)  s' another sample of x: what this history tells that
+                                                           another of the same problem does not [ours]
+
+The excess of independent samples is zero in expectation under any scorer: s_<n and s'_<n are then drawn alike.
+For one text call `measure_sample`; for a corpus `measure_corpus` and `summarise`.
+
+Letters: N segments, M = N - 1 of them scored, L tokens. Reads no files and holds no model (segments.py, scorer.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.common.files import InputError
+from nap.common.stats import bootstrap_mean
+from nap.dependence.segments import Ids, Row, Text, segment
+
+Floats = NDArray[np.float64]
+
+MEASURES = ("seqdep", "control", "excess")
+# Texts that a scorer is given at once: short ones share its forwards.
+TOGETHER = 32
+# The curve shows each of these segments alone, and what follows in spans of doubling length.
+ALONE = 8
+
+
+class Branch(NamedTuple):
+    """Tokens to be scored after the first `after` (1 or more) tokens of a trunk."""
+
+    after: int
+    ids: Ids
+
+
+class Reading(NamedTuple):
+    """What is asked about one trunk: its tokens from `scored_from` (1 or more) on, and its branches."""
+
+    trunk: Ids
+    branches: Sequence[Branch]
+    scored_from: int
+
+
+class Scores(NamedTuple):
+    """What a reading gave, in nats: log p of each trunk token from `scored_from` on, and of each whole branch."""
+
+    trunk: Floats
+    branches: Floats
+
+
+class Scorer(Protocol):
+    """What SeqDep needs of an autoregressive model.
+
+    start       ids that its texts begin with (a beginning-of-text token, or none)
+    max_length  most tokens of a text; None where it sets no limit
+    """
+
+    name: str
+    start: Ids
+    max_length: int | None
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text by itself, without special tokens."""
+        ...
+
+    def score(self, readings: Sequence[Reading]) -> list[Scores]:
+        """Every reading's log-probabilities. Many short ones at once take less time than one after the other."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dependence:
+    """What the segments 2..N of one text owe to what stands before them. Nats.
+
+    tokens        [M] tokens of each segment
+    given_history [M] log p(s_n | x, s_<n)
+    baseline      [M] for each of MEASURES the log-probability that is taken from it; nan where none was measured
+    """
+
+    tokens: NDArray[np.int64]
+    given_history: Floats
+    baseline: dict[str, Floats]
+
+    def difference(self, measure: str = "seqdep") -> Floats:
+        """[M] nats that each segment gains; nan where not measured."""
+        return self.given_history - self.baseline[measure]
+
+    def per_segment(self, measure: str = "seqdep") -> float:
+        """Mean gain of a segment, nats; nan if none was measured. For seqdep: Eq. 4 of 2602.23225."""
+        return _mean(self.difference(measure))
+
+    def totals(self, measure: str = "seqdep") -> tuple[float, int]:
+        """(gain of all segments that it was measured on, nats; their tokens)."""
+        difference = self.difference(measure)
+        known = np.isfinite(difference)
+        return float(difference[known].sum()), int(self.tokens[known].sum())
+
+    def per_token(self, measure: str = "seqdep") -> float:
+        """Gain over the tokens that it was measured on, nats a token; nan if none was."""
+        nats, tokens = self.totals(measure)
+        return nats / tokens if tokens else np.nan
+
+    def part(self, first: int, last: int) -> "Dependence":
+        """The segments `first` to `last` (from 2, which is the first that is scored; ends included)."""
+        kept = slice(first - 2, last - 1)
+        baseline = {name: values[kept] for name, values in self.baseline.items()}
+        return Dependence(tokens=self.tokens[kept], given_history=self.given_history[kept], baseline=baseline)
+
+    def rise(self, measure: str = "seqdep") -> float:
+        """Mean gain of the later half of the segments less that of the earlier half, nats a token; nan below 2."""
+        difference = self.difference(measure)
+        known = np.flatnonzero(np.isfinite(difference))
+        halves = known[: len(known) // 2], known[-(len(known) // 2) :]
+        if len(known) < 2:
+            return np.nan
+        early, late = (difference[half].sum() / self.tokens[half].sum() for half in halves)
+        return float(late - early)
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+# One text
+
+
+def measure_sample(
+    scorer: Scorer, content: str | list[str], *, prompt: str = "", segments: str = "lines"
+) -> Dependence | None:
+    """SeqDep of one sample: `measure_sample(scorer, "a\\nb\\nc").per_segment()` is nats a segment.
+
+    content   a text, or with `segments="paths"` the list of its paths
+    prompt    x; without one the first segment is x
+    segments  one of `segments.SEGMENTERS`
+
+    None for fewer than two segments after the prompt: there is no history. Raises InputError for an unknown segmenter,
+    content of the wrong kind, and a text that is longer than the scorer's context.
+    """
+    text = segment(Row("the text", prompt, content), segments, scorer.encode, scorer.start)
+    return measure(scorer, text) if len(text.segments) > 1 else None
+
+
+def measure(scorer: Scorer, text: Text) -> Dependence:
+    """SeqDep of a text of two segments or more. Raises InputError if it is longer than the scorer's context."""
+    return measure_corpus(scorer, [text], control=False, excess=False)[0]
+
+
+def _reading(scorer: Scorer, text: Text, guest: Text | None) -> Reading:
+    """The text, its segments 2.. right after the prompt, and those of a guest (another sample of x) on its history."""
+    alone = [Branch(len(text.prompt), ids) for ids in text.segments[1:]]
+    return Reading(text.ids, [*alone, *(_visits(scorer, text, guest) if guest else [])], text.starts[1])
+
+
+def _dependence(scorer: Scorer, text: Text, scores: Scores) -> Dependence:
+    """The text's SeqDep, from the scores of its reading."""
+    if not all(np.isfinite(part).all() for part in scores):
+        raise InputError(f"{scorer.name} gives {text.where} a log-probability that is no number; try --dtype float32")
+    given = np.add.reduceat(scores.trunk, np.array(text.starts[1:-1]) - text.starts[1])
+    tokens = np.array([len(ids) for ids in text.segments[1:]])
+    unknown = {name: np.full(len(tokens), np.nan) for name in MEASURES[1:]}
+    baseline = {"seqdep": scores.branches[: len(tokens)], **unknown}
+    return Dependence(tokens=tokens, given_history=given, baseline=baseline)
+
+
+def check_length(scorer: Scorer, text: Text) -> None:
+    """Raise InputError for a text that is longer than the scorer's context."""
+    limit = scorer.max_length
+    if limit is None or len(text.ids) <= limit:
+        return
+    what = f"its prompt alone has {len(text.prompt)}" if len(text.prompt) >= limit else f"it has {len(text.ids)}"
+    hint = "shorten the prompt" if len(text.prompt) >= limit else f"use at most --max-tokens {limit}"
+    raise InputError(f"{text.where} is too long for {scorer.name}: {what} tokens, the context {limit}; {hint}")
+
+
+def _visits(scorer: Scorer, host: Text, guest: Text) -> list[Branch]:
+    """The guest's segments 2.. each after as many segments of the host, as far as both go and the context reaches."""
+    both = min(len(host.segments), len(guest.segments))
+    branches = [Branch(host.starts[n], guest.segments[n]) for n in range(1, both)]
+    if scorer.max_length is None:
+        return branches
+    beyond = (i for i, branch in enumerate(branches) if branch.after + len(branch.ids) > scorer.max_length)
+    return branches[: next(beyond, None)]
+
+
+# A corpus
+
+
+class Corpus(NamedTuple):
+    """Rows that can be measured: each one's text, its index among all rows, and how many were cut at `most` tokens."""
+
+    texts: list[Text]
+    rows: list[int]
+    shortened: int
+
+
+def cut_rows(scorer: Scorer, rows: Sequence[Row], how: str, most: int | None = None) -> Corpus:
+    """The rows of two segments or more after the prompt within `most` tokens (default: the scorer's context).
+
+    Whole segments are dropped from the end of what is longer. Raises InputError if no row is left, and as `segment`.
+    """
+    limits = [limit for limit in (most, scorer.max_length) if limit is not None]
+    texts = [segment(row, how, scorer.encode, scorer.start) for row in rows]
+    kept = [text.shortened(min(limits)) if limits else text for text in texts]
+    indices = [number for number, text in enumerate(kept) if len(text.segments) > 1]
+    if not indices:
+        within = f" within {min(limits)} tokens" if limits else ""
+        raise InputError(
+            f"no row has two {how} or more after its prompt{within}, so there is no history to measure; "
+            "try --segments tokens:16"
+        )
+    shortened = sum(len(kept[i].segments) < len(texts[i].segments) for i in indices)
+    return Corpus([kept[i] for i in indices], indices, shortened)
+
+
+def measure_corpus(
+    scorer: Scorer,
+    texts: Sequence[Text],
+    report: Callable[[int], None] = lambda done: None,
+    *,
+    control: bool = True,
+    excess: bool = True,
+) -> list[Dependence]:
+    """Every text's SeqDep with its control and, where several texts have one prompt, its excess.
+
+    The other sample s' is the next text with the same prompt, the last one's is the first. The stranger r is, of the
+    texts with another prompt, one with a number of segments that is next to this one's. Both count as far as both
+    texts have segments. `report` is told how many texts are done. `excess=False` leaves it out: where the texts of one
+    prompt are not draws from one source it says nothing. Raises InputError for a text that is longer than the scorer's
+    context, and for scores that are no numbers.
+    """
+    for text in texts:
+        check_length(scorer, text)
+    hosts, strangers = _hosts(texts) if excess else {}, _strangers(texts) if control else {}
+    guests = {host: guest for guest, host in hosts.items()}
+    found: list[Dependence] = []
+    visits: dict[int, Floats] = {}
+    for first in range(0, len(texts), TOGETHER):
+        numbers = range(first, min(first + TOGETHER, len(texts)))
+        own = [_reading(scorer, texts[n], texts[guests[n]] if n in guests else None) for n in numbers]
+        controls = {n: _control(scorer, texts[n], texts[strangers[n]]) for n in numbers if n in strangers}
+        controls = {n: reading for n, reading in controls.items() if reading.branches}
+        scores = scorer.score([*own, *controls.values()])
+        for number, score in zip(numbers, scores, strict=False):
+            found.append(_dependence(scorer, texts[number], score))
+            if number in guests:
+                visits[guests[number]] = score.branches[len(found[-1].tokens) :]
+            report(number + 1)
+        for number, score in zip(controls, scores[len(own) :], strict=True):
+            _fill(found[number].baseline["control"], score.branches)
+    for guest, visit in visits.items():
+        _fill(found[guest].baseline["excess"], visit)
+    return found
+
+
+def _fill(baseline: Floats, known: Floats) -> None:
+    baseline[: len(known)] = known
+
+
+def _hosts(texts: Sequence[Text]) -> dict[int, int]:
+    """For each text with companions of the same prompt the one whose history it is also scored on."""
+    groups: dict[Ids, list[int]] = {}
+    for number, text in enumerate(texts):
+        groups.setdefault(text.prompt, []).append(number)
+    rings = [[*group, group[0]] for group in groups.values() if len(group) > 1]
+    return {guest: host for ring in rings for guest, host in pairwise(ring)}
+
+
+def _strangers(texts: Sequence[Text]) -> dict[int, int]:
+    """For each text one with another prompt and nearly as many segments; nothing where all prompts are the same."""
+    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number].segments))
+    found: dict[int, int] = {}
+    # Upwards first, as a longer history covers all segments; the longest texts are left for the way down.
+    for order in (by_length[::-1], by_length):
+        other = before = None
+        for number in order:
+            if before is not None and texts[number].prompt != texts[before].prompt:
+                other = before
+            if other is not None:
+                found.setdefault(number, other)
+            before = number
+    return found
+
+
+def _control(scorer: Scorer, text: Text, stranger: Text) -> Reading:
+    """The text's segments 2.. after the prompt and as many segments of the stranger, as far as that goes."""
+    host = Text(stranger.where, text.prompt, stranger.segments)
+    branches = _visits(scorer, host, text)
+    trunk = host.ids[: branches[-1].after] if branches else ()
+    return Reading(trunk, branches, len(trunk))
+
+
+# What a corpus says
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % bootstrap interval over prompts (None for fewer than two), and how many prompts."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    prompts: int
+
+
+def summarise(texts: Sequence[Text], measured: Sequence[Dependence]) -> dict[str, Any]:
+    """What `measure_corpus` found, as JSON: each of MEASURES per segment, per token, its rise and its curve.
+
+    Per segment it is the mean of Eq. 4 over texts, per token all nats over all tokens. Each text counts once in the
+    mean of its prompt, and each prompt once in the mean and its interval, because texts of one prompt are no
+    independent draws. A measure that nothing was measured of is None.
+    """
+    spans = _spans(max(len(own.tokens) for own in measured) + 1)
+    counts = {"samples": len(texts), "prompts": len({text.prompt for text in texts})}
+    counts |= {
+        "segments_a_sample": float(np.mean([len(own.tokens) + 1 for own in measured])),
+        "tokens_a_segment": float(np.concatenate([own.tokens for own in measured]).mean()),
+    }
+    return counts | {name: _summary(texts, measured, name, spans) for name in MEASURES}
+
+
+def _summary(
+    texts: Sequence[Text], measured: Sequence[Dependence], name: str, spans: list[tuple[int, int]]
+) -> dict[str, Any] | None:
+    point = _point(texts, measured, name)
+    if point is None:
+        return None
+    rise = _mean_of(texts, [own.rise(name) for own in measured])
+    parts = {(first, last): [own.part(first, last) for own in measured] for first, last in spans}
+    curve = [(span, _point(texts, part, name)) for span, part in parts.items()]
+    return point | {
+        "rise_per_token": rise and rise._asdict(),
+        "curve": [{"segments": list(span), **point} for span, point in curve if point],
+    }
+
+
+def _point(texts: Sequence[Text], measured: Sequence[Dependence], name: str) -> dict[str, Any] | None:
+    per_segment = _mean_of(texts, [own.per_segment(name) for own in measured])
+    if per_segment is None:
+        return None
+    per_token = _ratio_of(texts, [own.totals(name) for own in measured])
+    return {"per_segment": per_segment._asdict(), "per_token": per_token._asdict()}
+
+
+def _spans(longest: int) -> list[tuple[int, int]]:
+    """(first, last) segment of each point of the curve: 2, 3, .. ALONE, then spans of doubling length."""
+    spans = [(n, n) for n in range(2, min(longest, ALONE) + 1)]
+    first = ALONE + 1
+    while first <= longest:
+        spans.append((first, 2 * (first - 1)))
+        first = 2 * first - 1
+    return spans
+
+
+def _mean_of(texts: Sequence[Text], values: Sequence[float]) -> Estimate | None:
+    """The mean over prompts of the mean over a prompt's texts, nan left out; None if that leaves nothing."""
+    known = [(text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value)]
+    return _estimate(_by_prompt(known)) if known else None
+
+
+def _ratio_of(texts: Sequence[Text], totals: Sequence[tuple[float, int]]) -> Estimate:
+    """Nats over tokens, both of the whole corpus, each prompt the mean of its texts.
+
+    Not the mean of each text's own ratio, in which a text's length weighs its nats: the excess of independent samples
+    would then not be zero, as a history s_<n is part of its text's tokens, and a history s'_<n is not.
+    """
+    known = [(text, total) for text, total in zip(texts, totals, strict=True) if total[1]]
+    nats, tokens = _by_prompt(known).T
+    ratio = nats.sum() / tokens.sum()
+    # The linearised ratio: these have it as their mean, and to first order its spread.
+    return _estimate(ratio + (nats - ratio * tokens) / tokens.mean())
+
+
+def _by_prompt(known: Sequence[tuple[Text, Any]]) -> Floats:
+    """[prompts, ...] the mean of each prompt's values."""
+    groups: dict[Ids, list[Any]] = {}
+    for text, value in known:
+        groups.setdefault(text.prompt, []).append(value)
+    return np.array([np.mean(group, axis=0) for group in groups.values()])
+
+
+def _estimate(values: Floats) -> Estimate:
+    interval = bootstrap_mean(values.tolist()) if len(values) > 1 else None
+    return Estimate(float(values.mean()), interval, len(values))

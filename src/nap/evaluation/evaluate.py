@@ -1,0 +1,347 @@
+"""Sweep models x policies x budgets over the problems of a task: one row a problem, resumable, the same every time.
+
+A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
+the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
+the summary (summary.py). `setting.json` says what the run is made of, weights and problems included: a folder never
+mixes two of them. Counting rules: docs/counting.md.
+
+Does not summarise, and does not know how a policy decides.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import parent_process
+from pathlib import Path as FilePath
+from typing import Any, get_args
+
+from nap import __version__
+from nap.canvas.canvas import CanvasSpec, parse
+from nap.common.files import InputError, atomic, read_jsonl_objects
+from nap.common.folder import claim, digest, digest_files, lock
+from nap.common.workers import map_rows
+from nap.data.problems import Problem
+from nap.data.trace import Trace
+from nap.data.trace_files import trace_from_row, trace_to_row, write_traces
+from nap.decoding.decode import Budget, Eos, Sampling, decode_traces
+from nap.decoding.policies import parse_policy
+from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.models import checkpoint
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
+from nap.models.weights import weight_files
+from nap.order.metrics import measure
+from nap.tasks.answers import equations
+from nap.tasks.registry import load_task
+
+ORDER_COLUMNS = (
+    "n_tokens", "n_uncounted", "n_steps", "forwards", "tpf", "afp", "tau_b", "tied_share",
+    "global_arness@1", "global_arness@1_optimistic", "global_arness@1_pessimistic", "global_arness@1_random",
+    "local_arness@1",
+)  # fmt: skip
+PATH_COLUMNS = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One setting of a sweep. `canvas` None takes the model's own."""
+
+    model: str
+    policy: str
+    budget: Budget
+    canvas: CanvasSpec | None = None
+
+    @property
+    def pace(self) -> str:
+        """`4/step`, `64 steps` or `own`."""
+        if self.budget.tokens:
+            return f"{self.budget.tokens}/step"
+        return f"{self.budget.steps} steps" if self.budget.steps else "own"
+
+    @property
+    def name(self) -> str:
+        """`model | policy | pace`: the key of rows and journal."""
+        return f"{self.model} | {self.policy} | {self.pace}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to evaluate.
+
+    models           folders, bundled names or hub names
+    policies         as `parse_policy` reads them
+    tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
+    steps            budgets given as a number of steps, beside them
+    problems         how many of the task's split (from the file `data`, if the task reads one)
+    """
+
+    task: str
+    models: tuple[str, ...]
+    policies: tuple[str, ...]
+    tokens_per_step: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    problems: int = 200
+    split: str = "test"
+    data: str | None = None
+    canvas: CanvasSpec | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    eos: Eos = "count"
+    seed: int = 0
+    raw: bool = False
+    device: str = "cpu"
+    dtype: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    mask_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise InputError(f"problems must be at least 1, got {self.problems}")
+        if self.eos not in get_args(Eos):
+            raise InputError(f"unknown eos setting {self.eos!r}; known: {', '.join(get_args(Eos))}")
+        for name in ("models", "policies"):
+            if not getattr(self, name):
+                raise InputError(f"a sweep needs at least one of its {name}")
+        _ = self.sampling, self.cells()  # They check themselves.
+
+    @property
+    def sampling(self) -> Sampling:
+        """How candidates are drawn."""
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+
+    def cells(self) -> list[Cell]:
+        """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""
+        paces = [Budget(tokens=k) for k in self.tokens_per_step] + [Budget(steps=s) for s in self.steps]
+        found = []
+        for model in self.models:
+            for text in self.policies:
+                policy = parse_policy(text)
+                budgets = (paces or [Budget()]) if policy.paced else [Budget()]
+                for budget in budgets:
+                    budget.check(policy)
+                    found.append(Cell(model=model, policy=text, budget=budget, canvas=self.canvas))
+        return list(dict.fromkeys(found))
+
+    def load_problems(self) -> list[Problem]:
+        """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
+        problems = load_task(self.task).load(self.split, self.problems, self.data)
+        if not problems:
+            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
+        (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
+        if times > 1:
+            raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
+        return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands: problems decoded of all, since this start, and just now; `seconds` since this start."""
+
+    done: int
+    total: int
+    fresh: int
+    batch: int
+    seconds: float
+    cell: str
+
+    @property
+    def eta(self) -> float:
+        """Expected seconds to the end."""
+        return self.seconds / self.fresh * (self.total - self.done) if self.fresh else float("nan")
+
+
+def run_sweep(
+    sweep: Sweep,
+    folder: str | FilePath,
+    *,
+    batch_size: int = 16,
+    workers: int = 1,
+    traces: int = 20,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[dict[str, Any]]:
+    """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
+
+    traces   keep the traces of this many problems of each cell
+
+    Raises InputError if the folder holds a run with another setting, or another process is at work in it.
+    """
+    for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 1), ("traces", traces, 0)):
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}")
+    folder, problems = FilePath(folder), sweep.load_problems()
+    # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
+    models = {model: _identity(model, sweep, problems) for model in sweep.models}
+    made_of = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    claim(folder, asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}, "journal.jsonl")
+    if workers > 1:
+        _loaded.clear()
+    # Rows of one length need no padding and no mask, which makes a batch half again as fast.
+    by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
+    with _Journal(folder / "journal.jsonl") as journal:
+        jobs = [
+            (cell, todo[start : start + batch_size])
+            for cell in sweep.cells()
+            if (todo := [i for i in by_length if (cell.name, problems[i].id) not in journal.done])
+            for start in range(0, len(todo), batch_size)
+        ]
+        total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
+        for cell, results in map_rows(_Evaluates(sweep, problems, traces), jobs, workers=workers, chunk=1):
+            journal.add(results)
+            fresh += len(results)
+            counts = {"done": len(journal.done), "total": total, "fresh": fresh, "batch": len(results)}
+            report(Progress(**counts, seconds=time.perf_counter() - started, cell=cell.name))
+        return _finish(folder, sweep, problems, journal)
+
+
+def _identity(model: str, sweep: Sweep, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
+    denoiser = _denoiser(model, sweep)
+    spec = canvas_spec(denoiser, sweep.canvas)
+    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+    inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
+    return denoiser.setting | {"weights": _weights(denoiser), "canvas": asdict(spec), "inputs": inputs}
+
+
+def _weights(denoiser: Denoiser) -> str | None:
+    """A digest of a folder's weights; None for a hub name, whose commit says as much."""
+    if denoiser.setting["revision"]:
+        return None
+    folder, _ = checkpoint.find(denoiser.setting["model"])
+    return digest_files(weight_files(folder))
+
+
+class _Journal:
+    """Finished problems, a line each, appended; a line that a kill cut short is dropped on opening."""
+
+    def __init__(self, path: FilePath) -> None:
+        self.path = path
+
+    def __enter__(self) -> "_Journal":
+        self.file = self.path.open("a+b")
+        try:
+            lock(self.file, self.path.parent)
+            self.file.seek(0)
+            whole, newline, _ = self.file.read().rpartition(b"\n")
+            self.file.truncate(len(whole + newline))
+            self.done = self._read()
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def _read(self) -> dict[tuple[str, str], dict[str, Any]]:
+        try:
+            entries = [entry for _, entry in read_jsonl_objects(self.path)]
+            return {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"{self.path} is damaged ({error}); choose another folder, or delete it") from None
+
+    def add(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Append and flush to disk."""
+        self.file.writelines(json.dumps(entry).encode() + b"\n" for entry in entries)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.done |= {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
+
+
+Job = tuple[Cell, list[int]]
+
+
+@dataclass(frozen=True)
+class _Evaluates:
+    """A job's cell and results. Processes of their own compute with one thread each."""
+
+    sweep: Sweep
+    problems: list[Problem]
+    traces: int
+
+    def __call__(self, job: Job) -> tuple[Cell, list[dict[str, Any]]]:
+        import torch
+
+        if parent_process() is not None:
+            torch.set_num_threads(1)
+        cell, chunk = job
+        return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces)
+
+
+_loaded: dict[tuple[Any, ...], Denoiser] = {}
+
+
+def _denoiser(model: str, sweep: Sweep) -> Denoiser:
+    names = ("revision", "device", "dtype", "trust_remote_code", "mask_id")
+    options = {name: getattr(sweep, name) for name in names}
+    key = (model, *options.values())
+    if key not in _loaded:
+        _loaded.clear()  # One at a time: there may be room for one large model and not for two.
+        _loaded[key] = load(model, **options)
+    return _loaded[key]
+
+
+def evaluate(
+    sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int
+) -> list[dict[str, Any]]:
+    """Decode and score the problems of a chunk: {row, seconds, trace} each. The unit of work of a sweep."""
+    denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
+    spec, policy = canvas_spec(denoiser, cell.canvas), parse_policy(cell.policy)
+    chosen = [problems[i] for i in chunk]
+    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in chosen]
+    found = decode_traces(
+        denoiser, canvases, policy, budget=cell.budget, sampling=sweep.sampling, eos=sweep.eos, seed=sweep.seed
+    )
+    entries = []
+    for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):
+        completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+        text = completion.summary if spec.summary_tokens else completion.paths[0]
+        answer, correct = task.extract(problem, text), task.check(problem, text)
+        held = [holds for path in completion.paths for holds in equations(path)]
+        trace = dataclasses.replace(trace, answer=answer, correct=correct)
+        row = {
+            "cell": cell.name, "model": cell.model, "policy": cell.policy, "pace": cell.pace, "task": sweep.task,
+            "problem_id": problem.id, "index": index, "correct": correct, "answer": answer, "text": text,
+            "paths": list(completion.paths), "closed": sum(completion.closed),
+            "equations_right": sum(held) / len(held) if held else None,
+            "critical_path": problem.meta.get("critical_path"), **order_columns(trace),
+        }  # fmt: skip
+        kept = trace_to_row(trace) if index < traces else None
+        entries.append({"row": row, "seconds": seconds, "trace": kept})
+    return entries
+
+
+def shares(traces: Sequence[Trace]) -> list[float]:
+    """Each row's seconds of a batch: a step's wall time is shared by the rows that took part in it."""
+    rows = Counter(step for trace in traces for step in range(len(trace.seconds)))
+    return [sum(seconds / rows[step] for step, seconds in enumerate(trace.seconds)) for trace in traces]
+
+
+def order_columns(trace: Trace) -> dict[str, float | None]:
+    """The order metrics of one trace that a sweep keeps, flat; `path_` columns are means over the paths."""
+    report = measure(trace, ks=(1,))
+    path = {f"path_{name}": report["path_mean"][name] for name in PATH_COLUMNS}
+    return {name: report[name] for name in ORDER_COLUMNS} | path
+
+
+def _finish(folder: FilePath, sweep: Sweep, problems: list[Problem], journal: _Journal) -> list[dict[str, Any]]:
+    """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    entries = [journal.done[cell.name, problem.id] for cell in sweep.cells() for problem in problems]
+    rows = [entry["row"] for entry in entries]
+    seconds = [
+        {"cell": entry["row"]["cell"], "problem_id": entry["row"]["problem_id"], "seconds": entry["seconds"]}
+        for entry in entries
+    ]
+    for name, table in (("rows", rows), ("seconds", seconds)):
+        with atomic(folder / f"{name}.parquet", "wb") as file:
+            pq.write_table(pa.Table.from_pylist(table), file, compression="zstd")
+    write_traces((trace_from_row(entry["trace"]) for entry in entries if entry["trace"]), folder / "traces.jsonl")
+    return rows

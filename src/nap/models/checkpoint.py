@@ -1,0 +1,126 @@
+"""Find a checkpoint's folder, and read its config, canvas and tokenizer. No code of a checkpoint is run here.
+
+Does not read weights (weights.py), know families' conventions (families.py) or run a model (denoiser.py).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import InputError, read_text
+from nap.models.families import Config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+# transformers' class for each set of tokenizer files.
+TOKENIZERS = {
+    "PreTrainedTokenizerFast": ("tokenizer.json",),
+    "Qwen2TokenizerFast": ("vocab.json", "merges.txt"),
+    "BertTokenizerFast": ("vocab.txt",),
+}
+
+
+def find(name: str, revision: str | None = None, *, code: bool = False) -> tuple[Path, str | None]:
+    """(folder, revision) of a folder, a bundled model, or a hub name, which is fetched; `code`: with its Python files.
+
+    Raises InputError where there is no such model, or the hub does not give it.
+    """
+    folder = next((path for path in (Path(name), ASSETS / name) if path.is_dir()), None)
+    if folder is not None:
+        if revision is not None:
+            raise InputError(
+                f"revision {revision!r} is for hub names, and {name} is a folder on this machine; leave it out"
+            )
+        return folder, None
+    if Path(name).is_file():
+        raise InputError(f"{name} is a file; give the folder that holds its config.json")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        bundled = ", ".join(sorted(path.parent.name for path in ASSETS.glob("*/config.json"))) or "none"
+        raise InputError(f"no model {name!r}: no such folder; bundled: {bundled}; a hub name is written owner/model")
+    return _fetch(name, revision, code)
+
+
+def _fetch(name: str, revision: str | None, code: bool) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.safetensors", "*.json", "*.txt", "*.jinja"] + ["*.py"] * code
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # The hub's clients raise a dozen types, and not the same in each version.
+        raise InputError(
+            f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
+            f"({brief(error)}); check the name and the network, or copy the model to a folder"
+        ) from None
+    return folder, folder.name
+
+
+def brief(error: BaseException) -> str:
+    """The type and the first line of an error that somebody else wrote."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError if the file is absent or holds something else."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object was expected, got {type(value).__name__}")
+    return value
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a checkpoint. Raises InputError if it is not one."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json, so it is not a checkpoint")
+    return read_object(folder / "config.json")
+
+
+def read_canvas(folder: Path) -> CanvasSpec | None:
+    """The canvas that a checkpoint was trained on, if its folder says so in canvas.json."""
+    path = folder / "canvas.json"
+    if not path.is_file():
+        return None
+    try:
+        return CanvasSpec(**read_object(path))
+    except (TypeError, InputError) as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
+    """The tokenizer of a checkpoint; None where it has none. Raises InputError for one that is broken.
+
+    Chosen by the files that are there and not by the class that the config names: Dream's names remote code, which is
+    Qwen2's own tokenizer.
+    """
+    import transformers
+
+    for reader, needed in TOKENIZERS.items():
+        if all((folder / file).is_file() for file in needed):
+            try:
+                with _quietly():
+                    return getattr(transformers, reader).from_pretrained(folder)
+            except Exception as error:  # tokenizers raises bare Exception
+                raise InputError(f"{folder}: its tokenizer cannot be read ({brief(error)})") from None
+    return None
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    # transformers warns of any class but the one in the config, and its versions 4 and 5 write different ones.
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,261 @@
+"""What each family of published checkpoints means by its config and tensor names, as one table.
+
+No published config says all that a decoder needs: which token is the mask, whether the logits are shifted, who may see
+whom. A `Family` says it, and how to rename config keys and tensors into those of transformers' own class. A checkpoint
+that NAP saves says it itself: `mask_token_id`, `shift_logits` and `block_size` in its config are read for every family.
+
+Sources: the model cards and configs of GSAI-ML/LLaDA-8B, Dream-org/Dream-v0, apple/DiffuCoder, JetLM/SDAR (2510.06303)
+and dllm-hub's A2D. Does not open files or weights (checkpoint.py) or run a model (denoiser.py). No torch.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from nap.common.files import InputError
+from nap.common.text import unknown
+
+Native = Literal["llama", "qwen2", "qwen3", "bert"]
+Config = dict[str, Any]
+
+# What a tokenizer that sets no mask_token calls its mask, most specific first.
+MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "[MASK]", "<mask>")
+
+# Of a published config only these matter to a forward pass and to a decoder. The rest would be noise (a LLaDA config
+# says both `weight_tying: false` and, by an accident of PretrainedConfig, `tie_word_embeddings: true`).
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
+_OURS = ("shift_logits", "block_size")
+_DECODER = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps",
+    "rope_theta", "rope_scaling", "attention_bias", "attention_dropout", "mlp_bias", "tie_word_embeddings",
+)  # fmt: skip
+_BERT = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
+    "max_position_embeddings", "initializer_range", "layer_norm_eps", "type_vocab_size", "hidden_dropout_prob",
+    "attention_probs_dropout_prob", "tie_word_embeddings",
+)  # fmt: skip
+
+
+def _keep(config: Config) -> Config:
+    """A config in its native class's own words, less the noise.
+
+    transformers 5 writes `rope_parameters`; 4 does not know it and would silently take its default base, so it is
+    written back as `rope_theta` and `rope_scaling`, which both read.
+    """
+    config = dict(config)
+    if rope := config.pop("rope_parameters", None):
+        rope = dict(rope)
+        config["rope_theta"] = rope.pop("rope_theta", config.get("rope_theta", 10000.0))
+        config["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
+    kept = (*_DECODER, *_BERT, *_IDS, *_OURS)
+    return {key: value for key, value in config.items() if key in kept and value is not None}
+
+
+def _llada_to_llama(config: Config) -> Config:
+    heads, width = config["n_heads"], config["d_model"]
+    renamed = {
+        "vocab_size": config.get("embedding_size") or config["vocab_size"],
+        "hidden_size": width,
+        "intermediate_size": config.get("mlp_hidden_size") or config.get("mlp_ratio", 4) * width,
+        "num_hidden_layers": config["n_layers"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads),
+        "max_position_embeddings": config["max_sequence_length"],
+        "rms_norm_eps": config.get("rms_norm_eps", 1e-5),
+        "rope_theta": config.get("rope_theta", 10000.0),
+        "tie_word_embeddings": bool(config.get("weight_tying")),
+    }
+    return renamed | {key: config[key] for key in (*_IDS, *_OURS) if config.get(key) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One row of the table.
+
+    native      transformers' own class that computes it
+    config      published config -> native config
+    tensors     (pattern, replacement): published tensor name -> native name, the first that matches
+    dropped     pattern of published tensors that no forward pass needs
+    required    config values that the native class computes; any other value is refused, not computed wrongly
+    shift       the logit for position i comes from the hidden state of position i - 1 (position 0 from its own)
+    block_size  None: every position may see every position. Else a position sees its own and earlier blocks of this
+                many positions, counted from the canvas's start; `block_size` in the config goes before it
+    mask_id     where neither config nor tokenizer declares one
+    end_tokens  texts of the tokens that end a text or a turn, beside the declared eos
+    """
+
+    native: Native
+    config: Callable[[Config], Config] = _keep
+    tensors: tuple[tuple[str, str], ...] = ()
+    dropped: str = r"\.rotary_emb\.inv_freq$"
+    required: tuple[tuple[str, Any], ...] = (("use_sliding_window", False),)
+    shift: bool = False
+    block_size: int | None = None
+    mask_id: int | None = None
+    end_tokens: tuple[str, ...] = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>")
+
+    def rename(self, name: str) -> str | None:
+        """The native name of a published tensor; None for one that is dropped."""
+        if re.search(self.dropped, name):
+            return None
+        for pattern, replacement in self.tensors:
+            renamed, count = re.subn(pattern, replacement, name)
+            if count:
+                return renamed
+        return name
+
+
+_LLADA_BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
+_LLADA_REQUIRED = (
+    ("block_type", "llama"), ("block_group_size", 1), ("activation_type", "silu"), ("layer_norm_type", "rms"),
+    ("rope", True), ("alibi", False), ("attention_layer_norm", False), ("input_emb_norm", False),
+    ("scale_logits", False), ("include_bias", False), ("include_qkv_bias", False), ("bias_for_layer_norm", False),
+)  # fmt: skip
+_PLAIN: dict[str, Family] = {
+    "llama": Family(native="llama"),
+    "qwen2": Family(native="qwen2"),
+    "qwen3": Family(native="qwen3"),
+}
+
+FAMILIES: dict[str, Family] = {
+    **_PLAIN,
+    # A2D trains with full attention and no shift unless told otherwise; of one that was told (BD3LM, say), give
+    # block_size and shift, or write block_size and shift_logits into its config.
+    **{f"a2d-{name}": family for name, family in _PLAIN.items()},
+    # Mask: 126336 for LLaDA-8B and 1.5, 5 for iLLaDA; both declare it.
+    "llada": Family(
+        native="llama",
+        config=_llada_to_llama,
+        tensors=(
+            (_LLADA_BLOCK + r"([qkv])_proj\.", r"model.layers.\1.self_attn.\2_proj."),
+            (_LLADA_BLOCK + r"attn_out\.", r"model.layers.\1.self_attn.o_proj."),
+            (_LLADA_BLOCK + r"attn_norm\.", r"model.layers.\1.input_layernorm."),
+            (_LLADA_BLOCK + r"ff_norm\.", r"model.layers.\1.post_attention_layernorm."),
+            (_LLADA_BLOCK + r"ff_proj\.", r"model.layers.\1.mlp.gate_proj."),
+            (_LLADA_BLOCK + r"up_proj\.", r"model.layers.\1.mlp.up_proj."),
+            (_LLADA_BLOCK + r"ff_out\.", r"model.layers.\1.mlp.down_proj."),
+            (r"^model\.transformer\.wte\.", "model.embed_tokens."),
+            (r"^model\.transformer\.ln_f\.", "model.norm."),
+            (r"^model\.transformer\.ff_out\.", "lm_head."),
+        ),
+        required=_LLADA_REQUIRED,
+    ),
+    # Dream, Dream-Coder, DiffuCoder. The shift is declared nowhere.
+    "Dream": Family(native="qwen2", shift=True, mask_id=151666),
+    # 4 is SDAR's own default; a checkpoint of larger blocks says so in its config.
+    "sdar": Family(native="qwen3", block_size=4, mask_id=151669),
+    # An encoder: no end of text, and old checkpoints call the scale and shift of a layer norm gamma and beta.
+    "bert": Family(
+        native="bert",
+        tensors=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+        dropped=r"^bert\.pooler\.|^cls\.seq_relationship\.|position_ids$",
+        required=(("is_decoder", False), ("position_embedding_type", "absolute"), ("add_cross_attention", False)),
+        end_tokens=(),
+    ),
+}
+
+# By architecture as well: LLaDA-MoE calls its model_type `llada`.
+_INSTEAD = "use LLaDA-8B, Dream or SDAR, or trust_remote_code with a pinned revision"
+UNSUPPORTED: dict[str, str] = {
+    "LLaDAMoEModelLM": f"LLaDA-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
+    "llada_moe": f"LLaDA-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
+    "llada2_moe": f"LLaDA2 is not supported yet (its expert layers have no native class here); {_INSTEAD}",
+    "sdar_moe": f"SDAR-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
+    "diffusion_gemma": f"DiffusionGemma is not supported yet (it starts from uniform noise, not masks); {_INSTEAD}",
+}
+
+
+def family_of(config: Config, where: object) -> Family:
+    """The family that a config names. Raises InputError for one that is unknown, unsupported, or set up unlike it."""
+    name = config.get("model_type")
+    if name is None:
+        raise InputError(f"{where}/config.json has no model_type; known: {', '.join(FAMILIES)}")
+    for key in (name, *(config.get("architectures") or ())):
+        if key in UNSUPPORTED:
+            raise InputError(f"{where}: {UNSUPPORTED[key]}")
+    if name not in FAMILIES:
+        raise InputError(f"{where}: {unknown('model_type', str(name), FAMILIES)}")
+    family = FAMILIES[name]
+    for key, value in family.required:
+        if (got := config.get(key)) is not None and got != value:
+            raise InputError(f"{where}: {key}={got!r} is not supported for model_type {name!r}, only {value!r} is")
+    return family
+
+
+def native_config(config: Config, where: object) -> Config:
+    """The config in the words of its family's native class. Raises InputError naming a key that is not there."""
+    try:
+        native = family_of(config, where).config(config)
+        for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"):
+            native[key]
+    except KeyError as error:
+        name = config["model_type"]
+        raise InputError(f"{where}/config.json lacks {error.args[0]!r}, which model_type {name!r} needs") from None
+    return native
+
+
+class SpecialIds(NamedTuple):
+    """The token ids that decoding treats apart. `eos_ids` end a text or a turn."""
+
+    mask_id: int
+    pad_id: int
+    eos_ids: tuple[int, ...]
+
+
+def special_ids(
+    config: Config, family: Family, tokenizer: Any | None, where: object, mask_id: int | None
+) -> SpecialIds:
+    """What a checkpoint declares: `mask_id` if given, then its config, its tokenizer and its family, in that order.
+
+    Raises InputError for an id outside the vocabulary, a mask that the tokenizer contradicts, or none at all.
+    """
+    size = config["vocab_size"]
+    if tokenizer is not None and len(tokenizer) > size:
+        raise InputError(
+            f"{where}: its tokenizer has {len(tokenizer)} tokens and the model only {size}; is it another model's?"
+        )
+    mask = _mask_id(config, family, tokenizer, where, mask_id)
+    declared = config.get("eos_token_id")
+    ends = [*declared] if isinstance(declared, list) else [declared]
+    pads = [config.get("pad_token_id")]
+    if tokenizer is not None:
+        ends += [tokenizer.eos_token_id, *(_id_of(text, tokenizer) for text in family.end_tokens)]
+        pads.insert(0, tokenizer.pad_token_id)
+    eos = tuple(dict.fromkeys(token for token in ends if token is not None and 0 <= token < size))
+    pad = next((token for token in (*pads, *eos) if token is not None), None)
+    if pad is None or not 0 <= pad < size or pad == mask:
+        raise InputError(
+            f"{where} has no token to pad with (pad_token_id {pad}, end of text {list(eos)}, mask {mask}); "
+            "set pad_token_id in its config.json"
+        )
+    return SpecialIds(mask, pad, eos)
+
+
+def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: object, given: int | None) -> int:
+    said = tokenizer.mask_token_id if tokenizer is not None else None
+    found = [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
+    sources = (given, config.get("mask_token_id"), said, *found, family.mask_id)
+    mask = next((token for token in sources if token is not None), None)
+    if mask is None:
+        raise InputError(
+            f"{where} does not say which token is the mask: its config has no mask_token_id, and its tokenizer no mask "
+            f"token (looked for {', '.join(MASK_TOKENS)}); give mask_id"
+        )
+    size = config["vocab_size"]
+    if not 0 <= mask < size:
+        raise InputError(f"mask id {mask} is outside the vocabulary of {where}, which has ids 0 to {size - 1}")
+    # A token that only looks like a mask by its text contradicts nothing: iLLaDA's config names another.
+    if tokenizer is not None and said is not None and mask != said:
+        raise InputError(
+            f"mask id {mask} is not the mask token of {where}: its tokenizer's is {tokenizer.mask_token!r}, id {said}; "
+            "leave mask_id out, or correct mask_token in tokenizer_config.json"
+        )
+    return mask
+
+
+def _id_of(text: str, tokenizer: Any) -> int | None:
+    # A tokenizer gives the unknown token's id for a text that it does not know.
+    found = tokenizer.convert_tokens_to_ids(text)
+    return found if found is not None and tokenizer.convert_ids_to_tokens(found) == text else None

@@ -1,0 +1,176 @@
+"""Safetensors into a native class: the model is built without storage, and tensors take their places one by one.
+
+The weights are never in memory twice: each tensor comes in its final type and on its final device. Pickles are never
+opened. Does not find folders (checkpoint.py) or know families' conventions (families.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nap.common.files import InputError
+from nap.models.checkpoint import brief, read_object
+from nap.models.families import Config, Family
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint. Raises InputError if one is missing, or there are only pickles."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = read_object(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise InputError(f"{index} has no weight_map; was it written by save_pretrained?")
+        files = sorted({folder / str(shard) for shard in shards.values()})
+        if absent := [file.name for file in files if not file.is_file()]:
+            raise InputError(
+                f"{folder} lacks {absent[0]} ({len(absent)} of {len(files)} weight files); was its download cut?"
+            )
+        return files
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
+    if files := sorted(folder.glob("*.safetensors")):
+        return files
+    if pickles := sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES):
+        raise InputError(
+            f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; "
+            "convert them to safetensors (save_pretrained of transformers >= 4.57 writes them)"
+        )
+    raise InputError(f"{folder} holds no weights; a *.safetensors file was expected")
+
+
+def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "Iterator[tuple[str, Tensor]]":
+    """(name, tensor) of a safetensors file, floating point in `dtype`. Raises InputError if the file is not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as handle:
+            names = list(handle.keys())
+        for name in names:
+            # A new map for each tensor: the pages read through one stay resident until it is closed. And a copy, so
+            # that writing over the file later cannot change, or crash, a model in use.
+            with safe_open(file, framework="pt") as handle:
+                tensor = handle.get_tensor(name)
+                yield name, tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is not a whole safetensors file ({error}); was its download cut?") from None
+
+
+def build(native: Config, family: Family, where: object) -> "PreTrainedModel":
+    """A model of the family's native class without storage for its weights, seeing in both directions.
+
+    Raises InputError for a config that the class refuses.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    maker = AutoModelForMaskedLM if family.native == "bert" else AutoModelForCausalLM
+    try:
+        # A class that knows the padding keeps its embedding from learning, and here padding is learned.
+        config = AutoConfig.for_model(family.native, **native | {"pad_token_id": None})
+        with torch.device("meta"):
+            model = maker.from_config(config, attn_implementation="sdpa")
+    except Exception as error:  # Version 5 checks a config with errors of its own, 4 with any.
+        raise InputError(f"{where}/config.json does not make a {family.native} model ({brief(error)})") from None
+    model.config.pad_token_id = native.get("pad_token_id")
+    for name, module in list(model.named_modules()):
+        if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
+            # Not in any file, but computed: rotary frequencies, BERT's position numbers.
+            model.set_submodule(name, type(module)(model.config))
+        if hasattr(module, "is_causal"):
+            module.is_causal = False  # pyright: ignore[reportAttributeAccessIssue]
+    return model.eval()
+
+
+def fill_weights(
+    model: "PreTrainedModel", files: Iterable[Path], family: Family, *, device: "torch.device", dtype: "torch.dtype"
+) -> None:
+    """Put the tensors of `files` into the model. Raises InputError naming the first that is missing or does not fit."""
+    places = {name: _place(model, name) for name, _ in model.named_parameters(remove_duplicate=False)}
+    unexpected: list[str] = []
+    for file in files:
+        for published, tensor in read_tensors(file, device, dtype):
+            name = family.rename(published)
+            if name is None:
+                continue
+            if name not in places:
+                unexpected.append(published)
+                continue
+            module, attribute = places[name]
+            wanted = getattr(module, attribute).shape
+            if tensor.shape != wanted:
+                raise InputError(f"{file}: {published} is {list(tensor.shape)}, its config says {list(wanted)}")
+            setattr(module, attribute, type(getattr(module, attribute))(tensor))
+    where = ", ".join(sorted({str(file.parent) for file in files}))
+    _tie(model, where)
+    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if missing or unexpected:
+        raise InputError(
+            f"{where}: the weights are not those of its config: missing {_some(missing)}, "
+            f"unexpected {_some(unexpected)}; is model_type right?"
+        )
+    model.to(device)  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
+
+
+def _tie(model: "PreTrainedModel", where: str) -> None:
+    read = {name: tensor for name, tensor in model.named_parameters(remove_duplicate=False) if not tensor.is_meta}
+    model.tie_weights()
+    for name, tensor in read.items():
+        tied = model.get_parameter(name)
+        if tied is not tensor and not (tied.is_meta or tied.equal(tensor)):
+            raise InputError(
+                f"{where}: tie_word_embeddings is true, but {name} differs from the tensor it is tied to; "
+                "set tie_word_embeddings to false in config.json"
+            )
+
+
+def _place(model: "nn.Module", name: str) -> "tuple[nn.Module, str]":
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}" if names else "none"
+
+
+def difference(base: Any, grown: Any) -> dict[int, list[int]]:
+    """What `add_tokens` gave when it made the one tokenizer of the other."""
+    known = base.get_vocab()
+    added = {token: text for text, token in grown.get_vocab().items() if text not in known}
+    return {token: base.encode(added[token], add_special_tokens=False) for token in sorted(added)}
+
+
+def open_weights(
+    folder: Path, native: Config, family: Family, *, dtype: "torch.dtype", device: str = "cpu"
+) -> "PreTrainedModel":
+    """A checkpoint's weights in its family's native class."""
+    import torch
+
+    files = weight_files(folder)
+    model = build(native, family, folder)
+    fill_weights(model, files, family, device=torch.device(device), dtype=dtype)
+    return model
+
+
+def grow(model: "PreTrainedModel", pieces: dict[int, list[int]]) -> None:
+    """Give each new token a row in the embeddings and in the head: the mean of the rows of its pieces."""
+    import torch
+
+    if not pieces:
+        return
+    rows: int = model.get_input_embeddings().num_embeddings  # pyright: ignore
+    if (size := max(pieces) + 1) > rows:
+        model.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+            means = {token: table.weight[written].mean(dim=0) for token, written in pieces.items() if written}  # pyright: ignore
+            for token, mean in means.items():
+                table.weight[token] = mean  # pyright: ignore

@@ -1,0 +1,199 @@
+"""Traces of other systems as ours: canvases that were recorded after every step, or bare (position, step) pairs.
+
+What each source records:
+    canvases   one run: [S, L] token ids, the first before or after its first step
+    dllm       `histories` of a sampler's output: [S, B, L], the first before the first step; with blocks L may grow
+    dream      `history` of `diffusion_generate(output_history=True)`: [S, B, L], the first after the first step
+    pairs      one run: [n, 2], each position with the step that finalised it
+No source says how sure its model was: probabilities are nan. A step is taken for a forward.
+
+Does not run the other system, and reads no pickles: JSON and .npy only.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
+from math import nan
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from nap.common.files import InputError, read_jsonl
+from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
+from nap.order.order import bare_order
+
+Ids = Sequence[int]
+Source = Literal["canvases", "dllm", "dream", "pairs"]
+KEYS = ("canvases", "histories", "history", "pairs")  # of an object, under which its runs may stand
+LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a source does not say.
+
+    mask_id        id of the mask token; pairs need none
+    prompt_tokens  length of the prompt (padding on its left included); None: what is not masked at the start
+    uncounted      ids that are padding or end of text
+    text           the text of a token id
+    setting        model, policy and whatever else the trace should say of itself
+    """
+
+    mask_id: int | None = None
+    prompt_tokens: int | None = None
+    uncounted: tuple[int, ...] = ()
+    text: Callable[[int], str] | None = None
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Trace]:
+    """The traces of a file: .npy of one run or batch, or JSON with one run or batch a line.
+
+    Raises InputError that names the file and the line.
+    """
+    path = Path(path)
+    if source not in get_args(Source):
+        raise InputError(f"unknown source {source!r}; known: {', '.join(get_args(Source))}")
+    number = 0
+    for line, value in _values(path):
+        try:
+            for run in _runs(value, source):
+                number += 1
+                yield replace(_trace(run, source, known), problem_id=f"{path.stem}-{number}")
+        except InputError as error:
+            raise InputError(f"{path}:{line}: {error}") from None
+    if not number:
+        raise InputError(f"{path} holds no run; expected one JSON value a line, or a .npy")
+
+
+def _values(path: Path) -> Iterable[tuple[int, Any]]:
+    if path.suffix != ".npy":
+        return read_jsonl(path)
+    import numpy as np
+
+    try:
+        return [(1, np.load(path, allow_pickle=False).tolist())]
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a .npy of integers ({str(error)[:80]})") from None
+
+
+def _runs(value: Any, source: Source) -> list[Any]:
+    """The runs of one value; a batch is told apart into its rows."""
+    if isinstance(value, dict):
+        keys = [key for key in KEYS if key in value]
+        if len(keys) != 1:
+            raise InputError(f"an object must have one of {', '.join(KEYS)}, got {', '.join(value)[:80] or 'none'}")
+        value = value[keys[0]]
+    if source in ("canvases", "pairs"):
+        return [value]
+    try:
+        rows = {len(step) for step in value}
+        batch = range(rows.pop() if len(rows) == 1 else 0)
+        runs = [[step[row] for step in value] for row in batch]
+    except (TypeError, KeyError):
+        runs = []
+    if not runs:
+        raise InputError(f"{source} records are [steps, batch, length] token ids, got {repr(value)[:60]}")
+    return runs
+
+
+def _trace(run: Any, source: Source, known: Known) -> Trace:
+    if source == "pairs":
+        return from_pairs(run, known)
+    if source == "dream" and known.prompt_tokens is None:
+        raise InputError("dream records start after the first step: give the length of the prompt (--prompt-tokens)")
+    return from_canvases(run, known)
+
+
+def from_canvases(canvases: Any, known: Known) -> Trace:
+    """The trace of one run's canvases [S, L]; tensors, arrays or lists. A shorter one is masked to the last's length.
+
+    Raises InputError for canvases that are none, a mask id that is not known, or a change outside the generated part.
+    """
+    if known.mask_id is None:
+        raise InputError("the id of the mask token is needed (--mask-id, or a --tokenizer that knows it)")
+    mask, states = known.mask_id, _checked(canvases)
+    states = [(*state, *(mask,) * (len(states[-1]) - len(state))) for state in states]
+    start = states[0]
+    if known.prompt_tokens is not None:
+        start = (*start[: known.prompt_tokens], *(mask,) * (len(start) - known.prompt_tokens))
+    if start != states[0]:
+        states = [start, *states]
+    if mask not in start:
+        raise InputError(f"no position of the first canvas holds the mask {mask}: is the mask id right?")
+    changes = [_events(step, *pair, mask) for step, pair in enumerate(pairwise(states))]
+    given = {p for p, token in enumerate(start) if token != mask}
+    if touched := [event for events in changes for event in events if event.position in given]:
+        raise InputError(f"step {touched[0].step} changes position {touched[0].position}, which was not masked before")
+    return _made(start, _regions(start, mask), [event for events in changes for event in events], len(changes), known)
+
+
+def from_pairs(pairs: Any, known: Known) -> Trace:
+    """The trace of [position, step] pairs, in any sequence. Its tokens have no text. Errors as `order.bare_order`."""
+    order = bare_order(pairs.tolist() if hasattr(pairs, "tolist") else pairs)
+    length = int(order.positions[-1]) + 1
+    if length > 1_000_000:
+        raise InputError(f"position {length - 1} is further than any canvas goes (1000000)")
+    region = [OUTSIDE] * length
+    for position in order.positions.tolist():
+        region[position] = 0
+    written = sorted(zip(order.steps.tolist(), order.positions.tolist(), strict=True))
+    events = [Event(step, COMMIT, position, 1, nan) for step, position in written]
+    known = replace(known, mask_id=0, uncounted=(), text=("·", "?").__getitem__)
+    return _made((0,) * length, tuple(region), events, order.n_steps, known)
+
+
+def _checked(canvases: Any) -> list[tuple[int, ...]]:
+    states = [state.tolist() if hasattr(state, "tolist") else state for state in _listed(canvases)]
+    if not states or not all(isinstance(state, list | tuple) and state for state in states):
+        raise InputError(f"a run is a list of canvases, each a list of token ids; got {repr(canvases)[:60]}")
+    for state in states:
+        if bad := [token for token in state if type(token) is not int or not 0 <= token <= LARGEST_ID]:
+            raise InputError(f"a token id is a whole number from 0 to {LARGEST_ID}, got {bad[0]!r:.40}")
+    if any(len(later) < len(earlier) for earlier, later in pairwise(states)):
+        raise InputError("a canvas is shorter than the one before it")
+    return [tuple(state) for state in states]
+
+
+def _listed(canvases: Any) -> list[Any]:
+    values = canvases.tolist() if hasattr(canvases, "tolist") else canvases
+    return list(values) if isinstance(values, list | tuple) else []
+
+
+def _events(step: int, before: Ids, after: Ids, mask: int) -> list[Event]:
+    """What happened between two canvases."""
+    return [
+        Event(step, COMMIT if old == mask else REMASK if new == mask else EDIT, position, new, nan)
+        for position, (old, new) in enumerate(zip(before, after, strict=True))
+        if old != new
+    ]
+
+
+def _regions(start: Ids, mask: int) -> tuple[int, ...]:
+    """Masks are one slot; what is given before them is the prompt, between them clamped, after them padding."""
+    runs = [(masked, len(list(same))) for masked, same in groupby(token == mask for token in start)]
+    last = max(i for i, (masked, _) in enumerate(runs) if masked)
+    given = [PROMPT if not i else HEADER if i < last else OUTSIDE for i in range(len(runs))]
+    codes = [0 if masked else given[i] for i, (masked, _) in enumerate(runs)]
+    return tuple(code for code, (_, count) in zip(codes, runs, strict=True) for _ in range(count))
+
+
+def _made(start: Ids, region: Ids, events: list[Event], forwards: int, known: Known) -> Trace:
+    tokens = sorted({*start, *(event.token for event in events)})
+    trace = Trace(
+        problem_id="imported",
+        initial=tuple(start),
+        region=tuple(region),
+        events=tuple(events),
+        forwards=forwards,
+        mask_id=known.mask_id or 0,
+        uncounted=_distinct(known.uncounted),
+        vocabulary={token: known.text(token) for token in tokens} if known.text else {},
+        setting=dict(known.setting),
+    )
+    return check_trace(trace)
+
+
+def _distinct(ids: Collection[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(ids)))

@@ -1,0 +1,190 @@
+"""Which traces a report shows, and how it holds them: the choice by a stated rule, and columns of small integers.
+
+The page (assets/page/trace.js) unpacks what `pack` makes. Token texts are untrusted and kept as they are, but cut.
+
+Does not read files, and does not escape: report.py does.
+"""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from nap.data.trace import COMMIT, Trace
+from nap.order.metrics import afp, global_arness, kendall_tau_b, random_baseline, tpf
+from nap.order.order import Order, order_of
+from nap.report.runs import Recorded
+
+SEED = 0
+PROBLEMS = 4  # drawn, and shown under every setting
+MOST_TRACES = 240
+MOST_BYTES = 6_000_000  # of all traces of a page
+MOST_TEXT = 200  # characters of a token
+BINS = 24  # of a map of a setting's traces, each way
+
+RULE = (
+    f"{PROBLEMS} problems drawn at random (seed {SEED}), under every setting; of every setting the most and the least "
+    "parallel trace (lowest and highest Global-ARness@1), one right and one wrong answer, drawn with the same seed"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A trace, the number of its run, and why it is shown."""
+
+    one: Recorded
+    run: int
+    why: tuple[str, ...]
+
+
+def choose(traces: Sequence[Recorded], run: int = 0) -> list[Choice]:
+    """The traces of one run to show, by RULE; those that matter most first."""
+    draw, why = random.Random(SEED), dict[int, list[str]]()
+    ids = sorted({one.trace.problem_id for one in traces})
+    drawn = draw.sample(ids, min(PROBLEMS, len(ids)))
+    by_problem = [[i for i, one in enumerate(traces) if one.trace.problem_id == name] for name in drawn]
+    reasons = [(i, "random") for i in (by_problem[0] if by_problem else [])]
+    reasons += _extremes(traces) + _verdicts(traces, draw)
+    reasons += [(i, "random") for members in by_problem[1:] for i in members]
+    for i, reason in reasons:
+        why.setdefault(i, []).append(reason)
+    return [Choice(one=traces[i], run=run, why=tuple(dict.fromkeys(found))) for i, found in why.items()]
+
+
+def _cells(traces: Sequence[Recorded]) -> list[list[int]]:
+    cells: dict[str, list[int]] = {}
+    for i, one in enumerate(traces):
+        cells.setdefault(one.cell, []).append(i)
+    return list(cells.values())
+
+
+def _extremes(traces: Sequence[Recorded]) -> list[tuple[int, str]]:
+    value = [global_arness(order_of(one.trace)) for one in traces]
+    found: list[tuple[int, str]] = []
+    for members in _cells(traces):
+        # Of equal ones the first; a trace that finalised nothing has no order.
+        if known := [(value[i], i) for i in members if value[i] is not None]:
+            found.append((min(known)[1], "most parallel"))
+            found.append((max(known, key=lambda pair: (pair[0], -pair[1]))[1], "least parallel"))
+    return found
+
+
+def _verdicts(traces: Sequence[Recorded], draw: random.Random) -> list[tuple[int, str]]:
+    found = []
+    for members in _cells(traces):
+        for name, wanted in (("right", True), ("wrong", False)):
+            if pool := [i for i in members if traces[i].trace.correct is wanted]:
+                found.append((draw.choice(pool), name))
+    return found
+
+
+class Vocabulary:
+    """The distinct token texts of a page, numbered. One text is two where it counts in one place and not in another."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.cut = 0
+        self._number: dict[tuple[str, bool], int] = {}
+
+    def number(self, text: str, hidden: bool) -> int:
+        """The text's number."""
+        # Not the whole of a long text as a key: a report may meet a million characters.
+        key = (text[: MOST_TEXT + 1], hidden)
+        if key not in self._number:
+            self._number[key] = len(self.texts)
+            self.cut += len(text) > MOST_TEXT
+            self.texts.append(text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…")
+        return self._number[key]
+
+
+def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """As many of the choices as fit, packed; always at least one."""
+    packed, size = [], 0
+    for choice in choices[:MOST_TRACES]:
+        row = pack_trace(choice, vocabulary)
+        size += len(json.dumps(row))
+        if packed and size > MOST_BYTES:
+            break
+        packed.append(row)
+    return packed
+
+
+def pack_trace(choice: Choice, vocabulary: Vocabulary) -> dict[str, Any]:
+    """One trace as columns: -1 is the mask, probabilities are in thousandths, regions run lengths."""
+    trace, one = choice.one.trace, choice.one
+    hidden = set(trace.uncounted)
+
+    def number(token: int) -> int:
+        known = trace.vocabulary.get(token, f"#{token}")
+        return -1 if token == trace.mask_id else vocabulary.number(known, token in hidden)
+
+    columns = zip(*trace.events, strict=True) if trace.events else [()] * 5
+    step, kind, position, token, probability = columns
+    numbers = {id_: number(id_) for id_ in {*trace.initial, *token, *trace.uncounted}}
+    return {
+        "run": choice.run, "why": list(choice.why), "problem": trace.problem_id,
+        "model": one.model, "policy": one.policy, "pace": one.pace,
+        "answer": trace.answer, "correct": trace.correct, "forwards": trace.forwards,
+        "initial": [numbers[id_] for id_ in trace.initial],
+        "region": [[code, len(list(same))] for code, same in groupby(trace.region)],
+        "uncounted": [numbers[id_] for id_ in trace.uncounted],
+        "step": list(step), "kind": list(kind), "position": list(position), "token": [numbers[id_] for id_ in token],
+        "probability": [None if math.isnan(p) else round(1000 * p) for p in probability],
+        "ms": [round(1000 * seconds, 2) for seconds in trace.seconds],
+        "measured": _measured(trace),
+    }  # fmt: skip
+
+
+def _measured(trace: Trace) -> dict[str, Any]:
+    """What the gallery's table shows, under the names of `measure`, which would compute ten times as much."""
+    order = order_of(trace)
+    paths = [global_arness(order.where(order.region == code)) for code in range(order.paths)]
+    known = [value for value in paths if value is not None]
+    found = {
+        "n_tokens": len(order),
+        "tpf": tpf(order),
+        "afp": afp(order),
+        "tau_b": kendall_tau_b(order).tau_b,
+        "global_arness@1": global_arness(order),
+        "global_arness@1_random": random_baseline(len(order)) if len(order) else None,
+        "path_global_arness@1": sum(known) / len(known) if known else None,
+    }
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def heat_maps(traces: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Of each setting: how many of its traces' tokens were finalised where and when, in BINS x BINS bins by rows.
+
+    Positions are relative to the slots' tokens in canvas order, steps to the run: traces of all lengths lie over each
+    other. Row 0 is the first steps. Left to right is the diagonal.
+    """
+    maps = []
+    for members in _cells(traces):
+        counts = np.zeros((BINS, BINS), int)
+        for i in members:
+            counts += _binned(order_of(traces[i].trace), traces[i].trace)
+        one = traces[members[0]]
+        names = {"model": one.model, "policy": one.policy, "pace": one.pace, "cell": one.cell}
+        maps.append(names | {"traces": len(members), "counts": counts.ravel().tolist()})
+    return maps
+
+
+def _binned(order: Order, trace: Trace) -> np.ndarray:
+    slots = np.flatnonzero(np.array(trace.region) >= 0)
+    x = np.searchsorted(slots, order.positions) * BINS // max(len(slots), 1)
+    y = order.steps * BINS // max(order.n_steps, 1)
+    return np.bincount(y * BINS + x, minlength=BINS * BINS).reshape(BINS, BINS)
+
+
+def without_probabilities(traces: Sequence[Recorded]) -> int:
+    """How many traces do not know how sure their model was."""
+    return sum(
+        all(math.isnan(event.probability) for event in one.trace.events if event.kind == COMMIT)
+        for one in traces
+        if one.trace.events
+    )

@@ -1,0 +1,191 @@
+"""`nap report`: one HTML file with everything that runs say, to any depth; it needs no server and no network.
+
+Aggregates are computed here, drawing is the page's (assets/page/: plain JavaScript modules, joined as they are).
+Nothing of a run is trusted: its data stand in a block that cannot be closed from inside, the page puts them up as text,
+and its Content-Security-Policy allows this one script and this one style sheet, by their digests, and no request.
+
+The same runs give the same bytes. Does not measure: runs.py and summary.py do.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path as FilePath
+from typing import Any
+
+from nap import __version__
+from nap.common.files import atomic
+from nap.common.folder import flat
+from nap.evaluation.summary import MEANS, MORE, findings
+from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
+from nap.report.runs import Run, finite, read_run
+
+KEPT = (
+    "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
+    "gain", "baseline", "p_value", "p_holm", "aup", "seconds", "parallel_efficiency",
+    *(f"{name}{part}" for name in (*MEANS, *MORE) for part in ("", "_interval")),
+)  # fmt: skip
+DIGITS = 5  # significant, of a number in the page
+ASSETS = files("nap") / "assets" / "page"
+ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css")
+
+
+def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list[Run]:
+    """Write the page of these runs. Returns them. Raises InputError for what is no run."""
+    runs = [read_run(source) for source in sources]
+    with atomic(out) as file:
+        file.write(page(payload(runs)))
+    return runs
+
+
+# The data
+
+
+def payload(runs: Sequence[Run]) -> dict[str, Any]:
+    """All that the page shows, JSON-ready."""
+    vocabulary = Vocabulary()
+    choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
+    traces = pack(choices, vocabulary)
+    return finite(
+        {
+            "nap": __version__,
+            "runs": [_run(run) for run in runs],
+            "notes": _mixed(runs) + _notes(runs, len(traces), vocabulary.cut),
+            "traces": traces,
+            "vocabulary": vocabulary.texts,
+            "rule": RULE,
+            "kept": sum(len(run.traces) for run in runs),
+            "bins": BINS,
+        }
+    )
+
+
+def _in_turn(lists: Sequence[list[Any]]) -> list[Any]:
+    """One of each run in turn, so that what does not fit is taken from all."""
+    longest = max(map(len, lists), default=0)
+    return [items[i] for i in range(longest) for items in lists if i < len(items)]
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "task": run.task,
+        "command": rerun(run),
+        "setting": _lines(run.setting),
+        "notes": run.notes,
+        "findings": findings(run.records) if run.records else [],
+        "records": [{name: _short(record.get(name)) for name in KEPT} for record in run.records],
+        "depths": [{name: _short(value) for name, value in depth.items()} for depth in run.depths],
+        "heat": heat_maps(run.traces),
+    }
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_short(part) for part in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _lines(setting: dict[str, Any]) -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text) lines."""
+    return [(name, x if isinstance(x, str) else json.dumps(x)) for name, x in flat(setting).items()]
+
+
+def _mixed(runs: Sequence[Run]) -> list[str]:
+    """Says so where versions differ between the runs, or a run is not of this one."""
+    versions = sorted({str(run.setting["nap"]) for run in runs if "nap" in run.setting})
+    if len(versions) > 1:
+        return [f"these runs were made by different versions of NAP ({', '.join(versions)}); compare them with care"]
+    if versions and versions[0] != __version__:
+        return [f"these runs were made by NAP {versions[0]}, this page by {__version__}"]
+    return []
+
+
+def _notes(runs: Sequence[Run], shown: int, cut: int) -> list[str]:
+    notes, kept = [], [one for run in runs for one in run.traces]
+    if shown < len(kept):
+        notes.append(f"{shown} of the {len(kept)} traces that the runs kept are in this page, chosen by the rule below")
+    if unsure := without_probabilities(kept):
+        notes.append(f"{unsure} traces hold no probabilities: their replay shows what was written, not how surely")
+    if cut:
+        notes.append(f"{cut} tokens are longer than {MOST_TEXT} characters and are cut")
+    return notes
+
+
+def rerun(run: Run) -> str | None:
+    """The command that makes the run again; None where its setting is not known."""
+    if not run.setting.get("models") or not run.setting.get("task"):
+        return None
+    words = ["nap", "eval"]
+    for name, value in run.setting.items():
+        if name == "canvas":
+            words += _canvas_flags(value)
+        elif name not in ("nap", "made_of") and value is not None and value is not False and value != []:
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join([*words, "--out", run.name])
+
+
+def _canvas_flags(spec: Any) -> list[str]:
+    """The flags of a canvas that was not the model's own."""
+    if not isinstance(spec, dict):
+        return []
+    kind = "nap" if spec.get("paths") != 1 else "longcot" if spec.get("summary_tokens") else "plain"
+    names = {"nap": ("paths", "path_tokens", "summary_tokens", "tags"), "plain": ("path_tokens",)}
+    chosen = names.get(kind, names["nap"][1:])
+    return ["--canvas", kind, *(w for name in chosen for w in (f"--{name.replace('_', '-')}", str(spec.get(name))))]
+
+
+# The page
+
+
+def page(data: dict[str, Any]) -> str:
+    """The HTML of a payload."""
+    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
+    script = joined(ENTRY)
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {"policy": policy, "style": style, "data": _embedded(data), "script": script}
+    skeleton = (ASSETS / "index.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], skeleton)
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON that can stand in a script element: nothing in it opens or closes anything."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def joined(entry: str) -> str:
+    """A module and all that it imports as one: each after what it needs, without the import and export words.
+
+    A page that is opened from disk cannot load modules. What they define at their top has names of its own.
+    """
+    done: dict[str, str] = {}
+
+    def visit(name: str) -> None:
+        if name in done:
+            return
+        source = (ASSETS / name).read_text(encoding="utf-8")
+        done[name] = ""  # On the way: modules that import each other are visited once.
+        for other in re.findall(r'^import .*? from "\./([\w-]+\.js)";$', source, re.M | re.S):
+            visit(other)
+        done[name] = done.pop(name) + _plain(source)
+
+    visit(entry)
+    return "".join(f"// {name}\n{text}\n" for name, text in done.items())
+
+
+def _plain(source: str) -> str:
+    source = re.sub(r"^import [^;]*;\n", "", source, flags=re.M)
+    return re.sub(r"^export ", "", source, flags=re.M)

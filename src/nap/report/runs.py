@@ -1,0 +1,274 @@
+"""What a report can use of a run's folder or of a bare file of traces, and what it has to say is missing.
+
+A run that is still being written, was killed, was written by another version or is damaged in places is read as far as
+it goes: everything left out becomes a note. Only what is no run at all is refused.
+
+Does not choose what to show (gallery.py) and does not draw (report.py).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from nap.common.files import InputError, read_parquet, read_text
+from nap.common.text import printable
+from nap.data.trace import Trace
+from nap.data.trace_files import read_traces, trace_from_row
+from nap.evaluation.summary import MEANS, MORE, summarise
+from nap.order.metrics import measure
+
+Row = Mapping[str, Any]
+
+FILES = ("setting.json", "rows.parquet", "journal.jsonl", "traces.jsonl")
+# Without these a row says nothing; every other column may be absent from an older run.
+NEEDED = ("cell", "model", "policy", "pace", "task", "problem_id", "correct")
+COLUMNS = (*MEANS, *MORE, "critical_path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A trace and the setting that it is shown under."""
+
+    trace: Trace
+    model: str
+    policy: str
+    pace: str
+
+    @property
+    def cell(self) -> str:
+        """`model | policy | pace`, as in the rows."""
+        return f"{self.model} | {self.policy} | {self.pace}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run.
+
+    records   those of `summarise`
+    depths    mean forwards by cell and critical path, where the problems know theirs
+    notes     what is missing, in sentences
+    """
+
+    name: str
+    task: str = ""
+    setting: dict[str, Any] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    depths: list[dict[str, Any]] = field(default_factory=list)
+    traces: list[Recorded] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_run(path: str | FilePath) -> Run:
+    """The run of a folder that `nap eval --out` made, or of a file of traces. Raises InputError for anything else."""
+    path = FilePath(path)
+    if path.is_dir():
+        if not any((path / name).exists() for name in FILES):
+            raise InputError(f"{path} holds no run: none of {', '.join(FILES)}; give a folder made by nap eval --out")
+        return _read_folder(path)
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise InputError(f"{path} is no run; give a folder made by nap eval --out, or a .jsonl or .parquet of traces")
+    return _read_trace_file(path)
+
+
+def _read_folder(folder: FilePath) -> Run:
+    notes: list[str] = []
+    setting = _read_json(folder / "setting.json", dict, notes) or {}
+    rows, traces = _finished(folder, notes)
+    if rows is None:
+        rows, traces = _unfinished(folder / "journal.jsonl", notes)
+    records = _written_summary(folder, rows) or _summarised(rows, _seconds(folder), notes)
+    if not rows:
+        notes.append("there are no rows yet: run the same nap eval command to go on")
+    elif not traces:
+        notes.append("no traces were kept, so there is nothing to replay (nap eval --traces N keeps some)")
+    task = str(setting.get("task") or (rows[0]["task"] if rows else ""))
+    return Run(
+        name=str(folder), task=task, setting=setting, records=records, depths=_depths(rows), traces=traces, notes=notes
+    )
+
+
+def _read_trace_file(path: FilePath) -> Run:
+    notes: list[str] = []
+    traces = [_recorded(trace) for trace in _traces(path, notes)]
+    rows = [_row(one) for one in traces if one.trace.correct is not None]
+    if unknown := len(traces) - len(rows):
+        notes.append(f"{unknown} of {len(traces)} traces do not say whether they are right: no accuracy of them")
+    if not traces:
+        notes.append("the file holds no traces")
+    return Run(name=str(path), records=_summarised(rows, [], notes), traces=traces, notes=notes)
+
+
+def _read_json(path: FilePath, kind: type, notes: list[str]) -> Any:
+    """The value, or None and a note."""
+    try:
+        if isinstance(value := json.loads(read_text(path)), kind):
+            return value
+        notes.append(f"{path.name} is not what nap eval writes")
+    except (InputError, ValueError, RecursionError) as error:
+        notes.append(f"{path.name} cannot be read ({str(error)[:100]})")
+    return None
+
+
+# Rows and traces
+
+
+def _finished(folder: FilePath, notes: list[str]) -> tuple[list[Row] | None, list[Recorded]]:
+    """Rows and traces of a run that is done; rows None where it is not."""
+    if not (folder / "rows.parquet").exists():
+        return None, []
+    try:
+        rows = _usable(read_parquet(folder / "rows.parquet"), notes)
+    except InputError as error:
+        notes.append(f"{error}; the journal is shown instead")
+        return None, []
+    traces = list(_traces(folder / "traces.jsonl", notes)) if (folder / "traces.jsonl").exists() else []
+    return rows, _labelled(traces, rows)
+
+
+def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Recorded]]:
+    """What a journal holds so far. A line that is being written, or that a kill cut, is left out."""
+    if not journal.exists():
+        return [], []
+    whole = read_text(journal).rpartition("\n")[0].split("\n")
+    rows, traces, bad = [], [], 0
+    for line in filter(None, whole):
+        try:
+            entry = json.loads(line)
+            row, trace = entry["row"], entry["trace"]
+            rows.append(row)
+            if trace:
+                names = {name: str(row[name]) for name in ("model", "policy", "pace")}
+                traces.append(Recorded(trace=trace_from_row(trace), **names))
+        except (InputError, ValueError, KeyError, TypeError, RecursionError):
+            bad += 1
+    rows = _usable(rows, notes)
+    notes.append(f"this run is still being written, or was stopped: {len(rows)} rows so far, read from its journal")
+    if bad:
+        notes.append(f"{bad} lines of the journal cannot be read and are left out")
+    # By cell, as in a finished run; a journal is in the order in which the batches ended.
+    return sorted(rows, key=lambda row: str(row["cell"])), traces
+
+
+def _usable(rows: Iterable[Row], notes: list[str]) -> list[Row]:
+    """The rows that have what is needed, with None for the columns that their version did not write."""
+    given = list(rows)
+    kept: list[Row] = [
+        dict.fromkeys(COLUMNS) | dict(row) for row in given if isinstance(row, dict) and _has_needed(row)
+    ]
+    if len(kept) < len(given):
+        notes.append(f"{len(given) - len(kept)} rows lack a column that is needed ({', '.join(NEEDED)}); left out")
+    return kept
+
+
+def _has_needed(row: Row) -> bool:
+    texts = all(isinstance(row.get(name), str) for name in NEEDED[:-1])
+    return texts and isinstance(row.get("correct"), bool)
+
+
+def _traces(path: FilePath, notes: list[str]) -> Iterator[Trace]:
+    """The traces that can be read; the others are counted in a note, the first with its reason."""
+    if path.suffix == ".parquet":
+        yield from read_traces(path)
+        return
+    bad = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield trace_from_row(json.loads(line))
+        except (InputError, ValueError, AttributeError, RecursionError) as error:
+            bad.append(f"line {number}: {printable(str(error), 120)}")
+    if bad:
+        notes.append(f"{len(bad)} traces of {path.name} cannot be read and are left out ({bad[0]})")
+
+
+def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
+    """The traces under the names of their cells: a run writes both by cell, and of each cell the same problems."""
+    cells = list({row["cell"]: row for row in rows}.values())
+    each, rest = divmod(len(traces), len(cells) or 1)
+    ids = [trace.problem_id for trace in traces]
+    if not cells or rest or ids != ids[:each] * len(cells):
+        return [_recorded(trace) for trace in traces]
+    named = [{name: cell[name] for name in ("model", "policy", "pace")} for cell in cells for _ in range(each)]
+    return [Recorded(trace=trace, **names) for trace, names in zip(traces, named, strict=True)]
+
+
+def _recorded(trace: Trace) -> Recorded:
+    """A trace under what its own setting says, which in an imported one may be anything."""
+    model, budget = trace.setting.get("model"), trace.setting.get("budget")
+    name = model.get("model") if isinstance(model, dict) else model
+    tokens, steps = (budget.get("tokens"), budget.get("steps")) if isinstance(budget, dict) else (None, None)
+    pace = f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
+    policy = str(trace.setting.get("policy") or "unknown policy")
+    return Recorded(trace=trace, model=str(name or "unknown model"), policy=policy, pace=pace)
+
+
+def _row(one: Recorded) -> dict[str, Any]:
+    """A row as a sweep would have written it."""
+    report = measure(one.trace, ks=(1,))
+    columns = {name: report.get(name) for name in COLUMNS}
+    columns |= {name: report["path_mean"].get(name[5:]) for name in COLUMNS if name.startswith("path_")}
+    names = {"cell": one.cell, "model": one.model, "policy": one.policy, "pace": one.pace, "task": ""}
+    return names | {"problem_id": one.trace.problem_id, "correct": one.trace.correct} | columns
+
+
+# Records
+
+
+def _written_summary(folder: FilePath, rows: Sequence[Row]) -> list[dict[str, Any]] | None:
+    """The run's own summary, which knows the baseline asked for, if it is one of exactly these rows."""
+    if not (folder / "rows.parquet").exists() or not (folder / "summary.json").exists():
+        return None
+    records = _read_json(folder / "summary.json", list, [])
+    wanted = {*NEEDED[:5], "problems", "right", "accuracy", "accuracy_interval", *COLUMNS[:-1], "label", "gain", "aup"}
+    if not records or not all(isinstance(r, dict) and wanted <= r.keys() for r in records):
+        return None
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["cell"]] = counts.get(row["cell"], 0) + 1
+    return records if counts == {r["cell"]: r["problems"] for r in records} else None
+
+
+def _summarised(rows: Sequence[Row], seconds: Sequence[Row], notes: list[str]) -> list[dict[str, Any]]:
+    """Records of the rows; without comparisons where the cells are not of the same problems yet."""
+    if not rows:
+        return []
+    try:
+        return summarise(rows, seconds)
+    except InputError as error:
+        notes.append(f"there is no comparison with a baseline: {printable(str(error), 200)}")
+    cells: dict[str, list[Row]] = {}
+    for row in rows:
+        cells.setdefault(row["cell"], []).append(row)
+    return [record for members in cells.values() for record in summarise(members, seconds, members[0]["cell"])]
+
+
+def _depths(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    forwards: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        if row["critical_path"] and row["forwards"]:
+            forwards.setdefault((row["cell"], row["critical_path"]), []).append(row["forwards"])
+    return [
+        {"cell": cell, "critical_path": depth, "forwards": sum(values) / len(values), "problems": len(values)}
+        for (cell, depth), values in sorted(forwards.items())
+    ]
+
+
+def _seconds(folder: FilePath) -> list[dict[str, Any]]:
+    """Seconds of each row; none where there are none, which only leaves a column empty."""
+    try:
+        return read_parquet(folder / "seconds.parquet")
+    except InputError:
+        return []
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,194 @@
+"""A canvas in the terminal: one lane a path and one for the summary, as it stands after a step.
+
+What the step wrote is marked by brackets as well as by colour, so that it can be read without colour and through a
+pipe. Token text is untrusted: control characters are shown, not sent.
+
+`LaneStreamer` draws what anything that streams as transformers does sends it (`put_draft`, `put`, `end`), and `stream`
+sends our steps to any streamer with these names, transformers' own included.
+
+Does not read files or decode.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import nan
+from typing import Any, NamedTuple, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nap.common.files import InputError
+from nap.common.text import printable
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Step, Trace
+
+MASK = "·"
+
+
+def lanes(
+    ids: Sequence[int], region: Sequence[int], vocabulary: Mapping[int, str], mask_id: int, events: Iterable[Event] = ()
+) -> Table:
+    """The canvas `ids` with one lane a slot; `events` are what the last step did."""
+    new = {event.position: event for event in events}
+    paths = max(max(region, default=0), 0)
+    grid = Table.grid("", "", padding=(0, 1))
+    grid.columns[0].justify = "right"
+    for code in sorted({code for code in region if code >= PROMPT and code != HEADER}):
+        # A plain canvas has one slot and no summary: its only lane is the text.
+        name = "prompt" if code == PROMPT else "summary" if code == paths and paths else f"path {code + 1}"
+        tokens = [
+            _token(ids[position], vocabulary, mask_id, new.get(position), code == PROMPT)
+            for position, owner in enumerate(region)
+            if owner == code
+        ]
+        grid.add_row(Text(f"{name} │", style="dim" if code == PROMPT else "bold"), Text(" ").join(tokens))
+    return grid
+
+
+def _token(token: int, vocabulary: Mapping[int, str], mask_id: int, event: Event | None, is_prompt: bool) -> Text:
+    text = MASK if token == mask_id else printable(vocabulary.get(token, f"#{token}")) or "''"
+    if event is None:
+        return Text(text, style="dim" if is_prompt or token == mask_id else "")
+    style = "bold black on red" if event.kind == REMASK else "bold black on green"
+    return Text("[", style="dim") + Text(text, style=style) + Text("]", style="dim")
+
+
+def headline(step: int, steps: int | None, events: Sequence[Event]) -> Text:
+    """One line on a step: how many tokens it wrote and how sure the model was of them."""
+    kinds = [event.kind for event in events]
+    counts = {"written": kinds.count(COMMIT) + kinds.count(EDIT), "masked again": kinds.count(REMASK)}
+    counts["filled"] = kinds.count(FILL)
+    did = [f"{n} {what}" for what, n in counts.items() if n or what == "written"]
+    sure = [event.probability for event in events if event.probability == event.probability]
+    mean = [f"mean probability {sum(sure) / len(sure):.2f}"] if sure else []
+    return Text(f"step {step + 1}{f' of {steps}' if steps else ''}: {', '.join(did + mean)}", style="bold cyan")
+
+
+class Frame(NamedTuple):
+    """What one step (from 0) did, and the canvas after it."""
+
+    step: int
+    headline: Text
+    lanes: Table
+
+
+def frames(trace: Trace) -> Iterator[Frame]:
+    """A frame of each step in which something happened."""
+    by_step: dict[int, list[Event]] = {}
+    for event in trace.events:
+        by_step.setdefault(event.step, []).append(event)
+    ids = list(trace.initial)
+    for step, events in sorted(by_step.items()):
+        for event in events:
+            ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
+        drawn = lanes(ids, trace.region, trace.vocabulary, trace.mask_id, events)
+        yield Frame(step, headline(step, trace.steps, events), drawn)
+
+
+class Streamer(Protocol):
+    """What streams: as transformers' streamers, of which the older ones have no `put_draft`."""
+
+    def put(self, value: Any) -> None:
+        """The prompt's ids, then those that are final, [1, n]."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+def stream(steps: Iterable[Step], canvas: Any, streamer: Streamer, mask_id: int, row: int = 0) -> Iterator[Step]:
+    """Pass the steps of `decode` on, sending row `row` to the streamer: prompt, a draft a step, and the canvas at last.
+
+    What is sent after the prompt is the canvas [1, n] without prompt and padding, masks included while there are any.
+    """
+    import torch
+
+    ids = torch.tensor(canvas.ids)
+    region = torch.tensor(canvas.region)
+    streamer.put(ids[region == PROMPT][None])
+    for step in steps:
+        if step.row == row:
+            for event in step.events:
+                ids[event.position] = mask_id if event.kind == REMASK else event.token
+            if put_draft := getattr(streamer, "put_draft", None):
+                put_draft(value=ids[region >= HEADER][None])
+        yield step
+    streamer.put(ids[region >= HEADER][None])
+    streamer.end()
+
+
+class LaneStreamer:
+    """Draws drafts as lanes: in place on a terminal, one below the other elsewhere.
+
+    tokenizer   gives the texts
+    mask_id     id of the mask; None for a model that has none, whose every change is an edit
+    region      region code of each id of a draft; None: one lane
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        mask_id: int | None = None,
+        region: Sequence[int] | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.tokenizer, self.region = tokenizer, region
+        self.mask_id = -1 if mask_id is None else mask_id
+        self.console = console or Console(stderr=True, highlight=False)
+        self.texts: dict[int, str] = {}
+        self.prompted, self.drafts, self.screen = False, 0, None
+        self.before: list[int] | None = None
+
+    def put_draft(self, value: Any, **_: Any) -> None:
+        """Draw a draft [n] or [1, n]. Raises InputError for a batch of several, or another length than `region`."""
+        ids = _one_row(value)
+        if self.region is not None and len(ids) != len(self.region):
+            raise InputError(f"a draft of {len(ids)} ids for {len(self.region)} regions; give the regions of the draft")
+        self.texts |= {token: self.tokenizer.decode([token]) for token in {*ids} - self.texts.keys()}
+        events = self._changes(self.drafts, ids)
+        drawn = lanes(ids, self.region or [0] * len(ids), self.texts, self.mask_id, events)
+        self._show(Group(headline(self.drafts, None, events), drawn))
+        self.before, self.drafts = ids, self.drafts + 1
+
+    def put(self, value: Any) -> None:
+        """The prompt, which is not drawn, and then what is final, drawn if no draft has shown it."""
+        if self.prompted and _one_row(value) != self.before:
+            self.put_draft(value)
+        # After what is final comes the next canvas, if any.
+        self.prompted, self.before = True, None
+
+    def end(self) -> None:
+        """Leave the last draft on the screen."""
+        if self.screen:
+            self.screen.stop()
+        self.prompted, self.drafts, self.screen, self.before = False, 0, None, None
+
+    def _changes(self, step: int, ids: list[int]) -> list[Event]:
+        before = self.before or [self.mask_id] * len(ids)
+        if len(before) != len(ids):
+            before = [self.mask_id] * len(ids)
+        kind = {(True, False): COMMIT, (False, True): REMASK, (False, False): EDIT}
+        return [
+            Event(step, kind[old == self.mask_id, new == self.mask_id], position, new, nan)
+            for position, (old, new) in enumerate(zip(before, ids, strict=True))
+            if old != new and (self.region is None or self.region[position] >= 0)
+        ]
+
+    def _show(self, picture: Group) -> None:
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            self.console.print(picture)
+            return
+        if self.screen is None:
+            self.screen = Live(console=self.console, auto_refresh=False)
+            self.screen.start()
+        self.screen.update(picture, refresh=True)
+
+
+def _one_row(value: Any) -> list[int]:
+    rows = value.tolist() if hasattr(value, "tolist") else list(value)
+    if rows and isinstance(rows[0], list):
+        if len(rows) > 1:
+            raise InputError(f"lanes show one canvas, got a batch of {len(rows)}; stream one prompt")
+        rows = rows[0]
+    return rows

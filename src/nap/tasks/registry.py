@@ -1,0 +1,107 @@
+"""Tasks by name: where a problem comes from, and when an answer to it is right.
+
+    load_task("sudoku").load("test", limit=20)
+
+A task is one class, found through `TASKS`; listing the names imports none of them. Problems come from a file (your own,
+or one in the folder NAP_DATA), from the Hugging Face hub, or from a seeded generator. The held-out split of a generator
+is decided by the content of each problem (`split_of`), so no seed can leak a test problem into training.
+
+Does not decode, train or score anything.
+"""
+
+import importlib
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from nap.common.files import InputError
+from nap.common.text import unknown
+from nap.data.problems import Problem
+
+TASKS = {
+    "arith": "nap.tasks.arith:Arith",
+    "countdown": "nap.tasks.countdown:Countdown",
+    "sudoku": "nap.tasks.sudoku:Sudoku",
+    "gsm8k": "nap.tasks.public:Gsm8k",
+    "multiarith": "nap.tasks.public:MultiArith",
+    "math500": "nap.tasks.public:Math500",
+    "jsonl": "nap.tasks.jsonl:Jsonl",
+}
+
+# One generated problem in this many is held out for testing.
+TEST_SHARE = 16
+
+# What the question and the gold answer are called in the wild; the first that a row has is taken.
+QUESTION = ("question", "prompt", "problem", "input")
+GOLD = ("ground_truth", "gold", "target", "answer", "final_ans")
+
+
+class Task(Protocol):
+    """Problems, and the check of an answer to one of them."""
+
+    @property
+    def name(self) -> str:
+        """The task's key in `TASKS`."""
+        ...
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` problems of a split, or of the file `path`. Raises InputError if there is no such data."""
+        ...
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The answer that a model's text gives, for display; None where it gives none."""
+        ...
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether a model's text answers the problem, by any valid solution."""
+        ...
+
+
+class Generator(Task, Protocol):
+    """A task with an endless, seeded stream of problems."""
+
+    def generate(self, seed: int, index: int, split: str) -> Problem:
+        """Problem `index` of the stream `seed`: the same for the same arguments, never in both splits."""
+        ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A task whose problem is more than a question and its answer: it reads numbers or a grid out of them."""
+
+    def read(self, id: str, question: str, gold: Any) -> Problem:
+        """The problem that a question states; `gold` may be None. Raises InputError if the question states none."""
+        ...
+
+
+def load_task(name: str, **settings: Any) -> Task:
+    """The task of a name, made with `settings` (its dataclass fields). Raises InputError for a name not in `TASKS`."""
+    if name not in TASKS:
+        raise InputError(unknown("task", name, TASKS))
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(**settings)
+
+
+def split_of(key: str) -> str:
+    """`test` for one key in sixteen, by its hash, else `train`. The key is the problem's canonical content."""
+    digest = blake2b(key.encode(), digest_size=1).digest()
+    return "train" if digest[0] >= 256 // TEST_SHARE else "test"
+
+
+def check_split(task: str, split: str) -> None:
+    """Raise InputError for a split that no generated problem is in: the search for one would never end."""
+    if split not in ("train", "test"):
+        raise InputError(f"{task} has no split {split!r}; known: train, test")
+
+
+def data_file(name: str) -> Path:
+    """Where the data set file `name` should be: under NAP_DATA, by default `shared/data` beside the source tree."""
+    default = Path(__file__).parents[4] / "shared" / "data"
+    return Path(os.environ.get("NAP_DATA") or default) / name
+
+
+def first_of(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The value of the first of the names that the row has and that is not null; None if it has none."""
+    return next((row[name] for name in names if row.get(name) is not None), None)

@@ -1,0 +1,145 @@
+"""Batches of masked canvases, each a pure function of (seed, index): the same whatever ran before.
+
+Samples are drawn from an endless stream, laid out, sorted by length within a chunk of steps and dealt out, so that
+little of a batch is padding. A step may be dealt out in parts, to accumulate gradients or to spread over processes:
+its noise, its masks and the weights of its tokens are those of the whole step, so it is the same step in any number.
+
+Shape letters: B batch, L canvas length, N masked positions. Does not run a model.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nap.canvas.canvas import Canvas, CanvasSpec, Tokenizer, collate, fill, layout
+from nap.canvas.visibility import Layout
+from nap.common.files import InputError
+from nap.data.samples import Sample
+from nap.data.trace import OUTSIDE
+from nap.decoding.prompt import encode_prompt
+from nap.models.attention import attention_mask
+from nap.training.loss import Objective, draw_times, loss_weights, mask_tokens, noise_of
+
+# Steps that are drawn together. The more, the less padding, and the more alike the rows of a step.
+CHUNK = 8
+
+
+class Step(NamedTuple):
+    """One optimizer step: clean ids, regions, ids with masks, where those are, and what each weighs in the loss."""
+
+    ids_BL: Tensor
+    region_BL: Tensor
+    noisy_BL: Tensor
+    masked_BL: Tensor
+    weight_BL: Tensor
+
+
+class DiffusionBatches(Dataset[dict[str, Tensor]]):
+    """`batches` steps of `batch_size` samples; item i is part i % parts of step i // parts.
+
+    draw     `draw(index)` gives sample `index` of an endless stream
+    shuffle  the paths of a sample in an order drawn anew each time, rather than as they come
+
+    Raises InputError where `parts` does not divide the batch, and for a sample that does not fit when it is drawn.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[int], Sample],
+        spec: CanvasSpec,
+        tokenizer: Tokenizer,
+        *,
+        mask_id: int,
+        pad_id: int,
+        batch_size: int,
+        batches: int,
+        seed: int,
+        objective: Objective | None = None,
+        shuffle: bool = False,
+        parts: int = 1,
+    ) -> None:
+        if batch_size % parts:
+            raise InputError(f"a batch of {batch_size} samples cannot be dealt out in {parts} parts of one size")
+        self.draw, self.spec, self.tokenizer, self.objective = draw, spec, tokenizer, objective or Objective()
+        self.mask_id, self.pad_id, self.batch_size, self.batches, self.seed = mask_id, pad_id, batch_size, batches, seed
+        self.shuffle, self.parts = shuffle, parts
+        self._chunk = functools.lru_cache(maxsize=2)(self._draw_chunk)
+        self.step = functools.lru_cache(maxsize=1)(self._noised)
+
+    def __len__(self) -> int:
+        return self.batches * self.parts
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """input_ids (BL), attention_mask to add to scores (B or 1, 1, L, L), and for each masked token its row, its
+        position, its id and its weight (N). The loss is the sum over them, times 1 / parts over all parts. `tokens`
+        counts the positions that are no padding outside.
+        """
+        number, part = divmod(index, self.parts)
+        rows = self.batch_size // self.parts
+        step = Step(*(column[part * rows : (part + 1) * rows] for column in self.step(number)))
+        length = int((step.region_BL != OUTSIDE).sum(dim=1).max())
+        step = Step(*(column[:, :length] for column in step))
+        rows_N, positions_N = step.masked_BL.nonzero(as_tuple=True)
+        return {
+            "input_ids": step.noisy_BL,
+            "attention_mask": self._attention(step.region_BL.numpy()),
+            "rows": rows_N,
+            "positions": positions_N,
+            "targets": step.ids_BL[rows_N, positions_N],
+            "weights": step.weight_BL[rows_N, positions_N] * self.parts,
+            "tokens": (step.region_BL != OUTSIDE).sum(),
+        }
+
+    def _noised(self, number: int) -> Step:
+        canvases = self._chunk(number // CHUNK)[number % CHUNK]
+        ids, where = collate(canvases, self.pad_id)
+        ids_BL, region_BL = torch.from_numpy(ids), torch.from_numpy(where.region_BL)
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+        t_BR = draw_times(len(canvases), len(self.spec.slots), self.objective, generator)
+        noise = noise_of(region_BL, t_BR, self.objective)
+        noisy_BL, masked_BL = mask_tokens(ids_BL, noise.rate_BL, self.mask_id, generator)
+        return Step(ids_BL, region_BL, noisy_BL, masked_BL, loss_weights(region_BL, masked_BL, noise, self.objective))
+
+    def _attention(self, region_BL: NDArray[np.int64]) -> Tensor:
+        where = Layout(region_BL, self.spec.attention, self.spec.paths)
+        mask = attention_mask(where, dtype=torch.float32, device=torch.device("cpu"))
+        # Never none: transformers would make a causal one.
+        return torch.zeros(1, 1, *where.region_BL.shape[1:] * 2) if mask is None else mask
+
+    def _draw_chunk(self, chunk: int) -> list[list[Canvas]]:
+        start = chunk * CHUNK * self.batch_size
+        canvases = [self.canvas(start + offset) for offset in range(CHUNK * self.batch_size)]
+        canvases.sort(key=len)
+        dealt = [canvases[i : i + self.batch_size] for i in range(0, len(canvases), self.batch_size)]
+        # Sorted batches would always come short to long.
+        order = np.random.default_rng([self.seed, chunk]).permutation(CHUNK)
+        return [dealt[i] for i in order]
+
+    def canvas(self, index: int) -> Canvas:
+        """Sample `index` of the stream on its canvas."""
+        sample = self.draw(index)
+        order = np.random.default_rng([self.seed, index, 1]).permutation(len(sample.paths)) if self.shuffle else None
+        return lay_out(sample, self.spec, self.tokenizer, self.mask_id, self.pad_id, order)
+
+
+def lay_out(
+    sample: Sample,
+    spec: CanvasSpec,
+    tokenizer: Tokenizer,
+    mask_id: int,
+    pad_id: int,
+    order: NDArray[np.int64] | None = None,
+) -> Canvas:
+    """The full canvas of a training sample, its paths in `order`. Raises InputError for one that does not fit."""
+    empty = layout(encode_prompt(sample.problem.prompt, tokenizer), spec, tokenizer, mask_id)
+    paths = [sample.paths[i].text for i in (range(len(sample.paths)) if order is None else order)]
+    texts = paths + [sample.summary] * (spec.summary_tokens > 0)
+    return Canvas(
+        ids=fill(empty, texts, tokenizer, pad_id), region=empty.region, spec=spec, problem_id=sample.problem.id
+    )

@@ -1,0 +1,135 @@
+"""What a training says on the way: a line of JSON a few steps, and what decoding gives so far.
+
+Changes nothing of the training: decoding has generators of its own. Does not save models (train.py).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback, TrainerCallback
+
+from nap.canvas.canvas import CanvasSpec, parse
+from nap.common.files import InputError, atomic
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import parse_policy
+from nap.decoding.prompt import canvas_of
+from nap.models.denoiser import NativeDenoiser
+from nap.tasks.registry import load_task
+from nap.training.start import Start
+
+if TYPE_CHECKING:
+    from nap.training.trainer import DiffusionTrainer
+
+LOGGED = ("loss", "grad_norm", "learning_rate")
+
+
+class Metrics(TrainerCallback):
+    """Appends {step, loss, grad_norm, learning_rate, tokens_per_second} to a file, and says where the training stands.
+
+    On a resume what was written after the checkpoint is taken out: it will be written again. `trainer` is set by
+    `run_trainer`.
+    """
+
+    trainer: "DiffusionTrainer"
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path, self.say = path, say
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the file back to the checkpoint."""
+        self.trainer.remove_callback(PrinterCallback)
+        self.started, self.first = time.perf_counter(), state.global_step
+        if state.is_world_process_zero and self.path.exists():
+            rewind(self.path, state.global_step)
+        if state.global_step:
+            self.say(f"going on from step {state.global_step} of {state.max_steps}")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """One line, where there is a loss to write."""
+        if not logs or "loss" not in logs or not state.is_world_process_zero:
+            return
+        seconds = time.perf_counter() - self.started
+        # Parts are of one size, so every process has trained on about as many tokens as this one.
+        rate = self.trainer.tokens * args.world_size / seconds
+        row = {"step": state.global_step} | {name: logs[name] for name in LOGGED if name in logs}
+        append(self.path, row | {"tokens_per_second": round(rate, 1)})
+        left = seconds / max(1, state.global_step - self.first) * (state.max_steps - state.global_step)
+        self.say(
+            f"step {state.global_step}/{state.max_steps}, loss {logs['loss']:.4f}, {rate:,.0f} tokens/s, "
+            f"about {left:.0f} s left"
+        )
+
+
+class DecodeEvery(TrainerCallback):
+    """Decodes held-out problems every few steps, and appends {step, accuracy, problems, tpf}."""
+
+    trainer: "DiffusionTrainer"
+
+    def __init__(
+        self, task: str, data: str | None, problems: int, policy: str, budget: Budget, every: int,
+        start: Start, spec: CanvasSpec, path: Path, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.task, self.policy, self.budget, self.every = load_task(task), parse_policy(policy), budget, every
+        self.start, self.spec, self.path, self.say = start, spec, path, say
+        if every < 1:
+            raise InputError(f"eval_every must be at least 1, got {every}")
+        budget.check(self.policy)
+        self.problems = self.task.load("test", problems, data)
+        if not self.problems:
+            raise InputError(f"task {task!r} has no problems to evaluate on")
+        # Problems that do not fit should stop a training before it starts.
+        self.canvases = [canvas_of(self._denoiser(start.model), problem, spec) for problem in self.problems]
+
+    def _denoiser(self, model: Any) -> NativeDenoiser:
+        start = self.start
+        return NativeDenoiser(
+            model=model, tokenizer=start.tokenizer, **start.ids._asdict(), shift=start.shift, block_size=None,
+            setting={"model": str(start.folder), "revision": start.revision}, max_length=start.max_length,
+            canvas=self.spec,
+        )  # fmt: skip
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decode, where it is time to."""
+        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
+        if not due or not state.is_world_process_zero:
+            return
+        # LoRA layers are in the model itself; what peft puts around it has no layers of its own.
+        model = self.start.model
+        model.eval()
+        try:
+            right, tokens, forwards = self._decode(self._denoiser(model))
+        finally:
+            model.train()
+        accuracy = right / len(self.problems)
+        append(
+            self.path,
+            {"step": state.global_step, "accuracy": accuracy, "problems": len(self.problems), "tpf": tokens / forwards},
+        )
+        self.say(f"step {state.global_step}: {right} of {len(self.problems)} problems right")
+
+    def _decode(self, denoiser: NativeDenoiser) -> tuple[int, int, int]:
+        """(problems right, tokens committed, forwards)."""
+        traces = decode_traces(denoiser, self.canvases, self.policy, budget=self.budget)
+        right = 0
+        for problem, canvas, trace in zip(self.problems, self.canvases, traces, strict=True):
+            completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+            text = completion.summary if self.spec.summary_tokens else completion.paths[0]
+            right += self.task.check(problem, text)
+        return right, sum(len(trace.events) for trace in traces), sum(trace.forwards for trace in traces)
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a line to a file of JSON objects."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def rewind(path: Path, step: int) -> None:
+    """Take out what was written after a step, and a last line that a kill cut."""
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
+    kept = [line for line in whole if line and json.loads(line)["step"] <= step]
+    with atomic(path) as file:
+        file.writelines(line + "\n" for line in kept)

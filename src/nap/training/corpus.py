@@ -1,0 +1,112 @@
+"""The samples of a file that a canvas can be trained on, and a list of those that it cannot, each with its reason.
+
+Nothing is cut to fit. Tags inside a text are escaped, so that a model never learns to open or close a slot in the
+middle of one. A canvas of one path is given the long chain: the same trajectories one after the other.
+
+Does not mask or batch (batches.py).
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.canvas.canvas import Canvas, find_tag
+from nap.common.files import InputError, atomic
+from nap.common.folder import digest_files
+from nap.data.samples import Sample, concatenated, read_samples
+
+
+class Dropped(NamedTuple):
+    """A sample that is left out, by its number in the file from 1, and why."""
+
+    row: int
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What of a file is trained on.
+
+    samples  those that fit, in the file's order, in the form of the canvas
+    dropped  the others
+    escaped  how many of the samples held a tag
+    tokens   positions of all canvases, prompts included
+    digest   of the file's bytes
+    """
+
+    samples: list[Sample]
+    dropped: list[Dropped]
+    escaped: int
+    tokens: int
+    digest: str
+
+    def stream(self, seed: int) -> Callable[[int], Sample]:
+        """Sample `index` of an endless stream: every epoch has each sample once, in an order of its own."""
+
+        @functools.lru_cache(maxsize=2)
+        def order(epoch: int) -> NDArray[np.int64]:
+            return np.random.default_rng([seed, epoch, 2]).permutation(len(self.samples))
+
+        def draw(index: int) -> Sample:
+            epoch, place = divmod(index, len(self.samples))
+            return self.samples[order(epoch)[place]]
+
+        return draw
+
+
+def read_corpus(path: str | FilePath, paths: int, lay_out: Callable[[Sample], Canvas]) -> Corpus:
+    """Read a Parquet file of samples for a canvas of so many paths.
+
+    `lay_out` gives a sample's canvas and raises InputError where it has none. Raises InputError if no sample is left.
+    """
+    samples, dropped, escaped, tokens = [], [], 0, 0
+    for row, sample in enumerate(read_samples(path), 1):
+        try:
+            _check_texts(sample)
+            clean = escaped_tags(sample)
+            shaped = concatenated(clean) if paths == 1 and len(clean.paths) > 1 else clean
+            tokens += len(lay_out(shaped))
+        except InputError as error:
+            dropped.append(Dropped(row, sample.problem.id, str(error)))
+            continue
+        escaped += clean != sample
+        samples.append(shaped)
+    if not samples:
+        reason = f"; row 1: {dropped[0].reason}" if dropped else ""
+        raise InputError(f"{path}: none of its {len(dropped)} samples can be trained on{reason}")
+    digest = digest_files([FilePath(path)])
+    return Corpus(samples=samples, dropped=dropped, escaped=escaped, tokens=tokens, digest=digest)
+
+
+def _check_texts(sample: Sample) -> None:
+    if not sample.paths:
+        raise InputError("it has no paths")
+    for number, path in enumerate(sample.paths, 1):
+        if not path.text.strip():
+            raise InputError(f"path {number} is empty")
+
+
+def escaped_tags(sample: Sample) -> Sample:
+    """The sample with the `<` of every tag inside its paths and summary written as `&lt;`."""
+    paths = tuple(replace(path, text=escape(path.text)) for path in sample.paths)
+    return Sample(problem=sample.problem, paths=paths, summary=escape(sample.summary))
+
+
+def escape(text: str) -> str:
+    """A text without canvas tags. `<think 1>` becomes `&lt;think 1>`."""
+    while tag := find_tag(text):
+        text = text.replace(tag, tag.replace("<", "&lt;"))
+    return text
+
+
+def write_dropped(dropped: list[Dropped], path: FilePath) -> None:
+    """One JSON object a line: row, id, reason."""
+    with atomic(path) as file:
+        file.writelines(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped)

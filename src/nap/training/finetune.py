@@ -1,0 +1,265 @@
+"""`nap train` as a function: samples of a file, a checkpoint to start from, a folder that a kill leaves resumable.
+
+    run/setting.json      what the run is made of; a resume with another setting is refused, naming what differs
+    run/dropped.jsonl     samples that do not fit the canvas, each with its reason
+    run/metrics.jsonl     one object a line: step and loss, or step and accuracy
+    run/checkpoint-N      the last two, to go on from
+    run/final             the model: weights or adapter, tokenizer, canvas.json, training.json, README.md
+
+Does not mask, batch or step (batches.py, train.py), and starts no processes: torchrun does.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nap import __version__
+from nap.common.files import InputError
+from nap.common.folder import claim, lock
+from nap.training.settings import Hyper, Job, Watch
+
+if TYPE_CHECKING:
+    from nap.canvas.canvas import CanvasSpec
+    from nap.training.batches import DiffusionBatches
+    from nap.training.corpus import Corpus
+    from nap.training.start import Start
+    from nap.training.trainer import DiffusionTrainer
+
+
+def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], None]) -> Path:
+    """Train, or go on with what a kill left. Returns the folder of the finished model.
+
+    Raises InputError for samples, a checkpoint or a setting that do not fit, and if another process is at work here.
+    """
+    import torch
+
+    from nap.common.machine import choose_dtype
+    from nap.training.start import open_start
+
+    _check_sharding(job.hyper, watch)
+    folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
+    final = folder / "final"
+    on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Large products, as those of training are, decide.
+    fast = choose_dtype("auto", on, 512)
+    tags = job.spec.special_tokens if job.add_tags else []
+    # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
+    kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
+    start = open_start(job.model, job.revision, tags, shift=job.shift, dtype=kept)
+    corpus = _corpus(job, start)
+    setting = _setting(job, corpus, start)
+    with ExitStack() as held:
+        if first:
+            claim(folder, setting, "metrics.jsonl")
+            lock(held.enter_context((folder / ".lock").open("a")), folder)
+            _report_corpus(corpus, job.data, folder, say)
+        if (final / "training.json").is_file():
+            say(f"{final} is finished already")
+            return final
+        batches = _batches(job, corpus, start)
+        model = _trainable(start, job.hyper)
+        found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say)
+        _write_final(found, start, job, setting, corpus, folder)
+        # A process that leaves while another still writes takes the connection with it, and that one aborts.
+        found.accelerator.wait_for_everyone()
+        found.accelerator.end_training()
+    say(f"the model is in {final}")
+    return final
+
+
+def _check_sharding(hyper: Hyper, watch: Watch) -> None:
+    if hyper.fsdp and _processes() == 1:
+        raise InputError(
+            "fsdp spreads the weights over processes, and here is one; "
+            "start it with torchrun --nproc-per-node 8 -m nap train, or leave --fsdp out"
+        )
+    if hyper.fsdp and watch.eval_task:
+        raise InputError("under fsdp no process has the whole model to decode with; leave --eval-task out")
+
+
+def _corpus(job: Job, start: "Start") -> "Corpus":
+    from nap.canvas.canvas import Canvas
+    from nap.data.samples import Sample
+    from nap.training.batches import lay_out
+    from nap.training.corpus import read_corpus
+
+    def laid_out(sample: Sample) -> Canvas:
+        canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id)
+        unknown = start.tokenizer.unk_token_id
+        if unknown is not None and unknown in canvas.ids:
+            words = " ".join([sample.problem.prompt, *(path.text for path in sample.paths), sample.summary]).split()
+            named = [word for word in words if unknown in start.tokenizer.encode(word, add_special_tokens=False)]
+            raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
+        if start.max_length is not None and len(canvas) > start.max_length:
+            raise InputError(f"its canvas takes {len(canvas)} tokens, the model has {start.max_length} positions")
+        return canvas
+
+    return read_corpus(job.data, job.spec.paths, laid_out)
+
+
+def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, Any]:
+    """What a resume must agree with."""
+    hyper = asdict(job.hyper)
+    made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
+    return {
+        "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
+        "canvas": asdict(job.spec), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
+        "made_of": made_of,
+    }  # fmt: skip
+
+
+def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str], None]) -> None:
+    from nap.training.corpus import write_dropped
+
+    write_dropped(corpus.dropped, folder / "dropped.jsonl")
+    total = len(corpus.samples) + len(corpus.dropped)
+    say(f"{len(corpus.samples)} of {total} samples of {data} fit; tags escaped in {corpus.escaped}")
+    if corpus.dropped:
+        row, name, reason = corpus.dropped[0]
+        say(
+            f"{len(corpus.dropped)} are left out, listed in {folder / 'dropped.jsonl'}; "
+            f"the first is row {row} ({name}): {reason}"
+        )
+
+
+def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
+    from nap.training.batches import DiffusionBatches
+
+    hyper, processes = job.hyper, _processes()
+    if hyper.batch_size % processes:
+        raise InputError(f"a batch of {hyper.batch_size} samples cannot be dealt out to {processes} processes")
+    own = hyper.batch_size // processes
+    # The largest passes, of at most so many rows, that divide what a process has of a step.
+    passes = next(n for n in range(1, own + 1) if own % n == 0 and own // n <= hyper.rows)
+    steps = hyper.steps or max(1, round(hyper.epochs * len(corpus.samples) / hyper.batch_size))
+    return DiffusionBatches(
+        corpus.stream(hyper.seed), job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
+        batch_size=hyper.batch_size, batches=steps, seed=hyper.seed, objective=job.objective,
+        shuffle=hyper.shuffle_paths, parts=passes * processes,
+    )  # fmt: skip
+
+
+def _trainable(start: "Start", hyper: Hyper) -> Any:
+    from nap.training import lora
+
+    if hyper.checkpointing:
+        # transformers 4 and 5 call it, and the Trainer's argument for it, differently.
+        old = start.model.gradient_checkpointing_enable
+        getattr(start.model, "activation_checkpointing_enable", old)({"use_reentrant": False})
+    return lora.attach(start, hyper.lora, hyper.seed) if hyper.lora else start.model
+
+
+def _run(
+    model: Any, start: "Start", batches: "DiffusionBatches", job: Job, watch: Watch, folder: Path, *, bf16: bool,
+    say: Callable[[str], None],
+) -> "DiffusionTrainer":  # fmt: skip
+    """The Trainer after its last step."""
+    from transformers.utils import logging
+
+    from nap.training.callbacks import Metrics
+    from nap.training.optim import muon_for
+    from nap.training.trainer import run_trainer, training_arguments
+
+    # A bar for every save would stand between the lines of the training.
+    logging.disable_progress_bar()
+    hyper, steps = job.hyper, batches.batches
+    arguments = training_arguments(
+        folder, batches, learning_rate=hyper.learning_rate, warmup_steps=int(hyper.warmup * steps),
+        weight_decay=hyper.weight_decay, adam_beta2=0.95, max_grad_norm=hyper.clip, seed=hyper.seed, bf16=bf16,
+        gradient_accumulation_steps=batches.parts // _processes(), logging_steps=watch.log_every,
+        save_steps=watch.save_every, report_to=watch.report_to, **_placement(hyper),
+    )  # fmt: skip
+    callbacks: list[Any] = [Metrics(folder / "metrics.jsonl", say), *_decoding(watch, start, job.spec, folder, say)]
+    muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
+    return run_trainer(model, batches, arguments, callbacks, muon)
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _placement(hyper: Hyper) -> dict[str, Any]:
+    """Where a training runs, and how it is spread over torchrun's processes."""
+    import torch
+    import transformers
+
+    found: dict[str, Any] = {} if torch.cuda.is_available() else {"use_cpu": True}
+    if _processes() > 1 and not torch.cuda.is_available():
+        found["ddp_backend"] = "gloo"
+    if hyper.fsdp:
+        found |= {"fsdp": True, "fsdp_config": {"version": 2}}
+        if transformers.__version__.startswith("4."):
+            # The layers are the model's own, and every process has read the same weights. The rest it leaves to
+            # accelerate's environment.
+            os.environ |= {"FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+            found |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2, "sync_module_states": "false"}}
+    return found
+
+
+def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, say: Callable[[str], None]) -> list[Any]:
+    from nap.decoding.decode import Budget
+    from nap.training.callbacks import DecodeEvery
+
+    if not watch.eval_task:
+        return []
+    budget = Budget(tokens=watch.eval_tokens_per_step)
+    return [
+        DecodeEvery(
+            watch.eval_task, watch.eval_data or None, watch.eval_problems, watch.eval_policy, budget, watch.eval_every,
+            start, spec, folder / "metrics.jsonl", say,
+        )
+    ]  # fmt: skip
+
+
+def _write_final(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
+    """The finished model, whole or absent. Raises InputError where the disk does not take it."""
+    from nap.training.trainer import not_saved
+
+    partial, final = folder / ".final.partial", folder / "final"
+    try:
+        _write_model(trainer, start, job, setting, corpus, partial)
+    except Exception as error:  # As in a checkpoint's save.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise not_saved(final, error) from error
+    if trainer.is_world_process_zero():
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+
+def _write_model(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
+    from nap.training import lora
+    from nap.training.modelcard import model_card
+
+    # Every process has a share of sharded weights.
+    trainer.save_model(str(folder))
+    if not trainer.is_world_process_zero():
+        return
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    if job.hyper.lora:
+        lora.write_config(start.model, folder)
+    start.tokenizer.save_pretrained(folder)
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+    data = {
+        "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
+        "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
+        "canvas positions an epoch": corpus.tokens,
+    }  # fmt: skip
+    run = folder.parent
+    names = {"name": run.resolve().name, "folder": str(run / "final")}
+    texts = {
+        "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
+        "README.md": model_card(setting, data, names | result),
+        "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,52 @@
+"""LoRA (2106.09685) by peft: an adapter on a model in training, and its folder.
+
+The folder of an adapter is a checkpoint's but for its weights: config, tokenizer and canvas are there, and
+adapter_config.json names the base. Opening one to decode is models/adapter.py's.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nap.models.adapter import without_peft_warnings
+from nap.training.start import Start
+
+# Every matrix of a layer, under the names that Llama, Qwen2 and Qwen3 share.
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def attach(start: Start, rank: int, seed: int = 0) -> Any:
+    """The model with a LoRA of that rank, alpha twice the rank, and of the embeddings the new tokens' rows alone."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    # peft draws one of the two factors from torch's own generator.
+    torch.manual_seed(seed)
+    tables = ["embed_tokens"] if start.model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
+    tokens = {table: sorted(start.new) for table in tables} if start.new else None
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), trainable_token_indices=tokens)
+    # What adapter_config.json will name as its base.
+    start.model.name_or_path = _name_of(start)
+    config.revision = start.revision
+    with without_peft_warnings():
+        return get_peft_model(start.model, config)
+
+
+def _name_of(start: Start) -> str:
+    """A hub name, found anywhere, or a folder, found by its full path alone."""
+    if start.revision is None:
+        return str(start.folder.resolve())
+    # huggingface_hub's cache: models--OWNER--NAME/snapshots/COMMIT.
+    return start.folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+
+
+def write_config(model: Any, folder: Path) -> None:
+    """Put the config of the model that an adapter makes beside it."""
+    model.config.to_json_file(folder / "config.json")
+
+
+def save(model: Any, folder: Path, tensors: dict[str, Any] | None = None) -> Sequence[Path]:
+    """Write the adapter's own tensors and settings."""
+    # Without the flag peft compares vocabularies with the base's config, and copies whole embeddings where they differ.
+    model.save_pretrained(folder, state_dict=tensors, save_embedding_layers=False)
+    return sorted(folder.glob("adapter_*"))

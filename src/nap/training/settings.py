@@ -1,0 +1,137 @@
+"""What a training is told: what is trained on what, what is masked and what it weighs, and what is reported.
+
+The settings alone, without tensors: loss.py and trainer.py do what they say.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from nap.canvas.canvas import CanvasSpec
+
+Weight = Literal["1/t", "cart", "linear", "none"]
+Normalise = Literal["token", "sequence", "batch"]
+Masking = Literal["plain", "structured"]
+Times = Literal["row", "path"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is masked, and what the cross-entropy of a masked token weighs."""
+
+    weight: Weight = "1/t"
+    """1/t (the likelihood bound), cart (many unmasked neighbours weigh more), linear (1 - t), none (all the same)"""
+    normalise: Normalise = "token"
+    """divide by the tokens of the batch, by those of each row and then the rows, or by the rows alone"""
+    masking: Masking = "plain"
+    """plain (every token of the slots with probability t) or structured (the summary is seen last)"""
+    times: Times = "row"
+    """one noise level t for a row, or one for each path and the summary"""
+    power: float = 1.0
+    """t = u ** power with u uniform: below 1 more of a canvas is masked than by the bound, whose power is 1"""
+    kappa: float = 0.0
+    """structured masking: how much more often a path's end is masked than its start"""
+
+    def __post_init__(self) -> None:
+        for name, known in (("weight", Weight), ("normalise", Normalise), ("masking", Masking), ("times", Times)):
+            if (value := getattr(self, name)) not in get_args(known):
+                raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
+        if not 0 < self.power < float("inf"):
+            raise InputError(f"power must be above 0 and finite, got {self.power}")
+        if not 0 <= self.kappa < float("inf"):
+            raise InputError(f"kappa must be 0 or more and finite, got {self.kappa}")
+        if self.kappa and self.masking == "plain":
+            raise InputError(f"kappa {self.kappa} changes nothing with plain masking; choose structured, or drop it")
+
+
+Optimizer = Literal["adamw", "muon"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyper:
+    """How a model is trained. The defaults are the paper's."""
+
+    epochs: float = 3.0
+    """times each sample is seen; --steps goes before it"""
+    steps: int = 0
+    """optimizer steps; 0: as many as the epochs take"""
+    batch_size: int = 256
+    """samples of a step, over all processes"""
+    rows: int = 8
+    """samples of one forward and backward pass; the rest of a step is accumulated"""
+    learning_rate: float = 2e-6
+    """the peak; linear warm-up, then cosine to 0"""
+    warmup: float = 0.1
+    """share of the steps"""
+    weight_decay: float = 0.01
+    """of AdamW (betas .9, .95)"""
+    clip: float = 1.0
+    """largest norm of a gradient"""
+    optimizer: Optimizer = "adamw"
+    """adamw, or muon for the hidden matrices with AdamW for the rest"""
+    matrix_learning_rate: float = 0.02
+    """Muon's peak"""
+    lora: int = 0
+    """rank of a LoRA adapter; 0 trains every weight"""
+    checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more time"""
+    fsdp: bool = False
+    """shard the weights over torchrun's processes (FSDP2)"""
+    shuffle_paths: bool = False
+    """give the paths of a sample in another order each time"""
+    seed: int = 0
+    """of batches, noise and masks"""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in get_args(Optimizer):
+            raise InputError(f"unknown optimizer {self.optimizer!r}; known: {', '.join(get_args(Optimizer))}")
+        for name, least in (("steps", 0), ("batch_size", 1), ("rows", 1), ("lora", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("epochs", "learning_rate", "clip", "matrix_learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup must be 0 or more and below 1, got {self.warmup}")
+        if self.fsdp and (self.optimizer == "muon" or self.lora):
+            raise InputError("fsdp shards every matrix and trains all weights: choose optimizer adamw and lora 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one."""
+
+    model: str
+    data: str
+    spec: "CanvasSpec"
+    revision: str | None = None
+    add_tags: bool = True
+    shift: bool | None = None
+    objective: Objective = Objective()
+    hyper: Hyper = Hyper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a run reports and keeps; it changes no result, so a resume may change it."""
+
+    save_every: int = 500
+    """steps between checkpoints"""
+    log_every: int = 10
+    """steps between lines of metrics.jsonl"""
+    report_to: str = "none"
+    """none, or tensorboard, wandb and others that transformers knows"""
+    eval_task: str = ""
+    """decode problems of this task during training; empty: none"""
+    eval_data: str = ""
+    """the task's problems from this file; empty: its own"""
+    eval_every: int = 500
+    """steps between evaluations"""
+    eval_problems: int = 20
+    """how many problems"""
+    eval_policy: str = "parallel_forced"
+    """how they are decoded"""
+    eval_tokens_per_step: int = 4
+    """the policy's budget"""

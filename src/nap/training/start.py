@@ -1,0 +1,96 @@
+"""A checkpoint as training starts from it: with a mask, with the canvas's tags as tokens, and room for both.
+
+An autoregressive checkpoint has no mask: it is given one, and logits shifted by one, as Dream has them from Qwen2.5. A
+new token starts as the mean of the tokens that it was written with before. What is made depends on the checkpoint and
+the tokens alone, so that an adapter, which holds no weights of its base, can make it again (adapter.py).
+
+Does not train (train.py).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nap.common.files import InputError
+from nap.models import checkpoint
+from nap.models.families import MASK_TOKENS, Config, Family, SpecialIds, family_of, native_config, special_ids
+from nap.models.weights import grow, open_weights
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+MASK = "<|mask|>"
+
+
+class Start(NamedTuple):
+    """A model to train: `new` are the ids of its new tokens, `folder` where its weights came from."""
+
+    model: "PreTrainedModel"
+    tokenizer: Any
+    ids: SpecialIds
+    shift: bool
+    new: list[int]
+    folder: Path
+    revision: str | None
+    max_length: int | None
+
+
+def open_start(
+    name: str, revision: str | None, tags: Sequence[str], *, shift: bool | None, dtype: "torch.dtype"
+) -> Start:
+    """Open a checkpoint for training on the CPU; the Trainer moves it. `tags` are those that become tokens.
+
+    Raises InputError for one without a tokenizer, and for families that are trained in another way than here.
+    """
+    folder, commit = checkpoint.find(name, revision)
+    config = checkpoint.read_config(folder)
+    family, native = family_of(config, folder), native_config(config, folder)
+    _check_trainable(native, family, folder)
+    tokenizer = _tokenizer_of(folder)
+    causal = lacks_mask(native, family, tokenizer)
+    shifted = bool(native.get("shift_logits", family.shift or causal) if shift is None else shift)
+    pieces = add_tokens(tokenizer, tags, mask=causal)
+    model = open_weights(folder, native | {"shift_logits": shifted}, family, dtype=dtype)
+    grow(model, pieces)
+    rows = model.get_input_embeddings().num_embeddings  # pyright: ignore[reportAttributeAccessIssue]
+    ids = special_ids(native | {"vocab_size": rows}, family, tokenizer, folder, None)
+    model.config.mask_token_id = ids.mask_id
+    return Start(model, tokenizer, ids, shifted, [*pieces], folder, commit, native.get("max_position_embeddings"))
+
+
+def _check_trainable(native: Config, family: Family, where: Path) -> None:
+    if family.native == "bert":
+        raise InputError(f"{where}: BERT models are decoded here, not trained; start from Llama, Qwen or LLaDA")
+    if native.get("block_size", family.block_size) is not None:
+        raise InputError(
+            f"{where}: a model with block-causal attention (SDAR) is trained by block diffusion, which is not here; "
+            "start from one with full attention"
+        )
+
+
+def _tokenizer_of(folder: Path) -> Any:
+    tokenizer = checkpoint.read_tokenizer(folder)
+    if tokenizer is None:
+        raise InputError(f"{folder} has no tokenizer, so it cannot be trained on text; put its tokenizer.json there")
+    return tokenizer
+
+
+def lacks_mask(native: Config, family: Family, tokenizer: Any) -> bool:
+    """Whether nothing says which token is the mask: then the checkpoint is an autoregressive one."""
+    said = native.get("mask_token_id"), tokenizer.mask_token_id, family.mask_id
+    vocabulary = tokenizer.get_vocab()
+    return all(one is None for one in said) and not any(text in vocabulary for text in MASK_TOKENS)
+
+
+def add_tokens(tokenizer: Any, tags: Sequence[str], *, mask: bool) -> dict[int, list[int]]:
+    """Add the tags, and a mask if asked for, that the tokenizer lacks: each new id and what it was written with."""
+    from tokenizers import AddedToken
+
+    vocabulary = tokenizer.get_vocab()
+    texts = [MASK] * mask + [tag for tag in dict.fromkeys(tags) if tag not in vocabulary]
+    written = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    if mask:
+        tokenizer.add_special_tokens({"mask_token": MASK})
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts[mask:]])
+    return dict(zip(tokenizer.convert_tokens_to_ids(texts), written, strict=True))

@@ -1,0 +1,204 @@
+"""Masked diffusion on transformers' Trainer: its loss, its batches in their own order, saves that are whole or absent.
+
+A batch is a pure function of (seed, batch index): the same samples, noise levels and masks whatever ran before, so a
+killed run resumes to the same model. A step may be dealt out over processes and accumulated passes (`DiffusionBatches`,
+`parts`); the Trainer averages the parts. Has no training loop of its own, and does not read files of samples
+(corpus.py) or choose what to train (finetune.py).
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+from nap.common.files import InputError
+from nap.common.machine import keep_memory
+from nap.models.checkpoint import brief
+from nap.models.denoiser import predicted_from
+from nap.training import lora
+from nap.training.batches import DiffusionBatches
+from nap.training.loss import masked_loss
+from nap.training.optim import muon_for
+
+
+class _Picked:
+    """A hook before the output head: only the states of masked tokens go through it, while `at` is set.
+
+    The head is most of the work of a small model with a large vocabulary, and half of a canvas is not masked.
+    """
+
+    at: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return (inputs[0][self.at], *inputs[1:]) if self.at else None
+
+
+class DiffusionTrainer(Trainer):
+    """The Trainer with the masked-diffusion loss and batches in their own order.
+
+    tokens  positions, padding outside not counted, that this process has trained on since it started
+    """
+
+    tokens: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A processed model may count tokens and divide by them itself; here every part has its weights already.
+        self.model_accepts_loss_kwargs = False
+        self.picked: _Picked | None = None
+        head = self.model.get_output_embeddings()  # pyright: ignore
+        if not self.args.torch_compile and head is not None:
+            self.picked = _Picked()
+            head.register_forward_pre_hook(self.picked)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Shard on a CPU too, where accelerate leaves `fsdp` out and gives every process the whole model."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if not self.args.fsdp or state.distributed_type != DistributedType.MULTI_CPU:
+            return
+        # transformers 4 gives the plugin its settings by the environment.
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(**getattr(self.args, "fsdp_plugin_args", {}))
+        if state.mixed_precision != "no":
+            state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+        # Every later view of the state is made of the first.
+        PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+        self.is_fsdp_enabled = True
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
+
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of one part of a step."""
+        self.tokens += int(inputs["tokens"])
+        shift = bool(getattr(self.model.config, "shift_logits", False))  # pyright: ignore
+        at = inputs["rows"], predicted_from(inputs["positions"], shift)
+        if self.picked is None:
+            logits_NV = self._forward(model, inputs)[at]
+        else:
+            self.picked.at = at
+            try:
+                logits_NV = self._forward(model, inputs)
+            finally:
+                self.picked.at = None
+        return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
+
+    def _forward(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if hasattr(self.model, "peft_config"):
+            lora.save(self.model, FilePath(output_dir or str(self.args.output_dir)), state_dict)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A whole checkpoint or none. Raises InputError where the disk does not take it."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception as error:  # safetensors, torch and open() each raise their own on a full disk.
+            folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            if whole_state(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise not_saved(folder, error) from error
+
+
+def _only(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return items[0]
+
+
+def train(
+    model: PreTrainedModel,
+    batches: DiffusionBatches,
+    folder: FilePath,
+    *,
+    learning_rate: float,
+    matrix_learning_rate: float,
+    seed: int,
+    bf16: bool,
+    save_steps: int = 250,
+    compile: bool = True,
+    device: str = "cpu",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> PreTrainedModel:
+    """Train to the end of `batches` with Muon, resuming from the newest whole checkpoint in `folder` if there is one.
+
+    learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
+    device                               cpu, or cuda, of which it takes the first
+    """
+    arguments = training_arguments(
+        folder,
+        batches,
+        learning_rate=learning_rate,
+        warmup_steps=min(300, len(batches) // 10),
+        bf16=bf16,
+        use_cpu=device == "cpu",
+        seed=seed,
+        logging_steps=50,
+        save_steps=save_steps,
+        torch_compile=compile,
+    )
+    run_trainer(model, batches, arguments, callbacks, muon_for(model, learning_rate, matrix_learning_rate))
+    return model
+
+
+def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: Any) -> TrainingArguments:
+    """What every training here has in common: the batches say how many steps there are and in how many parts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    common: dict[str, Any] = {
+        "max_steps": batches.batches, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine",
+        "max_grad_norm": 1.0, "save_total_limit": 2, "dataloader_num_workers": 0, "report_to": "none",
+        "remove_unused_columns": False, "disable_tqdm": True,
+    }  # fmt: skip
+    return TrainingArguments(output_dir=str(folder), **common | changes)
+
+
+def run_trainer(
+    model: Any,
+    batches: DiffusionBatches,
+    arguments: TrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+    optimizer: torch.optim.Optimizer | None = None,
+) -> DiffusionTrainer:
+    """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given."""
+    if arguments.device.type == "cpu":
+        keep_memory()
+    trainer = DiffusionTrainer(
+        model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
+        optimizers=(optimizer, None),
+    )  # fmt: skip
+    for callback in callbacks:
+        callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
+    trainer.train(resume_from_checkpoint=newest_checkpoint(FilePath(str(arguments.output_dir))))
+    return trainer
+
+
+def not_saved(folder: FilePath, error: Exception) -> InputError:
+    """What to say where a folder of a run could not be written."""
+    last = newest_checkpoint(folder.parent) or "none"
+    return InputError(
+        f"cannot save {folder} ({brief(error):.160}); the last whole checkpoint is {last}; make room, and the same "
+        "command goes on from it"
+    )
+
+
+def whole_state(checkpoint: FilePath) -> dict[str, Any] | None:
+    """The state of a checkpoint that is whole: written last, it is not there after a kill or on a full disk."""
+    try:
+        return json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def newest_checkpoint(folder: FilePath) -> str | None:
+    """The whole checkpoint of the most steps."""
+    whole = [path for path in folder.glob("checkpoint-*") if whole_state(path) is not None]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None

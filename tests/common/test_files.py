@@ -1,0 +1,141 @@
+"""Files are whole or absent whatever happens while they are written, and bad input is named by file and line."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nap.common.files import InputError, atomic, exits_on_bad_input, read_jsonl, read_jsonl_objects, read_text
+from nap.data.trace import Trace
+from nap.data.trace_files import write_traces
+from tiny import disk_full_after
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A file that holds 'old'."""
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    return path
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def test_atomic_replaces_the_file_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "folder" / "out.bin"
+    for content in (b"one", b"two"):
+        with atomic(path, "wb") as file:
+            file.write(content)
+        assert path.read_bytes() == content
+    assert names(path.parent) == ["out.bin"]
+
+
+def test_atomic_writes_utf8_whatever_the_locale(tmp_path):
+    with atomic(tmp_path / "out") as file:
+        file.write("π≠3\u2028")
+    assert (tmp_path / "out").read_bytes() == "π≠3\u2028".encode()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failing_block_leaves_the_old_file_and_nothing_else(old, error):
+    with pytest.raises(error), atomic(old) as file:
+        file.write("new")
+        file.flush()
+        raise error
+    assert old.read_text() == "old" and names(old.parent) == [old.name]
+
+
+def test_kill_9_in_the_middle_of_a_write_leaves_the_old_file_whole(old):
+    script = f"""
+import time
+from nap.common.files import atomic
+with atomic({str(old)!r}) as file:
+    file.write("new" * 100_000)
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert old.read_text() == "old"
+    with atomic(old) as file:
+        file.write("next")
+    assert old.read_text() == "next"
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(old):
+    with disk_full_after(4096), pytest.raises(OSError), atomic(old) as file:
+        file.write("new" * 100_000)
+    assert old.read_text() == "old" and names(old.parent) == [old.name]
+
+
+@pytest.mark.parametrize("name", ["traces.jsonl", "traces.parquet"])
+def test_a_full_disk_leaves_no_half_written_traces(tmp_path, name):
+    many = [
+        Trace(problem_id=os.urandom(99).hex(), initial=(1,), region=(0,), events=(), forwards=0, mask_id=0)
+        for _ in range(200)
+    ]
+    with disk_full_after(4096), pytest.raises(OSError):
+        write_traces(many, tmp_path / name)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "folder"),
+        (lambda path: path.write_bytes(b"PK\x03\xff"), "not UTF-8"),
+    ],
+    ids=["absent", "folder", "binary"],
+)
+def test_what_cannot_be_read_as_text_is_one_line_with_its_name(tmp_path, make, said):
+    path = tmp_path / "in.jsonl"
+    make(path)
+    with pytest.raises(InputError, match=said) as caught:
+        read_text(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_path_through_a_file_is_an_input_error(old):
+    with pytest.raises(InputError, match="cannot read"):
+        read_text(old / "below")
+
+
+def test_jsonl_lines_are_numbered_from_one_and_blank_ones_are_skipped(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"a": 1}\n\n  \n[2]\r\n"\u2028 \x0c"\n', newline="")
+    path.write_text(path.read_text().replace("\x0c", "\\f"))
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, [2]), (5, "\u2028 \f")]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"a": 1', "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("9" * 5000, "not JSON"),
+        ("\ufeff{}", "not JSON"),
+        ("3", "JSON object was expected, got int"),
+    ],
+    ids=["cut", "deep", "long integer", "byte order mark", "not an object"],
+)
+def test_a_bad_line_is_one_line_that_names_file_and_row(tmp_path, line, said):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"a": 1}\n' + line, encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        list(read_jsonl_objects(path))
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_a_script_ends_in_one_line_on_bad_input(capsys):
+    with pytest.raises(SystemExit) as ended, exits_on_bad_input("demo"):
+        raise InputError("no such model")
+    assert ended.value.code == 2 and capsys.readouterr().err == "demo: no such model\n"

@@ -1,0 +1,136 @@
+"""map_rows: the same rows out, each once, in order, whatever the backend and whichever worker dies."""
+
+import importlib.util
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nap.common.files import InputError
+from nap.common.workers import AHEAD, map_rows
+
+ROWS = list(range(200))
+
+
+def square(row: int) -> int:
+    return row * row
+
+
+def where(row: int) -> int:
+    return os.getpid()
+
+
+def boom(row: int) -> int:
+    if row == 40:
+        raise KeyError("row 40")
+    return row
+
+
+@dataclass(frozen=True)
+class Dies:
+    """Squares, but kills the worker that takes a row of `fatal`, each `times` times."""
+
+    folder: str
+    fatal: tuple[int, ...] = (70,)
+    times: int = 1
+
+    def __call__(self, row: int) -> int:
+        if row in self.fatal:
+            seen = len(list(Path(self.folder).glob(f"{row}.*")))
+            if seen < self.times:
+                (Path(self.folder) / f"{row}.{seen}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return row * row
+
+
+@pytest.mark.parametrize(("backend", "workers"), [("threads", 1), ("threads", 3), ("processes", 1), ("processes", 2)])
+def test_every_row_comes_out_once_and_in_order(backend, workers) -> None:
+    assert list(map_rows(square, ROWS, backend=backend, workers=workers)) == [square(row) for row in ROWS]
+    assert list(map_rows(square, [], backend=backend, workers=workers)) == []
+
+
+def test_processes_are_others_than_this_one() -> None:
+    assert os.getpid() not in set(map_rows(where, ROWS, backend="processes", workers=2))
+
+
+@pytest.mark.parametrize(("backend", "workers"), [("threads", 2), ("processes", 2)])
+def test_what_the_function_raises_comes_out(backend, workers) -> None:
+    with pytest.raises(KeyError, match="row 40"):
+        list(map_rows(boom, ROWS, backend=backend, workers=workers))
+
+
+def test_rows_are_read_as_they_are_needed() -> None:
+    read = []
+
+    def rows() -> Iterator[int]:
+        for row in range(10**9):
+            read.append(row)
+            yield row
+
+    results = map_rows(square, rows(), backend="threads", workers=2)
+    assert [next(results) for _ in range(10)] == [square(row) for row in range(10)]
+    assert len(read) <= 10 + 2 * AHEAD
+    results.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_worker_that_is_killed_loses_no_row_and_doubles_none(tmp_path: Path) -> None:
+    found = list(map_rows(Dies(str(tmp_path), fatal=(5, 70, 199)), ROWS, backend="processes", workers=2))
+    assert found == [square(row) for row in ROWS]
+    assert len(list(tmp_path.iterdir())) == 3, "no worker was killed"
+
+
+def test_rows_that_kill_every_worker_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="workers died in a row"):
+        list(map_rows(Dies(str(tmp_path), times=9), ROWS, backend="processes", workers=2))
+
+
+def test_an_abandoned_run_leaves_no_process_behind() -> None:
+    results = map_rows(where, ROWS, backend="processes", workers=2)
+    workers = {next(results)}
+    results.close()  # pyright: ignore[reportAttributeAccessIssue]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(InputError, match="unknown backend 'cloud'; known: threads, processes, ray"):
+        map_rows(square, ROWS, backend="cloud")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="workers must be at least 1"):
+        map_rows(square, ROWS, workers=0)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_ray_that_is_not_installed_is_named() -> None:
+    with pytest.raises(InputError, match="pip install"):
+        list(map_rows(square, ROWS, backend="ray"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine, with few workers."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
+    with pytest.MonkeyPatch.context() as patch:
+        # Ray's workers import the functions of this module by name.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
+        ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        yield ray
+        ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_rows_also_when_a_worker_is_killed(cluster, tmp_path: Path) -> None:
+    fatal = Dies(str(tmp_path), fatal=(5, 199))
+    assert list(map_rows(fatal, ROWS, backend="ray")) == list(map_rows(square, ROWS, backend="threads"))
+    assert len(list(tmp_path.iterdir())) == 2, "no worker was killed"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_lets_no_function_fail_silently(cluster) -> None:
+    with pytest.raises(Exception, match="row 40"):
+        list(map_rows(boom, ROWS, backend="ray"))

@@ -1,0 +1,426 @@
+"""A sweep's rows are the same whatever happens on the way, and count what docs/counting.md says that they count."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import InputError, read_parquet
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
+from nap.data.trace_files import read_traces
+from nap.evaluation.evaluate import Sweep, _Journal, order_columns, run_sweep, shares
+from nap.tasks.answers import equations
+from tiny import QUESTION, SLOTS, environment, save_tiny
+
+PROBLEMS = 5
+CELLS = [
+    "ar | 4/step",
+    "ar | 3 steps",
+    "threshold:tau=0.3 | own",
+    "parallel_forced | 4/step",
+    "parallel_forced | 3 steps",
+]
+
+
+def sweep_of(model, **changes):
+    policies = ("ar", "threshold:tau=0.3", "parallel_forced")
+    known = {"task": "arith", "models": (str(model),), "policies": policies, "problems": PROBLEMS}
+    return Sweep(**known | {"tokens_per_step": (4,), "steps": (3,)} | changes)
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """The folder of a run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run_sweep(sweep_of(tiny), folder, traces=2)
+    return folder
+
+
+def same_results(one, other):
+    """The rows to the byte; the traces but for what a rounding moves and what a clock says."""
+    assert (one / "rows.parquet").read_bytes() == (other / "rows.parquet").read_bytes()
+    traces = [
+        [replace(t, seconds=(), events=tuple((*e[:4], round(e[4], 4)) for e in t.events)) for t in read_traces(f)]
+        for f in (one / "traces.jsonl", other / "traces.jsonl")
+    ]
+    assert traces[0] == traces[1]
+    return True
+
+
+# The same rows
+
+
+def test_a_run_has_a_row_for_each_cell_and_problem_in_the_order_given(whole, tiny):
+    rows = read_parquet(whole / "rows.parquet")
+    assert [row["cell"] for row in rows[::PROBLEMS]] == [f"{tiny} | {cell}" for cell in CELLS]
+    assert [row["index"] for row in rows] == list(range(PROBLEMS)) * len(CELLS)
+    assert len({row["text"] for row in rows}) > PROBLEMS, "a model that says one thing tests nothing"
+    for row in rows:
+        held = [holds for path in row["paths"] for holds in equations(path)]
+        assert row["equations_right"] == (sum(held) / len(held) if held else None)
+    assert len(list(read_traces(whole / "traces.jsonl"))) == 2 * len(CELLS)
+    seconds = read_parquet(whole / "seconds.parquet")
+    assert [(s["cell"], s["problem_id"]) for s in seconds] == [(r["cell"], r["problem_id"]) for r in rows]
+    assert all(s["seconds"] > 0 for s in seconds)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_rows_are_the_same_to_the_byte_in_batches_of_any_size(whole, tiny, tmp_path, batch_size, temperature):
+    if temperature:
+        whole = tmp_path / "drawn"
+        run_sweep(sweep_of(tiny, temperature=temperature), whole, traces=2)
+    run_sweep(sweep_of(tiny, temperature=temperature), tmp_path / "run", batch_size=batch_size, traces=2)
+    assert same_results(whole, tmp_path / "run")
+
+
+def test_noise_and_seed_reach_the_rows(whole, tiny, tmp_path):
+    runs = [whole]
+    for seed in (0, 1):
+        runs.append(tmp_path / str(seed))
+        run_sweep(sweep_of(tiny, temperature=1.0, seed=seed), runs[-1])
+    assert len({(folder / "rows.parquet").read_bytes() for folder in runs}) == 3
+
+
+@pytest.mark.parametrize("kept", [0, 1, 0.3, 0.5, 0.999])
+def test_a_journal_cut_anywhere_is_completed_to_the_same_rows(whole, tiny, tmp_path, kept):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "rows.parquet").unlink()
+    journal = (folder / "journal.jsonl").read_bytes()
+    cut = journal[: int(len(journal) * kept)] if isinstance(kept, float) else journal[:kept]
+    (folder / "journal.jsonl").write_bytes(cut)
+    fresh = []
+    run_sweep(sweep_of(tiny), folder, batch_size=2, traces=2, report=lambda progress: fresh.append(progress.batch))
+    assert sum(fresh) == PROBLEMS * len(CELLS) - cut.count(b"\n")
+    assert same_results(whole, folder)
+    assert len((folder / "journal.jsonl").read_text().splitlines()) == PROBLEMS * len(CELLS)
+
+
+def test_a_finished_run_is_not_run_again_and_returns_the_same_rows(whole, tiny):
+    def fail(progress):
+        raise AssertionError("it decoded")
+
+    rows = run_sweep(sweep_of(tiny), whole, traces=2, report=fail)
+    assert rows == read_parquet(whole / "rows.parquet")
+
+
+SCRIPT = """
+import sys, time
+from multiprocessing import active_children
+from nap.evaluation.evaluate import Sweep, run_sweep
+
+def report(progress):
+    if progress.done == 2:
+        print(*[child.pid for child in active_children()], flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    run_sweep(Sweep(**{sweep}), {folder!r}, batch_size=1, workers=2, traces=2, report=report)
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_after_kill_9_its_workers_die_and_the_same_command_completes_the_run(whole, tiny, tmp_path):
+    folder, script = tmp_path / "run", tmp_path / "script.py"
+    settings = {name: value for name, value in vars(sweep_of(tiny)).items() if value is not None}
+    script.write_text(SCRIPT.format(sweep=settings, folder=str(folder)))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(workers) >= 2 and not any(map(alive, workers))
+    assert not (folder / "rows.parquet").exists()
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write('{"row": {"cell": "')
+    fresh = []
+    run_sweep(
+        sweep_of(tiny), folder, batch_size=3, workers=2, traces=2, report=lambda progress: fresh.append(progress.batch)
+    )
+    assert sum(fresh) == PROBLEMS * len(CELLS) - 2
+    assert same_results(whole, folder), "one process or two, in one go or not"
+    assert not active_children()
+
+
+# Errors
+
+
+def test_an_error_in_a_worker_is_the_users_one_line(tiny, tmp_path):
+    with pytest.raises(InputError, match=r"^3 steps do not divide into 4 blocks; give a multiple of 4$"):
+        run_sweep(sweep_of(tiny, policies=("low_confidence:block=5",)), tmp_path / "one", batch_size=2, workers=2)
+
+
+def test_a_dead_worker_is_replaced_and_loses_no_row(whole, tiny, tmp_path):
+    reports = []
+
+    def kill_once(progress):
+        if not reports:
+            os.kill(active_children()[0].pid, signal.SIGKILL)
+        reports.append(progress.done)
+
+    run_sweep(sweep_of(tiny), tmp_path / "run", batch_size=1, workers=2, traces=2, report=kill_once)
+    assert reports == list(range(1, PROBLEMS * len(CELLS) + 1)) and same_results(whole, tmp_path / "run")
+    assert not active_children()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"problems": 6}, r"\(problems 5, now 6\)"),
+        ({"temperature": 0.5, "seed": 1}, r"\(temperature 0.0, now 0.5, seed 0, now 1\)"),
+        ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"\(canvas.paths None, now 1, .*, and 2 more\)"),
+        ({"policies": ("ar",)}, r"policies \['ar', .*\], now \['ar'\]"),
+        ({"traces": 3}, r"\(traces 2, now 3\)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_another_setting_is_refused_by_name_and_touches_nothing(whole, tiny, changes, said):
+    before = files_of(whole)
+    traces = changes.pop("traces", 2)
+    with pytest.raises(InputError, match=rf"holds a run with another setting .*{said}.*; choose another folder"):
+        run_sweep(sweep_of(tiny, **changes), whole, traces=traces)
+    assert files_of(whole) == before
+
+
+def test_weights_that_changed_behind_their_name_are_another_setting(tiny, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    run_sweep(sweep_of(model), tmp_path / "run")
+    save_tiny(model, seed=1)
+    with pytest.raises(InputError, match=r"made_of\.models\..*/model\.weights '\w+', now '\w+'"):
+        run_sweep(sweep_of(model), tmp_path / "run")
+
+
+def test_problems_that_changed_behind_their_name_are_another_setting(tiny, tmp_path):
+    data = tmp_path / "data.jsonl"
+    for answer, refused in ((8, False), (9, True)):
+        data.write_text(json.dumps({"prompt": QUESTION, "answer": answer}))
+        sweep = sweep_of(tiny, task="jsonl", data=str(data))
+        if not refused:
+            run_sweep(sweep, tmp_path / "run")
+            continue
+        with pytest.raises(InputError, match=r"\(made_of\.problems '\w+', now '\w+'\)"):
+            run_sweep(sweep, tmp_path / "run")
+
+
+def test_two_processes_do_not_work_in_one_folder(whole, tiny):
+    with _Journal(whole / "journal.jsonl"), pytest.raises(InputError, match="another process is at work in"):
+        run_sweep(sweep_of(tiny), whole, traces=2)
+    run_sweep(sweep_of(tiny), whole, traces=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("journal.jsonl", lambda text: text.replace('{"row"', "?", 1), "journal.jsonl is damaged .*jsonl:1: not JSON"),
+        ("journal.jsonl", lambda text: "[]\n" + text, "is damaged .*jsonl:1: a JSON object was expected"),
+        ("journal.jsonl", lambda text: '{"row": {}}\n' + text, r"is damaged \('cell'\)"),
+        ("setting.json", lambda text: text[:-9], "setting.json is not a run's setting"),
+        ("setting.json", lambda text: None, "holds a journal without its setting.json"),
+    ],
+)
+def test_a_damaged_run_is_refused_and_not_run_over(whole, tiny, tmp_path, name, change, said):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    path = folder / name
+    changed = change(path.read_text())
+    path.unlink() if changed is None else path.write_text(changed)
+    before = files_of(folder)
+    with pytest.raises(InputError, match=said) as caught:
+        run_sweep(sweep_of(tiny), folder, traces=2)
+    assert "\n" not in str(caught.value) and files_of(folder) == before
+
+
+ROW = {"prompt": QUESTION, "answer": 8}
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "said"),
+    [
+        ([ROW | {"id": "a"}, ROW | {"id": "a"}], {}, "2 problems of task 'jsonl' have the id 'a'"),
+        ([ROW, ROW | {"prompt": "Ann has 5 plums ."}], {}, "jsonl-2: .*/tiny does not know the word 'plums'"),
+        ([ROW, ROW | {"prompt": "Ann " * 120}], {}, "jsonl-2: a canvas of 144 tokens is too long .* 128 positions"),
+        ([ROW], {"canvas": CanvasSpec(paths=3, path_tokens=99)}, "jsonl-1: a canvas of .* tokens is too long"),
+        ([ROW], {"canvas": CanvasSpec(paths=4, path_tokens=3)}, "cannot write the tag '<think 4>'"),
+        ([], {}, "task 'jsonl' has no problems in .*data.jsonl"),
+        ([ROW], {"models": ("nowhere",)}, "no model 'nowhere'"),
+        ([ROW], {"mask_id": 5}, "mask id 5 is not the mask token"),
+        ([ROW], {"batch_size": 0}, "batch size must be at least 1, got 0"),
+        ([ROW], {"workers": 0}, "workers must be at least 1, got 0"),
+        ([ROW], {"traces": -1}, "traces must be at least 0, got -1"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tiny, tmp_path, rows, changes, said):
+    data, folder = tmp_path / "data.jsonl", tmp_path / "run"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = {name: changes.pop(name) for name in ("batch_size", "workers", "traces") if name in changes}
+    with pytest.raises(InputError, match=said) as caught:
+        run_sweep(sweep_of(tiny, task="jsonl", data=str(data), **changes), folder, **options)
+    assert "\n" not in str(caught.value) and not folder.exists()
+
+
+def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    (model / "canvas.json").unlink()
+    with pytest.raises(InputError, match=r"does not say what canvas it was trained on .*--canvas plain"):
+        run_sweep(sweep_of(model), tmp_path / "run")
+    rows = run_sweep(
+        sweep_of(model, canvas=CanvasSpec(paths=1, path_tokens=9, tags="none", summary_tokens=0)), tmp_path
+    )
+    assert all(row["text"] == row["paths"][0] for row in rows), "without a summary the whole text is read"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"problems": 0}, "problems must be at least 1, got 0"),
+        ({"models": ()}, "needs at least one of its models"),
+        ({"policies": ()}, "needs at least one of its policies"),
+        ({"eos": "never"}, "unknown eos setting 'never'"),
+        ({"policies": ("treshold",)}, "did you mean 'threshold'"),
+        ({"tokens_per_step": (0,)}, "tokens per step must be at least 1, got 0"),
+        ({"steps": (0,)}, "steps must be at least 1, got 0"),
+        ({"tokens_per_step": (), "steps": ()}, "policy 'ar' needs a budget"),
+        ({"temperature": -1.0}, "temperature must be >= 0"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_cannot_be_made(changes, said):
+    with pytest.raises(InputError, match=said):
+        sweep_of("model", **changes)
+
+
+def test_a_policy_that_sets_its_own_pace_runs_once_and_no_cell_runs_twice():
+    sweep = sweep_of("m", policies=("threshold", "ar", "factor", "ar"), tokens_per_step=(1, 2, 2), steps=(8,))
+    names = [cell.name for cell in sweep.cells()]
+    assert names == [
+        "m | threshold | own",
+        "m | ar | 1/step",
+        "m | ar | 2/step",
+        "m | ar | 8 steps",
+        "m | factor | own",
+    ]
+
+
+# What is counted (docs/counting.md). Positions: 0 prompt, 1 header, 2-5 the path, 6 header, 7-8 the summary.
+
+PAD, MASK, TAG = 0, 1, 3
+REGION = (PROMPT, HEADER, 0, 0, 0, 0, HEADER, 1, 1)
+
+
+def columns_of(*steps, forwards=None):
+    """The columns of a trace from its steps: {position: token} or lists of (kind, position, token)."""
+    events = []
+    for number, step in enumerate(steps):
+        step = [(COMMIT, position, token) for position, token in step.items()] if isinstance(step, dict) else step
+        events += [Event(number, kind, position, token, 0.5) for kind, position, token in step]
+    trace = Trace(
+        problem_id="p", initial=(9, 8, MASK, MASK, MASK, MASK, 8, MASK, MASK), region=REGION, events=tuple(events),
+        forwards=len(steps) if forwards is None else forwards, mask_id=MASK, uncounted=(PAD,),
+    )  # fmt: skip
+    return order_columns(trace)
+
+
+COUNTED = {
+    "every token counts once, headers and prompt never": (
+        [{2: 5}, {3: 5, 4: 5}, {5: 5, 7: 5, 8: 5}],
+        {"n_tokens": 6, "n_uncounted": 0, "forwards": 3, "n_steps": 3, "tpf": 2, "afp": 2, "global_arness@1": 13 / 18},
+    ),
+    "a closing tag is generated, so it counts": ([{2: 5, 3: TAG}], {"n_tokens": 2, "n_uncounted": 0}),
+    "padding does not count, and lowers TPF below the budget": (
+        [{2: 5, 3: TAG}, {4: PAD, 5: PAD}, {7: 5, 8: PAD}],
+        {"n_tokens": 3, "n_uncounted": 3, "tpf": 1, "afp": 1.5, "n_steps": 3},
+    ),
+    "what padding is skipped leaves no gap in the order": (
+        [{3: 5}, {2: PAD}, {4: 5}],
+        {"n_tokens": 2, "global_arness@1": 1, "tau_b": 1},
+    ),
+    "a fill never counts, even of another token": (
+        [[(COMMIT, 2, TAG), (FILL, 3, PAD), (FILL, 4, PAD), (FILL, 5, 7)]],
+        {"n_tokens": 1, "n_uncounted": 3, "tpf": 1, "afp": 1},
+    ),
+    "a remasked position counts once, at its last commit": (
+        [{2: 5, 3: 5}, [(COMMIT, 4, 5), (REMASK, 2, MASK)], {2: 5}],
+        {"n_tokens": 3, "forwards": 3, "tpf": 1, "afp": 1, "global_arness@1": 1 / 3, "tau_b": -1 / 3},
+    ),
+    "a position that stays masked does not count": (
+        [{2: 5, 3: 5}, [(COMMIT, 4, 5), (REMASK, 2, MASK)]],
+        {"n_tokens": 2, "n_uncounted": 0, "tpf": 1, "afp": 1},
+    ),
+    "an edit does not move its position": (
+        [{3: 5}, {2: 5}, [(COMMIT, 4, 5), (EDIT, 3, 6)]],
+        {"n_tokens": 3, "tau_b": 1 / 3},
+    ),
+    "padding that is edited into a word counts": ([{2: PAD, 3: 5}, [(COMMIT, 4, 5), (EDIT, 2, 5)]], {"n_tokens": 3}),
+    "a forward that commits nothing that counts is still a forward": ([{2: 5}, {3: PAD}], {"tpf": 0.5, "afp": 1}),
+    "nothing counted has no metrics": ([{2: PAD}], {"n_tokens": 0, "tpf": 0, "afp": None, "global_arness@1": None}),
+    "several tokens of a step have every order equally": (
+        [{2: 5, 3: 5}],
+        {"global_arness@1": 0.75, "global_arness@1_optimistic": 1, "global_arness@1_pessimistic": 0.5, "tau_b": None,
+         "tied_share": 1, "global_arness@1_random": 0.75},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", COUNTED)
+def test_counting(rule):
+    steps, expected = COUNTED[rule]
+    columns = columns_of(*steps)
+    assert {name: columns[name] for name in expected} == pytest.approx(expected)
+
+
+def test_a_path_is_a_sequence_of_its_own_and_the_summary_is_no_path():
+    """Two left-to-right streams in turn look parallel as a whole and sequential one by one."""
+    events = [Event(step, COMMIT, position, 5, 1.0) for step, position in enumerate((2, 5, 3, 6, 4, 7, 10, 9))]
+    region = (PROMPT, HEADER, 0, 0, 0, 1, 1, 1, HEADER, 2, 2)
+    initial = tuple(MASK if code >= 0 else 9 for code in region)
+    trace = Trace(problem_id="p", initial=initial, region=region, events=tuple(events), forwards=8, mask_id=MASK)
+    columns = order_columns(trace)
+    assert (
+        columns["path_global_arness@1"] == 1 and columns["path_tau_b"] == 1 and columns["path_local_arness@1"] == 2 / 3
+    )
+    assert columns["global_arness@1"] == 5 / 8
+    assert columns["path_global_arness@1_random"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_a_budget_counts_positions_and_a_forward_is_counted_for_each_row(whole):
+    rows = read_parquet(whole / "rows.parquet")
+    for row in rows:
+        assert row["n_tokens"] + row["n_uncounted"] == SLOTS
+        assert row["tpf"] == row["n_tokens"] / row["forwards"]
+        assert row["forwards"] == row["n_steps"]
+        if row["policy"] == "ar":
+            assert row["forwards"] == {"4/step": SLOTS / 4, "3 steps": 3}[row["pace"]]
+
+
+def test_the_seconds_of_a_steps_rows_add_up_to_its_wall_time():
+    """Two rows share the first two steps; the longer one has the third for itself."""
+    steps = [2.0, 4.0, 5.0]
+    traces = [
+        Trace(problem_id="", initial=(), region=(), events=(), forwards=0, mask_id=0, seconds=tuple(steps[:n]))
+        for n in (2, 3, 0)
+    ]
+    assert shares(traces) == [3.0, 8.0, 0.0]

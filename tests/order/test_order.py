@@ -1,0 +1,581 @@
+"""What the order metrics must be: closed forms against brute force over every order, and known answers."""
+
+import itertools
+import json
+import math
+import time
+from collections import Counter, defaultdict
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
+
+from nap.common.files import InputError
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
+from nap.order.metrics import (
+    afp,
+    aggregate,
+    aup,
+    global_arness,
+    kendall_tau_b,
+    local_arness,
+    measure,
+    pairwise_arness,
+    random_baseline,
+    tpf,
+)
+from nap.order.order import bare_order, order_of, read_orders
+
+MASK, PAD, TEXT = 0, 9, 5
+
+
+# Brute force, written from the definitions alone
+
+
+def global_by_definition(sequence, k):
+    hits, masked = 0, set(sequence)
+    for p in sequence:
+        hits += p in sorted(masked)[:k]
+        masked.remove(p)
+    return hits / len(sequence)
+
+
+def local_by_definition(sequence, k, variant):
+    hits = 0
+    for c in range(k, len(sequence)):
+        before, wanted = sequence[c - k : c], [sequence[c] - i for i in range(k, 0, -1)]
+        hits += list(before) == wanted if variant == "ordered" else set(before) == set(wanted)
+    return hits / len(sequence)
+
+
+def pairs_by_definition(sequence, neighbours):
+    pairs = [(a, b) for a, b in itertools.combinations(sorted(sequence), 2) if b - a == 1 or not neighbours]
+    return np.mean([sequence.index(a) < sequence.index(b) for a, b in pairs])
+
+
+@cache
+def tie_groups(positions):
+    """{steps by position: all sequences that differ inside steps only}, over all ordered set partitions."""
+    groups = defaultdict(list)
+    n = len(positions)
+    for sequence in itertools.permutations(positions):
+        for cuts in itertools.product((0, 1), repeat=n - 1):
+            step = dict(zip(sequence, itertools.accumulate(cuts, initial=0), strict=True))
+            groups[tuple(step[p] for p in positions)].append(sequence)
+    return groups
+
+
+LAYOUTS = [(0,), (3, 4), (0, 1, 2), (0, 1, 2, 3), (0, 1, 3, 4), (0, 1, 2, 3, 4), (5, 6, 7, 9, 10)]
+
+
+@cache
+def every_tied_order():
+    """(order, all sequences that it leaves open) of every ordered set partition of every layout."""
+    return [
+        (bare_order(list(zip(positions, steps, strict=True))), sequences)
+        for positions in LAYOUTS
+        for steps, sequences in tie_groups(positions).items()
+    ]
+
+
+def order_at(steps):
+    return bare_order(list(enumerate(steps)))
+
+
+def left_to_right(n):
+    return order_at(range(n))
+
+
+def streams(paths, length):
+    """Paths laid side by side, one token a step, served in turn."""
+    return bare_order([(j * length + i, i * paths + j) for j in range(paths) for i in range(length)])
+
+
+random_steps = st.lists(st.integers(0, 12), min_size=1, max_size=40)
+random_pairs = st.dictionaries(st.integers(0, 60), st.integers(0, 30), min_size=1, max_size=40).map(
+    lambda steps: [list(item) for item in steps.items()]
+)
+
+
+def test_brute_force_covers_every_ordered_set_partition_and_every_order():
+    groups = tie_groups((0, 1, 2, 3))
+    assert len(groups) == 75  # Fubini number
+    assert sum(map(len, groups.values())) == 24 * 8
+    assert all(len(s) == math.prod(map(math.factorial, Counter(steps).values())) for steps, s in groups.items())
+
+
+@pytest.mark.parametrize("k", range(1, 6))
+def test_global_arness_is_the_mean_over_orders_and_its_bounds_are_the_extremes(k):
+    for order, sequences in every_tied_order():
+        values = [global_by_definition(sequence, k) for sequence in sequences]
+        assert global_arness(order, k) == pytest.approx(np.mean(values))
+        assert global_arness(order, k, "optimistic") == pytest.approx(max(values))
+        assert global_arness(order, k, "pessimistic") == pytest.approx(min(values))
+
+
+@pytest.mark.parametrize("variant", ["set", "ordered"])
+@pytest.mark.parametrize("k", range(1, 5))
+def test_local_arness_is_the_mean_over_orders_and_its_bounds_hold(k, variant):
+    attained = 0
+    for order, sequences in every_tied_order():
+        if len(order) <= k:
+            assert local_arness(order, k, variant) is None
+            continue
+        values = [local_by_definition(sequence, k, variant) for sequence in sequences]
+        low, high = (local_arness(order, k, variant, ties) for ties in ("pessimistic", "optimistic"))
+        assert local_arness(order, k, variant) == pytest.approx(np.mean(values))
+        assert low <= min(values) + 1e-12
+        assert high >= max(values) - 1e-12
+        attained += low == pytest.approx(min(values)) and high == pytest.approx(max(values))
+        if len(sequences) == 1:
+            assert low == pytest.approx(high)
+    # Not always attained, as documented, but a bound that is rarely attained would be of no use.
+    assert attained > 0.9 * sum(len(order) > k for order, _ in every_tied_order())
+
+
+def test_closed_forms_hold_for_six_positions_in_steps_of_several():
+    for steps, sequences in list(tie_groups((0, 1, 2, 3, 4, 5)).items())[::29]:
+        order = order_at(steps)
+        for k in (1, 2, 3):
+            assert global_arness(order, k) == pytest.approx(np.mean([global_by_definition(s, k) for s in sequences]))
+            for variant in ("set", "ordered"):
+                mean = np.mean([local_by_definition(s, k, variant) for s in sequences])
+                assert local_arness(order, k, variant) == pytest.approx(mean)
+
+
+def test_local_set_and_ordered_agree_at_one_and_not_at_two():
+    assert all(local_arness(o, 1, "set") == local_arness(o, 1, "ordered") for o, _ in every_tied_order() if len(o) > 1)
+    order = order_at([1, 0, 2])  # commits 1, 0, 2
+    assert local_arness(order, 2, "set") == pytest.approx(1 / 3)
+    assert local_arness(order, 2, "ordered") == 0
+
+
+def test_local_set_may_rise_with_k():
+    order = order_at([1, 0, 2])
+    assert local_arness(order, 1) == 0
+    assert local_arness(order, 2) == pytest.approx(1 / 3)
+
+
+def test_ascending_order_is_no_bound_of_local_arness():
+    order = bare_order(
+        [(j * 10 + i, i) for j in range(3) for i in range(10)]
+    )  # three streams, one token of each a step
+    ascending = bare_order([(p, i) for i, p in enumerate(p for s in range(10) for p in (s, 10 + s, 20 + s))])
+    assert local_arness(ascending) == 0
+    assert local_arness(order) == pytest.approx(9 * 3 * (1 / 9) / 30)
+    assert local_arness(order, ties="optimistic") == pytest.approx(9 / 30)  # one link between steps, not three
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_pairwise_arness_is_the_mean_over_orders_and_its_bounds_are_the_extremes(scope):
+    for order, sequences in every_tied_order()[1:]:  # the first has one position and no pair
+        values = [pairs_by_definition(sequence, scope == "local") for sequence in sequences]
+        assert pairwise_arness(order, scope) == pytest.approx(np.mean(values))
+        assert pairwise_arness(order, scope, "optimistic") == pytest.approx(max(values))
+        assert pairwise_arness(order, scope, "pessimistic") == pytest.approx(min(values))
+
+
+def test_pairwise_arness_of_random_orders_averages_one_half():
+    for scope in ("global", "local"):
+        values = [pairwise_arness(order_at(steps), scope) for steps in itertools.permutations(range(5))]
+        assert np.mean(values) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("k", [1, 2, 3, 7])
+def test_random_baseline_is_the_mean_over_all_orders(n, k):
+    values = [global_by_definition(sequence, k) for sequence in itertools.permutations(range(n))]
+    assert random_baseline(n, k) == pytest.approx(np.mean(values))
+
+
+def test_random_baseline_at_one_is_the_harmonic_number_over_the_length():
+    assert random_baseline(1024) == pytest.approx(sum(1 / m for m in range(1, 1025)) / 1024)
+    assert round(random_baseline(1024), 4) == 0.0073
+
+
+def test_everything_in_one_step_scores_the_random_baseline():
+    assert global_arness(order_at([0] * 50), 3) == pytest.approx(random_baseline(50, 3))
+
+
+# Known answers
+
+
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_left_to_right_scores_one_and_right_to_left_almost_nothing(k):
+    n = 64
+    assert global_arness(left_to_right(n), k) == 1
+    assert local_arness(left_to_right(n), k) == (n - k) / n
+    assert global_arness(order_at(range(n)[::-1]), k) == k / n
+    assert local_arness(order_at(range(n)[::-1]), k) == 0
+
+
+def test_three_streams_of_330_served_in_turn_score_a_third_and_each_stream_one():
+    order = streams(3, 330)
+    assert global_arness(order) == pytest.approx(332 / 990)
+    assert round(global_arness(order), 3) == 0.335
+    assert local_arness(order) == 0
+    assert all(global_arness(order.where(order.positions // 330 == j)) == 1 for j in range(3))
+
+
+@given(random_pairs)
+def test_global_rises_and_ordered_local_falls_with_k(pairs):
+    order = bare_order(pairs)
+    rising = [global_arness(order, k) for k in range(1, len(order) + 1)]
+    falling = [local_arness(order, k, "ordered") for k in range(1, len(order))]
+    assert all(b >= a - 1e-12 for a, b in itertools.pairwise(rising))
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(falling))
+    assert rising[-1] == 1
+
+
+@given(random_pairs, st.integers(1, 6), st.sampled_from(["set", "ordered"]))
+def test_the_mean_lies_between_the_bounds(pairs, k, variant):
+    order = bare_order(pairs)
+    metrics = [lambda ties: global_arness(order, k, ties), lambda ties: pairwise_arness(order, "global", ties)]
+    metrics.append(lambda ties: local_arness(order, k, variant, ties))
+    for metric in metrics:
+        low, mean, high = metric("pessimistic"), metric("mean"), metric("optimistic")
+        assert mean is None or low - 1e-12 <= mean <= high + 1e-12
+
+
+@given(random_pairs, st.integers(1, 9))
+def test_only_the_ranks_of_steps_matter_and_a_shift_of_the_positions_does_not(pairs, stretch):
+    moved = bare_order([(position + 7, step * stretch + 3) for position, step in pairs])
+    order = bare_order(pairs[::-1])
+    for metric in (global_arness, local_arness, afp, kendall_tau_b, pairwise_arness):
+        assert metric(moved) == metric(order)
+
+
+@given(random_steps)
+def test_tau_b_and_tied_share_match_scipy_and_the_count_of_pairs(steps):
+    tau, tied = kendall_tau_b(order_at(steps))
+    expected = kendalltau(range(len(steps)), steps).statistic if len(set(steps)) > 1 else math.nan
+    assert tau is None if math.isnan(expected) else tau == pytest.approx(expected)
+    pairs = list(itertools.combinations(steps, 2))
+    assert tied == (pytest.approx(np.mean([a == b for a, b in pairs])) if pairs else None)
+
+
+def test_tau_b_of_a_long_order_matches_scipy():
+    steps = np.random.default_rng(0).integers(0, 300, 3001)
+    assert kendall_tau_b(order_at(steps.tolist())).tau_b == pytest.approx(kendalltau(range(3001), steps).statistic)
+
+
+def test_afp_is_one_left_to_right_and_n_in_one_step_and_skips_empty_steps():
+    assert afp(left_to_right(10)) == 1
+    assert afp(order_at([4] * 10)) == 10
+    assert afp(order_at([0, 0, 7, 7])) == 2
+
+
+def test_aup_of_one_point_is_its_rectangle_and_of_two_adds_the_weighted_trapezoid():
+    assert aup([(2.0, 80.0)], 80) == 160
+    # W(76) = exp(-3 (1 - 76/80)) = exp(-.15), W(80) = 1
+    assert aup([(3.0, 76.0), (1.0, 80.0)], 80) == pytest.approx(80 + 0.5 * 2 * (76 * math.exp(-0.15) + 80))
+
+
+def test_aup_drops_points_more_than_five_points_below_the_slowest_wherever_they_stand():
+    w75, w79 = 75 * math.exp(-3 * 5 / 80), 79 * math.exp(-3 / 80)
+    kept = 80 + 0.5 * 2 * (80 + w75) + 0.5 * 1 * (w75 + w79)
+    assert aup([(1, 80), (2, 74.9), (3, 75), (4, 79), (9, 10)], 80) == pytest.approx(kept)
+
+
+def test_aup_never_rewards_beating_the_best_accuracy():
+    assert aup([(1, 60), (2, 60)], 50) == pytest.approx(120)
+
+
+def test_aup_takes_the_best_of_equal_speeds_first():
+    assert aup([(1, 74), (1, 80)], 80) == 80
+
+
+@pytest.mark.parametrize(
+    ("points", "y_max", "message"),
+    [
+        ([], 80, "at least one"),
+        ([(0, 50)], 80, "above 0"),
+        ([(1, -2)], 80, "percentage"),
+        ([(1, 101)], 80, "percentage"),
+        ([(math.nan, 50)], 80, "above 0"),
+        ([(1, math.nan)], 80, "percentage"),
+        ([(1, 0.7)], 0.8, "fraction"),
+        ([(1, 70)], math.nan, "percentage"),
+    ],
+)
+def test_aup_refuses_what_is_not_tpf_and_per_cent(points, y_max, message):
+    with pytest.raises(InputError, match=message):
+        aup(points, y_max)
+
+
+def test_unmeasured_is_none_and_never_zero():
+    one, empty = order_at([3]), left_to_right(3).where(np.zeros(3, bool))
+    assert kendall_tau_b(one) == (None, None)
+    assert kendall_tau_b(order_at([2, 2])) == (None, 1)
+    assert local_arness(one) is None
+    assert local_arness(left_to_right(4), 4) is None
+    assert pairwise_arness(one) is None
+    assert pairwise_arness(bare_order([(0, 0), (2, 1)]), "local") is None
+    assert global_arness(one) == 1
+    assert [global_arness(empty), local_arness(empty), afp(empty), tpf(empty)] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda order: global_arness(order, 0), "k must be"),
+        (lambda order: local_arness(order, 1.5), "k must be"),
+        (lambda order: global_arness(order, ties="best"), "unknown ties 'best'; known: mean, optimistic, pessimistic"),
+        (lambda order: local_arness(order, variant="sorted"), "unknown variant 'sorted'; known: set, ordered"),
+        (lambda order: pairwise_arness(order, "all"), "unknown scope 'all'; known: global, local"),
+        (lambda order: measure(order, ks=(0,)), "k must be"),
+        (lambda order: random_baseline(0), "length"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_is_allowed(call, message):
+    with pytest.raises(InputError, match=message):
+        call(left_to_right(3))
+
+
+# Traces
+
+
+def event(step, position, kind=COMMIT, token=TEXT):
+    return Event(step, kind, position, token, math.nan)
+
+
+def trace_of(region, *events, forwards=4):
+    initial = tuple(1 if code < 0 else MASK for code in region)
+    return check_trace(
+        Trace(
+            problem_id="p", initial=initial, region=tuple(region), events=events, forwards=forwards, mask_id=MASK,
+            uncounted=(PAD,),
+        )
+    )  # fmt: skip
+
+
+def pairs_of(order):
+    return list(zip(order.positions.tolist(), order.steps.tolist(), strict=True))
+
+
+def test_a_trace_counts_only_slot_positions_that_the_model_finalised():
+    region = [PROMPT, HEADER, 0, 0, HEADER, 1, 1, HEADER, 2, 2, OUTSIDE]
+    trace = trace_of(region, event(0, 2), event(0, 6), event(1, 5), event(2, 3, FILL), event(3, 8))
+    order = order_of(trace)
+    assert pairs_of(order) == [(2, 0), (5, 1), (6, 0), (8, 3)]
+    assert order.region.tolist() == [0, 1, 1, 2]
+    assert (order.paths, order.n_steps, order.n_uncounted) == (2, 4, 1)
+    assert order_of(trace, count_padding=True).n_uncounted == 1  # a fill asked no model
+
+
+def test_padding_is_left_out_unless_asked_for():
+    trace = trace_of([0, 0, 0], event(0, 2, token=PAD), event(1, 0), event(2, 1))
+    assert pairs_of(order_of(trace)) == [(0, 1), (1, 2)]
+    assert order_of(trace).n_uncounted == 1
+    assert pairs_of(order_of(trace, count_padding=True)) == [(0, 1), (1, 2), (2, 0)]
+    assert global_arness(order_of(trace)) == 1
+    assert global_arness(order_of(trace, count_padding=True)) == pytest.approx(2 / 3)
+
+
+def test_a_remasked_position_counts_at_its_last_commit_and_only_if_it_has_one():
+    trace = trace_of(
+        [0, 0, 0], event(0, 0), event(0, 1), event(1, 0, REMASK), event(1, 1, REMASK), event(2, 1), event(3, 2)
+    )
+    order = order_of(trace)
+    assert pairs_of(order) == [(1, 2), (2, 3)]
+    assert (order.n_remasked, order.n_uncounted) == (2, 0)
+    filled = trace_of([0, 0], event(0, 0), event(1, 0, REMASK), event(2, 0, FILL), event(2, 1))
+    assert pairs_of(order_of(filled)) == [(1, 2)]
+    refilled = trace_of([0], event(0, 0, FILL), event(1, 0, REMASK), event(2, 0))
+    assert pairs_of(order_of(refilled)) == [(0, 2)]
+    assert order_of(refilled).n_uncounted == 0
+
+
+def test_a_header_that_an_imported_trace_generates_does_not_count():
+    trace = Trace(
+        problem_id="p", initial=(MASK, MASK), region=(HEADER, 0), events=(event(0, 1), event(1, 0)), forwards=2,
+        mask_id=MASK,
+    )  # fmt: skip
+    assert pairs_of(order_of(check_trace(trace))) == [(1, 0)]
+
+
+def test_an_edit_does_not_move_a_position_and_decides_whether_it_is_padding():
+    trace = trace_of(
+        [0, 0, 0], event(0, 0), event(0, 1, token=PAD), event(1, 2), event(2, 0, EDIT, 6), event(3, 1, EDIT, 6),
+        event(4, 2, EDIT, PAD),
+    )  # fmt: skip
+    order = order_of(trace)
+    assert pairs_of(order) == [(0, 0), (1, 0)]
+    assert (order.n_edits, order.n_uncounted, order.n_steps) == (3, 1, 5)
+
+
+def test_a_canvas_without_a_summary_has_one_path():
+    report = measure(trace_of([PROMPT, 0, 0], event(0, 1), event(1, 2)))
+    assert list(report["per_path"]) == ["1"]
+    assert report["per_path"]["1"]["global_arness@1"] == 1
+    assert report["summary"]["n_tokens"] == 0
+
+
+def test_afp_is_never_below_tpf_when_every_step_costs_a_forward():
+    trace = trace_of([0, 0, 0, 0], event(0, 3, token=PAD), event(1, 0), event(1, 1), event(2, 2), forwards=3)
+    assert tpf(order_of(trace)) == 1
+    assert afp(order_of(trace)) == 1.5
+
+
+def three_paths():
+    """Paths of 8 tokens, left to right and served in turn; then a summary of 4 from right to left."""
+    region = [PROMPT, HEADER, *[0] * 8, HEADER, *[1] * 8, HEADER, *[2] * 8, HEADER, *[3] * 4]
+    slots = [[p for p, code in enumerate(region) if code == j] for j in range(4)]
+    sequence = [slots[j][i] for i in range(8) for j in range(3)] + slots[3][::-1]
+    return trace_of(region, *(event(s, p) for s, p in enumerate(sequence)), forwards=len(sequence))
+
+
+def test_the_report_keeps_paths_and_summary_apart():
+    report = measure(three_paths())
+    assert report["n_tokens"] == 28
+    assert list(report["per_path"]) == ["1", "2", "3"]
+    assert [scores["global_arness@1"] for scores in report["per_path"].values()] == [1, 1, 1]
+    assert report["path_mean"]["global_arness@1"] == 1
+    assert report["path_mean"]["local_arness@2"] == 6 / 8
+    assert report["summary"]["global_arness@1"] == 1 / 4
+    assert report["summary"]["tau_b"] == -1
+    assert report["global_arness@1"] == pytest.approx((8 + 2 + 1) / 28)
+    assert report["tpf"] == report["afp"] == 1
+
+
+@given(random_pairs)
+@settings(max_examples=30)
+def test_stages_average_to_the_whole(pairs):
+    report = measure(bare_order(pairs), ks=(1, 3))
+    stages = [stage for stage in report["per_stage"].values() if stage["n_tokens"]]
+    assert sum(stage["n_tokens"] for stage in stages) == report["n_tokens"]
+    for name in ("global_arness@1", "global_arness@3_random", "local_arness@3", "local_arness@1_optimistic"):
+        if report[name] is not None:
+            mean = sum(stage["n_tokens"] * stage[name] for stage in stages) / report["n_tokens"]
+            assert mean == pytest.approx(report[name])
+
+
+def test_stages_are_thirds_of_the_run_by_step():
+    trace = trace_of([0] * 6, *(event(s, p) for s, p in ((0, 0), (0, 1), (1, 5), (2, 2), (2, 3), (5, 4))))
+    stages = measure(trace, ks=(1,))["per_stage"]
+    assert [stage["n_tokens"] for stage in stages.values()] == [3, 2, 1]
+    assert stages["first"]["tau_b"] == pytest.approx(kendalltau([0, 1, 5], [0, 0, 1]).statistic)
+    assert stages["last"]["tau_b"] is None
+    baselines = [stage["global_arness@1_random"] for stage in stages.values()]
+    assert baselines == pytest.approx([(1 / 6 + 1 / 5 + 1 / 4) / 3, (1 / 3 + 1 / 2) / 2, 1])
+    assert stages["last"]["global_arness@1"] == 1
+
+
+def test_a_report_is_the_functions_it_is_made_of_and_plain_json():
+    order = bare_order([(0, 3), (1, 1), (2, 1), (5, 0), (6, 0), (7, 2)])
+    report = json.loads(json.dumps(measure(order, ks=(1, 2)), allow_nan=False))
+    for k in (1, 2):
+        for suffix in ("", "_optimistic", "_pessimistic"):
+            ties = suffix[1:] or "mean"
+            assert report[f"global_arness@{k}{suffix}"] == pytest.approx(global_arness(order, k, ties))
+            assert report[f"local_arness@{k}{suffix}"] == pytest.approx(local_arness(order, k, "set", ties))
+        assert report[f"local_arness_ordered@{k}"] == pytest.approx(local_arness(order, k, "ordered"))
+        assert report[f"global_arness@{k}_random"] == pytest.approx(random_baseline(6, k))
+    assert report["n_finalising_steps"] == report["n_steps"] == 4
+    assert report["tpf"] is None
+    assert report["pairwise_local"] == pairwise_arness(order, "local")
+    assert "per_path" not in report
+
+
+def test_measuring_an_empty_trace_gives_none_not_zero():
+    report = measure(trace_of([PROMPT, 0, 1]))
+    assert report["n_tokens"] == report["n_steps"] == 0
+    assert report["global_arness@1"] is report["afp"] is report["tau_b"] is report["tied_share"] is None
+    assert report["per_stage"]["last"]["local_arness@1_pessimistic"] is None
+
+
+def test_a_trace_of_1024_tokens_is_measured_in_under_50_ms():
+    steps = np.random.default_rng(0).permutation(1024) // 4
+    order = sorted(enumerate(steps.tolist()), key=lambda item: item[1])
+    trace = trace_of([0] * 1024, *(event(step, position) for position, step in order))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        measure(trace)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05
+
+
+# Many traces
+
+
+def test_aggregate_splits_right_from_wrong_and_counts_who_contributed():
+    reports = [measure(left_to_right(n)) for n in (1, 2, 4)]
+    result = aggregate(reports, [True, False, None])
+    assert {name: part["n_traces"] for name, part in result.items()} == {"all": 3, "right": 1, "wrong": 1}
+    everyone = result["all"]
+    assert everyone["mean"]["n_tokens"] == pytest.approx(7 / 3)
+    assert (everyone["mean"]["tau_b"], everyone["counted"]["tau_b"]) == (1, 2)
+    assert (everyone["mean"]["tpf"], everyone["counted"]["tpf"]) == (None, 0)
+    assert everyone["mean"]["local_arness@1"] == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert everyone["mean"]["per_stage"]["first"]["n_tokens"] == pytest.approx((1 + 1 + 2) / 3)
+    assert (result["right"]["mean"]["tau_b"], result["right"]["counted"]["tau_b"]) == (None, 0)
+    assert result["wrong"]["mean"]["tau_b"] == 1
+    json.dumps(result, allow_nan=False)
+
+
+def test_aggregate_leaves_out_nan_texts_and_what_only_some_reports_have():
+    result = aggregate([{"a": math.nan, "b": 1, "id": "x", "ok": True}, {"a": 2.0, "id": "y", "ok": False}])
+    assert result == {"all": {"n_traces": 2, "mean": {"a": 2.0, "b": 1.0}, "counted": {"a": 1, "b": 1}}}
+
+
+def test_aggregate_averages_per_path_over_the_traces_that_have_the_path():
+    result = aggregate([measure(three_paths()), measure(trace_of([0, 0], event(0, 1), event(1, 0)))])["all"]
+    assert result["mean"]["per_path"]["1"]["global_arness@1"] == pytest.approx((1 + 1 / 2) / 2)
+    assert result["counted"]["per_path"]["2"]["global_arness@1"] == 1
+
+
+def test_aggregate_of_nothing_is_no_number():
+    assert aggregate([]) == {"all": {"n_traces": 0, "mean": {}, "counted": {}}}
+    with pytest.raises(InputError, match="1 reports but 2"):
+        aggregate([measure(left_to_right(2))], [True, False])
+
+
+# Files
+
+
+def test_orders_are_read_from_a_file_a_line_each(tmp_path):
+    path = tmp_path / "orders.jsonl"
+    path.write_text("[[1, 5], [0, 2]]\n\n[[7, 0]]\n")
+    assert [pairs_of(order) for order in read_orders(path)] == [[(0, 2), (1, 5)], [(7, 0)]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[]", "one or more"),
+        ("{}", "a list of"),
+        ('"text"', "a list of"),
+        ("[1, 2]", "1 is not a .position, step. pair"),
+        ("[[1, 2, 3]]", "is not a"),
+        ("[[1]]", "is not a"),
+        ("[[1, -1]]", "integers from 0"),
+        ("[[1.0, 2]]", "integers from 0"),
+        ("[[true, 2]]", "integers from 0"),
+        ("[[null, 2]]", "integers from 0"),
+        ("[[1, NaN]]", "integers from 0"),
+        ("[[1, 99999999999999999999999]]", "2147483647"),
+        ("[[4, 0], [5, 1], [4, 2]]", "position 4 occurs more than once"),
+        ("[[1, 2]", "not JSON"),
+    ],
+)
+def test_a_bad_order_is_named_with_its_file_and_line(tmp_path, line, message):
+    path = tmp_path / "orders.jsonl"
+    path.write_text(f"[[0, 0]]\n{line}\n")
+    with pytest.raises(InputError, match=rf"orders\.jsonl:2: .*{message}"):
+        list(read_orders(path))
+
+
+def test_a_file_without_orders_is_refused(tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.write_text("\n \n")
+    with pytest.raises(InputError, match="holds no order"):
+        list(read_orders(path))
+
+
+def test_pairs_may_mix_lists_tuples_and_numpy_integers():
+    order = bare_order([(np.int64(3), 1), [0, np.int32(2)]])
+    assert pairs_of(order) == [(0, 2), (3, 1)]

@@ -1,0 +1,97 @@
+"""What of a file is trained on: nothing is cut, what is left out says why, and no text closes its own slot."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from nap.canvas.canvas import find_tag
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.data.samples import Path, Sample, join_paths, write_samples
+from nap.training.batches import lay_out
+from nap.training.corpus import escape, read_corpus, write_dropped
+from tiny import SPEC, recipe
+
+TOKENIZER = recipe("llada_8b").tiny_tokenizer("<mask>")
+SHORT = replace(SPEC, path_tokens=50, summary_tokens=40)
+
+
+def sample(name, texts=("one", "two", "three"), summary="so: 4"):
+    paths = tuple(Path(text=text) for text in texts)
+    return Sample(problem=Problem(id=name, prompt="How many?", answer="4"), paths=paths, summary=summary)
+
+
+def read(samples, tmp_path, spec=SHORT):
+    write_samples(samples, tmp_path / "samples.parquet")
+    return read_corpus(
+        tmp_path / "samples.parquet",
+        spec.paths,
+        lambda one: lay_out(one, spec, TOKENIZER, TOKENIZER.mask_token_id, TOKENIZER.pad_token_id),
+    )
+
+
+def test_what_does_not_fit_is_listed_with_its_reason_and_the_rest_is_unchanged(tmp_path):
+    bad = {
+        "long path": (sample("a", ("one", "x" * 60, "three")), "slot 2 takes .* tokens, its slot has 50"),
+        "long summary": (sample("b", summary="y" * 60), "slot 4 takes .* tokens, its slot has 40"),
+        "empty path": (sample("c", ("one", " ", "three")), "path 2 is empty"),
+        "empty summary": (sample("d", summary=""), "slot 4 is empty"),
+        "no paths": (sample("e", ()), "it has no paths"),
+        "two paths": (sample("f", ("one", "two")), "4 slots .* got 3 texts"),
+        "end of text inside": (sample("g", ("one <|endoftext|>", "two", "three")), "holds the padding or mask token"),
+    }
+    good = [sample("first"), sample("last", summary="so: 5")]
+    corpus = read([good[0], *(one for one, _ in bad.values()), good[1]], tmp_path)
+    assert corpus.samples == good and corpus.escaped == 0
+    assert [(one.row, one.id) for one in corpus.dropped] == list(zip(range(2, 9), "abcdefg", strict=True))
+    for one, (_, reason) in zip(corpus.dropped, bad.values(), strict=True):
+        assert re.search(reason, one.reason)
+    write_dropped(corpus.dropped, tmp_path / "dropped.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
+    assert lines[2] == {"row": 4, "id": "c", "reason": "path 2 is empty"}
+
+
+def test_a_file_of_which_nothing_fits_is_refused_with_the_first_reason(tmp_path):
+    with pytest.raises(InputError, match="none of its 1 samples can be trained on; row 1: path 1 is empty"):
+        read([sample("a", ("", "two", "three"))], tmp_path)
+    with pytest.raises(InputError, match="none of its 0 samples"):
+        read([], tmp_path)
+
+
+@pytest.mark.parametrize("tag", ["<think 1>", "</think 12>", "<think #2>", "<summary>", "</ summary >", "< think 3 >"])
+def test_a_tag_inside_a_text_is_escaped_and_nothing_else_changes(tag, tmp_path):
+    text = f"a < b {tag} c > d"
+    assert find_tag(escape(text)) is None
+    assert escape(text) == text.replace(tag, tag.replace("<", "&lt;"))
+    assert escape("a < b > c </b>") == "a < b > c </b>"
+    corpus = read([sample("a", (text, "two", "three"), summary=f"{tag} 4"), sample("b")], tmp_path)
+    assert corpus.escaped == 1 and not corpus.dropped
+    assert corpus.samples[0].paths[0].text == escape(text) and corpus.samples[0].summary == escape(f"{tag} 4")
+
+
+def test_a_tag_that_closes_over_another_is_escaped_too():
+    assert find_tag(escape("<<summary>summary><think <think 1>1>")) is None
+
+
+def test_a_canvas_of_one_path_gets_the_long_chain_of_the_same_trajectories(tmp_path):
+    spec = replace(SHORT, paths=1, path_tokens=80)
+    corpus = read([sample("a"), sample("b", ("one", "", "three")), sample("c", ("alone",))], tmp_path, spec)
+    assert [one.paths[0].text for one in corpus.samples] == [join_paths(["one", "two", "three"]), "alone"]
+    assert corpus.dropped[0].reason == "path 2 is empty"
+
+
+def test_every_epoch_has_each_sample_once_in_its_own_order(tmp_path):
+    corpus = read([sample(str(i)) for i in range(20)], tmp_path)
+    draw = corpus.stream(seed=1)
+    epochs = [[draw(20 * epoch + i).problem.id for i in range(20)] for epoch in range(3)]
+    assert all(sorted(epoch, key=int) == [str(i) for i in range(20)] for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [corpus.stream(seed=1)(i).problem.id for i in (39, 3)] == [epochs[1][19], epochs[0][3]]
+    assert [corpus.stream(seed=2)(i).problem.id for i in range(20)] != epochs[0]
+
+
+def test_the_digest_is_of_the_files_bytes(tmp_path):
+    one, same, other = (read([sample(name)], tmp_path).digest for name in ("a", "a", "b"))
+    assert one == same != other

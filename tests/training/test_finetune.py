@@ -1,0 +1,335 @@
+"""`nap train` gives a checkpoint that decodes, goes on after a kill as if nothing had happened, and refuses a mix."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+import nap.training.finetune as finetune
+import nap.training.trainer as training
+from nap.canvas.canvas import CanvasSpec, layout
+from nap.common.files import InputError, read_jsonl_objects
+from nap.data.samples import write_samples
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import parse_policy
+from nap.decoding.prompt import prompt_ids
+from nap.models.load import load
+from nap.tasks.arith import Arith
+from nap.training.finetune import fine_tune
+from nap.training.loss import masked_loss
+from nap.training.settings import Hyper, Job, Watch
+from nap.training.trainer import newest_checkpoint
+from tiny import disk_full_after, environment, nap, recipe, save_tiny
+
+BUNDLED = recipe("bundled")
+LLADA = recipe("llada_8b")
+SPEC = BUNDLED.canvas_of("arith", "nap")
+HYPER = Hyper(steps=6, batch_size=8, rows=8, learning_rate=1e-2)
+WATCH = Watch(log_every=1, save_every=3)
+quiet = partial(lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a bundled-model-shaped checkpoint and a file of 40 samples."""
+    folder = tmp_path_factory.mktemp("training")
+    save_tiny(folder / "model", spec=SPEC, initializer_range=0.1, max_position_embeddings=160)
+    write_samples((Arith().sample(0, index) for index in range(40)), folder / "samples.parquet")
+    return folder
+
+
+def job(place, model="model", spec=SPEC, **changes):
+    hyper = replace(HYPER, **changes)
+    return Job(model=str(place / model), data=str(place / "samples.parquet"), spec=spec, hyper=hyper)
+
+
+def losses_of(folder):
+    return [row["loss"] for _, row in read_jsonl_objects(folder / "metrics.jsonl") if "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """The run that nothing interrupts."""
+    fine_tune(job(place), place / "whole", WATCH, quiet)
+    return place / "whole"
+
+
+def decoded(folder, prompt="Ann has 5 pears ."):
+    denoiser = load(str(folder))
+    assert denoiser.canvas is not None
+    canvas = layout(prompt_ids(denoiser, prompt), denoiser.canvas, denoiser.tokenizer, denoiser.mask_id)
+    (trace,) = decode_traces(denoiser, [canvas], parse_policy("parallel_forced"), budget=Budget(tokens=24))
+    assert denoiser.mask_id not in trace.final
+    return denoiser
+
+
+def test_what_it_makes_decodes_and_says_what_it_was_made_of(place, whole):
+    assert decoded(whole / "final").canvas == SPEC
+    card, said = (whole / "final/README.md").read_text(), json.loads((whole / "final/training.json").read_text())
+    setting = json.loads((whole / "setting.json").read_text())
+    assert setting["made_of"]["data"] in card and "| hyper.learning_rate | 0.01 |" in card
+    assert said == setting | {"result": {"steps": 6, "loss": losses_of(whole)[-1]}}
+    rows = [row for _, row in read_jsonl_objects(whole / "metrics.jsonl")]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(row["tokens_per_second"] > 0 for row in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert not list((whole / "final").rglob("*.bin")), "pickles have no place in a finished model"
+
+
+class Killed(BaseException):
+    """Ends a training at once, as a kill does."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """`killed_at(n)`: the n-th loss from now on is not survived; None: all are."""
+    seen = []
+
+    def arm(number):
+        seen.clear()
+
+        def recorded(*args):
+            if len(seen) == number:
+                raise Killed
+            seen.append(1)
+            return masked_loss(*args)
+
+        monkeypatch.setattr(training, "masked_loss", recorded)
+
+    return arm
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"optimizer": "muon"}, {"checkpointing": True}], ids=str)
+def test_a_killed_run_goes_on_to_the_same_losses_and_weights(place, tmp_path, killed_at, changes):
+    fine_tune(job(place, **changes), tmp_path / "whole", WATCH, quiet)
+    killed_at(5)
+    with pytest.raises(Killed):
+        fine_tune(job(place, **changes), tmp_path / "killed", WATCH, quiet)
+    assert len(losses_of(tmp_path / "killed")) == 5
+    killed_at(None)
+    said = []
+    fine_tune(job(place, **changes), tmp_path / "killed", WATCH, said.append)
+    assert "going on from step 3 of 6" in said
+    assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
+    name = "adapter_model.safetensors" if "lora" in changes else "model.safetensors"
+    one, other = (tmp_path / run / "final" / name for run in ("whole", "killed"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_killed_by_the_system_gives_the_losses_of_one_that_was_not(place, tmp_path, whole):
+    """kill -9 in the middle, of the command itself."""
+    arguments = [
+        "train", "--model", place / "model", "--data", place / "samples.parquet", "--out", tmp_path / "run",
+        "--batch-size", 8, "--rows", 8, "--learning-rate", 1e-2, "--log-every", 1, "--save-every", 3, "--steps", 6,
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "nap", *map(str, arguments)]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "run/checkpoint-3/trainer_state.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (tmp_path / "run/final").exists()
+    again = nap(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert not again.stdout and "the model is in" in again.stderr
+    assert losses_of(tmp_path / "run") == losses_of(whole)
+
+
+def test_a_finished_run_is_left_as_it_is(place, whole):
+    before = (whole / "final/model.safetensors").stat().st_mtime_ns
+    said = []
+    assert fine_tune(job(place), whole, WATCH, said.append) == whole / "final"
+    assert (whole / "final/model.safetensors").stat().st_mtime_ns == before and "finished already" in said[-1]
+
+
+def test_a_resume_with_another_setting_is_refused_with_the_keys_that_differ(place, whole):
+    with pytest.raises(
+        InputError, match=r"another setting \(hyper.learning_rate 0.01, now 0.02, hyper.seed 0, now 1\)"
+    ):
+        fine_tune(job(place, learning_rate=2e-2, seed=1), whole, WATCH, quiet)
+    with pytest.raises(InputError, match=r"canvas.attention 'full', now 'paths'"):
+        fine_tune(job(place, spec=replace(SPEC, attention="paths")), whole, WATCH, quiet)
+    kept = (place / "samples.parquet").read_bytes()
+    write_samples((Arith().sample(1, index) for index in range(40)), place / "samples.parquet")
+    try:
+        with pytest.raises(InputError, match=r"made_of.data '\w+', now '\w+'"):
+            fine_tune(job(place), whole, WATCH, quiet)
+    finally:
+        (place / "samples.parquet").write_bytes(kept)
+
+
+def test_a_disk_that_fills_during_a_save_leaves_the_last_good_checkpoint(place, tmp_path, whole, killed_at):
+    run = tmp_path / "run"
+    killed_at(4)
+    with pytest.raises(Killed):
+        fine_tune(job(place), run, WATCH, quiet)
+    good = newest_checkpoint(run)
+    assert good == str(run / "checkpoint-3")
+    killed_at(None)
+    # Enough for the lines of metrics.jsonl, and for no weights.
+    with (
+        disk_full_after(4096),
+        pytest.raises(InputError, match=r"cannot save .*last whole checkpoint is .*checkpoint-3"),
+    ):
+        fine_tune(job(place), run, WATCH, quiet)
+    assert newest_checkpoint(run) == good and not (run / "checkpoint-6").exists() and not (run / "final").exists()
+    fine_tune(job(place), run, WATCH, quiet)
+    assert losses_of(run) == losses_of(whole)
+
+
+def test_a_disk_that_fills_at_the_end_leaves_the_last_checkpoint_to_finish_from(place, tmp_path, whole, monkeypatch):
+    run, write = tmp_path / "run", finetune._write_model
+
+    def written_on_a_full_disk(*arguments):
+        with disk_full_after(4096):
+            write(*arguments)
+
+    monkeypatch.setattr(finetune, "_write_model", written_on_a_full_disk)
+    with pytest.raises(InputError, match=r"cannot save .*run/final .*last whole checkpoint is .*checkpoint-6"):
+        fine_tune(job(place), run, WATCH, quiet)
+    assert not (run / "final").exists() and not (run / ".final.partial").exists()
+    monkeypatch.undo()
+    fine_tune(job(place), run, WATCH, quiet)
+    assert (run / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+
+
+def test_a_step_in_passes_is_the_same_step(place, tmp_path, whole):
+    fine_tune(job(place, rows=2), tmp_path / "run", WATCH, quiet)
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(whole), rel=1e-4)
+
+
+def test_decoding_on_the_way_changes_no_loss(place, tmp_path, whole):
+    watch = replace(WATCH, eval_task="arith", eval_every=2, eval_problems=1, eval_tokens_per_step=24)
+    fine_tune(job(place), tmp_path / "run", watch, quiet)
+    assert losses_of(tmp_path / "run") == losses_of(whole)
+    rows = [row for _, row in read_jsonl_objects(tmp_path / "run/metrics.jsonl") if "accuracy" in row]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert all(row["accuracy"] in (0, 1) and row["problems"] == 1 and row["tpf"] > 4 for row in rows)
+
+
+# Starting points
+
+
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory):
+    """LLaDA's shape and Dream's, an autoregressive Llama without a mask, and samples that all of them can write."""
+    folder = tmp_path_factory.mktemp("shapes")
+    LLADA.tiny(folder / "llada")
+    sys.path.insert(0, str(BUNDLED.ROOT / "recipes"))
+    recipe("dream_7b").tiny(folder / "dream")
+    tokenizer = LLADA.tiny_tokenizer("<mask>")
+    tokenizer.mask_token = None
+    autoregressive(folder / "ar")
+    LLADA.dry_samples(folder / "samples.parquet")
+    return folder
+
+
+def autoregressive(folder):
+    from tokenizers import Tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    said = json.loads(LLADA.tiny_tokenizer("<mask>").backend_tokenizer.to_str())
+    said["added_tokens"] = [token for token in said["added_tokens"] if token["content"] != "<mask>"]
+    backend = Tokenizer.from_str(json.dumps(said))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+WIDE = CanvasSpec(paths=3, path_tokens=40, summary_tokens=24)
+
+
+@pytest.mark.parametrize(("name", "shift"), [("llada", False), ("dream", True), ("ar", True)])
+@pytest.mark.parametrize("lora", [0, 2])
+def test_any_family_becomes_a_model_with_tags_of_one_token_each(bytewise, tmp_path, name, shift, lora):
+    final = fine_tune(
+        job(bytewise, name, WIDE, steps=2, batch_size=4, rows=4, lora=lora), tmp_path / "run", WATCH, quiet
+    )
+    denoiser = decoded(final)
+    assert denoiser.setting["shift_logits"] is shift and denoiser.canvas == WIDE
+    tags = [denoiser.tokenizer.encode(tag, add_special_tokens=False) for tag in WIDE.special_tokens]
+    assert all(len(ids) == 1 for ids in tags) and len({tuple(ids) for ids in tags}) == 8
+    rows = denoiser.model.get_input_embeddings().num_embeddings
+    assert rows == len(denoiser.tokenizer) == 256 + 2 + 8
+    assert (final / "adapter_model.safetensors").exists() == bool(lora) != (final / "model.safetensors").exists()
+
+
+def test_an_adapter_decodes_as_what_was_trained_and_not_as_its_base(bytewise, tmp_path):
+    seen = {}
+
+    def remember(trainer):
+        seen["trained"] = trainer.model
+
+    made = job(bytewise, "llada", WIDE, steps=3, batch_size=4, rows=4, lora=2, learning_rate=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        # In bfloat16 the two would agree to two digits only.
+        patch.setattr("nap.common.machine.choose_dtype", lambda *args: torch.float32)
+        save = training.DiffusionTrainer.save_model
+        patch.setattr(
+            training.DiffusionTrainer, "save_model",
+            lambda self, *args, **options: (remember(self), save(self, *args, **options))[1],
+        )  # fmt: skip
+        final = fine_tune(made, tmp_path / "run", WATCH, quiet)
+    adapted = load(str(final))
+    ids_BL = torch.arange(20)[None] + 3
+    blank = torch.zeros(1, 1, 20, 20)
+    with torch.no_grad():
+        trained = seen["trained"](input_ids=ids_BL, attention_mask=blank, use_cache=False).logits
+        found = adapted.model(input_ids=ids_BL, attention_mask=blank, use_cache=False).logits
+        base = load(str(bytewise / "llada")).model(input_ids=ids_BL, attention_mask=blank, use_cache=False).logits
+    torch.testing.assert_close(found, trained, atol=1e-4, rtol=1e-4)
+    assert (found[..., :200] - base[..., :200]).abs().max() > 1e-2
+
+
+def test_an_adapter_whose_base_is_gone_says_so(bytewise, tmp_path):
+    base = shutil.copytree(bytewise / "llada", tmp_path / "base")
+    made = job(bytewise, "llada", WIDE, steps=1, batch_size=4, rows=4, lora=2)
+    final = fine_tune(replace(made, model=str(base)), tmp_path / "run", WATCH, quiet)
+    shutil.rmtree(base)
+    with pytest.raises(InputError, match="is an adapter, and its base cannot be opened: no model"):
+        load(str(final))
+
+
+def test_tags_can_stay_text(bytewise, tmp_path):
+    made = replace(job(bytewise, "llada", replace(WIDE, path_tokens=50), steps=1, batch_size=4, rows=4), add_tags=False)
+    denoiser = decoded(fine_tune(made, tmp_path / "run", WATCH, quiet))
+    assert len(denoiser.tokenizer.encode("<think 1>", add_special_tokens=False)) > 1
+
+
+# Bad settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known: adamw, muon"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"warmup": 1.0}, "warmup must be 0 or more and below 1"),
+        ({"fsdp": True, "lora": 4}, "fsdp shards every matrix"),
+    ],
+)
+def test_a_wrong_setting_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(HYPER, **changes)
+
+
+def test_a_checkpoint_that_is_trained_in_another_way_is_refused(bytewise, tmp_path):
+    folder = shutil.copytree(bytewise / "ar", tmp_path / "blocks")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"block_size": 4}))
+    with pytest.raises(InputError, match=r"block-causal attention .* is trained by block diffusion, which is not here"):
+        fine_tune(replace(job(bytewise, "ar", WIDE), model=str(folder)), tmp_path / "run", WATCH, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["blocks"]
