@@ -51,7 +51,7 @@ def log_p(scorer: Any, before: Ids, ids: Ids) -> float:
     """log p of `ids` after `before`, by a forward of its own."""
     whole = torch.tensor([[*before, *ids]])
     logits_NV = scorer.model(whole, use_cache=False, logits_to_keep=len(ids) + 1).logits[0, :-1]
-    # As exact as ours, see nap.scorer.
+    # As exact as ours, see nap.dependence.scorer.
     return (logits_NV[range(len(ids)), list(ids)] - logits_NV.logsumexp(1)).double().sum().item()
 
 
@@ -69,7 +69,7 @@ def slow(scorer: Any, texts: Sequence[Text]) -> np.ndarray:
 
 
 def fast(scorer: Any, texts: Sequence[Text]) -> np.ndarray:
-    """The same by `nap.seqdep`."""
+    """The same by `nap.dependence.seqdep`."""
     measured = measure_corpus(scorer, texts, control=False, excess=False)
     return np.concatenate([[own.given_history, own.baseline["seqdep"]] for own in measured], axis=1)
 

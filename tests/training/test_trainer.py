@@ -43,7 +43,7 @@ def losses(monkeypatch):
         seen.append(masked_loss(*args))
         return seen[-1]
 
-    monkeypatch.setattr(nap.train, "masked_loss", recorded)
+    monkeypatch.setattr(nap.training.trainer, "masked_loss", recorded)
     return seen
 
 

@@ -3,8 +3,8 @@
     MathWorker(timeout=5).equal(r"\\frac12", "0.5")   # True, False, or None where math-verify gave no verdict in time
 
 math-verify parses LaTeX with SymPy, where `9^{9^{9^{9}}}` takes all time and memory there is, and its own timeouts are
-alarms that only a main thread can set. So it runs in one child (`python -m nap.mathworker`), which answers one line of
-JSON with one line; when its time is up or it dies, the next pair gets a new one. Only text crosses.
+alarms that only a main thread can set. So it runs in one child (`python -m nap.tasks.mathworker`), which answers one
+line of JSON with one line; when its time is up or it dies, the next pair gets a new one. Only text crosses.
 
 The time of a pair is the child's own CPU time, which the kernel counts and ends: a verdict does not depend on what
 else the machine does.
@@ -75,7 +75,7 @@ class MathWorker:
                 env=os.environ | {"PYTHONHASHSEED": "0"},
             )
             if self._exchange(self._child, json.dumps(["1", "1"]), START_SECONDS) != "equal":
-                raise InputError("math-verify does not start; try: echo '[1, 1]' | python -m nap.mathworker 5")
+                raise InputError("math-verify does not start; try: echo '[1, 1]' | python -m nap.tasks.mathworker 5")
         assert self._child
         return self._child
 
