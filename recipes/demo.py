@@ -19,8 +19,11 @@ import torch
 
 from nap.commands.evaluate import print_summary, show_progress
 from nap.common.files import exits_on_bad_input, read_parquet
-from nap.evaluation.evaluate import Cell, Sweep, evaluate, run_sweep
-from nap.evaluation.summary import findings, summarise, write_summary
+from nap.evaluation.findings import findings
+from nap.evaluation.run import evaluate, run_sweep
+from nap.evaluation.summary import summarise
+from nap.evaluation.sweep import Cell, Sweep
+from nap.evaluation.tables import write_summary
 from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -260,7 +260,8 @@ def evaluate_model(model: Model, trained: Path, runs: Path, problems: int, devic
 
 def sweep(model: Model, trained: Path, problems: int, folder: Path, device: str = "cpu", **options: Any) -> Rows:
     """The rows of one sweep in float32; resumes it."""
-    from nap.evaluation.evaluate import Sweep, run_sweep
+    from nap.evaluation.run import run_sweep
+    from nap.evaluation.sweep import Sweep
 
     what = Sweep(
         task=model.task, models=(str(trained),), problems=problems, device=device, dtype="float32", **options

@@ -28,7 +28,7 @@ from text_order import results as text_results
 
 from nap.common.files import atomic
 from nap.common.stats import Interval, crossed_bootstrap, holm, mcnemar, mean_interval, wilson_interval
-from nap.order.metrics import aup
+from nap.order.rates import aup
 from nap.tasks.countdown import Countdown
 
 PAGE = ROOT / "docs/study.md"

@@ -27,7 +27,7 @@ from nap.common.files import atomic
 from nap.data.problems import Problem
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
-from nap.order.metrics import global_arness
+from nap.order.arness import global_arness
 from nap.order.order import Order, order_of
 from nap.tasks.registry import data_file
 
@@ -105,7 +105,8 @@ def results(view: str) -> Path:
 
 def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
     """Train and decode what is missing of a view, and write its rows."""
-    from nap.evaluation.evaluate import Sweep, run_sweep
+    from nap.evaluation.run import run_sweep
+    from nap.evaluation.sweep import Sweep
     from nap.report.runs import read_run
 
     text, held_out = read_text()

@@ -7,7 +7,8 @@ from typing import Any
 
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import trace_to_row, write_traces
-from nap.evaluation.summary import MEANS, MORE, summarise, write_summary
+from nap.evaluation.summary import MEANS, MORE, summarise
+from nap.evaluation.tables import write_summary
 
 MASK, PAD, HEAD = 0, 1, 2
 WORDS = {MASK: "<mask>", PAD: "<pad>", HEAD: "<think>", 3: " two", 4: " +", 5: " six", 6: " is", 7: "eight"}

@@ -17,7 +17,9 @@ from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, read_parquet
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import read_traces
-from nap.evaluation.evaluate import Sweep, _Journal, order_columns, run_sweep, shares
+from nap.evaluation.rows import order_columns
+from nap.evaluation.run import _Journal, run_sweep, shares
+from nap.evaluation.sweep import Sweep
 from nap.tasks.answers import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
 
@@ -121,7 +123,8 @@ def test_a_finished_run_is_not_run_again_and_returns_the_same_rows(whole, tiny):
 SCRIPT = """
 import sys, time
 from multiprocessing import active_children
-from nap.evaluation.evaluate import Sweep, run_sweep
+from nap.evaluation.run import run_sweep
+from nap.evaluation.sweep import Sweep
 
 def report(progress):
     if progress.done == 2:

@@ -9,18 +9,9 @@ import pytest
 
 from nap.commands.evaluate import print_summary
 from nap.common.files import InputError
-from nap.evaluation.summary import (
-    HEADER,
-    MEANS,
-    MORE,
-    as_csv,
-    findings,
-    label,
-    markdown,
-    summarise,
-    table,
-    write_summary,
-)
+from nap.evaluation.findings import findings
+from nap.evaluation.summary import MEANS, MORE, label, summarise
+from nap.evaluation.tables import HEADER, as_csv, markdown, table, write_summary
 
 # Of 12 problems the baseline solves 4, `better` 11 (8 that the baseline does not, and not 1 that it does), ...
 BASE = "111100000000"

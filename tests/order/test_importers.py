@@ -10,8 +10,9 @@ from nap.cli import main
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK
 from nap.data.trace_files import read_traces
+from nap.order.arness import global_arness
 from nap.order.importers import Known, from_canvases, from_pairs, import_traces
-from nap.order.metrics import global_arness, measure
+from nap.order.measure import measure
 from nap.order.order import bare_order, order_of
 
 M, EOS = 99, 2

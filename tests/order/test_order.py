@@ -15,19 +15,10 @@ from scipy.stats import kendalltau
 
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
-from nap.order.metrics import (
-    afp,
-    aggregate,
-    aup,
-    global_arness,
-    kendall_tau_b,
-    local_arness,
-    measure,
-    pairwise_arness,
-    random_baseline,
-    tpf,
-)
+from nap.order.arness import global_arness, local_arness, random_baseline
+from nap.order.measure import aggregate, measure
 from nap.order.order import bare_order, order_of, read_orders
+from nap.order.rates import afp, aup, kendall_tau_b, pairwise_arness, tpf
 
 MASK, PAD, TEXT = 0, 9, 5
 

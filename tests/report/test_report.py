@@ -21,9 +21,10 @@ from nap.commands.evaluate import Eval
 from nap.common.files import InputError
 from nap.data.trace import COMMIT
 from nap.data.trace_files import trace_to_row, write_traces
-from nap.evaluation.evaluate import Sweep
-from nap.order.metrics import afp, global_arness, kendall_tau_b, random_baseline, tpf
+from nap.evaluation.sweep import Sweep
+from nap.order.arness import global_arness, random_baseline
 from nap.order.order import order_of
+from nap.order.rates import afp, kendall_tau_b, tpf
 from nap.report.gallery import MOST_TEXT, Vocabulary, choose, heat_maps, pack
 from nap.report.page import payload, rerun, write_report
 from nap.report.runs import Recorded, Run, read_run

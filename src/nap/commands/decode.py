@@ -59,7 +59,7 @@ class Decode:
         from nap.decoding.policies import parse_policy
         from nap.decoding.prompt import canvas_of, canvas_spec
         from nap.models.load import load
-        from nap.order.metrics import measure
+        from nap.order.measure import measure
 
         if not self.prompt:
             raise InputError("there is no prompt; give one or more: --prompt TEXT")

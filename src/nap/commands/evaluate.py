@@ -13,7 +13,7 @@ from nap.commands.flags import CanvasFlags, Drawing, Loading, Words
 from nap.commands.tables import draw, fits, open_console
 
 if TYPE_CHECKING:
-    from nap.evaluation.evaluate import Progress
+    from nap.evaluation.run import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,11 @@ class Eval:
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
         from nap.common.files import read_parquet
-        from nap.evaluation.evaluate import Sweep, run_sweep
-        from nap.evaluation.summary import find_baseline, findings, markdown, summarise, write_summary
+        from nap.evaluation.findings import findings
+        from nap.evaluation.run import run_sweep
+        from nap.evaluation.summary import find_baseline, summarise
+        from nap.evaluation.sweep import Sweep
+        from nap.evaluation.tables import markdown, write_summary
 
         budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
         sweep = Sweep(
@@ -102,7 +105,7 @@ def show_progress(progress: "Progress") -> None:
 
 def print_summary(records: Sequence[Any], sentences: Sequence[str]) -> None:
     """The table, on a narrow terminal without what people compare last, and the sentences."""
-    from nap.evaluation.summary import HEADER, table
+    from nap.evaluation.tables import HEADER, table
 
     console = open_console()
     lines = table(records)

@@ -29,7 +29,7 @@ class OrderCommand:
 
     def run(self) -> None:
         """Print every metric of every line, and the means."""
-        from nap.order.metrics import aggregate, measure
+        from nap.order.measure import aggregate, measure
 
         labels, orders, correct = self._orders()
         reports = [measure(order, self.k) for order in orders]

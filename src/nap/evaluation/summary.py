@@ -1,23 +1,19 @@
-"""From a sweep's rows to a table with intervals, and to the sentences that the numbers carry.
+"""From a sweep's rows to one record a cell.
 
-Everything here is computed from rows (evaluate.py): means over problems with bootstrap intervals, accuracy with
-Wilson's, each cell against a baseline by exact McNemar with Holm's correction over all comparisons, AUP a policy.
+Means over problems have bootstrap intervals, accuracy has Wilson's; each cell is compared with a baseline by exact
+McNemar with Holm's correction over all comparisons; AUP is a policy's.
 
-Does not decode anything.
+Does not decode anything, and does not write or say it (tables.py, findings.py).
 """
 
-import csv
-import io
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError
 from nap.common.stats import bootstrap_mean, holm, mcnemar, wilson_interval
 from nap.common.text import printable
-from nap.order.metrics import aup
+from nap.order.rates import aup
 
 Row = Mapping[str, Any]
 
@@ -35,7 +31,6 @@ MORE = (
     "global_arness@1_random", "path_global_arness@1_random",
     "global_arness@1_optimistic", "global_arness@1_pessimistic",
 )  # fmt: skip
-HEADER = ("model", "policy", "pace", "accuracy %", *MEANS.values(), "gain", "p (Holm)", "AUP")
 
 
 def summarise(rows: Sequence[Row], seconds: Sequence[Row] = (), baseline: str | None = None) -> list[dict[str, Any]]:
@@ -139,144 +134,6 @@ def _add_aup(records: list[dict[str, Any]]) -> None:
         record["aup"] = aup(points, best) if points and best > 1 else None
 
 
-def findings(records: Sequence[Row]) -> list[str]:
-    """Up to three sentences that the numbers support: the largest difference, its order, the best accuracy."""
-    if not any(record["right"] for record in records):
-        return ["No setting solves a single problem, so accuracies say nothing here; only the order metrics do."]
-    compared = [record for record in records if record["gain"] is not None]
-    # Before all others parallel-forced decoding, against another model: data and decoder change together.
-    for wanted in (
-        [r for r in compared if _forced(r) and not r["baseline"].startswith(f"{r['model']} | ")],
-        [r for r in compared if _forced(r)],
-        compared,
-    ):
-        if wanted:
-            sentences = _difference(max(wanted, key=lambda r: abs(r["gain"])), len(wanted), records)
-            break
-    else:
-        sentences = []
-    return sentences + _best(records) * (len(records) > 1)
-
-
-def _forced(record: Row) -> bool:
-    return record["policy"].startswith("parallel_forced")
-
-
-def _difference(one: Row, of: int, records: Sequence[Row]) -> list[str]:
-    """What `one`, chosen from so many for its gain, has over its baseline, and the order of both."""
-    other = next(r for r in records if r["cell"] == one["baseline"])
-    tests = sum(r["gain"] is not None for r in records)
-    p = f"exact McNemar p = {one['p_value']:.2g}"
-    if tests > 1:
-        p += f", {one['p_holm']:.2g} after Holm's correction for {tests} comparisons"
-    verdict = "is significant" if one["p_holm"] < 0.05 else "is not significant"
-    points = f"{100 * one['gain']:+.1f} points, which {verdict} ({p})" if one["gain"] else f"no difference ({p})"
-    chosen = f" (the largest of {of} differences)" if of > 1 and one["gain"] else ""
-    random = _mean(one, "global_arness@1_random"), _mean(other, "global_arness@1_random")
-    return [
-        f"{_at(one).capitalize()}, {_who(one)} solves {_percent(one)} and {_who(other)} {_percent(other)} of the same "
-        f"{one['problems']} problems: {points}{chosen}.",
-        f"Global-ARness@1 there is {_mean(one, 'global_arness@1')} against {_mean(other, 'global_arness@1')} (a random "
-        f"order: {random[0]} and {random[1]}); within a path {_mean(one, 'path_global_arness@1')} against "
-        f"{_mean(other, 'path_global_arness@1')} (random: {_mean(one, 'path_global_arness@1_random')} and "
-        f"{_mean(other, 'path_global_arness@1_random')}).",
-    ]
-
-
-def _best(records: Sequence[Row]) -> list[str]:
-    best = max(records, key=lambda r: r["accuracy"])
-    equal = sum(r["right"] == best["right"] for r in records) - 1
-    tied = f" (and {equal} other{'s' * (equal > 1)})" if equal else ""
-    text = f"The best accuracy is {_percent(best)}, by {_who(best)} {_at(best)}{tied}"
-    near = [r for r in records if r["accuracy"] >= 0.95 * best["accuracy"] and r["tpf"] is not None]
-    if near:
-        fastest = max(near, key=lambda r: r["tpf"])
-        text += f"; of all with at least 95 % of it, {_who(fastest)} {_at(fastest)} commits the most tokens a forward"
-        text += f": {fastest['tpf']:.1f}"
-    return [text + "."]
-
-
 def label(model: str) -> str:
     """A model's name for people: the last part of its folder or hub name."""
     return printable(FilePath(model).name or model)
-
-
-def _who(record: Row) -> str:
-    return f"{record['label']} under {printable(record['policy'])}"
-
-
-def _at(record: Row) -> str:
-    pace = record["pace"]
-    if pace == "own":
-        return "at its own pace"
-    tokens, slash, _ = pace.partition("/")
-    return f"at {tokens} token{'s' * (tokens != '1')} a step" if slash else f"in {pace}"
-
-
-def _percent(record: Row) -> str:
-    low, high = record["accuracy_interval"]
-    return f"{100 * record['accuracy']:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def _mean(record: Row, column: str) -> str:
-    """`0.11 ±0.02`: the mean and half the width of its interval; the whole interval is in the files."""
-    if record[column] is None:
-        return "-"
-    if record[f"{column}_interval"] is None:
-        return f"{record[column]:.2f}"
-    low, high = record[f"{column}_interval"]
-    return f"{record[column]:.2f} ±{(high - low) / 2:.2f}"
-
-
-def table(records: Iterable[Row]) -> list[list[str]]:
-    """The texts of the table for people, row by row, under HEADER."""
-    return [
-        [
-            r["label"],
-            printable(r["policy"]),
-            r["pace"],
-            _percent(r).replace(" %", ""),
-            *[_mean(r, column) for column in MEANS],
-            "-" if r["gain"] is None else f"{100 * r['gain']:+.1f}",
-            "-" if r["p_holm"] is None else f"{r['p_holm']:.2g}",
-            "-" if r["aup"] is None else f"{r['aup']:.0f}",
-        ]
-        for r in records
-    ]
-
-
-def markdown(records: Sequence[Row]) -> str:
-    """The table as Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *table(records)]
-    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return re.sub(r"([\\|<`])", r"\\\1", cell)
-
-
-def as_csv(records: Sequence[Row]) -> str:
-    """Every number of every record; intervals as two columns."""
-    flat = []
-    for record in records:
-        row = {}
-        for key, value in record.items():
-            if key.endswith("_interval"):
-                low, high = value or (None, None)
-                row |= {f"{key.removesuffix('_interval')}_low": low, f"{key.removesuffix('_interval')}_high": high}
-            else:
-                row[key] = value
-        flat.append(row)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, flat[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
-
-
-def write_summary(records: Sequence[Row], folder: str | FilePath) -> None:
-    """summary.json, summary.csv and summary.md in the run's folder."""
-    texts = {"json": json.dumps(list(records), indent=1) + "\n", "csv": as_csv(records), "md": markdown(records)}
-    for suffix, text in texts.items():
-        with atomic(FilePath(folder) / f"summary.{suffix}") as file:
-            file.write(text)

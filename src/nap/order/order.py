@@ -10,7 +10,7 @@ What sources leave open is settled here once:
 
 Letters: n counted positions, G steps that finalise something ("groups", numbered from 0).
 
-Does not measure (metrics.py), and does not score text.
+Does not measure (arness.py, rates.py), and does not score text.
 """
 
 from collections.abc import Iterator, Sequence

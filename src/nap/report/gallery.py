@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from nap.data.trace import COMMIT, Trace
-from nap.order.metrics import afp, global_arness, kendall_tau_b, random_baseline, tpf
+from nap.order.arness import global_arness, random_baseline
 from nap.order.order import Order, order_of
+from nap.order.rates import afp, kendall_tau_b, tpf
 from nap.report.runs import Recorded
 
 SEED = 0

@@ -20,7 +20,8 @@ from typing import Any
 from nap import __version__
 from nap.common.files import atomic
 from nap.common.folder import flat
-from nap.evaluation.summary import MEANS, MORE, findings
+from nap.evaluation.findings import findings
+from nap.evaluation.summary import MEANS, MORE
 from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
 from nap.report.runs import Run, finite, read_run
 

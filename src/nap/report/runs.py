@@ -18,7 +18,7 @@ from nap.common.text import printable
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.summary import MEANS, MORE, summarise
-from nap.order.metrics import measure
+from nap.order.measure import measure
 
 Row = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ const near = (a, b, what) => {
 };
 
 const given = process.env.NAP_ORDERS;
-test("the metrics of whole traces are those of nap/metrics.py", { skip: given ? false : "run by tests/test_report.py" }, () => {
+test("the metrics of whole traces are those of nap.order", { skip: given ? false : "run by tests/test_report.py" }, () => {
   const cases = JSON.parse(readFileSync(given, "utf8"));
   assert.ok(cases.length > 20);
   for (const { packed, expected } of cases) {

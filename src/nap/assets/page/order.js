@@ -1,5 +1,5 @@
 // Which step finalised each position, and the metrics as they develop. The counting rules of nap/order.py and
-// nap/metrics.py: tests/page/test_order.mjs holds this file to their numbers. Pure.
+// nap/order: tests/report/page/test_order.mjs holds this file to their numbers. Pure.
 
 export const COMMIT = 0, REMASK = 1, EDIT = 2, FILL = 3;
 

@@ -1,11 +1,11 @@
-"""Sweep models x policies x budgets over the problems of a task: one row a problem, resumable, the same every time.
+"""Run a sweep: one row a problem, resumable, the same every time.
 
 A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
 the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
 the summary (summary.py). `setting.json` says what the run is made of, weights and problems included: a folder never
 mixes two of them. Counting rules: docs/counting.md.
 
-Does not summarise, and does not know how a policy decides.
+Does not say what a sweep is (sweep.py), does not summarise, and does not know how a policy decides.
 """
 
 import dataclasses
@@ -17,126 +17,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any
 
 from nap import __version__
-from nap.canvas.canvas import CanvasSpec, parse
+from nap.canvas.canvas import parse
 from nap.common.files import InputError, atomic, read_jsonl_objects
 from nap.common.folder import claim, digest, digest_files, lock
 from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import trace_from_row, trace_to_row, write_traces
-from nap.decoding.decode import Budget, Eos, Sampling, decode_traces
+from nap.decoding.decode import decode_traces
 from nap.decoding.policies import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.evaluation.rows import order_columns
+from nap.evaluation.sweep import Cell, Sweep
 from nap.models import checkpoint
 from nap.models.denoiser import Denoiser
 from nap.models.load import load
 from nap.models.weights import weight_files
-from nap.order.metrics import measure
 from nap.tasks.answers import equations
 from nap.tasks.registry import load_task
-
-ORDER_COLUMNS = (
-    "n_tokens", "n_uncounted", "n_steps", "forwards", "tpf", "afp", "tau_b", "tied_share",
-    "global_arness@1", "global_arness@1_optimistic", "global_arness@1_pessimistic", "global_arness@1_random",
-    "local_arness@1",
-)  # fmt: skip
-PATH_COLUMNS = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One setting of a sweep. `canvas` None takes the model's own."""
-
-    model: str
-    policy: str
-    budget: Budget
-    canvas: CanvasSpec | None = None
-
-    @property
-    def pace(self) -> str:
-        """`4/step`, `64 steps` or `own`."""
-        if self.budget.tokens:
-            return f"{self.budget.tokens}/step"
-        return f"{self.budget.steps} steps" if self.budget.steps else "own"
-
-    @property
-    def name(self) -> str:
-        """`model | policy | pace`: the key of rows and journal."""
-        return f"{self.model} | {self.policy} | {self.pace}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """What to evaluate.
-
-    models           folders, bundled names or hub names
-    policies         as `parse_policy` reads them
-    tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
-    steps            budgets given as a number of steps, beside them
-    problems         how many of the task's split (from the file `data`, if the task reads one)
-    """
-
-    task: str
-    models: tuple[str, ...]
-    policies: tuple[str, ...]
-    tokens_per_step: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-    problems: int = 200
-    split: str = "test"
-    data: str | None = None
-    canvas: CanvasSpec | None = None
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    eos: Eos = "count"
-    seed: int = 0
-    raw: bool = False
-    device: str = "cpu"
-    dtype: str = "auto"
-    revision: str | None = None
-    trust_remote_code: bool = False
-    mask_id: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.problems < 1:
-            raise InputError(f"problems must be at least 1, got {self.problems}")
-        if self.eos not in get_args(Eos):
-            raise InputError(f"unknown eos setting {self.eos!r}; known: {', '.join(get_args(Eos))}")
-        for name in ("models", "policies"):
-            if not getattr(self, name):
-                raise InputError(f"a sweep needs at least one of its {name}")
-        _ = self.sampling, self.cells()  # They check themselves.
-
-    @property
-    def sampling(self) -> Sampling:
-        """How candidates are drawn."""
-        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
-
-    def cells(self) -> list[Cell]:
-        """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""
-        paces = [Budget(tokens=k) for k in self.tokens_per_step] + [Budget(steps=s) for s in self.steps]
-        found = []
-        for model in self.models:
-            for text in self.policies:
-                policy = parse_policy(text)
-                budgets = (paces or [Budget()]) if policy.paced else [Budget()]
-                for budget in budgets:
-                    budget.check(policy)
-                    found.append(Cell(model=model, policy=text, budget=budget, canvas=self.canvas))
-        return list(dict.fromkeys(found))
-
-    def load_problems(self) -> list[Problem]:
-        """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
-        problems = load_task(self.task).load(self.split, self.problems, self.data)
-        if not problems:
-            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
-        (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
-        if times > 1:
-            raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
-        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,13 +221,6 @@ def shares(traces: Sequence[Trace]) -> list[float]:
     """Each row's seconds of a batch: a step's wall time is shared by the rows that took part in it."""
     rows = Counter(step for trace in traces for step in range(len(trace.seconds)))
     return [sum(seconds / rows[step] for step, seconds in enumerate(trace.seconds)) for trace in traces]
-
-
-def order_columns(trace: Trace) -> dict[str, float | None]:
-    """The order metrics of one trace that a sweep keeps, flat; `path_` columns are means over the paths."""
-    report = measure(trace, ks=(1,))
-    path = {f"path_{name}": report["path_mean"][name] for name in PATH_COLUMNS}
-    return {name: report[name] for name in ORDER_COLUMNS} | path
 
 
 def _finish(folder: FilePath, sweep: Sweep, problems: list[Problem], journal: _Journal) -> list[dict[str, Any]]:

@@ -1,0 +1,108 @@
+"""What a sweep is: models x policies x budgets over the problems of a task, and the cells that this makes.
+
+Does not run it (run.py).
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import get_args
+
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.decoding.decode import Budget, Eos, Sampling
+from nap.decoding.policies import parse_policy
+from nap.tasks.registry import load_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One setting of a sweep. `canvas` None takes the model's own."""
+
+    model: str
+    policy: str
+    budget: Budget
+    canvas: CanvasSpec | None = None
+
+    @property
+    def pace(self) -> str:
+        """`4/step`, `64 steps` or `own`."""
+        if self.budget.tokens:
+            return f"{self.budget.tokens}/step"
+        return f"{self.budget.steps} steps" if self.budget.steps else "own"
+
+    @property
+    def name(self) -> str:
+        """`model | policy | pace`: the key of rows and journal."""
+        return f"{self.model} | {self.policy} | {self.pace}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to evaluate.
+
+    models           folders, bundled names or hub names
+    policies         as `parse_policy` reads them
+    tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
+    steps            budgets given as a number of steps, beside them
+    problems         how many of the task's split (from the file `data`, if the task reads one)
+    """
+
+    task: str
+    models: tuple[str, ...]
+    policies: tuple[str, ...]
+    tokens_per_step: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    problems: int = 200
+    split: str = "test"
+    data: str | None = None
+    canvas: CanvasSpec | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    eos: Eos = "count"
+    seed: int = 0
+    raw: bool = False
+    device: str = "cpu"
+    dtype: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    mask_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise InputError(f"problems must be at least 1, got {self.problems}")
+        if self.eos not in get_args(Eos):
+            raise InputError(f"unknown eos setting {self.eos!r}; known: {', '.join(get_args(Eos))}")
+        for name in ("models", "policies"):
+            if not getattr(self, name):
+                raise InputError(f"a sweep needs at least one of its {name}")
+        _ = self.sampling, self.cells()  # They check themselves.
+
+    @property
+    def sampling(self) -> Sampling:
+        """How candidates are drawn."""
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+
+    def cells(self) -> list[Cell]:
+        """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""
+        paces = [Budget(tokens=k) for k in self.tokens_per_step] + [Budget(steps=s) for s in self.steps]
+        found = []
+        for model in self.models:
+            for text in self.policies:
+                policy = parse_policy(text)
+                budgets = (paces or [Budget()]) if policy.paced else [Budget()]
+                for budget in budgets:
+                    budget.check(policy)
+                    found.append(Cell(model=model, policy=text, budget=budget, canvas=self.canvas))
+        return list(dict.fromkeys(found))
+
+    def load_problems(self) -> list[Problem]:
+        """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
+        problems = load_task(self.task).load(self.split, self.problems, self.data)
+        if not problems:
+            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
+        (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
+        if times > 1:
+            raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
+        return problems

@@ -1,0 +1,182 @@
+"""ARness: how far an order goes from left to right, globally (over the whole sequence) and locally (from run to run).
+
+- Steps that commit several tokens leave the order inside them open. `ties="mean"` is the expectation over a uniformly
+  random order inside each step, in closed form for every metric (nothing is sampled); "optimistic" and "pessimistic"
+  bound what any order inside the steps could give.
+- A metric that nothing was measured for is None, never 0.
+
+Letters: n counted positions, m runs of k + 1 of them, G steps that finalise something ("groups", numbered from 0).
+
+Does not count pairs or rates (rates.py), and does not report all at once (measure.py).
+"""
+
+import math
+from numbers import Integral
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.common.files import InputError
+from nap.order.order import Order
+
+Ties = Literal["mean", "optimistic", "pessimistic"]
+Variant = Literal["set", "ordered"]
+
+
+def global_arness(order: Order, k: int = 1, ties: Ties = "mean") -> float | None:
+    """Global-ARness@k: the share of commits that take one of the k leftmost positions still masked (0 to 1).
+
+    2506.20639 App. A.2, 2602.23225 Eq. 2-3. Strict left to right gives 1 at k=1; never falls as k grows. Both bounds
+    are attained: by the ascending and by the descending order inside every step. None for an empty order.
+    Raises InputError for k < 1 or unknown `ties`. Compare with `random_baseline`.
+    """
+    check_settings(k, ties)
+    return mean_of(global_hits(order, k, ties))
+
+
+def local_arness(order: Order, k: int = 1, variant: Variant = "set", ties: Ties = "mean") -> float | None:
+    """Local-ARness@k: the share of commits at some p right after the commits of p-k..p-1 (0 to 1).
+
+    `set` (2506.20639 App. A.2) lets these k come in any order, `ordered` (its Fig. 3) wants them left to right. Both
+    are the same at k=1. `ordered` never rises with k; `set` may: 2, 1, 3 scores 0 at k=1 and 1/3 at k=2. The first k
+    commits are misses; None where there is nothing else (n <= k).
+
+    [ours] The bounds hold for every order inside the steps but need not be attained. Pessimistic counts the commits
+    that every order makes a hit, optimistic those that some order does, where of two that would both have to be the
+    same one of their step only one counts. (Ascending order is no bound here: for streams served in turn it scores 0.)
+    Raises InputError for k < 1, unknown `variant` or `ties`.
+    """
+    check_settings(k, ties)
+    check_known("variant", variant, Variant)
+    return mean_of(local_hits(order, k, variant, ties))
+
+
+def random_baseline(length: int, k: int = 1) -> float:
+    """Expected Global-ARness@k of a uniformly random order of `length` positions: mean of min(k, m) / m, m = 1..L.
+
+    H_L / L at k=1 (H the harmonic number): .0073 at L=1024. Raises InputError for length < 1 or k < 1.
+    """
+    if length < 1:
+        raise InputError(f"the random baseline needs a length of at least 1, got {length}")
+    check_settings(k, "mean")
+    return float(random_hits(length, k).mean())
+
+
+def check_settings(k: int, ties: str) -> None:
+    """Raise InputError for a k below 1 or unknown `ties`."""
+    if not isinstance(k, Integral) or k < 1:
+        raise InputError(f"k must be an integer of at least 1, got {k!r}")
+    check_known("ties", ties, Ties)
+
+
+def check_known(name: str, value: str, kind: Any) -> None:
+    """Raise InputError for a value that the Literal `kind` does not have."""
+    if value not in get_args(kind):
+        raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(kind))}")
+
+
+# Hits: [n] how far each commit counts, so that a stage's value is a mean over its commits
+
+
+def mean_of(hits: NDArray[np.float64]) -> float | None:
+    """The mean; None of nothing and of nan."""
+    mean = float(hits.mean()) if len(hits) else math.nan
+    return None if math.isnan(mean) else mean
+
+
+def global_hits(order: Order, k: int, ties: Ties) -> NDArray[np.float64]:
+    """[n] chance that a position is among the k leftmost masked ones when it is committed.
+
+    Masked to its left are then all A that it overtakes, and of the B that share its step those that come after it. In
+    a random order these are 0..B with equal chance: clip(k - A, 0, B + 1) / (B + 1). Ascending order makes them 0 for
+    all positions at once, descending B, so both bounds are attained.
+    """
+    room, together = k - order.overtaken, order.together
+    if ties == "optimistic":
+        return (room > 0).astype(float)
+    if ties == "pessimistic":
+        return (room > together).astype(float)
+    return np.clip(room, 0, together + 1) / (together + 1)
+
+
+def random_hits(length: int, k: int) -> NDArray[np.float64]:
+    """[length] chance of a Global@k hit at each commit of a random order."""
+    masked = np.arange(length, 0, -1)
+    return np.minimum(k, masked) / masked
+
+
+def local_hits(order: Order, k: int, variant: Variant, ties: Ties) -> NDArray[np.float64]:
+    """[n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k."""
+    if len(order) <= k:
+        return np.full(len(order), math.nan)
+    hits = np.zeros(len(order))
+    runs = _possible_runs(order, k, variant)
+    if ties == "optimistic":
+        hits[runs.end[np.unique(_places(order, k, runs), return_index=True)[1]]] = 1
+    else:
+        chances = _chances(order, k, variant, runs)
+        hits[runs.end] = chances if ties == "mean" else chances == 1
+    return hits
+
+
+class _Runs(NamedTuple):
+    """[m] each: runs p-k..p that some order inside the steps commits one after the other, p last.
+
+    `end` is the index of p in the order, `first` and `last` the groups that the run begins and ends in, `a` and `b`
+    how many of the run these two finalise.
+    """
+
+    end: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+
+
+def _possible_runs(order: Order, k: int, variant: Variant) -> _Runs:
+    """The runs whose p is in their last step and that leave nothing out of the steps between their first and last."""
+    windows = np.lib.stride_tricks.sliding_window_view(order.group, k + 1)
+    first, last = windows.min(axis=1), windows.max(axis=1)
+    a, b = (windows == first[:, None]).sum(axis=1), (windows == last[:, None]).sum(axis=1)
+    committed = np.concatenate([[0], np.cumsum(order.size)])
+    whole = (first == last) | (a + b + committed[last] - committed[first + 1] == k + 1)
+    possible = whole & (windows[:, -1] == last) & (order.positions[k:] - order.positions[:-k] == k)
+    if variant == "ordered":
+        possible &= (np.diff(windows, axis=1) >= 0).all(axis=1)
+    start = np.flatnonzero(possible)
+    return _Runs(start + k, first[start], last[start], a[start], b[start])
+
+
+def _chances(order: Order, k: int, variant: Variant, runs: _Runs) -> NDArray[np.float64]:
+    """[m] chance of each run in a random order inside the steps; exactly 1 where every order has it.
+
+    In one step of g: k! arrangements of p-k..p-1 and (g-k)! of this block and the rest, of g!. Over several steps:
+    the last a of the first step (a! (g-a)! / g!), all of the steps between, and the first b of the last step, p being
+    the b-th ((b-1)! (g-b)! / g!). `ordered` wants one of the arrangements of p-k..p-1.
+    """
+    _, first, last, a, b = runs
+    single = first == last
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, len(order) + 1)))])
+    g, h = order.size[first], order.size[last]
+    single_chance = log_factorial[k] + log_factorial[np.maximum(g - k, 0)] - log_factorial[g]
+    head = log_factorial[a] + log_factorial[g - a] - log_factorial[g]
+    tail = log_factorial[b - 1] + log_factorial[h - b] - log_factorial[h]
+    log_chance = np.where(single, single_chance, head + tail)
+    if variant == "ordered":
+        arrangements = np.concatenate([[0.0], np.cumsum(log_factorial[order.size])])
+        between = arrangements[last] - arrangements[first + 1]
+        log_chance -= np.where(single, log_factorial[k], log_factorial[a] + between + log_factorial[b - 1])
+    return np.exp(log_chance)
+
+
+def _places(order: Order, k: int, runs: _Runs) -> NDArray[np.int64]:
+    """[m] codes of which one of its step p must be; of the runs with one code only one can come true.
+
+    A run over several steps needs p at b; inside one step every run has places to choose from.
+    """
+    inside = len(order.size) * (k + 1) + runs.end
+    return np.where(runs.first == runs.last, inside, runs.last * (k + 1) + runs.b)
+
+
+# Reports
