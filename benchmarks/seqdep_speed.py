@@ -23,9 +23,10 @@ import torch
 
 from nap.common.files import read_jsonl_objects, read_text
 from nap.common.machine import fast_float32
-from nap.dependence.scorer import open_scorer
+from nap.dependence.load import open_scorer
+from nap.dependence.scorer import Branch, Reading
 from nap.dependence.segments import Ids, Row, Text
-from nap.dependence.seqdep import Branch, Reading, cut_rows, measure_corpus
+from nap.dependence.seqdep import cut_rows, measure_corpus
 from nap.tasks.registry import data_file
 
 
@@ -51,7 +52,7 @@ def log_p(scorer: Any, before: Ids, ids: Ids) -> float:
     """log p of `ids` after `before`, by a forward of its own."""
     whole = torch.tensor([[*before, *ids]])
     logits_NV = scorer.model(whole, use_cache=False, logits_to_keep=len(ids) + 1).logits[0, :-1]
-    # As exact as ours, see nap.dependence.scorer.
+    # As exact as ours, see nap.dependence.causal.
     return (logits_NV[range(len(ids)), list(ids)] - logits_NV.logsumexp(1)).double().sum().item()
 
 

@@ -21,9 +21,11 @@ from typing import Any
 
 from nap.common.files import InputError, atomic, exits_on_bad_input, read_jsonl_objects, read_text
 from nap.data.samples import join_paths, read_samples
-from nap.dependence.scorer import CausalScorer, open_scorer
+from nap.dependence.causal import CausalScorer
+from nap.dependence.load import open_scorer
 from nap.dependence.segments import Row
-from nap.dependence.seqdep import MEASURES, cut_rows, measure_corpus, summarise
+from nap.dependence.seqdep import MEASURES, cut_rows, measure_corpus
+from nap.dependence.summary import summarise
 from nap.tasks.registry import data_file, load_task
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,3 +28,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random causal language model that reads characters (see `scorers.py`)."""
+    from scorers import save_causal
+
+    return save_causal(tmp_path_factory.mktemp("models") / "llama")

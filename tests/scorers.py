@@ -11,6 +11,8 @@ from transformers.utils import logging
 
 from nap.dependence.segments import Text
 
+# Six lines of different lengths, one of them after a blank one.
+POEM = "the cat sat\non the mat.\n\nIt was fat,\nand that\nwas that: a long line follows here\nend"
 CHARACTERS = ["<unk>", "\n", *map(chr, range(32, 127))]
 SIZE = {
     "vocab_size": len(CHARACTERS), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,

@@ -179,7 +179,7 @@ class Curate:
         if self.max_seqdep is None or self.scorer is None:
             return None
         from nap.curation.curate import Last
-        from nap.dependence.scorer import open_scorer
+        from nap.dependence.load import open_scorer
         from nap.dependence.seqdep import measure_sample
 
         scorer, most = open_scorer(self.scorer), self.max_seqdep

@@ -14,8 +14,9 @@ from nap.commands.tables import draw, open_console
 from nap.common.files import InputError, atomic
 
 if TYPE_CHECKING:
+    from nap.dependence.scorer import Scorer
     from nap.dependence.segments import Row
-    from nap.dependence.seqdep import Corpus, Dependence, Scorer
+    from nap.dependence.seqdep import Corpus, Dependence
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 File = Annotated[Positional[str], arg(metavar="FILE")]
@@ -56,7 +57,7 @@ class Scoring:
 
     def open(self) -> "Scorer":
         """The scorer."""
-        from nap.dependence.scorer import open_scorer
+        from nap.dependence.load import open_scorer
 
         return open_scorer(
             self.scorer, tokenizer=self.tokenizer, model=self.model, device=self.device, dtype=self.dtype
@@ -82,7 +83,8 @@ class Seqdep:
 
     def run(self) -> None:
         """Measure the file and print what was found."""
-        from nap.dependence.seqdep import cut_rows, measure_corpus, summarise
+        from nap.dependence.seqdep import cut_rows, measure_corpus
+        from nap.dependence.summary import summarise
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be at least 1, got {self.limit}")

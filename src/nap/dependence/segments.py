@@ -5,7 +5,7 @@ and the same tokens are scored whatever stands before them. A piece without a vi
 segment before it, so no segment is empty and none is lost.
 
 Letters: N segments of a text, L tokens of the prompt and all segments.
-Does not score anything (seqdep.py, scorer.py).
+Does not score anything (seqdep.py).
 """
 
 import re

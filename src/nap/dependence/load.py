@@ -1,0 +1,74 @@
+"""Open a scorer by its name: the folder or hub name of a causal language model, or the address of a server.
+
+Runs no code of a checkpoint and opens no pickles. Does not score (causal.py, server.py).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from nap.common.files import InputError
+from nap.common.machine import choose_dtype, usable_device
+from nap.dependence.causal import CausalScorer
+from nap.dependence.scorer import Scorer
+from nap.dependence.server import ServerScorer
+from nap.models import checkpoint
+from nap.models.weights import weight_files
+
+
+def open_scorer(
+    name: str,
+    *,
+    tokenizer: str | None = None,
+    model: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> Scorer:
+    """The scorer of that name: a folder or hub name of a causal language model, or the URL of a server.
+
+    tokenizer  for a URL, and only then: the folder or hub name whose tokenizer the served model has
+    model      for a URL: which of the served models (default: the first)
+    dtype      float32 by default: shorter types round every log-probability. `auto` takes what is fast
+
+    Raises InputError for what cannot be opened, and settings that do not fit.
+    """
+    if name.startswith(("http://", "https://")):
+        if tokenizer is None:
+            raise InputError(f"scorer {name} is a server: give the folder of its model's tokenizer, --tokenizer DIR")
+        return ServerScorer(name, _tokenizer(tokenizer), model)
+    if tokenizer or model:
+        flag = "tokenizer" if tokenizer else "model"
+        raise InputError(f"--{flag} is for servers, and the scorer {name} is a model of its own; leave it out")
+    folder, _ = checkpoint.find(name)
+    return CausalScorer(_load(folder, device, dtype), _tokenizer(name), name)
+
+
+def _tokenizer(name: str) -> Any:
+    folder, _ = checkpoint.find(name)
+    found = checkpoint.read_tokenizer(folder)
+    if found is None:
+        raise InputError(f"{name} has no tokenizer, so it cannot read text; put its tokenizer.json into its folder")
+    return found
+
+
+def _load(folder: Path, device: str, dtype: str) -> Any:
+    """The model in transformers' own class. Raises InputError unless it is whole, causal, and needs no foreign code."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    place, config = usable_device(device), checkpoint.read_config(folder)
+    if config.get("mask_token_id") is not None:
+        raise InputError(f"{folder} is a masked diffusion model; a scorer is a causal language model such as SmolLM2")
+    number = choose_dtype(dtype, place, config.get("hidden_size") or 0)
+    weight_files(folder)
+    logging.disable_progress_bar()
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=number, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises a dozen types, and not the same in each version.
+        raise InputError(f"{folder} does not load as a causal language model ({checkpoint.brief(error)})") from None
+    model, info = loaded
+    # They would be random.
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(f"{folder} lacks {len(missing)} tensors of its model, first {missing[0]}; was it cut?")
+    return model.to(place).eval()

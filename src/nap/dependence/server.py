@@ -1,0 +1,100 @@
+"""SeqDep's scorer that is a model behind an OpenAI-compatible server.
+
+Does not start a server, and does not generate: the one token that a server must write is thrown away.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nap.common.files import InputError
+from nap.dependence.scorer import Floats, Reading, Scores, TextReader, split_scores
+from nap.dependence.segments import Ids
+from nap.models import checkpoint
+
+# Texts of one request to a server.
+REQUEST = 16
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A text as ids, and the index of its first token that is to be scored."""
+
+    ids: Ids
+    scored_from: int
+
+
+class ServerScorer(TextReader):
+    """A model behind an OpenAI-compatible server that echoes prompts with their log-probabilities.
+
+    Prompts are sent as token ids to /completions with echo and logprobs, as vLLM and SGLang answer them; llama.cpp's
+    server does not. The server's prefix cache is what makes it fast. The key is OPENAI_API_KEY.
+    """
+
+    max_length: int | None = None
+
+    def __init__(self, url: str, tokenizer: Any, model: str | None) -> None:
+        from openai import OpenAI
+
+        super().__init__(tokenizer, url)
+        self.client = OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
+        self.model = model or self._first_model()
+
+    def _first_model(self) -> str:
+        served = getattr(self._asked(self.client.models.list), "data", None)
+        if not served:
+            raise InputError(f"the server {self.name} lists no model; does its address end in /v1? or give --model")
+        return served[0].id
+
+    def _asked(self, ask: Any, **request: Any) -> Any:
+        from openai import OpenAIError
+
+        try:
+            return ask(**request)
+        except OpenAIError as error:
+            raise InputError(f"the server {self.name} does not answer ({checkpoint.brief(error)})") from None
+
+    def score(self, readings: Sequence[Reading]) -> list[Scores]:
+        """See `Scorer`. Raises InputError where the server is down or gives no log-probabilities of a prompt."""
+        # A trunk whose own tokens nobody asks for, such as a stranger's history, need not travel.
+        asked = [
+            request
+            for trunk, branches, scored_from in readings
+            for request in (
+                *([_Request(trunk, scored_from)] if scored_from < len(trunk) else []),
+                *(_Request((*trunk[:after], *ids), after) for after, ids in branches),
+            )
+        ]
+        found = [score for i in range(0, len(asked), REQUEST) for score in self._scores(asked[i:][:REQUEST])]
+        return list(split_scores(np.concatenate(found), readings))
+
+    def _scores(self, requests: Sequence[_Request]) -> list[Floats]:
+        reply = self._asked(
+            self.client.completions.create,
+            model=self.model,
+            prompt=[list(request.ids) for request in requests],
+            # Not 0, which some servers refuse: the token that is written is cut off below.
+            max_tokens=1,
+            echo=True,
+            logprobs=1,
+            temperature=0,
+        )
+        # The SDK gives what is no JSON as a text.
+        choices = sorted(getattr(reply, "choices", None) or [], key=lambda choice: choice.index)
+        if len(choices) != len(requests):
+            raise InputError(
+                f"the server {self.name} gave {len(choices)} answers to {len(requests)} prompts; is it one?"
+            )
+        return [self._checked(choice, request) for choice, request in zip(choices, requests, strict=True)]
+
+    def _checked(self, choice: Any, request: _Request) -> Floats:
+        scores = (choice.logprobs and choice.logprobs.token_logprobs) or []
+        if not 0 <= len(scores) - len(request.ids) <= 1:
+            raise InputError(
+                f"the server {self.name} gave {len(scores)} log-probabilities of a prompt's {len(request.ids)} tokens; "
+                "it must support echo with logprobs (vLLM and SGLang do), and --tokenizer must be its model's"
+            )
+        return np.array(scores[request.scored_from : len(request.ids)], float)

@@ -1,0 +1,103 @@
+"""`nap seqdep` and `nap seqdep filter`: what they print and write, and what they refuse."""
+
+import json
+import sys
+
+import pytest
+
+from nap.cli import main
+from nap.dependence.load import open_scorer
+from nap.dependence.segments import Row
+from nap.dependence.seqdep import cut_rows
+from scorers import brute_force
+
+POEMS = [
+    {"prompt": "A cat?", "text": "the cat\nsat on\na mat", "id": 1},
+    {"prompt": "A cat?", "text": "no cat\nsat here", "id": 2},
+    {"prompt": "A dog?", "text": "the dog\nran off\nand on", "id": 3},
+    {"prompt": "A bee?", "text": "one line", "id": 4},
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys, llama):
+    """Call `nap seqdep` on POEMS with the tiny scorer: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "poems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in POEMS))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nap", "seqdep", *map(str, arguments), "--scorer", str(llama)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_json_has_a_line_a_row_and_all_last_and_equals_the_brute_force(run, llama):
+    code, out, _ = run("poems.jsonl", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [row["id"] for row in rows] == [f"poems.jsonl:{n}" for n in (1, 2, 3)] + ["all"]
+    texts = cut_rows(open_scorer(str(llama)), [Row("", r["prompt"], r["text"]) for r in POEMS], "lines").texts
+    for row, text in zip(rows, texts, strict=False):
+        with_history, alone = brute_force(llama, text)
+        assert row["seqdep"]["per_segment"] == pytest.approx((with_history - alone).mean(), abs=1e-4)
+    assert [set(row) & {"control", "excess"} for row in rows[:3]] == [{"control", "excess"}] * 2 + [{"control"}]
+    total = rows[-1]
+    assert total["left_out"] == 1 and total["samples"] == 3 and total["prompts"] == 2
+    assert total["seqdep"]["per_token"]["interval"] and total["excess"]["per_token"]["interval"] is None
+
+
+def test_the_tables_name_every_measure_with_its_question(run):
+    code, out, err = run("poems.jsonl")
+    assert code == 0 and "3/3 measured" in err
+    for name in ("seqdep", "control", "excess"):
+        assert sum(line.startswith(name) for line in out.splitlines()) == 2
+    assert "left out for having no history: 1" in out
+
+
+def test_filter_keeps_the_least_sequential_rows_and_those_without_a_history(run, tmp_path):
+    _, out, _ = run("poems.jsonl", "--json")
+    values = {n: json.loads(line)["seqdep"]["per_token"] for n, line in enumerate(out.splitlines()[:3], 1)}
+    limit = sorted(values.values())[1]
+    code, out, _ = run("filter", "poems.jsonl", "--out", "kept.jsonl", "--keep", "0.5")
+    kept = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    assert code == 0 and "3 of 4 rows" in out
+    assert {row["id"] for row in kept} == {n for n, value in values.items() if value <= limit + 1e-6} | {4}
+    for row in kept:
+        assert row["seqdep"] == (pytest.approx(values[row["id"]], abs=1e-5) if row["id"] in values else None)
+        assert {key: row[key] for key in POEMS[0]} == POEMS[row["id"] - 1]
+
+
+def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):
+    assert run("filter", "poems.jsonl", "--out", "w.jsonl", "--max-seqdep", "0.001", "--weight")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        above = row["seqdep"] is not None and row["seqdep"] > 0.001
+        assert row["weight"] == pytest.approx(0.001 / row["seqdep"] if above else 1)
+    assert any(row["weight"] < 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["poems.jsonl", "--segments", "line"], "did you mean 'lines'"),
+        (["poems.jsonl", "--segments", "paths"], "try --segments lines"),
+        (["poems.jsonl", "--limit", "0"], "--limit must be at least 1"),
+        (["poems.jsonl", "--max-tokens", "1"], "--max-tokens must be at least 2"),
+        (["poems.jsonl", "--max-tokens", "9"], "no history to measure"),
+        (["absent.jsonl"], "no such file: absent.jsonl"),
+        (["filter", "poems.jsonl", "--out", "o.jsonl"], "give one of --max-seqdep"),
+        (["filter", "poems.jsonl", "--out", "o.jsonl", "--keep", "2"], "--keep is a share"),
+        (["filter", "poems.jsonl", "--out", "o.jsonl", "--max-seqdep", "nan"], "a finite number"),
+        (["filter", "poems.jsonl", "--out", "o.jsonl", "--keep", "0.5", "--weight"], "--weight needs"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(run, tmp_path, arguments, said):
+    code, out, err = run(*arguments)
+    assert code == 2 and not out and said in err and err.count("\n") == 1
+    assert not (tmp_path / "o.jsonl").exists()

@@ -1,0 +1,102 @@
+"""A server gives what its model gives in a folder; one that scores no prompts is refused."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import nap.dependence.server
+from nap.common.files import InputError
+from nap.dependence.load import open_scorer
+from nap.dependence.segments import Row, segment
+from nap.dependence.seqdep import measure
+from scorers import POEM
+
+pytest.importorskip("openai")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What vLLM does with echo and logprobs, for token ids and one model; `server.fault` makes it another server."""
+
+    def log_message(self, format, *args):
+        pass
+
+    def _send(self, body, status=200):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        names = [] if self.server.fault == "no model" else ["tiny"]
+        self._send(
+            {"object": "list", "data": [{"id": n, "object": "model", "created": 0, "owned_by": ""} for n in names]}
+        )
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append(asked)
+        if self.server.fault == "garbage":
+            return self._send("hello")
+        if self.server.fault == "error":
+            return self._send({"error": {"message": "this model cannot echo"}}, 400)
+        assert asked["echo"] and asked["model"] == "tiny" and self.path == "/v1/completions"
+        choices = [self._choice(index, ids) for index, ids in enumerate(asked["prompt"])]
+        # A server may answer in any sequence.
+        return self._send(
+            {"id": "1", "object": "text_completion", "created": 0, "model": "tiny", "choices": choices[::-1]}
+        )
+
+    def _choice(self, index, ids):
+        with torch.no_grad():
+            scores = self.server.lm(torch.tensor([ids])).logits[0].log_softmax(-1)
+        known = [None, *(scores[i, token].item() for i, token in enumerate(ids[1:]))]
+        written = {"no echo": [], "holes": [None] * len(known)}.get(self.server.fault, known)
+        logprobs = None if self.server.fault == "no logprobs" else {"token_logprobs": [*written, -1.5]}
+        return {"index": index, "text": "", "finish_reason": "length", "logprobs": logprobs}
+
+
+@pytest.fixture
+def server(llama):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.lm, running.fault, running.requests = AutoModelForCausalLM.from_pretrained(llama), None, []
+        running.url = f"http://127.0.0.1:{running.server_port}/v1"
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_server_gives_what_its_model_gives_in_a_folder(llama, server, monkeypatch):
+    monkeypatch.setattr(nap.dependence.server, "REQUEST", 4)
+    remote, local = open_scorer(server.url, tokenizer=str(llama)), open_scorer(str(llama))
+    text = segment(Row("poem", "A cat?", POEM), "lines", local.encode)
+    there, here = measure(remote, text), measure(local, text)
+    np.testing.assert_allclose(there.given_history, here.given_history, atol=1e-4)
+    np.testing.assert_allclose(there.baseline["seqdep"], here.baseline["seqdep"], atol=1e-4)
+    assert max(len(request["prompt"]) for request in server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("no model", "lists no model"),
+        ("error", "cannot echo"),
+        ("no echo", "must support echo"),
+        ("no logprobs", "must support echo"),
+        ("garbage", "0 answers to"),
+        ("holes", "is no number"),
+    ],
+)
+def test_a_server_that_scores_no_prompts_is_refused_with_what_it_needs(llama, server, fault, said):
+    server.fault = fault
+    with pytest.raises(InputError, match=said):
+        scorer = open_scorer(server.url, tokenizer=str(llama))
+        measure(scorer, segment(Row("poem", "", POEM), "lines", scorer.encode))
