@@ -12,17 +12,35 @@ from nap.common.files import InputError, read_jsonl_objects
 from nap.models.load import load
 from nap.training.finetune import fine_tune
 from nap.training.settings import Hyper, Job, Watch
+from tiny import NAP as ITSELF
 from tiny import environment, recipe
 
 LLADA = recipe("llada_8b")
-# `nap`, and at the end the share of the weights that this process had.
+# `nap`, and at the end the share of the weights that this process had. On a CPU accelerate leaves `fsdp` out: here it
+# is told to shard there too.
 NAP = """
 import sys
 import nap.training.trainer
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from nap.cli import main
+made = nap.training.trainer.DiffusionTrainer.create_accelerator_and_postprocess
+def sharding(trainer):
+    made(trainer)
+    state = trainer.accelerator.state
+    if not trainer.args.fsdp or state.distributed_type != DistributedType.MULTI_CPU:
+        return
+    # transformers 4 gives the plugin its settings by the environment.
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(**getattr(trainer.args, "fsdp_plugin_args", {}))
+    if state.mixed_precision != "no":
+        state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+    # Every later view of the state is made of the first.
+    PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+    trainer.is_fsdp_enabled = True
+nap.training.trainer.DiffusionTrainer.create_accelerator_and_postprocess = sharding
 whole = nap.training.trainer.run_trainer
-def counted(*arguments):
-    trainer = whole(*arguments)
+def counted(*arguments, **options):
+    trainer = whole(*arguments, **options)
     weights = list(trainer.model.parameters())
     own = sum((w.to_local() if hasattr(w, "to_local") else w).numel() for w in weights)
     print(f"share {own / sum(w.numel() for w in weights):.2f}", file=sys.stderr)
@@ -41,14 +59,14 @@ def shape(tmp_path_factory):
     return folder
 
 
-def together(processes, *arguments):
+def together(processes, *arguments, code=NAP, returns=0):
     """Run `nap` in so many processes that find each other, as torchrun does. What each said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", NAP, *map(str, arguments)], stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", code, *map(str, arguments)], stderr=subprocess.PIPE, text=True,
             env=environment(
                 RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), MASTER_ADDR="127.0.0.1",
                 MASTER_PORT=port, PYTHONWARNINGS="default",
@@ -63,7 +81,7 @@ def together(processes, *arguments):
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0] * processes, said[0]
+    assert [process.returncode for process in started] == [returns] * processes, said[0]
     return said
 
 
@@ -107,6 +125,13 @@ def test_two_processes_with_sharded_weights_give_the_losses_of_one_and_resume_to
     said, again = trained(shape, tmp_path, 2, "--fsdp", "--checkpointing")
     assert "going on from step 2 of 4" in said[0] and again == losses
     assert (tmp_path / "final/model.safetensors").read_bytes() == weights
+
+
+def test_sharding_without_a_gpu_is_refused_and_not_left_out_in_silence(shape, tmp_path):
+    arguments = ["--model", shape / "model", "--data", shape / "samples.parquet", "--canvas", "nap", "--steps", "1"]
+    arguments += ["--path-tokens", 40, "--summary-tokens", 24, "--batch-size", 4, "--out", tmp_path / "run", "--fsdp"]
+    said = together(2, "train", *arguments, code=ITSELF, returns=2)
+    assert "nap: fsdp shards weights over GPUs, and here is none" in said[0]
 
 
 @pytest.mark.parametrize(

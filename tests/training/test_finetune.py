@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 import torch
 
-import nap.training.finetune as finetune
+import nap.training.final as final
 import nap.training.trainer as training
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError, read_jsonl_objects
@@ -185,13 +185,13 @@ def test_a_disk_that_fills_during_a_save_leaves_the_last_good_checkpoint(place, 
 
 
 def test_a_disk_that_fills_at_the_end_leaves_the_last_checkpoint_to_finish_from(place, tmp_path, whole, monkeypatch):
-    run, write = tmp_path / "run", finetune._write_model
+    run, write = tmp_path / "run", final.write_model
 
     def written_on_a_full_disk(*arguments):
         with disk_full_after(4096):
             write(*arguments)
 
-    monkeypatch.setattr(finetune, "_write_model", written_on_a_full_disk)
+    monkeypatch.setattr(final, "write_model", written_on_a_full_disk)
     with pytest.raises(InputError, match=r"cannot save .*run/final .*last whole checkpoint is .*checkpoint-6"):
         fine_tune(job(place), run, WATCH, quiet)
     assert not (run / "final").exists() and not (run / ".final.partial").exists()

@@ -18,11 +18,10 @@ from typing import Any
 from nap.canvas.canvas import find_tag
 from nap.common.files import InputError
 from nap.curation.card import Outcome
-from nap.curation.embed import cosines
 from nap.curation.journal import FAILED, LENGTH, STOP, Reply
 from nap.curation.plan import Plan, Solved
 from nap.curation.prompts import fill
-from nap.curation.selection import distinct, mean_overlap, overlaps, select, spread
+from nap.curation.selection import cosines, distinct, mean_overlap, overlaps, select, spread
 from nap.data.problems import Problem
 from nap.data.samples import Path
 from nap.tasks.answers import MAX_TEXT

@@ -40,7 +40,7 @@ class Plan:
     tokenizer                 folder or tokenizer.json that counts them; None estimates
     select, wrong             see `selection.select`
     max_overlap               share of word 4-grams that two paths of a sample may share
-    embedder, max_similarity  a model (`embed.py`), and the cosine of two paths' embeddings that a sample may have
+    embedder, max_similarity  a model (see `selection.cosines`), and the cosine that two paths of a sample may have
     diverse                   of more usable replies than needed take those that are least alike, not the first
     summary                   from the template `summary_prompt`, or written by the first teacher asked with it
     prices                    of a million prompt and completion tokens, for the card

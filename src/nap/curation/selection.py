@@ -1,19 +1,27 @@
 """Which of several solutions become the paths of a sample: different enough, and of the wanted mix of right and wrong.
 
-    similar = overlaps(texts)
+    similar = overlaps(texts)                               # by their words
+    similar = cosines(texts, "models/smollm2-135m")         # by a model: the cosine of its mean last hidden states
     kept = distinct(len(texts), (similar, 0.9))
     chosen = select([correct[i] for i in kept], 3, "mixed")
 
-Pure: indices in, indices out. Does not check answers and knows no tokens; `curate` does.
+Any model that transformers opens as AutoModel will do; one that was trained for embeddings judges better. Its figures
+are as exact as the machine's matrix products, so a pair that sits on a limit may fall either way on another machine.
+All else is pure: indices in, indices out. Does not check answers; `curate` does.
 """
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
+
+from nap.common.files import InputError
 
 # The words of one n-gram: long enough that two solutions of one problem do not share most of them by its wording.
 GRAM = 4
+# Tokens of a text that a model reads: what differs later than this differs before it too, or hardly.
+LONGEST = 1024
 
 Rule = Literal["all", "mixed", "correct", "quota"]
 
@@ -31,6 +39,34 @@ def overlaps(texts: Sequence[str]) -> list[list[float]]:
 def _grams(text: str) -> set[tuple[str, ...]]:
     words = re.findall(r"\w+|[^\w\s]", text.casefold())
     return {tuple(words[start : start + GRAM]) for start in range(max(1, len(words) - GRAM + 1))}
+
+
+def cosines(texts: Sequence[str], model: str) -> list[list[float]]:
+    """[N][N] cosines of the texts' embeddings. Raises InputError for a model that cannot be opened."""
+    import torch
+
+    if not texts:
+        return []
+    with torch.inference_mode():
+        means = torch.stack([_mean(text, model) for text in texts])
+        unit = torch.nn.functional.normalize(means, dim=-1)
+        return (unit @ unit.T).tolist()
+
+
+def _mean(text: str, model: str) -> Any:
+    tokenizer, network = _opened(model)
+    ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST).input_ids
+    return network(input_ids=ids).last_hidden_state[0].float().mean(0)
+
+
+@cache
+def _opened(model: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot open the embedder {model} ({error!s:.80}); give a folder or hub name") from None
 
 
 def distinct(count: int, *limits: tuple[Sequence[Sequence[float]], float]) -> list[int]:

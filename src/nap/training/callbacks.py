@@ -1,6 +1,6 @@
 """What a training says on the way: a line of JSON a few steps, and what decoding gives so far.
 
-Changes nothing of the training: decoding has generators of its own. Does not save models (train.py).
+Changes nothing of the training: decoding has generators of its own. Does not save models (trainer.py).
 """
 
 import json

@@ -6,12 +6,10 @@
     run/checkpoint-N      the last two, to go on from
     run/final             the model: weights or adapter, tokenizer, canvas.json, training.json, README.md
 
-Does not mask, batch or step (batches.py, train.py), and starts no processes: torchrun does.
+Does not mask, batch or step (batches.py, trainer.py), and starts no processes: torchrun does.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -39,6 +37,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     import torch
 
     from nap.common.machine import choose_dtype
+    from nap.training.final import write_final
     from nap.training.start import open_start
 
     _check_sharding(job.hyper, watch)
@@ -64,7 +63,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
         batches = _batches(job, corpus, start)
         model = _trainable(start, job.hyper)
         found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say)
-        _write_final(found, start, job, setting, corpus, folder)
+        write_final(found, start, job, setting, corpus, folder)
         # A process that leaves while another still writes takes the connection with it, and that one aborts.
         found.accelerator.wait_for_everyone()
         found.accelerator.end_training()
@@ -162,7 +161,7 @@ def _run(
     from transformers.utils import logging
 
     from nap.training.callbacks import Metrics
-    from nap.training.optim import muon_for
+    from nap.training.muon import muon_for
     from nap.training.trainer import run_trainer, training_arguments
 
     # A bar for every save would stand between the lines of the training.
@@ -214,52 +213,3 @@ def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, sa
             start, spec, folder / "metrics.jsonl", say,
         )
     ]  # fmt: skip
-
-
-def _write_final(
-    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
-) -> None:
-    """The finished model, whole or absent. Raises InputError where the disk does not take it."""
-    from nap.training.trainer import not_saved
-
-    partial, final = folder / ".final.partial", folder / "final"
-    try:
-        _write_model(trainer, start, job, setting, corpus, partial)
-    except Exception as error:  # As in a checkpoint's save.
-        shutil.rmtree(partial, ignore_errors=True)
-        raise not_saved(final, error) from error
-    if trainer.is_world_process_zero():
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-
-
-def _write_model(
-    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
-) -> None:
-    from nap.training import lora
-    from nap.training.modelcard import model_card
-
-    # Every process has a share of sharded weights.
-    trainer.save_model(str(folder))
-    if not trainer.is_world_process_zero():
-        return
-    (folder / "training_args.bin").unlink(missing_ok=True)
-    if job.hyper.lora:
-        lora.write_config(start.model, folder)
-    start.tokenizer.save_pretrained(folder)
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
-    data = {
-        "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
-        "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
-        "canvas positions an epoch": corpus.tokens,
-    }  # fmt: skip
-    run = folder.parent
-    names = {"name": run.resolve().name, "folder": str(run / "final")}
-    texts = {
-        "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
-        "README.md": model_card(setting, data, names | result),
-        "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ An autoregressive checkpoint has no mask: it is given one, and logits shifted by
 new token starts as the mean of the tokens that it was written with before. What is made depends on the checkpoint and
 the tokens alone, so that an adapter, which holds no weights of its base, can make it again (adapter.py).
 
-Does not train (train.py).
+Does not train (trainer.py).
 """
 
 from collections.abc import Sequence

@@ -13,8 +13,6 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
@@ -26,7 +24,7 @@ from nap.models.denoiser import predicted_from
 from nap.training import lora
 from nap.training.batches import DiffusionBatches
 from nap.training.loss import masked_loss
-from nap.training.optim import muon_for
+from nap.training.muon import muon_for
 
 
 class _Picked:
@@ -58,20 +56,6 @@ class DiffusionTrainer(Trainer):
         if not self.args.torch_compile and head is not None:
             self.picked = _Picked()
             head.register_forward_pre_hook(self.picked)
-
-    def create_accelerator_and_postprocess(self) -> None:
-        """Shard on a CPU too, where accelerate leaves `fsdp` out and gives every process the whole model."""
-        super().create_accelerator_and_postprocess()
-        state = self.accelerator.state
-        if not self.args.fsdp or state.distributed_type != DistributedType.MULTI_CPU:
-            return
-        # transformers 4 gives the plugin its settings by the environment.
-        state.fsdp_plugin = FullyShardedDataParallelPlugin(**getattr(self.args, "fsdp_plugin_args", {}))
-        if state.mixed_precision != "no":
-            state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
-        # Every later view of the state is made of the first.
-        PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
-        self.is_fsdp_enabled = True
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
@@ -175,6 +159,9 @@ def run_trainer(
         model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
         optimizers=(optimizer, None),
     )  # fmt: skip
+    if arguments.fsdp and not trainer.is_fsdp_enabled:
+        # accelerate leaves it out without a word, and gives every process the whole model.
+        raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")
     for callback in callbacks:
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
     trainer.train(resume_from_checkpoint=newest_checkpoint(FilePath(str(arguments.output_dir))))

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from nap.training.optim import Muon, muon_for
+from nap.training.muon import Muon, muon_for
 from tiny import recipe, tiny_model
 
 TOKENIZER = recipe("bundled").build_tokenizer("arith")

@@ -1,0 +1,92 @@
+"""The finished model of a training, whole or absent: weights or adapter, tokenizer, canvas, training.json, README.md.
+
+The README says what it was made of, with what setting, and how to decode it. Does not train (trainer.py), and does not
+write the checkpoints that a training goes on from.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nap.common.folder import flat
+from nap.training.settings import Job
+
+if TYPE_CHECKING:
+    from nap.training.corpus import Corpus
+    from nap.training.start import Start
+    from nap.training.trainer import DiffusionTrainer
+
+
+def write_final(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
+    """Write `folder`/final. Raises InputError where the disk does not take it."""
+    from nap.training.trainer import not_saved
+
+    partial, final = folder / ".final.partial", folder / "final"
+    try:
+        write_model(trainer, start, job, setting, corpus, partial)
+    except Exception as error:  # As in a checkpoint's save.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise not_saved(final, error) from error
+    if trainer.is_world_process_zero():
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+
+def write_model(
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+) -> None:
+    """Write the files of the model into `folder`: all processes take part, the first one writes."""
+    from nap.training import lora
+
+    # Every process has a share of sharded weights.
+    trainer.save_model(str(folder))
+    if not trainer.is_world_process_zero():
+        return
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    if job.hyper.lora:
+        lora.write_config(start.model, folder)
+    start.tokenizer.save_pretrained(folder)
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+    run = folder.parent
+    names = {"name": run.resolve().name, "folder": str(run / "final")}
+    texts = {
+        "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
+        "README.md": model_card(setting, _data(job, corpus), names | result),
+        "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _data(job: Job, corpus: "Corpus") -> dict[str, Any]:
+    return {
+        "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
+        "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
+        "canvas positions an epoch": corpus.tokens,
+    }  # fmt: skip
+
+
+def model_card(setting: Mapping[str, Any], data: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The card as Markdown. `setting` is what a resume must agree with, `data` says what of the file was used."""
+    return "\n".join(
+        [
+            "---", "library_name: nap-dlm", f"base_model: {json.dumps(str(setting['model']))}",
+            "tags: [masked-diffusion, nap]", "---", "", f"# {results['name']}", "",
+            "A masked diffusion language model, trained by `nap train`. Decode it:", "",
+            f'    nap decode "..." --model {results["folder"]}', "",
+            f"No accuracy is claimed here: measure it with `nap eval --models {results['folder']} --task TASK`.", "",
+            "## Data", "", *_table(data), "## Setting", "", *_table(flat(dict(setting))), "## Result", "",
+            *_table({name: value for name, value in results.items() if name not in ("name", "folder")}),
+        ]
+    )  # fmt: skip
+
+
+def _table(values: Mapping[str, Any]) -> Sequence[str]:
+    lines = [f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in values.items()]
+    return ["| | |", "|---|---|", *lines, ""]
