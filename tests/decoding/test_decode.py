@@ -98,6 +98,12 @@ KNOWN = [
     ("parallel_forced", Budget(steps=4), [[5, 8], [7, 4], [3, 9], [11, 12]]),
     ("parallel_forced:summary=joint", Budget(tokens=3), [[5, 8, 11], [7, 12, 4], [3, 9]]),
     ("parallel_forced:summary=joint", Budget(steps=2), [[5, 8, 11, 4], [7, 12, 3, 9]]),
+    ("parallel_threshold", None, [[5, 4, 8], [3, 7], [9], [11], [12]]),
+    ("parallel_threshold:tau=0.55", None, [[5, 4, 8, 7], [3, 9], [11, 12]]),
+    ("parallel_threshold:summary=joint", None, [[5, 4, 8, 11], [3, 7, 12], [9]]),
+    ("parallel_entropy_bound:gamma=0", None, [[5, 8], [4, 7], [3, 9], [11], [12]]),
+    ("parallel_entropy_bound:gamma=100", None, [[5, 4, 3, 8, 7, 9], [11, 12]]),
+    ("parallel_entropy_bound:gamma=0,summary=joint", None, [[5, 8, 11], [4, 7, 12], [3, 9]]),
 ]
 
 

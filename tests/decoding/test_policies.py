@@ -21,7 +21,9 @@ from nap.decoding.policies import (
     Hierarchy,
     LowConfidence,
     Margin,
+    ParallelEntropyBound,
     ParallelForced,
+    ParallelThreshold,
     Random,
     StepView,
     Threshold,
@@ -254,6 +256,57 @@ def test_the_summary_is_last_or_dealt_to_like_a_path():
     assert chosen(ParallelForced(), view([0.5, 0.9], region=[2, 2], paths=2, quota=3)) == [1, 0]
 
 
+# Own pace in every path
+
+
+@pytest.mark.parametrize(("tau", "expected"), [(0.9, [1, 2, 4]), (0.5, [1, 2, 4, 5]), (0.98, [2, 4])])
+def test_parallel_threshold_by_hand(tau, expected):
+    """Two sure ones in the first path, none in the second, and the summary waits however sure it is."""
+    seen = view([0.1, 0.97, 0.99, 0.2, 0.7, 0.6, 1.0], region=[0, 0, 0, 1, 1, 1, 2], paths=2)
+    assert sorted(chosen(ParallelThreshold(tau=tau), seen)) == expected
+
+
+@given(slots(), st.floats(0, 1.1), st.sampled_from(["last", "joint"]))
+def test_parallel_threshold_is_a_threshold_in_every_path_and_moves_each_of_them(case, tau, summary):
+    paths, region, probability = case
+    taken = chosen(ParallelThreshold(tau=tau, summary=summary), view(probability, region=region, paths=paths))
+    for slot in {r for r in region if r < paths or summary == "joint"}:
+        members = [i for i, r in enumerate(region) if r == slot]
+        alone = chosen(Threshold(tau=tau), view([probability[i] for i in members]))
+        assert [i for i in taken if region[i] == slot] == [members[i] for i in alone]
+    assert all(region[i] < paths or summary == "joint" for i in taken)
+
+
+@given(slots(), st.floats(0, 2), st.sampled_from(["last", "joint"]))
+def test_parallel_entropy_bound_is_the_bound_in_every_path_and_moves_each_of_them(case, gamma, summary):
+    paths, region, entropy = case
+    seen = view(entropy=entropy, region=region, paths=paths)
+    taken = chosen(ParallelEntropyBound(gamma=gamma, summary=summary), seen)
+    for slot in {r for r in region if r < paths or summary == "joint"}:
+        members = [i for i, r in enumerate(region) if r == slot]
+        alone = chosen(EntropyBound(gamma=gamma), view(entropy=[entropy[i] for i in members]))
+        assert [i for i in taken if region[i] == slot] == [members[i] for i in alone]
+
+
+@pytest.mark.parametrize(
+    ("alone", "in_paths"),
+    [(Threshold(tau=0.6), ParallelThreshold(tau=0.6)), (EntropyBound(), ParallelEntropyBound())],
+)
+@given(values=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9))
+def test_with_one_path_left_it_is_the_policy_that_it_is_made_of(alone, in_paths, values):
+    seen = view(values, entropy=values, region=[1] * len(values), paths=3)
+    assert chosen(in_paths, seen) == chosen(alone, seen)
+
+
+@pytest.mark.parametrize("name", ["parallel_threshold", "parallel_entropy_bound"])
+def test_the_summary_of_a_policy_in_every_path_is_last_or_written_beside_them(name):
+    seen = view([0.5, 0.6, 0.9, 0.8], entropy=[0.9, 0.8, 0.2, 0.3], region=[0, 1, 2, 2], paths=2)
+    assert chosen(parse_policy(name), seen) == [0, 1]
+    assert set(chosen(parse_policy(f"{name}:summary=joint"), seen)) >= {0, 1, 2}
+    after = view([0.9, 0.8], entropy=[0.2, 0.3], region=[2, 2], paths=2)
+    assert chosen(parse_policy(name), after)[0] == 0
+
+
 # Names
 
 
@@ -267,6 +320,8 @@ def test_the_summary_is_last_or_dealt_to_like_a_path():
         ("factor:f=2", Factor(f=2.0)),
         ("entropy_bound:gamma=1e-3", EntropyBound(gamma=0.001)),
         ("parallel_forced:summary=joint", ParallelForced(summary="joint")),
+        ("parallel_threshold:tau=0.8,summary=joint", ParallelThreshold(tau=0.8, summary="joint")),
+        ("parallel_entropy_bound:gamma=0.01", ParallelEntropyBound(gamma=0.01)),
     ],
 )
 def test_a_policy_is_read_from_its_name_and_settings(text, policy):
@@ -285,6 +340,8 @@ def test_a_default_policy_is_named_by_its_name_alone(kind):
         st.builds(EntropyBound, gamma=st.floats(0, 9)),
         st.builds(Random, block=st.none() | st.integers(1, 99)),
         st.builds(ParallelForced, summary=st.sampled_from(["last", "joint"])),
+        st.builds(ParallelThreshold, tau=st.floats(0, 1), summary=st.sampled_from(["last", "joint"])),
+        st.builds(ParallelEntropyBound, gamma=st.floats(0, 9), summary=st.sampled_from(["last", "joint"])),
     )
 )
 def test_a_name_reads_back_as_the_same_policy(policy):
@@ -305,6 +362,11 @@ def test_a_name_reads_back_as_the_same_policy(policy):
         ("low_confidence:block=0", "policy 'low_confidence': block must be at least 1, got 0"),
         ("low_confidence:block=-8", "policy 'low_confidence': block must be at least 1, got -8"),
         ("parallel_forced:summary=never", "unknown summary 'never'; known: last, joint"),
+        ("parallel_threshold:summary=never", "unknown summary 'never'; known: last, joint"),
+        (
+            "parallel_entropy_bound:tau=1",
+            "policy 'parallel_entropy_bound' has no setting 'tau'; it has: gamma, summary",
+        ),
     ],
 )
 def test_a_wrong_policy_is_named_in_one_line_with_what_is_known(text, said):

@@ -177,7 +177,12 @@ class Threshold(_Base):
 
     def select(self, view: StepView) -> Choice:
         """All above the threshold."""
-        return Choice(best(view.probability_N, max(1, int((view.probability_N >= self.tau).sum()))))
+        return Choice(above(view.probability_N, self.tau))
+
+
+def above(probability_N: Floats, tau: float) -> Ints:
+    """Indices of all at or above `tau`, the best one at least, highest first."""
+    return best(probability_N, max(1, int((probability_N >= tau).sum())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,11 +212,15 @@ class EntropyBound(_Base):
 
     def select(self, view: StepView) -> Choice:
         """The longest allowed prefix by entropy; a single token always is."""
-        order = best(-view.entropy_N, len(view.entropy_N))
-        sorted_H = view.entropy_N[order]
-        # In rising order the last is the largest, so what is summed is everything before it.
-        before = np.concatenate([[0.0], np.cumsum(sorted_H)[:-1]])
-        return Choice(order[: int(np.searchsorted(before, self.gamma, side="right"))])
+        return Choice(bounded(view.entropy_N, self.gamma))
+
+
+def bounded(entropy_N: Floats, gamma: float) -> Ints:
+    """Indices of the longest prefix by entropy with sum H - max H <= gamma, at least one."""
+    order = best(-entropy_N, len(entropy_N))
+    # In rising order the last is the largest, so what is summed is everything before it.
+    before = np.concatenate([[0.0], np.cumsum(entropy_N[order])[:-1]])
+    return order[: int(np.searchsorted(before, gamma, side="right"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,23 +237,35 @@ class Hierarchy(_Base):
         return Choice(np.array([a + int(view.probability_N[a:b].argmax()) for a, b in pairwise(starts)]))
 
 
+class _InPaths(_Base):
+    """Works in every path at once; `summary` says when the summary is written (a subclass has the field)."""
+
+    summary: Literal["last", "joint"]
+
+    def __post_init__(self) -> None:
+        if self.summary not in ("last", "joint"):
+            name = policy_name(self).partition(":")[0]
+            raise InputError(f"{name}: unknown summary {self.summary!r}; known: last, joint")
+
+    def eligible(self, frontier: Frontier) -> Ints:
+        """The paths; the summary when they are done, or always."""
+        in_path = frontier.region_N < frontier.paths
+        return np.flatnonzero(in_path) if self.summary == "last" and in_path.any() else np.arange(len(in_path))
+
+
+def _in_each(region_N: Ints) -> list[Ints]:
+    """For every slot, in order, the indices of its positions."""
+    return [np.flatnonzero(region_N == slot) for slot in np.unique(region_N)]
+
+
 @dataclass(frozen=True, kw_only=True)
-class ParallelForced(_Base):
+class ParallelForced(_InPaths):
     """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
 
     summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
     """
 
     summary: Literal["last", "joint"] = "last"
-
-    def __post_init__(self) -> None:
-        if self.summary not in ("last", "joint"):
-            raise InputError(f"parallel_forced: unknown summary {self.summary!r}; known: last, joint")
-
-    def eligible(self, frontier: Frontier) -> Ints:
-        """The paths; the summary when they are done, or always."""
-        in_path = frontier.region_N < frontier.paths
-        return np.flatnonzero(in_path) if self.summary == "last" and in_path.any() else np.arange(len(in_path))
 
     def select(self, view: StepView) -> Choice:
         """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""
@@ -253,6 +274,42 @@ class ParallelForced(_Base):
         rank = np.arange(len(slot)) - start[slot]
         turn = (slot - view.step) % len(slots)
         return Choice(by_slot[np.lexsort((turn, rank))][: view.quota])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelThreshold(_InPaths):
+    """Every unfinished path commits all its candidates of probability `tau` or more, and its best always (ours).
+
+    With P paths at least P tokens a step, where a threshold over the whole canvas promises one.
+    summary  as in `ParallelForced`
+    """
+
+    paced = False
+    tau: float = 0.9
+    summary: Literal["last", "joint"] = "last"
+
+    def select(self, view: StepView) -> Choice:
+        """Path by path what `Threshold` would commit if the path were alone."""
+        slots = _in_each(view.region_N)
+        return Choice(np.concatenate([slot[above(view.probability_N[slot], self.tau)] for slot in slots]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelEntropyBound(_InPaths):
+    """In every unfinished path by entropy the largest set U with sum H - max H <= gamma (ours, of EB-Sampler's rule).
+
+    summary  as in `ParallelForced`
+    """
+
+    paced = False
+    needs = ("entropy",)
+    gamma: float = 0.1
+    summary: Literal["last", "joint"] = "last"
+
+    def select(self, view: StepView) -> Choice:
+        """Path by path what `EntropyBound` would commit if the path were alone."""
+        slots = _in_each(view.region_N)
+        return Choice(np.concatenate([slot[bounded(view.entropy_N[slot], self.gamma)] for slot in slots]))
 
 
 POLICIES: dict[str, type] = {
@@ -266,6 +323,8 @@ POLICIES: dict[str, type] = {
     "entropy_bound": EntropyBound,
     "hierarchy": Hierarchy,
     "parallel_forced": ParallelForced,
+    "parallel_threshold": ParallelThreshold,
+    "parallel_entropy_bound": ParallelEntropyBound,
 }
 
 
