@@ -3,34 +3,24 @@
 The folder of an adapter that NAP trained is a checkpoint's but for its weights: config, tokenizer and canvas are there,
 and adapter_config.json names the base. One that peft alone wrote has its base's config and tokenizer.
 
-Does not train one (training/lora.py), and merges a copy in memory, never a folder.
+Does not train one (training/lora.py), and merges a copy in memory, never a folder. The arithmetic is lora.py's.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nap.common.files import InputError
 from nap.models import checkpoint
 from nap.models.families import family_of, native_config
-from nap.models.weights import difference, grow, open_weights
+from nap.models.lora import merge
+from nap.models.lora_settings import read_settings
+from nap.models.weights import PICKLES, difference, grow, open_weights, read_tensors, tensor_names, weight_files
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-CONFIG = "adapter_config.json"
-
-
-@contextmanager
-def without_peft_warnings() -> Iterator[None]:
-    """peft 0.21's warning of a name in transformers 5.23, about which its users can do nothing, is not shown within."""
-    # peft 0.21 asks transformers 5.23 by a name that it is about to drop, and its users can do nothing about it.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class Base(NamedTuple):
@@ -42,21 +32,42 @@ class Base(NamedTuple):
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole weights."""
-    return (folder / CONFIG).is_file() and not (folder / "model.safetensors").is_file()
+    """Whether a folder holds an adapter and no whole weights. Raises InputError where it holds both."""
+    if not (folder / CONFIG).is_file():
+        return False
+    whole = any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    if whole and (folder / TENSORS).is_file():
+        raise InputError(f"{folder} holds an adapter and whole weights; move one of them to a folder of its own")
+    return not whole
 
 
 def base_of(folder: Path) -> Base:
-    """The base that an adapter names. Raises InputError where it names none that is there."""
+    """The base that an adapter names: a folder, a bundled model, or what the hub's cache already has.
+
+    The name is the adapter's and not the user's, so no network is asked for it. Raises InputError where it names none
+    that is there.
+    """
     said = checkpoint.read_object(folder / CONFIG)
     name, revision = said.get("base_model_name_or_path"), said.get("revision")
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or "\0" in name or len(name) > 4096:
         raise InputError(f"{folder / CONFIG} does not name its base_model_name_or_path; write the base's folder there")
-    try:
-        found, commit = checkpoint.find(name, None if Path(name).is_dir() else revision)
-    except InputError as error:
-        raise InputError(f"{folder} is an adapter, and its base cannot be opened: {error}") from None
-    return Base(name, found, commit)
+    near = (Path(name), folder / name, folder.parent / name, folder.parent / Path(name).name, checkpoint.ASSETS / name)
+    found = next((place for place in near if place.is_dir() and place.resolve() != folder.resolve()), None)
+    if found is not None:
+        return _whole(folder, Base(name, found, None))
+    if (cached := checkpoint.cached(name, revision if isinstance(revision, str) else None)) is not None:
+        return _whole(folder, Base(name, *cached))
+    raise InputError(
+        f"{folder} is an adapter, and its base cannot be opened: no model {name[:120]!r} here, beside the adapter or "
+        f"in the hub's cache, and only what you name is fetched; fetch it (hf download {name[:120]}), or write its "
+        f"folder as base_model_name_or_path into {CONFIG}"
+    )
+
+
+def _whole(folder: Path, base: Base) -> Base:
+    if is_adapter(base.folder):
+        raise InputError(f"{folder}: its base {base.folder} is an adapter itself; merge that one and name the result")
+    return base
 
 
 def described_by(folder: Path, base: Base) -> Path:
@@ -65,19 +76,30 @@ def described_by(folder: Path, base: Base) -> Path:
 
 
 def merged(folder: Path, base: Base, *, dtype: "torch.dtype", device: "torch.device") -> "PreTrainedModel":
-    """The base, with the new tokens that the adapter's tokenizer has, and the adapter merged into it."""
-    from peft import PeftModel
+    """The base, with the new tokens that the adapter's tokenizer has, and the adapter merged into it.
 
+    Raises InputError for an adapter that is not a LoRA, or does not fit its base in every tensor and every layer.
+    """
+    import torch
+
+    settings, file = read_settings(folder / CONFIG), _tensors_of(folder)
     config = checkpoint.read_config(base.folder)
     native, family = native_config(config, base.folder), family_of(config, base.folder)
     model = open_weights(base.folder, native, family, dtype=dtype)
     own, theirs = checkpoint.read_tokenizer(folder), checkpoint.read_tokenizer(base.folder)
     if own is not None and theirs is not None:
         grow(model, difference(theirs, own))
-    try:
-        with without_peft_warnings():
-            whole = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()  # pyright: ignore[reportCallIssue]
-    except Exception as error:  # peft raises what torch, safetensors and json do.
-        reason = checkpoint.brief(error)
-        raise InputError(f"{folder}: the adapter does not fit its base {base.name} ({reason})") from None
-    return whole.to(device).eval()
+    tensors = dict(read_tensors(file, torch.device("cpu"), torch.float32))
+    merge(model, family, tensor_names(weight_files(base.folder)), tensors, settings)
+    return model.to(device).eval()  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
+
+
+def _tensors_of(folder: Path) -> Path:
+    if (file := folder / TENSORS).is_file():
+        return file
+    if pickles := sorted(one.name for one in folder.iterdir() if one.suffix in PICKLES):
+        raise InputError(
+            f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; "
+            "save the adapter again as safetensors (peft >= 0.7 does)"
+        )
+    raise InputError(f"{folder} holds no {TENSORS}, so its adapter cannot be read")

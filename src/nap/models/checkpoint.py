@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# What is fetched of a hub's model: texts and safe weights.
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+
 # transformers' class for each set of tokenizer files.
 TOKENIZERS = {
     "PreTrainedTokenizerFast": ("tokenizer.json",),
@@ -41,7 +45,7 @@ def find(name: str, revision: str | None = None, *, code: bool = False) -> tuple
         return folder, None
     if Path(name).is_file():
         raise InputError(f"{name} is a file; give the folder that holds its config.json")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+    if not HUB_NAME.fullmatch(name):
         bundled = ", ".join(sorted(path.parent.name for path in ASSETS.glob("*/config.json"))) or "none"
         raise InputError(f"no model {name!r}: no such folder; bundled: {bundled}; a hub name is written owner/model")
     return _fetch(name, revision, code)
@@ -50,7 +54,7 @@ def find(name: str, revision: str | None = None, *, code: bool = False) -> tuple
 def _fetch(name: str, revision: str | None, code: bool) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.safetensors", "*.json", "*.txt", "*.jinja"] + ["*.py"] * code
+    wanted = WANTED + ["*.py"] * code
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # The hub's clients raise a dozen types, and not the same in each version.
@@ -58,6 +62,19 @@ def _fetch(name: str, revision: str | None, code: bool) -> tuple[Path, str]:
             f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
             f"({brief(error)}); check the name and the network, or copy the model to a folder"
         ) from None
+    return folder, folder.name
+
+
+def cached(name: str, revision: str | None = None) -> tuple[Path, str] | None:
+    """(folder, commit) of a hub name that was fetched before; None where it was not. Asks no network."""
+    if not HUB_NAME.fullmatch(name):
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED, local_files_only=True))
+    except Exception:  # As for `_fetch`: the hub's clients raise a dozen types, and each means that it is not there.
+        return None
     return folder, folder.name
 
 

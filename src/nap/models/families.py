@@ -70,6 +70,12 @@ def _llada_to_llama(config: Config) -> Config:
     return renamed | {key: config[key] for key in (*_IDS, *_OURS) if config.get(key) is not None}
 
 
+def unwrapped(name: str) -> str:
+    """A tensor's name without what torch.compile, data parallelism and checkpointing put around modules."""
+    inner = re.sub(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", name)
+    return re.sub(r"^(?:module\.)+", "", inner)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """One row of the table.
@@ -98,6 +104,7 @@ class Family:
 
     def rename(self, name: str) -> str | None:
         """The native name of a published tensor; None for one that is dropped."""
+        name = unwrapped(name)
         if re.search(self.dropped, name):
             return None
         for pattern, replacement in self.tensors:

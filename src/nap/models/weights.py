@@ -5,7 +5,7 @@ opened. Does not find folders (checkpoint.py) or know families' conventions (fam
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from nap.common.files import InputError
@@ -28,7 +28,11 @@ def weight_files(folder: Path) -> list[Path]:
         shards = read_object(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise InputError(f"{index} has no weight_map; was it written by save_pretrained?")
-        files = sorted({folder / str(shard) for shard in shards.values()})
+        names = sorted({str(shard) for shard in shards.values()})
+        # By its name and not where it leads: the hub's cache is made of links.
+        if outside := [name for name in names if PurePath(name).name != name or not name.endswith(".safetensors")]:
+            raise InputError(f"{index} names {outside[0]!r:.80}, which is no *.safetensors file of its own folder")
+        files = [folder / name for name in names]
         if absent := [file.name for file in files if not file.is_file()]:
             raise InputError(
                 f"{folder} lacks {absent[0]} ({len(absent)} of {len(files)} weight files); was its download cut?"
@@ -46,21 +50,37 @@ def weight_files(folder: Path) -> list[Path]:
     raise InputError(f"{folder} holds no weights; a *.safetensors file was expected")
 
 
+def tensor_names(files: Iterable[Path]) -> list[str]:
+    """The names of the tensors in safetensors files. Raises InputError if one is not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    names: list[str] = []
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as handle:
+                names += handle.keys()
+        except (SafetensorError, OSError) as error:
+            raise _not_whole(file, error) from None
+    return names
+
+
+def _not_whole(file: Path, error: BaseException) -> InputError:
+    return InputError(f"{file} is not a whole safetensors file ({error}); was its download cut?")
+
+
 def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "Iterator[tuple[str, Tensor]]":
     """(name, tensor) of a safetensors file, floating point in `dtype`. Raises InputError if the file is not whole."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as handle:
-            names = list(handle.keys())
-        for name in names:
+        for name in tensor_names([file]):
             # A new map for each tensor: the pages read through one stay resident until it is closed. And a copy, so
             # that writing over the file later cannot change, or crash, a model in use.
             with safe_open(file, framework="pt") as handle:
                 tensor = handle.get_tensor(name)
                 yield name, tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file} is not a whole safetensors file ({error}); was its download cut?") from None
+        raise _not_whole(file, error) from None
 
 
 def build(native: Config, family: Family, where: object) -> "PreTrainedModel":

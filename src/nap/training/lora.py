@@ -4,15 +4,24 @@ The folder of an adapter is a checkpoint's but for its weights: config, tokenize
 adapter_config.json names the base. Opening one to decode is models/adapter.py's.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nap.models.adapter import without_peft_warnings
 from nap.training.start import Start
 
 # Every matrix of a layer, under the names that Llama, Qwen2 and Qwen3 share.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@contextmanager
+def _without_peft_warnings() -> Iterator[None]:
+    # peft 0.21 asks transformers 5.23 by a name that it is about to drop, and its users can do nothing about it.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def attach(start: Start, rank: int, seed: int = 0) -> Any:
@@ -28,7 +37,7 @@ def attach(start: Start, rank: int, seed: int = 0) -> Any:
     # What adapter_config.json will name as its base.
     start.model.name_or_path = _name_of(start)
     config.revision = start.revision
-    with without_peft_warnings():
+    with _without_peft_warnings():
         return get_peft_model(start.model, config)
 
 
