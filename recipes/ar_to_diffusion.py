@@ -34,6 +34,8 @@ CURATED_CANVAS = CanvasFlags(canvas="longcot", path_tokens=330, summary_tokens=3
 # Long problems cost most of the time of a step and teach nothing else here.
 LONGEST_PROMPT, LONGEST_SOLUTION = 260, 330
 HELD_OUT, DRAWS = 64, 8
+# Below --out, beside its samples: a training writes into a folder of its own.
+RUN = "run"
 
 
 def curated(path: Path, held_out: bool) -> Iterator[Sample]:
@@ -113,7 +115,7 @@ def measure(model: str, data: Callable[[bool], Iterator[Sample]], canvas: Canvas
     held_out = fits.samples[:HELD_OUT]
     before = masked_losses(start.model, start, spec, held_out)
     found: dict[str, Any] = {name: {"step 0": [fmean(x), *bootstrap_mean(x)]} for name, x in before.items()}
-    newest = newest_checkpoint(out)
+    newest = newest_checkpoint(out / RUN)
     if newest is not None:
         start.model.load_state_dict(load_file(f"{newest}/model.safetensors"), strict=False)
         start.model.tie_weights()
@@ -148,7 +150,7 @@ def main() -> int:
         write_samples(of_problems(False), data)
     hyper = Hyper(steps=options.steps, batch_size=options.batch_size, rows=options.batch_size, learning_rate=1e-4)
     Train(
-        model=options.model, data=str(data), out=str(options.out), canvas=canvas, hyper=hyper,
+        model=options.model, data=str(data), out=str(options.out / RUN), canvas=canvas, hyper=hyper,
         watch=Watch(log_every=5, save_every=25),
     ).run()  # fmt: skip
     return 0

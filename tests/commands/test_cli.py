@@ -409,8 +409,8 @@ def test_eval_prints_what_it_writes_and_with_json_nothing_else(run):
     assert re.fullmatch(r"3/6 decoded, about \d+ s left \(tiny \| low_confidence \| 9/step\)", first)
     assert second.startswith("6/6 decoded") and last == "rows, traces and summaries are in run"
     assert sorted(path.name for path in Path("run").iterdir()) == [
-        "journal.jsonl", "rows.parquet", "seconds.parquet", "setting.json", "summary.csv", "summary.json", "summary.md",
-        "traces.jsonl",
+        ".lock", "journal.jsonl", "rows.parquet", "seconds.parquet", "setting.json", "summary.csv", "summary.json",
+        "summary.md", "traces.jsonl",
     ]  # fmt: skip
     before = contents("run")
     assert run(*command, "--markdown") == (0, Path("run/summary.md").read_text(), f"{last}\n")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,10 +64,39 @@ with atomic({str(old)!r}) as file:
         assert process.stdout.readline() == "writing\n"
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    assert old.read_text() == "old"
+    assert old.read_text() == "old" and len(names(old.parent)) == 2
     with atomic(old) as file:
         file.write("next")
-    assert old.read_text() == "next"
+    assert old.read_text() == "next" and names(old.parent) == [old.name], "what the killed one left is there for ever"
+
+
+def test_what_a_living_process_writes_is_left_to_it(old):
+    others = [old.with_name(name) for name in (f".out.jsonl.{os.getppid()}.partial", ".out.jsonl.mine.partial", "x.1")]
+    for path in others:
+        path.touch()
+    with atomic(old) as file:
+        file.write("new")
+    assert all(path.exists() for path in others)
+
+
+def test_a_name_is_on_the_disk_before_anybody_builds_on_it(tmp_path, monkeypatch):
+    """The bytes first, then the rename, then the folder; and a new folder's name in the one above."""
+    done, sync, rename = [], os.fsync, Path.replace
+
+    def synced(number):
+        done.append(("sync", Path(f"/proc/self/fd/{number}").readlink().name))
+        sync(number)
+
+    def renamed(path, target):
+        done.append(("rename", target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with atomic(tmp_path / "new/run/out.bin", "wb") as file:
+        file.write(b"x")
+    above = [("sync", "new"), ("sync", tmp_path.name)]
+    assert done == [*above, ("sync", f".out.bin.{os.getpid()}.partial"), ("rename", "out.bin"), ("sync", "run")]
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(old):

@@ -146,6 +146,41 @@ def test_two_runs_on_one_journal_are_refused(tmp_path, problems) -> None:
         make(Server(url="http://127.0.0.1:9/v1"), tmp_path / "run", problems)
 
 
+@pytest.mark.parametrize("kind", ["eval", "train", None])
+def test_a_folder_of_another_run_or_of_a_user_is_refused_and_nothing_in_it_is_changed(tmp_path, problems, kind) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "README.md").write_text("mine")
+    if kind:
+        (folder / "setting.json").write_text(json.dumps({"kind": kind, "task": "jsonl"}))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with stub(right) as server, pytest.raises(InputError, match=r"choose another"):
+        make(server, folder, problems)
+    assert not server.asked and {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_two_runs_in_one_folder_pay_for_one(tmp_path, problems) -> None:
+    """Each with a journal of its own."""
+    with stub(right, latency=0.1) as server:
+        command = [sys.executable, "-m", "nap", "curate", "--task", "jsonl", "--data", problems, "--paths", "2"]
+        command += ["--teacher", server.url, "--model", "m", "--concurrency", "4", "--problems", "30"]
+        command += ["--out", str(tmp_path / "run"), "--journal"]
+        with subprocess.Popen([*command, str(tmp_path / "a.sqlite")], stdout=subprocess.DEVNULL) as first:
+            while not server.asked:
+                assert first.poll() is None
+                time.sleep(0.01)
+            second = subprocess.run([*command, str(tmp_path / "b.sqlite")], capture_output=True, text=True)
+        assert second.returncode == 2 and "another process is at work in" in second.stderr
+        assert first.returncode == 0 and len(server.asked) == 60
+    assert not (tmp_path / "b.sqlite").exists()
+
+
+def test_one_journal_under_two_names_is_one(tmp_path, problems) -> None:
+    (tmp_path / "other.sqlite").symlink_to(tmp_path / "journal.sqlite")
+    with Journal(tmp_path / "journal.sqlite"), pytest.raises(InputError, match="another process is at work"):
+        Journal(tmp_path / "other.sqlite").__enter__()
+
+
 def test_plans_that_ask_the_same_share_a_journal(tmp_path, problems) -> None:
     journal = tmp_path / "journal.sqlite"
     with stub(right) as server:

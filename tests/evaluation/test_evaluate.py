@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import pytest
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, read_parquet
+from nap.common.folder import lock
+from nap.common.journal import read_journal
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import read_traces
 from nap.evaluation.rows import order_columns
-from nap.evaluation.run import _Journal, run_sweep, shares
+from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
 from nap.tasks.answers import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
@@ -230,31 +233,123 @@ def test_problems_that_changed_behind_their_name_are_another_setting(tiny, tmp_p
 
 
 def test_two_processes_do_not_work_in_one_folder(whole, tiny):
-    with _Journal(whole / "journal.jsonl"), pytest.raises(InputError, match="another process is at work in"):
-        run_sweep(sweep_of(tiny), whole, traces=2)
+    with (whole / ".lock").open("a") as file:
+        lock(file, whole)
+        with pytest.raises(InputError, match="another process is at work in"):
+            run_sweep(sweep_of(tiny), whole, traces=2)
     run_sweep(sweep_of(tiny), whole, traces=2)
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("change", "said"),
     [
-        ("journal.jsonl", lambda text: text.replace('{"row"', "?", 1), "journal.jsonl is damaged .*jsonl:1: not JSON"),
-        ("journal.jsonl", lambda text: "[]\n" + text, "is damaged .*jsonl:1: a JSON object was expected"),
-        ("journal.jsonl", lambda text: '{"row": {}}\n' + text, r"is damaged \('cell'\)"),
-        ("setting.json", lambda text: text[:-9], "setting.json is not a run's setting"),
-        ("setting.json", lambda text: None, "holds a journal without its setting.json"),
+        (lambda text: text[:-9], "setting.json is not a run's setting"),
+        (lambda text: "[" * 100_000, "setting.json is not a run's setting"),
+        (lambda text: "[]", "setting.json is not a run's setting"),
+        (lambda text: text.replace('"eval"', '"train"'), "holds a run of another kind .'train', not 'eval'"),
+        (lambda text: None, "is not empty and holds no run: it has no setting.json, but journal.jsonl"),
     ],
 )
-def test_a_damaged_run_is_refused_and_not_run_over(whole, tiny, tmp_path, name, change, said):
+def test_a_folder_of_something_else_is_refused_and_not_run_over(whole, tiny, tmp_path, change, said):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    path = folder / name
+    path = folder / "setting.json"
     changed = change(path.read_text())
     path.unlink() if changed is None else path.write_text(changed)
     before = files_of(folder)
     with pytest.raises(InputError, match=said) as caught:
         run_sweep(sweep_of(tiny), folder, traces=2)
     assert "\n" not in str(caught.value) and files_of(folder) == before
+
+
+def test_a_damaged_line_is_done_again_never_believed_and_costs_no_other(whole, tiny, tmp_path, capfd):
+    """Sixty single bits, each flipped in a folder of its own."""
+    journal, draw = (whole / "journal.jsonl").read_bytes(), random.Random(20)
+    for number in range(60):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        place = draw.randrange(len(journal))
+        flipped = bytes([journal[place] ^ 1 << draw.randrange(8)])
+        (folder / "journal.jsonl").write_bytes(journal[:place] + flipped + journal[place + 1 :])
+        fresh = []
+        rows = run_sweep(sweep_of(tiny), folder, traces=2, report=lambda p, fresh=fresh: fresh.append(p.batch))
+        # A line break is part of two lines.
+        assert 1 <= sum(fresh) <= 1 + (journal[place : place + 1] == b"\n"), place
+        assert rows == read_parquet(whole / "rows.parquet") and same_results(whole, folder)
+        kept = [entry for entry, _ in read_journal(folder / "journal.jsonl")]
+        assert len(kept) == PROBLEMS * len(CELLS) and all(kept)
+    assert "what stood there is done again" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["[]", "?", '{"row": {}}', "[" * 100_000, "9" * 5000, '{"row": {"cell": []}}'])
+def test_lines_that_are_no_entries_are_left_out(whole, tiny, tmp_path, line):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    journal = folder / "journal.jsonl"
+    before = journal.read_bytes()
+    journal.write_bytes(line.encode() + b"\n" + before)
+    run_sweep(sweep_of(tiny), folder, traces=2, report=lambda progress: pytest.fail("it decoded"))
+    assert same_results(whole, folder) and journal.read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_goes_on(whole, tiny, tmp_path):
+    """Without digests in the journal, and without the kind of run in the setting."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    setting = json.loads((folder / "setting.json").read_text())
+    assert setting.pop("kind") == "eval"
+    (folder / "setting.json").write_text(json.dumps(setting))
+    entries = [entry for entry, _ in read_journal(folder / "journal.jsonl")][:-2]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    fresh = []
+    run_sweep(sweep_of(tiny), folder, traces=2, report=lambda progress: fresh.append(progress.batch))
+    assert sum(fresh) == 2 and same_results(whole, folder)
+    assert all(digested for _, digested in read_journal(folder / "journal.jsonl"))
+
+
+RACE = """
+import sys, time
+import nap.evaluation.run as run
+from nap.cli import main
+sys.argv[1:] = {arguments!r}
+# Both are there before either goes in.
+ready, go = {ready!r}, {go!r}
+work = run.run_folder
+def at_once(*arguments, **options):
+    open(ready, "w").close()
+    import os
+    while not os.path.exists(go):
+        time.sleep(0.001)
+    return work(*arguments, **options)
+run.run_folder = at_once
+main()
+"""
+
+
+def test_of_two_processes_with_two_settings_one_gets_the_folder(tiny, tmp_path):
+    """At once, several times: the folder's setting is that of its rows."""
+    folder = tmp_path / "run"
+    flags = ["eval", "--models", str(tiny), "--task", "arith", "--policies", "ar", "--problems", "3", "--out"]
+    started = []
+    for number, pace in enumerate(("2", "4")):
+        script = RACE.format(
+            arguments=[*flags, str(folder), "--tokens-per-step", pace],
+            ready=str(tmp_path / f"ready{number}"),
+            go=str(tmp_path / "go"),
+        )
+        started.append(
+            subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env=environment())
+        )
+    while not all((tmp_path / f"ready{number}").exists() for number in (0, 1)):
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert sorted(process.returncode for process in started) == [0, 2], said
+    refused = next(text for text, process in zip(said, started, strict=True) if process.returncode)
+    assert "another process is at work" in refused or "another setting" in refused
+    pace = json.loads((folder / "setting.json").read_text())["tokens_per_step"][0]
+    assert {row["pace"] for row in read_parquet(folder / "rows.parquet")} == {f"{pace}/step"}
 
 
 ROW = {"prompt": QUESTION, "answer": 8}
@@ -292,7 +387,7 @@ def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):
     with pytest.raises(InputError, match=r"does not say what canvas it was trained on .*--canvas plain"):
         run_sweep(sweep_of(model), tmp_path / "run")
     rows = run_sweep(
-        sweep_of(model, canvas=CanvasSpec(paths=1, path_tokens=9, tags="none", summary_tokens=0)), tmp_path
+        sweep_of(model, canvas=CanvasSpec(paths=1, path_tokens=9, tags="none", summary_tokens=0)), tmp_path / "run"
     )
     assert all(row["text"] == row["paths"][0] for row in rows), "without a summary the whole text is read"
 

@@ -75,6 +75,7 @@ def test_what_it_makes_decodes_and_says_what_it_was_made_of(place, whole):
     card, said = (whole / "final/README.md").read_text(), json.loads((whole / "final/training.json").read_text())
     setting = json.loads((whole / "setting.json").read_text())
     assert setting["made_of"]["data"] in card and "| hyper.learning_rate | 0.01 |" in card
+    assert setting.pop("kind") == "train"
     assert said == setting | {"result": {"steps": 6, "loss": losses_of(whole)[-1]}}
     rows = [row for _, row in read_jsonl_objects(whole / "metrics.jsonl")]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(row["tokens_per_second"] > 0 for row in rows)
@@ -198,6 +199,35 @@ def test_a_disk_that_fills_at_the_end_leaves_the_last_checkpoint_to_finish_from(
     monkeypatch.undo()
     fine_tune(job(place), run, WATCH, quiet)
     assert (run / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+
+
+def test_a_folder_that_is_not_its_own_is_refused_and_nothing_in_it_is_touched(place, tmp_path):
+    (tmp_path / "run/final").mkdir(parents=True)
+    (tmp_path / "run/final/model.safetensors").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"run is not empty and holds no run: .* but final"):
+        fine_tune(job(place), tmp_path / "run", WATCH, quiet)
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["final", "model.safetensors"]
+
+
+def test_what_is_put_in_the_models_place_is_kept_and_what_is_put_into_its_making_is_not(
+    place, tmp_path, whole, killed_at
+):
+    run = tmp_path / "run"
+    killed_at(4)
+    with pytest.raises(Killed):
+        fine_tune(job(place), run, WATCH, quiet)
+    killed_at(None)
+    (run / "final").mkdir()
+    (run / "final/thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"run/final is in the model's place .*move it away"):
+        fine_tune(job(place), run, WATCH, quiet)
+    assert (run / "final/thesis.tex").read_text() == "mine"
+    (run / "final").rename(run / "kept")
+    (run / ".final.partial").mkdir()
+    (run / ".final.partial/junk.safetensors").write_bytes(b"junk")
+    fine_tune(job(place), run, WATCH, quiet)
+    names = [sorted(path.name for path in (folder / "final").iterdir()) for folder in (run, whole)]
+    assert names[0] == names[1] and (run / "kept/thesis.tex").read_text() == "mine"
 
 
 def test_a_step_in_passes_is_the_same_step(place, tmp_path, whole):

@@ -71,11 +71,12 @@ class Reproduce:
 
     def rerun(self, home: Path, folder: Path, steps: int) -> None:
         """Run both arms to their end, saying where they stand. Raises InputError where one fails."""
-        from nap.common.folder import claim
+        from nap.common.folder import run_folder
 
-        claim(folder, {"task": self.task, "problems": self.problems, "steps": steps}, "long.parquet")
-        todo = [arm for arm in ARMS if not (folder / f"{arm}.parquet").exists()]
         with ExitStack() as held:
+            setting = {"task": self.task, "problems": self.problems, "steps": steps}
+            held.enter_context(run_folder(folder, "reproduce", setting))
+            todo = [arm for arm in ARMS if not (folder / f"{arm}.parquet").exists()]
             running = {}
             for arm in todo:
                 log = held.enter_context((folder / f"{arm}.log").open("ab"))

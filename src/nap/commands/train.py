@@ -1,7 +1,6 @@
 """`nap train`: fine-tune a model on a file of samples."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -9,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands.flags import CanvasFlags, Words
 from nap.common.files import InputError
+from nap.common.text import say
 from nap.training.finetune import fine_tune
 from nap.training.settings import Hyper, Job, Objective, Watch
 
@@ -60,8 +60,3 @@ class Train:
             spec=replace(spec, attention=self.attention) if self.attention else spec, objective=self.objective,
             hyper=self.hyper,
         )  # fmt: skip
-
-
-def say(line: str) -> None:
-    """One line on standard error."""
-    print(line, file=sys.stderr, flush=True)

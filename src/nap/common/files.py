@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,10 +31,12 @@ def exits_on_bad_input(name: str) -> Iterator[None]:
 def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` and rename it onto `path` only when the block succeeds.
 
-    A crash, a full disk or `kill -9` leaves the old file, or none. Raises what the block raises.
+    A crash, a full disk, `kill -9` or a power cut leaves the old file, or none; what a killed process left beside it is
+    removed by the next one. Raises what the block raises.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    clean_partials(path.parent, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -41,8 +44,58 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it, so that they outlive a power cut."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in the folder: without it a power cut may undo a rename."""
+    if sys.platform == "win32":
+        return
+    found = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(found)
+    finally:
+        os.close(found)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until the disk has all that is in the folder and below it."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def clean_partials(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes were writing as `name`, or in a folder that is this process's alone, anything."""
+    for path in folder.glob(f".{name if name == '*' else escape(name)}.*.partial"):
+        owner = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # Where signal 0 is not harmless.
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def read_text(path: str | Path) -> str:

@@ -1,19 +1,23 @@
 """A run's folder: made of one setting, and one process at work in it at a time.
 
-    claim(folder, setting, journal="journal.jsonl")     # writes setting.json, or refuses a folder of another setting
-    with path.open("a+b") as file: lock(file, path)     # refuses a second process
+    with run_folder(folder, "eval", setting):           # refuses what is not empty or this run's, and a second process
+        ...
 
 Does not know what a run does.
 """
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, atomic, read_text
+from nap.common.files import InputError, atomic, clean_partials, make_folder, read_text
+from nap.common.text import printable
+
+SETTING, LOCK = "setting.json", ".lock"
 
 
 def digest(data: bytes) -> str:
@@ -31,25 +35,83 @@ def digest_files(paths: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
-def claim(folder: Path, setting: dict[str, Any], journal: str) -> None:
-    """Write the setting to `setting.json`. Raises InputError where the folder holds a run with another one."""
-    path, now = folder / "setting.json", json.loads(json.dumps(setting))
-    if path.exists():
-        try:
-            old, new = flat(json.loads(read_text(path))), flat(now)
-        except ValueError as error:
-            raise InputError(f"{path} is not a run's setting ({error}); choose another folder") from None
-        if differ := [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]:
-            # Another flag changes what the run is made of too: that is no news.
-            differ = [key for key in differ if not key.startswith("made_of.")] or differ
-            listed = ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in differ[:3])
-            more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
-            raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
-        return
-    if (folder / journal).exists():
-        raise InputError(f"{folder} holds a journal without its setting.json; choose another folder")
-    with atomic(path) as file:
-        file.write(json.dumps(now, indent=1) + "\n")
+@contextmanager
+def run_folder(
+    folder: Path,
+    kind: str,
+    setting: dict[str, Any],
+    *,
+    may_hold: Sequence[str] = (),
+    is_unused: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Keep other processes out of the folder, and write `setting` to its setting.json, while the block runs.
+
+    kind       of run (eval, train, curate): a folder of another one is refused
+    may_hold   names of files that a folder without a setting may have already
+    is_unused  whether nothing came of the setting that is there, so that another one may take its place
+
+    Raises InputError for a folder that holds anything else, a run of another setting, or another process at work;
+    nothing in it is changed then.
+    """
+    now = {"kind": kind} | json.loads(json.dumps(setting))
+    # A stranger's folder is not even given a lock; what counts is the check under it.
+    _is_written(folder, now, may_hold, is_unused)
+    make_folder(folder)
+    with (folder / LOCK).open("a") as file:
+        lock(file, folder)
+        written = _is_written(folder, now, may_hold, is_unused)
+        clean_partials(folder)
+        if not written:
+            with atomic(folder / SETTING) as text:
+                text.write(json.dumps(now, indent=1) + "\n")
+        yield
+
+
+def _is_written(folder: Path, now: dict[str, Any], may_hold: Sequence[str], is_unused: Callable[[], bool]) -> bool:
+    """Whether the folder is this run's already. Raises InputError where it is something else's."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder to write into")
+    if not (folder / SETTING).exists():
+        held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        known = {LOCK, *may_hold, *(name for name in held if name.startswith(".") and name.endswith(".partial"))}
+        if strange := [name for name in held if name not in known]:
+            raise InputError(
+                f"{folder} is not empty and holds no run: it has no {SETTING}, but {printable(strange[0])}; "
+                "choose another folder"
+            )
+        return False
+    old = _read_setting(folder / SETTING)
+    if old == now:
+        return True
+    if old.get("kind") == now["kind"] and is_unused():
+        return False
+    # Earlier versions did not write the kind: there it shows in what the setting is made of.
+    if old.setdefault("kind", now["kind"]) != now["kind"]:
+        raise InputError(
+            f"{folder} holds a run of another kind ({old['kind']!r:.40}, not {now['kind']!r}); choose another"
+        )
+    _check_same(folder, flat(old), flat(now))
+    return True
+
+
+def _read_setting(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(read_text(path))
+        if isinstance(found, dict):
+            return found
+        reason = f"an object was expected, got {type(found).__name__}"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(f"{path} is not a run's setting ({reason}); choose another folder")
+
+
+def _check_same(folder: Path, old: dict[str, Any], now: dict[str, Any]) -> None:
+    if differ := [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]:
+        # Another flag changes what the run is made of too: that is no news.
+        differ = [key for key in differ if not key.startswith("made_of.")] or differ
+        listed = ", ".join(f"{key} {old.get(key)!r:.200}, now {now.get(key)!r:.200}" for key in differ[:3])
+        more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Does not lay text out; report/terminal.py and commands/tables.py do.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -32,3 +33,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """`unknown policy 'treshold'; did you mean 'threshold'? known: ...`: the message for a name that is not known."""
     known = [*known]
     return f"unknown {what} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"
+
+
+def say(line: str) -> None:
+    """One line on standard error, for the person who waits."""
+    print(visible(line, kept=""), file=sys.stderr, flush=True)

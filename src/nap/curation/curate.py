@@ -23,11 +23,11 @@ from typing import Any
 
 from nap import __version__
 from nap.common.files import InputError, atomic, read_text
-from nap.common.folder import claim, digest
+from nap.common.folder import digest, run_folder
 from nap.common.workers import Backend, map_rows
 from nap.curation.card import Outcome, Tally, markdown
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
-from nap.curation.journal import FAILED, Journal, Reply, Request
+from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
 from nap.curation.plan import Plan, Solved, read_solutions
 from nap.curation.teacher import Asking, Endpoint, ask
 from nap.data.problems import Problem
@@ -35,6 +35,7 @@ from nap.data.samples import Sample, concatenated, read_samples, write_samples
 from nap.tasks.registry import load_task
 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
+CARD, JOURNAL = "card.json", "journal.sqlite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +77,21 @@ def curate(
     teachers  one for each of the plan's models, in order
     journal   of the replies; by default the folder's own. Plans that ask the same things can use one, in turn
 
-    Raises InputError for a folder of another plan, one that another process is at work in, and a teacher that is down.
+    Raises InputError for a folder of another plan or of something else, one that another process is at work in, and a
+    teacher that is down.
     """
     folder, work = FilePath(folder), work or Work()
     if tuple(teacher.model for teacher in teachers) != plan.models:
         raise InputError(f"the plan asks {len(plan.models)} models, and there are {len(teachers)} teachers for them")
     problems = _Problems(plan, last)
-    with Journal(journal or folder / "journal.sqlite") as opened:
-        if opened.is_empty() and not (folder / "card.json").exists():
-            # Nothing was made of the setting that is there: perhaps the name of its model was wrong.
-            (folder / "setting.json").unlink(missing_ok=True)
-        claim(folder, problems.setting, "card.json")
+    replies = FilePath(journal or folder / JOURNAL)
+
+    def is_unused() -> bool:
+        # Perhaps the name of its model was wrong.
+        return not (folder / CARD).exists() and is_empty(replies)
+
+    kept = run_folder(folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused)
+    with kept, Journal(replies) as opened:
         if card := _finished(folder):
             return card
         run = _Run(problems, opened, work)
@@ -223,7 +228,7 @@ def _write(folder: FilePath, run: _Run) -> dict[str, Any]:
     card = tally.card(run.problems.setting, files)
     with atomic(folder / "README.md") as file:
         file.write(markdown(card))
-    with atomic(folder / "card.json") as file:
+    with atomic(folder / CARD) as file:
         file.write(json.dumps(card, indent=1) + "\n")
     return card
 
@@ -237,7 +242,7 @@ def _samples(outcomes: Iterable[Outcome], tally: Tally) -> Iterator[Sample]:
 
 def _finished(folder: FilePath) -> dict[str, Any] | None:
     """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them."""
-    path = folder / "card.json"
+    path = folder / CARD
     if not path.exists():
         return None
     try:

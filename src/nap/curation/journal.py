@@ -65,11 +65,25 @@ class Reply:
     error: str = ""
 
 
+def companions(name: str) -> tuple[str, ...]:
+    """The names of the files of a journal: its own, sqlite's two beside it, and its lock."""
+    return (name, *(f"{name}{end}" for end in ("-wal", "-shm", ".lock")))
+
+
+def is_empty(path: Path) -> bool:
+    """Whether no reply was ever added to the journal at that path."""
+    if not path.exists():
+        return True
+    with Journal(path) as journal:
+        return journal.is_empty()
+
+
 class Journal:
     """The replies of all requests so far. One process at a time; read and written from one thread."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        # One journal under two names has one lock.
+        self.path = Path(path).resolve()
 
     def __enter__(self) -> "Journal":
         self.path.parent.mkdir(parents=True, exist_ok=True)

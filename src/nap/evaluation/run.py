@@ -10,7 +10,6 @@ Does not say what a sweep is (sweep.py), does not summarise, and does not know h
 
 import dataclasses
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ from typing import Any
 
 from nap import __version__
 from nap.canvas.canvas import parse
-from nap.common.files import InputError, atomic, read_jsonl_objects
-from nap.common.folder import claim, digest, digest_files, lock
+from nap.common.files import InputError, atomic
+from nap.common.folder import digest, digest_files, run_folder
+from nap.common.journal import Journal
 from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
@@ -79,12 +79,12 @@ def run_sweep(
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     models = {model: _identity(model, sweep, problems) for model in sweep.models}
     made_of = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
-    claim(folder, asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}, "journal.jsonl")
+    setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}
     if workers > 1:
         _loaded.clear()
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
     by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
-    with _Journal(folder / "journal.jsonl") as journal:
+    with run_folder(folder, "eval", setting), Journal(folder / "journal.jsonl", _key_of) as journal:
         jobs = [
             (cell, todo[start : start + batch_size])
             for cell in sweep.cells()
@@ -117,41 +117,8 @@ def _weights(denoiser: Denoiser) -> str | None:
     return digest_files(weight_files(folder))
 
 
-class _Journal:
-    """Finished problems, a line each, appended; a line that a kill cut short is dropped on opening."""
-
-    def __init__(self, path: FilePath) -> None:
-        self.path = path
-
-    def __enter__(self) -> "_Journal":
-        self.file = self.path.open("a+b")
-        try:
-            lock(self.file, self.path.parent)
-            self.file.seek(0)
-            whole, newline, _ = self.file.read().rpartition(b"\n")
-            self.file.truncate(len(whole + newline))
-            self.done = self._read()
-        except BaseException:
-            self.file.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.file.close()
-
-    def _read(self) -> dict[tuple[str, str], dict[str, Any]]:
-        try:
-            entries = [entry for _, entry in read_jsonl_objects(self.path)]
-            return {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
-        except (InputError, KeyError, TypeError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); choose another folder, or delete it") from None
-
-    def add(self, entries: Sequence[dict[str, Any]]) -> None:
-        """Append and flush to disk."""
-        self.file.writelines(json.dumps(entry).encode() + b"\n" for entry in entries)
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.done |= {(entry["row"]["cell"], entry["row"]["problem_id"]): entry for entry in entries}
+def _key_of(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["row"]["cell"], entry["row"]["problem_id"]
 
 
 Job = tuple[Cell, list[int]]
@@ -223,7 +190,9 @@ def shares(traces: Sequence[Trace]) -> list[float]:
     return [sum(seconds / rows[step] for step, seconds in enumerate(trace.seconds)) for trace in traces]
 
 
-def _finish(folder: FilePath, sweep: Sweep, problems: list[Problem], journal: _Journal) -> list[dict[str, Any]]:
+def _finish(
+    folder: FilePath, sweep: Sweep, problems: list[Problem], journal: Journal[tuple[str, str]]
+) -> list[dict[str, Any]]:
     """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
     import pyarrow as pa
     import pyarrow.parquet as pq

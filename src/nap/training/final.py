@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nap.common.files import InputError, sync_files, sync_folder
 from nap.common.folder import flat
 from nap.training.settings import Job
 
@@ -20,21 +21,36 @@ if TYPE_CHECKING:
     from nap.training.trainer import DiffusionTrainer
 
 
+def is_finished(final: Path) -> bool:
+    """Whether the model is there. Raises InputError where something else is in its place."""
+    if (final / "training.json").is_file():
+        return True
+    if final.exists():
+        raise InputError(f"{final} is in the model's place and no training made it; move it away")
+    return False
+
+
 def write_final(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
 ) -> None:
-    """Write `folder`/final. Raises InputError where the disk does not take it."""
+    """Write `folder`/final. Raises InputError where the disk does not take it, or its place was taken meanwhile."""
     from nap.training.trainer import not_saved
 
-    partial, final = folder / ".final.partial", folder / "final"
+    partial, final, first = folder / ".final.partial", folder / "final", trainer.is_world_process_zero()
     try:
+        if first:
+            # What a killed run left, or anybody put there, is no part of the model.
+            shutil.rmtree(partial, ignore_errors=True)
         write_model(trainer, start, job, setting, corpus, partial)
+        if first:
+            sync_files(partial)
     except Exception as error:  # As in a checkpoint's save.
-        shutil.rmtree(partial, ignore_errors=True)
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
         raise not_saved(final, error) from error
-    if trainer.is_world_process_zero():
-        shutil.rmtree(final, ignore_errors=True)
+    if first and not is_finished(final):
         partial.rename(final)
+        sync_folder(folder)
 
 
 def write_model(

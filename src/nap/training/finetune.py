@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nap import __version__
 from nap.common.files import InputError
-from nap.common.folder import claim, lock
+from nap.common.folder import run_folder
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     import torch
 
     from nap.common.machine import choose_dtype
-    from nap.training.final import write_final
+    from nap.training.final import is_finished, write_final
     from nap.training.start import open_start
 
     _check_sharding(job.hyper, watch)
@@ -54,10 +54,9 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     setting = _setting(job, corpus, start)
     with ExitStack() as held:
         if first:
-            claim(folder, setting, "metrics.jsonl")
-            lock(held.enter_context((folder / ".lock").open("a")), folder)
+            held.enter_context(run_folder(folder, "train", setting))
             _report_corpus(corpus, job.data, folder, say)
-        if (final / "training.json").is_file():
+        if is_finished(final):
             say(f"{final} is finished already")
             return final
         batches = _batches(job, corpus, start)

@@ -1,0 +1,117 @@
+"""An append-only file of finished work: one JSON object a line, each with a digest of its own.
+
+    with Journal(folder / "journal.jsonl", key_of=lambda entry: entry["id"]) as journal:
+        journal.add([{"id": "p1", "right": True}])      # on the disk when it returns
+        journal.done["p1"]
+
+A line is believed only where its digest fits. One that is damaged, by a kill, a bad disk or an editor, is left out and
+costs nothing but the work that it held. Journals without digests, as earlier versions wrote them, are read too and get
+digests on opening.
+
+Does not keep a second process out; `folder.run_folder` does.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from nap.common.files import atomic, sync_folder
+from nap.common.text import say
+
+Key = TypeVar("Key")
+Entry = dict[str, Any]
+# A line is BEFORE, the digest, BETWEEN, the entry, AFTER.
+BEFORE, BETWEEN, AFTER = b'{"digest": "', b'", "entry": ', b"}\n"
+DIGITS = 16
+
+
+class Journal(Generic[Key]):
+    """What is done, by its key; a later entry of one key replaces an earlier one.
+
+    key_of  the key of an entry; where it raises LookupError or TypeError, the entry is none of this journal's
+    """
+
+    done: dict[Key, Entry]
+
+    def __init__(self, path: Path, key_of: Callable[[Entry], Key], say: Callable[[str], None] = say) -> None:
+        self.path, self.key_of, self.say = path, key_of, say
+
+    def __enter__(self) -> "Journal[Key]":
+        self.done, damaged, old = {}, 0, False
+        for entry, digested in read_journal(self.path):
+            try:
+                self.done[self.key_of(entry or {})] = entry or {}
+                old |= not digested
+            except (LookupError, TypeError):
+                damaged += 1
+        if damaged:
+            lines = "a damaged line" if damaged == 1 else f"{damaged} damaged lines"
+            self.say(f"{self.path} has {lines}: what stood there is done again")
+        if damaged or old:
+            with atomic(self.path, "wb") as file:
+                file.writelines(map(_line, self.done.values()))
+        self.file = self.path.open("ab")
+        # The last line, where a kill cut it.
+        self.file.truncate(_whole(self.path))
+        sync_folder(self.path.parent)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Append entries; they are on the disk when it returns."""
+        entries = [*entries]
+        self.file.writelines(map(_line, entries))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.done |= {self.key_of(entry): entry for entry in entries}
+
+
+def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
+    """Each entry, None for a line that is damaged, and whether it has a digest. A last line that is cut is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield _read(line)
+
+
+def _line(entry: Entry) -> bytes:
+    text = json.dumps(entry).encode()
+    return BEFORE + _digest(text) + BETWEEN + text + AFTER
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=DIGITS // 2).hexdigest().encode()
+
+
+def _read(line: bytes) -> tuple[Entry | None, bool]:
+    start = len(BEFORE) + DIGITS + len(BETWEEN)
+    text = line[start : -len(AFTER)]
+    digested = line == BEFORE + _digest(text) + BETWEEN + text + AFTER
+    try:
+        found = json.loads(text if digested else line)
+    except (ValueError, RecursionError):
+        return None, digested
+    # What has one of a digested line's names is one that is damaged, and not one of an earlier version.
+    whole = isinstance(found, dict) and (digested or not found.keys() & {"digest", "entry"})
+    return (found if whole else None), digested
+
+
+def _whole(path: Path) -> int:
+    """Bytes up to the end of the last line that is whole."""
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END)
+        while left:
+            start = max(0, left - 65536)
+            file.seek(start)
+            place = file.read(left - start).rfind(b"\n")
+            if place >= 0:
+                return start + place + 1
+            left = start
+    return 0
