@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from nap.common.journal import Journal
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import trace_to_row, write_traces
 from nap.evaluation.summary import MEANS, MORE, summarise
@@ -131,7 +132,12 @@ def write_run(
 def write_journal(folder: Path, rows: list[dict[str, Any]], trace: Trace, tail: str = "") -> Path:
     """A folder of a run that is still being written: `tail` is the line that is not whole yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    entries = [json.dumps({"row": row, "seconds": 0.1, "trace": trace_to_row(trace) if not i else None}) for i, row in
-               enumerate(rows)]  # fmt: skip
-    (folder / "journal.jsonl").write_text("".join(f"{entry}\n" for entry in entries) + tail)
+    entries = [
+        {"row": row, "seconds": 0.1, "trace": None if number else trace_to_row(trace)}
+        for number, row in enumerate(rows)
+    ]
+    with Journal(folder / "journal.jsonl", lambda entry: len(entry)) as journal:
+        journal.add(entries)
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write(tail)
     return folder

@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from nap.common.files import InputError, read_parquet, read_text
+from nap.common.journal import read_journal
 from nap.common.text import printable
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
@@ -132,12 +133,10 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
     """What a journal holds so far. A line that is being written, or that a kill cut, is left out."""
     if not journal.exists():
         return [], []
-    whole = read_text(journal).rpartition("\n")[0].split("\n")
     rows, traces, bad = [], [], 0
-    for line in filter(None, whole):
+    for entry, _ in read_journal(journal):
         try:
-            entry = json.loads(line)
-            row, trace = entry["row"], entry["trace"]
+            row, trace = (entry or {})["row"], (entry or {})["trace"]
             rows.append(row)
             if trace:
                 names = {name: str(row[name]) for name in ("model", "policy", "pace")}
