@@ -16,7 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "canvas": set(),
     "models": {"canvas"},
     "decoding": {"models", "canvas"},
-    "dependence": {"models"},
+    "dependence": {"models", "canvas"},
     "curation": {"tasks", "canvas"},
     "training": {"decoding", "models", "canvas", "tasks"},
     "evaluation": {"decoding", "models", "canvas", "tasks", "order"},

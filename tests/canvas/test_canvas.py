@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nap.canvas.canvas import Canvas, CanvasSpec, collate, encode_tag, fill, find_tag, layout, parse
-from nap.canvas.visibility import Layout, owners
+from nap.canvas.visibility import Forest, Layout, owners
 from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 from toys import CHARS, EOS, LETTERS, MASK, PAD, PIECES, TAGLESS, UNKNOWN, WORDS, Toy
@@ -253,3 +253,15 @@ def test_collate_pads_ragged_rows_on_the_right(ragged):
 def test_a_batch_of_several_layouts_is_refused(ragged, other):
     with pytest.raises(InputError, match="one attention layout"):
         collate([ragged[0], layout([], spec(**other), WORDS, MASK)], PAD)
+
+
+def test_in_a_forest_a_branch_sees_itself_and_its_own_trunk_up_to_where_it_leaves():
+    # A trunk of three, a branch of two after its first two tokens, and a stranger's trunk of two.
+    forest = Forest(
+        stem_T=np.array([0, 0, 0, 1, 1, 2, 2]), position_T=np.array([0, 1, 2, 2, 3, 0, 1]),
+        trunk_S=np.array([0, 0, 2]), after_S=np.array([0, 2, 0]),
+    )  # fmt: skip
+    drawn = ["1......", "11.....", "111....", "11.1...", "11.11..", ".....1.", ".....11"]
+    every = np.arange(7)
+    assert forest.visible(every, every).tolist() == [[seen == "1" for seen in row] for row in drawn]
+    assert forest.visible(np.array([4]), np.array([1, 2, 4])).tolist() == [[True, False, True]]

@@ -47,3 +47,27 @@ def owners(region_BL: NDArray[np.int64]) -> NDArray[np.int64]:
         header = owner[:, position] == HEADER
         owner[header, position] = owner[header, position + 1]
     return owner
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Forest:
+    """Texts that share beginnings, side by side in one sequence: trunks, and branches that leave a trunk somewhere.
+
+    T tokens of S stems, a stem being a trunk or a branch without what stands before it:
+
+    stem_T      the stem that a token belongs to
+    position_T  its place in its own text; a branch's text begins with its trunk
+    trunk_S     the stem that a branch leaves; a trunk's is itself
+    after_S     after how many tokens of that stem; 0 for a trunk
+    """
+
+    stem_T: NDArray[np.int64]
+    position_T: NDArray[np.int64]
+    trunk_S: NDArray[np.int64]
+    after_S: NDArray[np.int64]
+
+    def visible(self, query_Q: NDArray[np.int64], key_K: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[Q, K] whether the token at a query's index sees that at a key's: what stands before it in its own text."""
+        stem_Q1, stem_K, position_K = self.stem_T[query_Q][:, None], self.stem_T[key_K], self.position_T[key_K]
+        own_QK = (stem_Q1 == stem_K) & (position_K <= self.position_T[query_Q][:, None])
+        return own_QK | (self.trunk_S[stem_Q1] == stem_K) & (position_K < self.after_S[stem_Q1])
