@@ -99,9 +99,9 @@ def measure(model: str, data: Callable[[bool], Iterator[Sample]], canvas: Canvas
     from nap.common.stats import bootstrap_mean, paired_bootstrap
     from nap.data.samples import write_samples
     from nap.training.batches import lay_out
+    from nap.training.checkpoints import newest_checkpoint
     from nap.training.corpus import read_corpus
     from nap.training.start import open_start
-    from nap.training.trainer import newest_checkpoint
 
     spec = canvas.spec()
     assert spec is not None

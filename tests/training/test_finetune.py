@@ -22,10 +22,10 @@ from nap.decoding.policies import parse_policy
 from nap.decoding.prompt import prompt_ids
 from nap.models.load import load
 from nap.tasks.arith import Arith
+from nap.training.checkpoints import newest_checkpoint
 from nap.training.finetune import fine_tune
 from nap.training.loss import masked_loss
 from nap.training.settings import Hyper, Job, Watch
-from nap.training.trainer import newest_checkpoint
 from tiny import disk_full_after, environment, nap, recipe, save_tiny
 
 BUNDLED = recipe("bundled")
@@ -228,6 +228,47 @@ def test_what_is_put_in_the_models_place_is_kept_and_what_is_put_into_its_making
     fine_tune(job(place), run, WATCH, quiet)
     names = [sorted(path.name for path in (folder / "final").iterdir()) for folder in (run, whole)]
     assert names[0] == names[1] and (run / "kept/thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("optimizer.pt", None, "optimizer.pt is missing"),
+        ("scheduler.pt", None, "scheduler.pt is missing"),
+        ("rng_state.pth", 100, "rng_state.pth has 100 bytes of"),
+        ("model.safetensors", 0, "model.safetensors has 0 bytes of"),
+        ("manifest.json", None, "its save was cut short"),
+        ("manifest.json", 100, "manifest.json is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_never_gone_on_from_and_the_model_is_the_same(place, tmp_path, whole, name, size, said):
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run / "final")
+    path, told = run / "checkpoint-6" / name, []
+    path.unlink() if size is None else path.write_bytes(bytes(size))
+    fine_tune(job(place), run, WATCH, told.append)
+    assert any(f"checkpoint-6 is not whole ({said}" in line for line in told) and "going on from step 3 of 6" in told
+    assert (run / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+    assert losses_of(run) == losses_of(whole) and newest_checkpoint(run) == str(run / "checkpoint-6")
+
+
+def test_where_no_checkpoint_is_whole_it_begins_anew_and_ends_the_same(place, tmp_path, whole):
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run / "final")
+    for steps in (3, 6):
+        (run / f"checkpoint-{steps}/optimizer.pt").unlink()
+    fine_tune(job(place), run, WATCH, quiet)
+    assert (run / "final/model.safetensors").read_bytes() == (whole / "final/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}', '{"step": "4"}', "\udcff", "[" * 100_000])
+def test_lines_of_metrics_that_cannot_be_read_are_left_out(place, tmp_path, whole, line):
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run / "final")
+    metrics = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(line.encode(errors="surrogateescape") + b"\n" + metrics)
+    fine_tune(job(place), run, WATCH, quiet)
+    assert (run / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_a_step_in_passes_is_the_same_step(place, tmp_path, whole):

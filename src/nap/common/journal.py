@@ -41,10 +41,10 @@ class Journal(Generic[Key]):
 
     def __enter__(self) -> "Journal[Key]":
         self.done, damaged, old = {}, 0, False
-        for entry, digested in read_journal(self.path):
+        for entry, has_digest in read_journal(self.path):
             try:
                 self.done[self.key_of(entry or {})] = entry or {}
-                old |= not digested
+                old |= not has_digest
             except (LookupError, TypeError):
                 damaged += 1
         if damaged:
@@ -52,7 +52,7 @@ class Journal(Generic[Key]):
             self.say(f"{self.path} has {lines}: what stood there is done again")
         if damaged or old:
             with atomic(self.path, "wb") as file:
-                file.writelines(map(_line, self.done.values()))
+                file.writelines(map(digested, self.done.values()))
         self.file = self.path.open("ab")
         # The last line, where a kill cut it.
         self.file.truncate(_whole(self.path))
@@ -65,7 +65,7 @@ class Journal(Generic[Key]):
     def add(self, entries: Iterable[Entry]) -> None:
         """Append entries; they are on the disk when it returns."""
         entries = [*entries]
-        self.file.writelines(map(_line, entries))
+        self.file.writelines(map(digested, entries))
         self.file.flush()
         os.fsync(self.file.fileno())
         self.done |= {self.key_of(entry): entry for entry in entries}
@@ -78,29 +78,33 @@ def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield _read(line)
+                entry = undigested(line)
+                yield (entry, True) if entry is not None else (_without_digest(line), False)
 
 
-def _line(entry: Entry) -> bytes:
+def digested(entry: Entry) -> bytes:
+    """The entry as a line with its digest."""
     text = json.dumps(entry).encode()
     return BEFORE + _digest(text) + BETWEEN + text + AFTER
+
+
+def undigested(line: bytes) -> Entry | None:
+    """The entry of a line; None where its digest does not fit."""
+    text = line[len(BEFORE) + DIGITS + len(BETWEEN) : -len(AFTER)]
+    return json.loads(text) if line == BEFORE + _digest(text) + BETWEEN + text + AFTER else None
 
 
 def _digest(text: bytes) -> bytes:
     return blake2b(text, digest_size=DIGITS // 2).hexdigest().encode()
 
 
-def _read(line: bytes) -> tuple[Entry | None, bool]:
-    start = len(BEFORE) + DIGITS + len(BETWEEN)
-    text = line[start : -len(AFTER)]
-    digested = line == BEFORE + _digest(text) + BETWEEN + text + AFTER
+def _without_digest(line: bytes) -> Entry | None:
     try:
-        found = json.loads(text if digested else line)
+        entry = json.loads(line)
     except (ValueError, RecursionError):
-        return None, digested
+        return None
     # What has one of a digested line's names is one that is damaged, and not one of an earlier version.
-    whole = isinstance(found, dict) and (digested or not found.keys() & {"digest", "entry"})
-    return (found if whole else None), digested
+    return entry if isinstance(entry, dict) and not entry.keys() & {"digest", "entry"} else None
 
 
 def _whole(path: Path) -> int:

@@ -128,8 +128,17 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Take out what was written after a step, and a last line that a kill cut."""
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
-    kept = [line for line in whole if line and json.loads(line)["step"] <= step]
-    with atomic(path) as file:
-        file.writelines(line + "\n" for line in kept)
+    """Take out what was written after a step, a last line that a kill cut, and what cannot be read."""
+    lines = path.read_bytes().split(b"\n")[:-1]
+    with atomic(path, "wb") as file:
+        file.writelines(line + b"\n" for line in lines if 0 <= _step_of(line) <= step)
+
+
+def _step_of(line: bytes) -> int:
+    """The step of a line of metrics; -1 for what is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return -1
+    found = row.get("step") if isinstance(row, dict) else None
+    return found if isinstance(found, int) else -1

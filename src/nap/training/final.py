@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nap.common.files import InputError, sync_files, sync_folder
 from nap.common.folder import flat
+from nap.training.checkpoints import not_saved
 from nap.training.settings import Job
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ def write_final(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
 ) -> None:
     """Write `folder`/final. Raises InputError where the disk does not take it, or its place was taken meanwhile."""
-    from nap.training.trainer import not_saved
-
     partial, final, first = folder / ".final.partial", folder / "final", trainer.is_world_process_zero()
     try:
         if first:

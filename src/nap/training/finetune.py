@@ -174,7 +174,7 @@ def _run(
     )  # fmt: skip
     callbacks: list[Any] = [Metrics(folder / "metrics.jsonl", say), *_decoding(watch, start, job.spec, folder, say)]
     muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
-    return run_trainer(model, batches, arguments, callbacks, muon)
+    return run_trainer(model, batches, arguments, callbacks, muon, say)
 
 
 def _processes() -> int:

@@ -6,23 +6,24 @@ killed run resumes to the same model. A step may be dealt out over processes and
 (corpus.py) or choose what to train (finetune.py).
 """
 
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from nap.common.files import InputError
 from nap.common.machine import keep_memory
-from nap.models.checkpoint import brief
+from nap.common.text import say
 from nap.models.denoiser import predicted_from
 from nap.training import lora
 from nap.training.batches import DiffusionBatches
+from nap.training.checkpoints import forget_others, newest_checkpoint, not_saved, seal
 from nap.training.loss import masked_loss
 from nap.training.muon import muon_for
 
@@ -86,13 +87,22 @@ class DiffusionTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """A whole checkpoint or none. Raises InputError where the disk does not take it."""
+        folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
-            super()._save_checkpoint(model, trial)
-        except Exception as error:  # safetensors, torch and open() each raise their own on a full disk.
-            folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            if whole_state(folder) is None:
+            if self.args.should_save:
+                # What a killed run left, or a disk spoiled.
                 shutil.rmtree(folder, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            # Each process writes a part.
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                seal(folder)
+        except Exception as error:  # safetensors, torch and open() each raise their own on a full disk.
+            shutil.rmtree(folder, ignore_errors=True)
             raise not_saved(folder, error) from error
+        if self.args.should_save:
+            forget_others(folder)
 
 
 def _only(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -139,7 +149,7 @@ def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: A
     folder.mkdir(parents=True, exist_ok=True)
     common: dict[str, Any] = {
         "max_steps": batches.batches, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine",
-        "max_grad_norm": 1.0, "save_total_limit": 2, "dataloader_num_workers": 0, "report_to": "none",
+        "max_grad_norm": 1.0, "dataloader_num_workers": 0, "report_to": "none",
         "remove_unused_columns": False, "disable_tqdm": True,
     }  # fmt: skip
     return TrainingArguments(output_dir=str(folder), **common | changes)
@@ -151,8 +161,12 @@ def run_trainer(
     arguments: TrainingArguments,
     callbacks: Sequence[TrainerCallback] = (),
     optimizer: torch.optim.Optimizer | None = None,
+    say: Callable[[str], None] = say,
 ) -> DiffusionTrainer:
-    """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given."""
+    """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given.
+
+    say  is told which checkpoints are damaged
+    """
     if arguments.device.type == "cpu":
         keep_memory()
     trainer = DiffusionTrainer(
@@ -164,28 +178,12 @@ def run_trainer(
         raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")
     for callback in callbacks:
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
-    trainer.train(resume_from_checkpoint=newest_checkpoint(FilePath(str(arguments.output_dir))))
+    trainer.train(resume_from_checkpoint=_agreed(trainer, say))
     return trainer
 
 
-def not_saved(folder: FilePath, error: Exception) -> InputError:
-    """What to say where a folder of a run could not be written."""
-    last = newest_checkpoint(folder.parent) or "none"
-    return InputError(
-        f"cannot save {folder} ({brief(error):.160}); the last whole checkpoint is {last}; make room, and the same "
-        "command goes on from it"
-    )
-
-
-def whole_state(checkpoint: FilePath) -> dict[str, Any] | None:
-    """The state of a checkpoint that is whole: written last, it is not there after a kill or on a full disk."""
-    try:
-        return json.loads((checkpoint / "trainer_state.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def newest_checkpoint(folder: FilePath) -> str | None:
-    """The whole checkpoint of the most steps."""
-    whole = [path for path in folder.glob("checkpoint-*") if whole_state(path) is not None]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+def _agreed(trainer: DiffusionTrainer, say: Callable[[str], None]) -> str | None:
+    """The checkpoint to go on from. One process looks, and tells the others."""
+    folder = FilePath(str(trainer.args.output_dir))
+    found = [newest_checkpoint(folder, say) if trainer.is_world_process_zero() else None]
+    return broadcast_object_list(found)[0]
