@@ -21,6 +21,7 @@ from typing import Any
 
 from nap.canvas.canvas import CanvasSpec
 from nap.data.samples import Sample, concatenated
+from nap.tasks.agree import VOCABULARY
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
 from nap.training.loss import Masking, Weight
@@ -32,6 +33,8 @@ COUNTDOWN_WORDS = "numbers target ; + - * / = ( )"
 WORDS = {
     "arith": [*NAMES, *ITEMS, *map(str, range(21)), *ARITH_WORDS.split()],
     "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *COUNTDOWN_WORDS.split()],
+    "grids": ["grid", *"0123456789", "done"],
+    "agree": ["story", *"123456789", *VOCABULARY, "done"],
 }
 MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.

@@ -37,7 +37,7 @@ from nap.models.denoiser import Denoiser
 from nap.models.load import load
 from nap.models.weights import weight_files
 from nap.tasks.answers import equations
-from nap.tasks.registry import load_task
+from nap.tasks.registry import answer_text, load_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ def evaluate(
     entries = []
     for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):
         completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-        text = completion.summary if spec.summary_tokens else completion.paths[0]
+        text = answer_text(task, completion.paths, completion.summary if spec.summary_tokens else None)
         answer, correct = task.extract(problem, text), task.check(problem, text)
         held = [holds for path in completion.paths for holds in equations(path)]
         trace = dataclasses.replace(trace, answer=answer, correct=correct)

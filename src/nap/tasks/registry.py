@@ -11,7 +11,7 @@ Does not decode, train or score anything.
 
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +24,8 @@ TASKS = {
     "arith": "nap.tasks.arith:Arith",
     "countdown": "nap.tasks.countdown:Countdown",
     "sudoku": "nap.tasks.sudoku:Sudoku",
+    "grids": "nap.tasks.grids:Grids",
+    "agree": "nap.tasks.agree:Agree",
     "gsm8k": "nap.tasks.public:Gsm8k",
     "multiarith": "nap.tasks.public:MultiArith",
     "math500": "nap.tasks.public:Math500",
@@ -74,6 +76,22 @@ class Reads(Protocol):
     def read(self, id: str, question: str, gold: Any) -> Problem:
         """The problem that a question states; `gold` may be None. Raises InputError if the question states none."""
         ...
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A task whose answer is in the paths, and not in the summary alone."""
+
+    def gather(self, paths: Sequence[str], summary: str) -> str:
+        """The text to check, of all that a canvas says."""
+        ...
+
+
+def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
+    """What of a decoded canvas answers its problem: the summary, the first path of one without (None), or all of it."""
+    if isinstance(task, Gathers):
+        return task.gather(paths, summary or "")
+    return paths[0] if summary is None else summary
 
 
 def load_task(name: str, **settings: Any) -> Task:

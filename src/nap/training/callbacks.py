@@ -17,7 +17,7 @@ from nap.decoding.decode import Budget, decode_traces
 from nap.decoding.policies import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import NativeDenoiser
-from nap.tasks.registry import load_task
+from nap.tasks.registry import answer_text, load_task
 from nap.training.start import Start
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class DecodeEvery(TrainerCallback):
         right = 0
         for problem, canvas, trace in zip(self.problems, self.canvases, traces, strict=True):
             completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-            text = completion.summary if self.spec.summary_tokens else completion.paths[0]
+            summary = completion.summary if self.spec.summary_tokens else None
+            text = answer_text(self.task, completion.paths, summary)
             right += self.task.check(problem, text)
         return right, sum(len(trace.events) for trace in traces), sum(trace.forwards for trace in traces)
 

@@ -1,0 +1,268 @@
+"""Answers that must agree: does the parallelism that a canvas tolerates equal the number of its independent frontiers?
+
+    python recipes/agreement.py                             # trains and evaluates what is missing, one model at a time
+    python recipes/agreement.py --arms one grids-3 --seeds 0 1
+    python recipes/agreement.py --list                      # every model, and whether it is done
+
+A model is an arm and a training seed. It is trained in stages until it is right one token a step (TARGET of held-out
+grids that nothing else uses), and then writes the same fresh test problems under every decoder; its rows (one a decoder
+and pace) go to docs/agreement/ARM-SEED.parquet. The arm `exact` is not trained: every decoder on the exact law. A
+killed run goes on where it was. What is measured and what would refute it: docs/agreement.md, of which
+recipes/agreement_page.py writes the results. Expected wall time: about 5 minutes a model on one free core (2 to train).
+Expected numbers: one grid, 1, 2, 4 tokens a step, .99, .5, .2 of the grids are valid; three grids in paths of their own
+forced at 3 tokens a step .99, and as confidence has it .5.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agreement_measure import AO, Work, settings_of
+from bundled import ROOT, Recipe, build_tokenizer, fit, run_each
+
+from nap.canvas.canvas import CanvasSpec
+from nap.canvas.visibility import Attention
+from nap.common.files import InputError, atomic, exits_on_bad_input
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample
+from nap.models.denoiser import Denoiser
+from nap.tasks.registry import load_task
+
+RESULTS = ROOT / "docs/agreement"
+# Share of the held-out grids that a model must get right one token a step before it is evaluated, and in how many
+# stages it may get there; each has so many steps, of so many grids or sentences.
+TARGET, STAGES, STEPS, UNITS = 0.97, 5, 900, 96
+RECIPE = {"layers": 4, "steps": STEPS}
+# The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
+CHECK_STREAM = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What a model is trained on: a task with its settings, laid out in a path for each grid or in one chain."""
+
+    what: str
+    task: str = "grids"
+    settings: dict[str, Any] = field(default_factory=dict)
+    chain: bool = False
+    attention: Attention = "full"
+    seeds: int = 5
+    exact: bool = False
+
+    def load(self) -> Any:
+        """The task."""
+        return load_task(self.task, **self.settings)
+
+    @property
+    def canvas(self) -> CanvasSpec:
+        """A slot for each unit, or one without marks for all of them, with room for its closing tag and one padding.
+
+        The padding makes the tokens of a slot even in number. Cells that are open come in even clusters, so that at two
+        tokens a step an odd slot would pair every open cell with a certain one, and nothing would show.
+        """
+        task = self.load()
+        paths = 1 if self.chain else task.count
+        words = max(len(task.sample(0, index).summary.split()) for index in range(3))
+        return CanvasSpec(
+            paths=paths, path_tokens=task.cells * task.count // paths + 2, summary_tokens=words + 1,
+            attention=self.attention,
+        )  # fmt: skip
+
+    def view(self, sample: Sample) -> Sample:
+        """The sample in the form of the canvas."""
+        if not self.chain:
+            return sample
+        joined = Solution(text=" ".join(path.text for path in sample.paths))
+        return Sample(problem=sample.problem, paths=(joined,), summary=sample.summary)
+
+
+def grids(what: str, count: int, **options: Any) -> Arm:
+    """An arm of grids: options of the arm, and settings of the task."""
+    names = ("chain", "attention", "seeds", "exact")
+    own = {name: options.pop(name) for name in names if name in options}
+    return Arm(what=what, settings={"count": count, **options}, **own)
+
+
+# In the order in which they are run: what answers a question on its own comes first.
+ARMS = {
+    **{
+        f"exact-{count}": grids(f"the exact law, {count} independent grids", count, exact=True, seeds=1)
+        for count in (1, 3)
+    },
+    "one": grids("one grid", 1),
+    "grids-3": grids("three independent grids, a path each", 3),
+    "chain-3": grids("the same three grids as one chain without marks", 3, chain=True),
+    "grids-6": grids("six independent grids", 6),
+    "grids-2": grids("two independent grids", 2),
+    "grids-4": grids("four independent grids", 4),
+    **{
+        f"rows-{shared}": grids(f"three grids, each with {shared} rows of the one before", 3, shared=shared)
+        for shared in (1, 2, 3)
+    },
+    "paths-3": grids("three independent grids that cannot see each other", 3, attention="paths"),
+    "corners-3": grids("three independent grids, and a summary that names a digit of each", 3, summary="corners"),
+    "story": Arm(what="one sentence", task="agree", settings={"count": 1}),
+    "stories-3": Arm(what="three independent sentences, a path each", task="agree", settings={"count": 3}),
+    "stories-chain-3": Arm(
+        what="the same three sentences as one chain without marks", task="agree", settings={"count": 3}, chain=True
+    ),
+    **{
+        f"chain-{count}": grids(f"{count} grids as one chain without marks", count, chain=True) for count in (2, 4, 6)
+    },
+}  # fmt: skip
+# The core first, all its seeds; then the next group; then the rest.
+GROUPS = (
+    ("exact-1", "exact-3", "one", "grids-3", "chain-3"), ("grids-6", "grids-2", "grids-4"),
+    ("rows-1", "rows-2", "rows-3", "paths-3", "corners-3"), ("story", "stories-3", "stories-chain-3"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`ARM-SEED`."""
+        return f"{self.arm}-{self.seed}"
+
+
+def queue() -> list[Model]:
+    """Every model: group by group, and in a group seed by seed, so that what there is compares arms."""
+    rest = tuple(arm for arm in ARMS if not any(arm in group for group in GROUPS))
+    return [
+        Model(arm=arm, seed=seed)
+        for group in (*GROUPS, rest)
+        for seed in range(max(ARMS[arm].seeds for arm in group))
+        for arm in group
+        if seed < ARMS[arm].seeds
+    ]
+
+
+# Training
+
+
+def train_model(model: Model, folder: Path) -> Path:
+    """The folder of the model once it is right one token a step: trained stage by stage, resumed where it was killed.
+
+    Raises InputError for a model that does not get there.
+    """
+    arm, start = ARMS[model.arm], None
+    task, tokenizer = arm.load(), tokenizer_of(arm)
+    recipe = Recipe(batch_size=UNITS // task.count, **RECIPE)
+    for stage in range(STAGES):
+        first = stage * STEPS * recipe.batch_size
+
+        def draw(index: int, first: int = first) -> Sample:
+            return arm.view(task.sample(model.seed, first + index))
+
+        start = fit(
+            tokenizer, arm.canvas, draw, folder / f"stage-{stage}", recipe, seed=model.seed, start=start
+        )  # fmt: skip
+        right = validity(model, start)
+        print(f"{model.name}: {right:.3f} of the held-out grids valid after stage {stage + 1}", flush=True)
+        if right >= TARGET:
+            return start
+    raise InputError(f"{model.name} is not right on {TARGET:.0%} of held-out grids after {STAGES} stages")
+
+
+def tokenizer_of(arm: Arm) -> Any:
+    """The words of the task, and tags for as many paths as any arm has."""
+    return build_tokenizer(arm.task, paths=6)
+
+
+def validity(model: Model, trained: Path) -> float:
+    """The share of valid grids, one token a step, on problems that nothing else uses."""
+    return work_of(model, open_model(trained), CHECK_STREAM).row(AO, 1)["valid"]
+
+
+def open_model(trained: Path) -> Denoiser:
+    from nap.models.load import load
+
+    return load(str(trained), dtype="float32")
+
+
+# Measuring
+
+
+def work_of(model: Model, denoiser: Denoiser | None, stream: int) -> Work:
+    """What a model is measured on."""
+    arm = ARMS[model.arm]
+    return Work.of(arm.load(), arm.canvas, arm.view, tokenizer_of(arm), denoiser, stream)
+
+
+def measure_model(model: Model, trained: Path | None, folder: Path) -> list[dict[str, Any]]:
+    """The rows of a model, of which those that are in its journal are not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = folder / "rows.jsonl"
+    whole = journal.read_text().rpartition("\n")[0].splitlines() if journal.exists() else []
+    done = {(row["policy"], row["pace"]): row for row in map(json.loads, whole)}
+    work = work_of(model, open_model(trained) if trained else None, 0)
+    with journal.open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in done.values())
+        for setting in settings_of(work.task.count):
+            if setting not in done:
+                done[setting] = work.row(*setting)
+                file.write(json.dumps(done[setting]) + "\n")
+                file.flush()
+    return [done[setting] for setting in settings_of(work.task.count)]
+
+
+def write_rows(model: Model, rows: list[dict[str, Any]], path: Path, setting: dict[str, Any]) -> None:
+    """One file a model, with what it is made of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([{k: round(v, 5) if isinstance(v, float) else v for k, v in r.items()} for r in rows])
+    told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, **setting}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path, "wb") as file:
+        pq.write_table(table.replace_schema_metadata({"setting": json.dumps(told)}), file, compression="zstd")
+
+
+def run_one(model: Model, runs: Path, results: Path) -> None:
+    """Train and measure what is missing of a model."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = runs / model.name
+    trained = None if ARMS[model.arm].exact else train_model(model, folder)
+    rows = measure_model(model, trained, folder)
+    stages = 0 if trained is None else 1 + int(trained.parent.name.removeprefix("stage-"))
+    write_rows(model, rows, results / f"{model.name}.parquet", {"stages": stages, "steps": stages * STEPS})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/agreement", help="checkpoints and journals")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows go")
+    parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
+    parser.add_argument("--list", action="store_true", help="print every model and stop")
+    parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    chosen = [
+        model
+        for model in queue()
+        if model.arm in (options.arms or ARMS) and (options.seeds is None or model.seed in options.seeds)
+    ]
+    missing = [model for model in chosen if not (options.results / f"{model.name}.parquet").exists()]
+    if options.only:
+        run_one(next(model for model in queue() if model.name == options.only), options.runs, options.results)
+    elif options.list:
+        print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<12} {ARMS[m.arm].what}" for m in chosen))
+    else:
+        return run_each([__file__, *sys.argv[1:], "--only"], [model.name for model in missing], options.at_once)
+    return 0
+
+
+if __name__ == "__main__":
+    with exits_on_bad_input("agreement"):
+        sys.exit(main())

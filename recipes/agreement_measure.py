@@ -1,0 +1,129 @@
+"""Measure a decoder on answers that must agree: validity, what its parallel commits cost, the order it writes in.
+
+    work = Work.of(arm.load(), arm.canvas, arm.view, tokenizer, denoiser, stream=0)      # recipes/agreement.py
+    print(work.row("parallel_threshold:tau=0.9", None))
+
+A row is one decoder at one pace over 360 grids or sentences. Expected wall time: 1 to 5 seconds a row on a free core.
+
+Does not train or decide what is compared.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from agreement_law import ExactDenoiser, Part, cost_of, parts_of, unit_positions
+
+from nap.canvas.canvas import Canvas, CanvasSpec, fill
+from nap.data.problems import Problem
+from nap.data.samples import Sample
+from nap.data.trace import Trace
+from nap.decoding.decode import Budget, decode_traces
+from nap.decoding.policies import parse_policy
+from nap.decoding.prompt import canvas_of
+from nap.evaluation.rows import order_columns
+from nap.models.denoiser import Denoiser
+
+# Grids that a decoder is measured on, and rows of one forward.
+MEASURED, BATCH = 360, 25
+AO, FORCED = "low_confidence", "parallel_forced"
+MULTIPLES = (1, 1.5, 2, 3, 4, 8)
+FEW = (1, 2, 4)
+OWN_PACE = (
+    *[f"threshold:tau={tau}" for tau in (0.7, 0.9, 0.98)], "factor", "hierarchy",
+    *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1)],
+    *[f"parallel_threshold:tau={tau}" for tau in (0.7, 0.9, 0.98)], "parallel_threshold:summary=joint",
+    *[f"parallel_entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1)],
+)  # fmt: skip
+KEPT = (
+    "tau_b", "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random",
+)  # fmt: skip
+
+
+def paces(count: int) -> list[int]:
+    """Tokens a step at which AO and forced decoding are measured: 1 to 4, and multiples of the number of grids."""
+    return sorted({1, 2, 3, 4} | {int(count * m) for m in MULTIPLES if count * m == int(count * m)})
+
+
+def settings_of(count: int) -> Iterator[tuple[str, int | None]]:
+    """Every decoder and pace that a model is measured at; None where the decoder sets its own."""
+    yield from ((policy, pace) for policy in (AO, FORCED) for pace in paces(count))
+    yield from ((policy, pace) for policy in ("random", "ar") for pace in sorted({1, *(count * m for m in FEW)}))
+    yield from ((policy, None) for policy in OWN_PACE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A denoiser and the problems that it is measured on."""
+
+    task: Any
+    denoiser: Denoiser
+    problems: list[Problem]
+    canvases: list[Canvas]
+    parts: list[list[Part]]
+
+    @classmethod
+    def of(
+        cls, task: Any, spec: CanvasSpec, view: Callable[[Sample], Sample], tokenizer: Any, denoiser: Denoiser | None,
+        stream: int,
+    ) -> "Work":  # fmt: skip
+        """The test problems of a stream, laid out as `view` says; without a denoiser the exact law itself answers."""
+        samples = [view(task.sample(stream, index, split="test")) for index in range(MEASURED // task.count)]
+        problems = [sample.problem for sample in samples]
+        empty = [canvas_of(denoiser or Blank(tokenizer), problem, spec) for problem in problems]
+        parts = [parts_of(task, *each, tokenizer) for each in zip(problems, empty, strict=True)]
+        if denoiser is None:
+            texts = [[*(path.text for path in sample.paths), sample.summary] for sample in samples]
+            full = [fill(c, t, tokenizer, tokenizer.pad_token_id) for c, t in zip(empty, texts, strict=True)]
+            denoiser = ExactDenoiser(tokenizer, spec, empty, parts, full)
+        return cls(task=task, denoiser=denoiser, problems=problems, canvases=empty, parts=parts)
+
+    def row(self, policy: str, pace: int | None) -> dict[str, Any]:
+        """What a decoder does at a pace, over all problems."""
+        decoded = partial(decode_traces, self.denoiser, policy=parse_policy(policy), budget=Budget(tokens=pace))
+        starts = range(0, len(self.canvases), BATCH)
+        traces = [trace for start in starts for trace in decoded(canvases=self.canvases[start : start + BATCH])]
+        valid = [self.valid(*each) for each in zip(self.problems, self.canvases, traces, strict=True)]
+        costs = [cost_of(*each) for each in zip(traces, self.parts, strict=True)]
+        orders = [order_columns(trace) for trace in traces]
+        units = len(traces) * self.task.count
+        return {
+            "policy": policy, "pace": pace, "canvases": len(traces), "units": units,
+            "valid": sum(grids for grids, _ in valid) / units,
+            "all_valid": sum(whole for _, whole in valid) / len(traces),
+            "forwards": sum(trace.forwards for trace in traces),
+            "tokens": sum(len(trace.events) for trace in traces),
+            "correlation": sum(cost.correlation for cost in costs) / units,
+            "conflicts": sum(cost.conflicts for cost in costs), "mistakes": sum(cost.mistakes for cost in costs),
+            **{name: mean_of([order[name] for order in orders]) for name in KEPT},
+            "each": [grids for grids, _ in valid],
+        }  # fmt: skip
+
+    def valid(self, problem: Problem, canvas: Canvas, trace: Trace) -> tuple[int, bool]:
+        """How many of the units are valid, and whether all are and the summary fits."""
+        words, ids = self.denoiser.tokenizer, trace.final
+        units = [
+            words.decode([ids[position] for position in positions])
+            for positions in unit_positions(canvas, self.task.count, self.task.cells)
+        ]
+        right = self.task.valid(problem, units)
+        summary = words.decode([ids[i] for i in range(len(ids)) if canvas.region[i] == canvas.spec.paths])
+        text = self.task.gather(units, summary.partition("</summary>")[0])
+        return sum(right), self.task.check(problem, text)
+
+
+class Blank:
+    """What laying out a canvas asks of a denoiser."""
+
+    max_length = None
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.mask_id, self.setting = tokenizer, tokenizer.mask_token_id, {"model": "exact"}
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of those that there are."""
+    there = [value for value in values if value is not None and value == value]
+    return fmean(there) if there else None

@@ -1,0 +1,208 @@
+"""The arms of the agreement study hold the same grids, and what is said to be exact is: against brute force."""
+
+import importlib
+import itertools
+import sys
+from collections import Counter
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from nap.canvas.canvas import CanvasSpec, layout
+from nap.canvas.visibility import Layout
+from nap.data.problems import Problem
+from nap.data.trace import COMMIT, Event, Trace
+from nap.tasks.law import Law
+from nap.training.batches import lay_out
+from tiny import RECIPES, recipe
+from toys import MASK, WORDS
+
+sys.path.insert(0, str(RECIPES))
+AGREEMENT = recipe("agreement")
+LAW, MEASURE = (importlib.import_module(name) for name in ("agreement_law", "agreement_measure"))
+TRAINED = [arm for arm in AGREEMENT.ARMS.values() if not arm.exact]
+
+
+@pytest.mark.parametrize("arm", AGREEMENT.ARMS.values(), ids=AGREEMENT.ARMS)
+def test_every_sample_of_an_arm_fits_its_canvas_and_every_slot_is_even(arm):
+    tokenizer = AGREEMENT.tokenizer_of(arm)
+    for index in range(10):
+        sample = arm.view(arm.load().sample(0, index))
+        canvas = lay_out(sample, arm.canvas, tokenizer, tokenizer.mask_token_id, tokenizer.pad_token_id)
+        assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 256
+    assert all(tokens % 2 == 0 for _, tokens, *_ in arm.canvas.slots[:-1])
+
+
+def test_the_chain_holds_the_grids_of_the_paths():
+    for index in range(5):
+        apart, joined = (
+            AGREEMENT.ARMS[name].view(AGREEMENT.ARMS[name].load().sample(1, index)) for name in ("grids-3", "chain-3")
+        )
+        assert apart.problem == joined.problem
+        assert joined.paths[0].text == " ".join(path.text for path in apart.paths)
+
+
+def test_the_queue_has_every_arm_and_seed_once_and_its_core_first():
+    names = [model.name for model in AGREEMENT.queue()]
+    assert len(names) == len(set(names)) == sum(arm.seeds for arm in AGREEMENT.ARMS.values())
+    assert {arm for arm in (name.rpartition("-")[0] for name in names[:17])} == {*AGREEMENT.GROUPS[0]}
+
+
+def test_a_model_is_measured_up_to_eight_tokens_a_step_and_grid():
+    assert MEASURE.paces(1) == [1, 2, 3, 4, 8]
+    assert MEASURE.paces(3) == [1, 2, 3, 4, 6, 9, 12, 24]
+    assert all(max(MEASURE.paces(count)) == 8 * count for count in (1, 2, 3, 4, 6))
+
+
+# The law
+
+
+def by_hand(contents):
+    """Total correlation from the definition, in nats."""
+
+    def entropy(values):
+        return -sum(n / len(values) * log(n / len(values)) for n in Counter(values).values())
+
+    return sum(entropy([row[i] for row in contents]) for i in range(len(contents[0]))) - entropy(contents)
+
+
+@pytest.mark.parametrize(
+    ("contents", "nats"),
+    [
+        ([(1, 1), (2, 2)], log(2)),  # all shared
+        ([*itertools.product((1, 2), (3, 4))], 0.0),  # independent
+        ([(1, 2, 3), (2, 3, 1), (3, 1, 2)], 2 * log(3)),
+        ([(1,), (2,)], 0.0),
+        ([(1, 2)], 0.0),
+    ],
+)
+def test_total_correlation_by_hand(contents, nats):
+    assert LAW.total_correlation(np.array(contents)) == pytest.approx(nats)
+    assert by_hand(contents) == pytest.approx(nats)
+
+
+def trace_of(*steps):
+    """Commits of {position: token}, a step each."""
+    events = [Event(i, COMMIT, *commit, 0.5) for i, step in enumerate(steps) for commit in step.items()]
+    return Trace(
+        problem_id="x", initial=(MASK,) * 4, region=(0,) * 4, events=tuple(events), forwards=len(steps), mask_id=MASK
+    )  # fmt: skip
+
+
+PAIRS = LAW.Part(np.array([0, 1, 2]), np.array([(1, 1, 5), (2, 2, 5), (1, 1, 6), (2, 2, 6)]))
+
+
+@pytest.mark.parametrize(
+    ("steps", "cost"),
+    [
+        ([{0: 1}, {1: 1}, {2: 5}], (0, 0, 0)),
+        ([{0: 1, 1: 1}, {2: 5}], (log(2), 0, 0)),
+        ([{0: 1, 2: 5}, {1: 1}], (0, 0, 0)),  # independent cells cost nothing together
+        ([{0: 1, 1: 2}, {2: 5}], (log(2), 1, 0)),  # each possible, not together; what comes later is not counted
+        ([{0: 1}, {1: 2}, {2: 5}], (0, 0, 1)),  # impossible by itself by now
+        ([{2: 9, 0: 1}, {1: 1}], (0, 0, 1)),
+        ([{3: 7}, {0: 1, 1: 1, 2: 6}], (log(2), 0, 0)),  # what is in no part is free
+    ],
+)
+def test_a_commit_costs_what_its_tokens_share_and_a_part_dies_once(steps, cost):
+    assert LAW.cost_of(trace_of(*steps), [PAIRS]) == pytest.approx(cost)
+
+
+class Two:
+    """A task of two units of two words, of which the second repeats the first one's last."""
+
+    count, cells = 2, 2
+
+    def law(self, problem):
+        return [Law((0, 1), ["abba", "abbb", "babb"])]
+
+
+@pytest.mark.parametrize(
+    ("spec", "slots"),
+    [
+        (CanvasSpec(paths=2, path_tokens=3, summary_tokens=2), (0, 1)),
+        (CanvasSpec(paths=1, path_tokens=5, summary_tokens=2), (0,)),
+    ],
+)
+def test_the_cells_of_a_unit_are_found_in_paths_and_in_a_chain(spec, slots):
+    canvas = layout([9, 9], spec, WORDS, MASK)
+    found = LAW.unit_positions(canvas, 2, 2)
+    assert [len(positions) for positions in found] == [2, 2]
+    assert [canvas.region[positions].tolist() for positions in found] == [[slots[0]] * 2, [slots[-1]] * 2]
+    assert np.concatenate(found).tolist() == sorted({*np.concatenate(found).tolist()})
+
+
+class Words:
+    """What the exact denoiser asks of a tokenizer."""
+
+    mask_token_id, pad_token_id = MASK, 1
+
+    def __len__(self):
+        return len(WORDS)
+
+    def convert_tokens_to_ids(self, words):
+        return [WORDS.id_of[word] for word in words]
+
+
+def test_the_exact_denoiser_gives_the_share_of_what_is_still_possible():
+    canvas = layout(WORDS.encode("c"), CanvasSpec(paths=2, path_tokens=3, summary_tokens=2), WORDS, MASK)
+    parts = LAW.parts_of(Two(), Problem(id="x", prompt="c", answer=""), canvas, Words())
+    full = canvas.ids.copy()
+    full[canvas.region >= 0] = WORDS.id_of["z"]
+    denoiser = LAW.ExactDenoiser(Words(), canvas.spec, [canvas], [parts], [full])
+    a, b, z = (WORDS.id_of[letter] for letter in "abz")
+
+    def chances(ids):
+        at = np.flatnonzero((canvas.region >= 0) & (ids == MASK))
+        where = torch.zeros(len(at), dtype=torch.int64), torch.from_numpy(at)
+        logits = denoiser.logits(torch.from_numpy(ids[None]), Layout(canvas.region[None]), where)
+        return dict(zip(at.tolist(), logits.softmax(dim=-1).numpy(), strict=True))
+
+    cells = np.concatenate(LAW.unit_positions(canvas, 2, 2))
+    start = chances(canvas.ids)
+    assert [start[p][a] for p in cells] == pytest.approx([2 / 3, 1 / 3, 0, 1 / 3], abs=1e-3)
+    assert all(start[p][z] == pytest.approx(1) for p in start if p not in cells)
+    ids = canvas.ids.copy()
+    ids[cells[0]] = a
+    assert [chances(ids)[p][b] for p in cells[1:]] == pytest.approx([1, 1, 1 / 2], abs=1e-3)
+    ids[cells[1]] = a  # impossible: as if nothing were there
+    assert [chances(ids)[p][a] for p in cells[2:]] == pytest.approx([0, 1 / 3], abs=1e-3)
+
+
+def test_the_exact_law_is_lossless_one_token_a_step_in_any_order_and_not_in_parallel(monkeypatch):
+    monkeypatch.setattr(MEASURE, "MEASURED", 60)
+    work = AGREEMENT.work_of(AGREEMENT.Model(arm="exact-3", seed=0), None, 0)
+    for policy in ("low_confidence", "random", "ar"):
+        row = work.row(policy, 1)
+        assert (row["valid"], row["correlation"], row["conflicts"], row["mistakes"]) == (1.0, 0.0, 0, 0)
+    wide = work.row("low_confidence", 24)
+    assert wide["valid"] < 0.6 and wide["correlation"] > 0.5 and wide["mistakes"] == 0
+    assert wide["conflicts"] == round((1 - wide["valid"]) * wide["units"])
+    assert sum(wide["each"]) == wide["units"] - wide["conflicts"]
+
+
+def test_a_killed_measurement_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(MEASURE, "MEASURED", 6)
+    monkeypatch.setattr(AGREEMENT, "settings_of", lambda count: [("low_confidence", 6), ("threshold:tau=0.9", None)])
+    model = AGREEMENT.Model(arm="exact-3", seed=0)
+    rows = AGREEMENT.measure_model(model, None, tmp_path)
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "rows.jsonl").write_text(lines[0] + lines[1][:20])
+    assert AGREEMENT.measure_model(model, None, tmp_path) == rows
+    assert (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True) == lines
+
+
+def test_a_model_that_does_not_become_right_is_not_measured(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        AGREEMENT, "fit", lambda *args, start, **options: made.append((args[3].name, start)) or args[3] / "final"
+    )
+    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 3 else 0.98)
+    found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
+    assert found == tmp_path / "stage-2/final"
+    assert made[1:] == [("stage-1", tmp_path / "stage-0/final"), ("stage-2", tmp_path / "stage-1/final")]
+    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
+    with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 5 stages"):
+        AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
