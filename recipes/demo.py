@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from nap.commands.evaluate import print_summary, show_progress
-from nap.common.files import exits_on_bad_input, read_parquet
+from nap.common.files import exits_on_bad_input
+from nap.common.parquet import read_parquet
 from nap.evaluation.findings import findings
 from nap.evaluation.run import evaluate, run_sweep
 from nap.evaluation.summary import summarise

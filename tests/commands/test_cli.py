@@ -542,7 +542,7 @@ WRONG = {
     "no such parquet": (["order", "t.parquet"], None, "no such file: t.parquet"),
     "a folder of traces": (["order", "tiny"], None, "tiny is a folder"),
     "an empty file": (["order", "t.jsonl"], make("t.jsonl", ""), "t.jsonl is empty; it should hold traces, or"),
-    "a binary file": (["order", "t.jsonl"], make("t.jsonl", b"PK\x03\xff"), "t.jsonl is not UTF-8 text"),
+    "a binary file": (["order", "t.jsonl"], make("t.jsonl", b"PK\x03\xff"), "t.jsonl is no text: this is a binary"),
     "a trace that is cut": (["order", "t.jsonl"], cut("t.jsonl"), "t.jsonl:2: not JSON"),
     "a parquet file that is cut": (["order", "t.parquet"], cut("t.parquet"), "t.parquet is not a whole Parquet file"),
     "an order that is none": (

@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_no_half_written_traces(tmp_path, name):
     [
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "folder"),
-        (lambda path: path.write_bytes(b"PK\x03\xff"), "not UTF-8"),
+        (lambda path: path.write_bytes(b"PK\x03\xff"), "this is a binary file"),
     ],
     ids=["absent", "folder", "binary"],
 )

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nap.common.files import InputError, read_parquet
+from nap.common.files import InputError
+from nap.common.parquet import read_parquet
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample, concatenated
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, TRACE_VERSION, Event, Trace, check_trace
@@ -164,7 +165,7 @@ HOSTILE = {
 }  # fmt: skip
 
 HOSTILE_JSON = {
-    "no version": ({k: v for k, v in changed().items() if k != "version"}, "version None"),
+    "no version": ({k: v for k, v in changed().items() if k != "version"}, "it has no version"),
     "a later version with a later field": (changed(version=2, attention=[]), "version 2"),
     "foreign field": (changed(colour="red"), "unknown trace field 'colour'; known: "),
     "lacking field": ({k: v for k, v in changed().items() if k != "mask_id"}, "lacks 'mask_id'"),
@@ -200,7 +201,7 @@ def test_a_hostile_jsonl_trace_is_refused_by_file_and_row(tmp_path, row, said):
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(map(json.dumps, (trace_to_row(TRACE), row))))
     message = refusal(path)
-    assert message.startswith(f"{path}:2: ") and said in message
+    assert message.startswith((f"{path}:2: ", f"{path}, row 2: ")) and said in message
 
 
 def write_parquet_rows(rows, path):
@@ -219,7 +220,7 @@ def test_a_hostile_parquet_trace_is_refused_by_file_and_row(tmp_path, row, said)
     path = tmp_path / "t.parquet"
     write_parquet_rows([trace_to_row(TRACE), row], path)
     message = refusal(path)
-    assert message.startswith(f"{path}:2: ") and said in message
+    assert message.startswith((f"{path}:2: ", f"{path}, row 2: ")) and said in message
 
 
 @settings(max_examples=200)
@@ -276,13 +277,13 @@ def test_a_parquet_of_something_else_is_refused_by_row(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"question": ["why"]}), tmp_path / "t.parquet")
-    assert refusal(tmp_path / "t.parquet").startswith(f"{tmp_path / 't.parquet'}:1: ")
+    assert refusal(tmp_path / "t.parquet").startswith(f"{tmp_path / 't.parquet'}, row 1: not a trace: ")
 
 
 def test_a_folder_is_not_read_as_one_parquet_file(tmp_path):
     (tmp_path / "t.parquet").mkdir()
     write_traces([TRACE], tmp_path / "t.parquet" / "part.parquet")
-    with pytest.raises(InputError, match="not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"is a folder; a file was expected; it holds part.parquet"):
         read_parquet(tmp_path / "t.parquet")
 
 

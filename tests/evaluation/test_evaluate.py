@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from nap.canvas.canvas import CanvasSpec
-from nap.common.files import InputError, read_parquet
+from nap.common.files import InputError
 from nap.common.folder import lock
 from nap.common.journal import read_journal
+from nap.common.parquet import read_parquet
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import read_traces
 from nap.evaluation.rows import order_columns

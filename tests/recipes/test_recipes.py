@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nap.canvas.canvas import collate
-from nap.common.files import read_parquet
+from nap.common.parquet import read_parquet
 from nap.decoding.decode import Budget, decode_traces
 from nap.decoding.policies import parse_policy
 from nap.decoding.prompt import canvas_of

@@ -328,7 +328,7 @@ def test_any_jsonl_of_prompts_and_answers_is_a_task(tmp_path):
     ("row", "message"),
     [
         ("{", r"mine.jsonl:2: not JSON"),
-        ("[1]", r"mine.jsonl:2: a JSON object was expected, got list"),
+        ("[1]", r"mine.jsonl:2, row 1: a JSON object was expected, got int"),
         ({"answer": 1}, r"mine.jsonl:2: a row needs its question as text in one of question, .*; got answer"),
         ({"prompt": " ", "answer": 1}, r"mine.jsonl:2: a row needs its question"),
         ({"prompt": "a"}, r"mine.jsonl:2: the answer must be text or a number in one of .*, got None"),
@@ -356,9 +356,9 @@ def test_a_json_list_is_read_and_anything_else_in_its_place_named(tmp_path):
     file = tmp_path / "mine.json"
     assert len(Math500().load(path=write(file, json.dumps([{"problem": "1+1", "answer": "2"}])))) == 1
     for text, message in (
-        ("{", "is not JSON"),
-        ("{}", "should hold a JSON list"),
-        ("[3]", "problem 1 should be a JSON obj"),
+        ("{", "mine.json:1: not JSON"),
+        ("{}", "a row needs its question"),
+        ("[3]", "mine.json:1, row 1: a JSON object was expected, got int"),
     ):
         with pytest.raises(InputError, match=message):
             Math500().load(path=write(file, text))

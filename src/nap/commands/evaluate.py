@@ -59,7 +59,7 @@ class Eval:
 
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
-        from nap.common.files import read_parquet
+        from nap.common.parquet import read_parquet
         from nap.evaluation.findings import findings
         from nap.evaluation.run import run_sweep
         from nap.evaluation.summary import find_baseline, summarise

@@ -180,7 +180,7 @@ def read(path: Path) -> Rows:
     """The rows of a model of the study."""
     import pyarrow.parquet as pq
 
-    from nap.common.files import read_parquet
+    from nap.common.parquet import read_parquet
 
     return Rows(json.loads((pq.read_schema(path).metadata or {})[b"setting"]), read_parquet(path))
 

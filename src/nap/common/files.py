@@ -1,16 +1,19 @@
-"""Files that are whole or absent: atomic writes, and readers that name the bad line.
+"""Files that are whole or absent: atomic writes, and inputs that are files.
 
-Does not know what the rows mean; `schema` does.
+Does not know what a file holds; rows.py reads files of rows.
 """
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
+
+from nap.common.kinds import HEAD, encoding_of, kind_of
 
 
 class InputError(ValueError):
@@ -98,18 +101,46 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def read_text(path: str | Path) -> str:
-    """The file as UTF-8 text. Raises InputError if it is absent, a folder, not readable, or not text."""
+def open_input(path: str | Path) -> BinaryIO:
+    """A file, open for reading its bytes. Raises InputError if it is absent, a folder, a pipe, or not readable."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        # Without waiting: a pipe that nobody writes to would keep us for ever.
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; a file was expected") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    kind = os.fstat(number).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(number, "rb")
+    os.close(number)
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{path} is a folder; a file was expected{_files_in(Path(path))}")
+    raise InputError(f"{path} is a pipe or a device; save what it gives as a file, and give that")
+
+
+def _files_in(folder: Path) -> str:
+    """`; it holds a.jsonl, b.parquet`: the files of a folder that may have been meant."""
+    kinds = (".jsonl", ".json", ".parquet", ".gz", ".csv")
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.suffix in kinds and path.is_file())
+    except OSError:
+        names = []
+    return f"; it holds {', '.join(names[:5])}" if names else ""
+
+
+def read_text(path: str | Path) -> str:
+    """The file as text. Raises InputError if it is absent, a folder, not readable, or not text."""
+    with open_input(path) as file:
+        data = file.read()
+    if kind := kind_of(data[:HEAD]):
+        raise InputError(f"{path} is no text: this is {kind}")
+    encoding = encoding_of(data[:HEAD])
+    try:
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); is it a binary file?") from None
+        name = encoding.upper().removesuffix("-SIG")
+        raise InputError(f"{path} is not {name} text (byte {error.start}); convert it (iconv -t utf-8)") from None
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
@@ -132,20 +163,3 @@ def read_jsonl_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]
         if not isinstance(value, dict):
             raise InputError(f"{path}:{number}: a JSON object was expected, got {type(value).__name__}")
         yield number, value
-
-
-def read_parquet(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file. Raises InputError if it is absent, cut short or not Parquet."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # Not the path itself: pyarrow would read a folder as one table.
-        with Path(path).open("rb") as file:
-            return pq.read_table(file).to_pylist()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError alone: text that is not UTF-8.
-        raise InputError(
-            f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); was its write cut?"
-        ) from None

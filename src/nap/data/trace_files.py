@@ -11,7 +11,8 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, atomic, read_jsonl_objects, read_parquet
+from nap.common.files import InputError, atomic
+from nap.common.rows import read_rows
 from nap.data.trace import Event, Trace, check_trace, check_version
 
 
@@ -30,7 +31,9 @@ def trace_from_row(row: dict[str, Any]) -> Trace:
     """The checked trace of one JSON object. Raises InputError for anything that is none."""
     known = {f.name for f in fields(Trace)}
     # Before the fields: a later version may have others.
-    check_version(row.get("version"))
+    if "version" not in row:
+        raise InputError(f"not a trace: it has no version; its fields are {', '.join(map(repr, row))[:80] or 'none'}")
+    check_version(row["version"])
     if unknown := set(row) - known:
         raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
     try:
@@ -91,22 +94,23 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
 
 
 def read_traces(path: str | Path) -> Iterator[Trace]:
-    """The traces of a JSONL or Parquet file, each checked. Raises InputError that names the file and the row."""
+    """The traces of a file, or of a run's folder, each checked. Raises InputError that names the file and the row."""
     path = Path(path)
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else read_jsonl_objects(path)
-    for number, row in rows:
+    if path.is_dir() and (path / "traces.jsonl").exists():
+        path = path / "traces.jsonl"
+    for row in read_rows(path):
         try:
-            yield trace_from_row(row)
+            yield trace_from_row(_unpacked(row.value))
         except InputError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
+            raise InputError(f"{row.where}: {error}") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in enumerate(read_parquet(path), 1):
-        try:
-            row["events"] = [tuple(event[name] for name in Event._fields) for event in row["events"]]
-            row["vocabulary"] = json.loads(row["vocabulary"])
-            row["setting"] = json.loads(row["setting"])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not a trace: {error}") from None
-        yield number, row
+def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of Parquet as JSON has it; any other row as it is."""
+    if not isinstance(row.get("vocabulary"), str):
+        return row
+    try:
+        events = [tuple(event[name] for name in Event._fields) for event in row["events"]]
+        return row | {"events": events} | {name: json.loads(row[name]) for name in ("vocabulary", "setting")}
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not a trace: {error!s:.100}") from None

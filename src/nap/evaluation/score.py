@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, read_jsonl_objects
+from nap.common.files import InputError
+from nap.common.rows import read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
 from nap.tasks.answers import to_number
@@ -82,7 +83,7 @@ def score_file(path: str | Path, task: str, by: str | None = None) -> Scores:
     Raises InputError for an unknown task, an empty file, or a row that lacks a field, named by its line.
     """
     score = _Scorer(load_task(task), by)
-    rows = tuple(score(f"{path}:{line}", line, row) for line, row in read_jsonl_objects(path))
+    rows = tuple(score(row.where, row.number, row.value) for row in read_rows(path))
     if not rows:
         raise InputError(f"{path} holds no rows to score")
     names = sorted({row.group for row in rows}, key=_numbers_first)

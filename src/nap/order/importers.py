@@ -17,7 +17,8 @@ from math import nan
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from nap.common.files import InputError, read_jsonl
+from nap.common.files import InputError
+from nap.common.rows import read_values
 from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
 from nap.order.order import bare_order
 
@@ -54,24 +55,24 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
     if source not in get_args(Source):
         raise InputError(f"unknown source {source!r}; known: {', '.join(get_args(Source))}")
     number = 0
-    for line, value in _values(path):
+    for where, value in _values(path):
         try:
             for run in _runs(value, source):
                 number += 1
                 yield replace(_trace(run, source, known), problem_id=f"{path.stem}-{number}")
         except InputError as error:
-            raise InputError(f"{path}:{line}: {error}") from None
+            raise InputError(f"{where}: {error}") from None
     if not number:
         raise InputError(f"{path} holds no run; expected one JSON value a line, or a .npy")
 
 
-def _values(path: Path) -> Iterable[tuple[int, Any]]:
+def _values(path: Path) -> Iterable[tuple[str, Any]]:
     if path.suffix != ".npy":
-        return read_jsonl(path)
+        return read_values(path)
     import numpy as np
 
     try:
-        return [(1, np.load(path, allow_pickle=False).tolist())]
+        return [(f"{path}:1", np.load(path, allow_pickle=False).tolist())]
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nap.common.files import InputError, read_jsonl
+from nap.common.files import InputError
+from nap.common.rows import read_values
 from nap.data.trace import COMMIT, EDIT, REMASK, Trace
 
 LARGEST = 2**31 - 1  # what the int32 columns of a Parquet trace hold
@@ -187,11 +188,11 @@ def read_orders(path: str | Path) -> Iterator[Order]:
 
     Raises InputError that names the file and the line, or says that the file holds no order.
     """
-    number = 0
-    for number, pairs in read_jsonl(path):
+    where = None
+    for where, pairs in read_values(path):
         try:
             yield bare_order(pairs)
         except InputError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
-    if not number:
+            raise InputError(f"{where}: {error}") from None
+    if where is None:
         raise InputError(f"{path} holds no order; expected one list of [position, step] pairs a line")

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from nap.common.files import InputError, read_parquet, read_text
+from nap.common.files import InputError, read_text
 from nap.common.journal import read_journal
+from nap.common.parquet import read_parquet
 from nap.common.text import printable
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row

@@ -17,7 +17,8 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
-from nap.common.files import InputError, read_jsonl_objects
+from nap.common.files import InputError
+from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
 from nap.tasks.answers import countdown_expression, countdown_ok
@@ -140,13 +141,13 @@ class Countdown:
         if path is None:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
         problems = []
-        for number, row in read_jsonl_objects(path):
+        for where, number, row in read_rows(path):
             try:
                 numbers = tuple(int(x) for x in str(row["input"]).split(","))
                 problems.append(_problem(f"{number}", numbers, int(row["output"])))
             except (KeyError, ValueError):
                 form = '{"input": "30,100,93", "output": "23"}'
-                raise InputError(f"{path}:{number}: a countdown problem looks like {form}, got {row!r:.80}") from None
+                raise InputError(f"{where}: a countdown problem looks like {form}, got {row!r:.80}") from None
         return problems[:limit]
 
     def read(self, id: str, question: str, gold: Any = None) -> Problem:

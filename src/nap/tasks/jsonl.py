@@ -10,12 +10,12 @@ Does not know paraphrases: an answer in other words is wrong.
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from nap.common.files import InputError
+from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_number, marked_answers, same_number, to_number
-from nap.tasks.public import problems, read_rows
+from nap.tasks.public import problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Jsonl:
         """The first `limit` problems of the file (all by default). A bad line is named by its number."""
         if path is None:
             raise InputError("task 'jsonl' reads a file of your own; name it with --data FILE")
-        return problems(self.name, read_rows(Path(path)), limit)
+        return problems(self.name, read_rows(path), limit)
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The number that the text gives, if the problem's answer is one; else its marked answer, or its last line."""

@@ -9,14 +9,14 @@ A file is JSONL, or one JSON list. Its rows name the question `question`, `promp
 Does not hold any data itself, and has no training split where the set has none.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, read_jsonl_objects, read_text
+from nap.common.files import InputError
+from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal, same_number
 from nap.tasks.registry import GOLD, QUESTION, data_file, first_of
@@ -30,16 +30,16 @@ class Source:
     hub: tuple[str, ...]
     splits: tuple[str, ...] = ("test",)
 
-    def rows(self, name: str, split: str, path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(place for messages, row) of `path`, else of the split's file, else of the hub. Raises InputError."""
+    def rows(self, name: str, split: str, path: str | None) -> Iterator[FileRow]:
+        """The rows of `path`, else of the split's file, else of the hub. Raises InputError."""
         if path is not None:
-            return read_rows(Path(path))
+            return read_rows(path)
         if split not in self.splits:
             raise InputError(f"{name} has no split {split!r}; known: {', '.join(self.splits)}")
         file = data_file(self.file.format(split=split))
         return read_rows(file) if file.exists() else self._hub_rows(file, split)
 
-    def _hub_rows(self, file: Path, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _hub_rows(self, file: Path, split: str) -> Iterator[FileRow]:
         choices = f"give a file with --data, put {file.name} at {file} (the folder is NAP_DATA)"
         try:
             from datasets import load_dataset  # pyright: ignore[reportMissingImports]
@@ -49,32 +49,15 @@ class Source:
             rows = load_dataset(*self.hub, split=split)
         except OSError as error:
             raise InputError(f"the hub does not give {self.hub[0]} ({error!s:.80}); {choices}") from None
-        return ((f"{self.hub[0]}:{number}", row) for number, row in enumerate(rows, 1))
+        return (FileRow(f"{self.hub[0]}:{number}", number, row) for number, row in enumerate(rows, 1))
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(path:number, row) of a JSONL file, or of a .json file with one list. Raises InputError naming the bad row."""
-    if path.suffix != ".json":
-        yield from ((f"{path}:{number}", row) for number, row in read_jsonl_objects(path))
-        return
-    try:
-        rows = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error})") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{path} should hold a JSON list of problems, got {type(rows).__name__}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: problem {number} should be a JSON object, got {type(row).__name__}")
-        yield f"{path}:{number}", row
-
-
-def problems(task: str, rows: Iterable[tuple[str, dict[str, Any]]], limit: int | None) -> list[Problem]:
+def problems(task: str, rows: Iterable[FileRow], limit: int | None) -> list[Problem]:
     """The first `limit` rows as problems, their answers as text. Raises InputError naming a row that is none."""
-    return [_problem(task, place, row) for place, row in islice(rows, limit)]
+    return [_problem(task, *row) for row in islice(rows, limit)]
 
 
-def _problem(task: str, place: str, row: dict[str, Any]) -> Problem:
+def _problem(task: str, place: str, number: int, row: dict[str, Any]) -> Problem:
     question, gold = first_of(row, QUESTION), first_of(row, GOLD)
     names = ", ".join(QUESTION)
     if not isinstance(question, str) or not question.strip():
@@ -82,7 +65,7 @@ def _problem(task: str, place: str, row: dict[str, Any]) -> Problem:
     name = first_of(row, ("id", "unique_id"))
     rest = {key: value for key, value in row.items() if key not in (*QUESTION, *GOLD, "id")}
     return Problem(
-        id=f"{task}-{place.rpartition(':')[2]}" if name is None else str(name),
+        id=f"{task}-{number}" if name is None else str(name),
         prompt=question,
         answer=gold_text(gold, place),
         task=task,

@@ -11,20 +11,18 @@ solutions: the one in a file is kept as an example, and never compared with.
 Does not grade difficulty by technique, and gives nothing for a part of the cells.
 """
 
-import csv
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, read_text
+from nap.common.files import InputError
+from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import marked_answers
-from nap.tasks.public import read_rows
 from nap.tasks.registry import GOLD, QUESTION, check_split, first_of, split_of
 
 # Rows and columns of a box.
@@ -186,8 +184,7 @@ class Sudoku:
         """The first `limit` problems of a file (default all), or of a split of the stream of seed 0 (default 200)."""
         if path is None:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        rows = _csv_rows(path) if Path(path).suffix == ".csv" else read_rows(Path(path))
-        return [self._from_row(place, row) for place, row in islice(rows, limit)]
+        return [self._from_row(row) for row in islice(read_rows(path), limit)]
 
     def read(self, id: str, question: str, gold: Any = None) -> Problem:
         """The problem whose puzzle stands in the question, 0 or . for a blank; `gold` is one of its solutions.
@@ -212,24 +209,22 @@ class Sudoku:
         grid = self.extract(problem, text)
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
 
-    def _from_row(self, place: str, row: dict[str, Any]) -> Problem:
+    def _from_row(self, row: FileRow) -> Problem:
         names = ("puzzle", *QUESTION)
-        question = first_of(row, names)
+        values = {name.lower(): value for name, value in row.value.items()}
+        question = first_of(values, names)
         if not isinstance(question, str):
-            raise InputError(f"{place}: a row needs its puzzle in one of {', '.join(names)}; got {', '.join(row)}")
+            raise InputError(
+                f"{row.where}: a row needs its puzzle in one of {', '.join(names)}; got {', '.join(values)}"
+            )
         try:
-            return self.read(f"sudoku-{place.rpartition(':')[2]}", question, first_of(row, ("solution", *GOLD)))
+            return self.read(f"sudoku-{row.number}", question, first_of(values, ("solution", *GOLD)))
         except InputError as error:
-            raise InputError(f"{place}: {error}") from None
+            raise InputError(f"{row.where}: {error}") from None
 
 
 def _grids_of_any_size(text: str) -> list[str]:
     return [grid for cells in (81, 36, 16) if (grid := find_grid(text, cells))]
-
-
-def _csv_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, row in enumerate(csv.DictReader(read_text(path).splitlines()), 2):
-        yield f"{path}:{number}", {str(name).strip().lower(): value for name, value in row.items()}
 
 
 def _problem(id: str, puzzle: str, solution: str) -> Problem:

@@ -1,0 +1,144 @@
+"""The rows of a Parquet file, as JSON would have them, a few at a time.
+
+A few bytes of a Parquet file can stand for billions of values, so what a file may become in memory is bounded before
+and while it is read, each bound with its reason.
+
+Does not know what the rows mean, and writes nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from nap.common.files import InputError, open_input
+from nap.common.footer import read_footer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+# Values of one column in one row group: half a gigabyte of numbers in Arrow, and 200,000 traces of 250 events.
+MOST_VALUES = 1 << 26
+# What is in memory at a time: values of one column, their texts in Arrow, and all as Python objects, about.
+BATCH_VALUES, BATCH_TEXT, BATCH_BYTES = 1 << 20, 256 << 20, 64 << 20
+BATCH_ROWS = 1000
+# Bytes of a row's dictionary and of one value in CPython, about.
+ROW_BYTES, VALUE_BYTES = 500, 50
+# What all rows may take as Python objects, for each byte of the file: columns that say the same thing in every row
+# reach 100. And what they may take in any case.
+MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
+
+
+def read_parquet(path: str | Path) -> list[dict[str, Any]]:
+    """All rows of a Parquet file. Raises InputError if it is absent, cut short, too large or not Parquet."""
+    with open_input(path) as file:
+        return [*parquet_rows(path, file)]
+
+
+def parquet_rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """The rows in order. Raises InputError for a file that is damaged, cut, or would become too large."""
+    import pyarrow as pa
+
+    # What pyarrow raises on damaged files; ValueError also for text that is not UTF-8 and dates that Python has not.
+    damaged = (
+        pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+        MemoryError, RecursionError,
+    )  # fmt: skip
+    try:
+        yield from _rows(path, file)
+    except InputError:
+        raise
+    except damaged as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path} is not a whole Parquet file ({why:.160}); was its write cut?") from None
+
+
+def _rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    most = max(ALWAYS_FITS, MOST_TIMES * os.fstat(file.fileno()).st_size)
+    chunks = read_footer(file)
+    if (values := max((chunk.values for chunk in chunks), default=0)) > MOST_VALUES:
+        raise InputError(f"{path} has {values} values of a column in one row group; write it with smaller ones")
+    # Texts that are repeated in lists stay in their dictionary, however many there are. Of other texts a batch has so
+    # few that they fit one by one, which is faster: a dictionary is given anew with each batch.
+    texts = [chunk for chunk in chunks if chunk.is_text and chunk.has_dictionary]
+    repeated = any(len(text.path) > 1 and text.values * text.size > BATCH_TEXT for text in texts)
+    opened = pq.ParquetFile(file, read_dictionary=[".".join(text.path) for text in texts if repeated], pre_buffer=False)
+    by_values = min((BATCH_VALUES * chunk.rows // max(chunk.values, 1) for chunk in chunks), default=BATCH_ROWS)
+    by_text = min((BATCH_TEXT // max(text.size, 1) for text in texts if not repeated), default=BATCH_ROWS)
+    size = max(1, min(BATCH_ROWS, by_values, by_text))
+    number, left = 0, most - ROW_BYTES * opened.metadata.num_rows
+    for batch in opened.iter_batches(size, use_threads=False) if left > 0 else ():
+        for part in _parts(path, number, batch):
+            left -= _weight(part)
+            if left > 0:
+                yield from map(_plain, part.to_pylist()) if _has_others(part) else part.to_pylist()
+                number += len(part)
+        if left <= 0:
+            break
+    if left <= 0:
+        raise InputError(
+            f"{path} stands for more than {most >> 20} MB from row {number + 1} on, which is out of all proportion to "
+            "its size; give a part of it"
+        )
+
+
+def _parts(path: str | Path, before: int, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
+    """The batch in parts that are small as Python objects."""
+    if _weight(batch) <= BATCH_BYTES:
+        yield batch
+    elif len(batch) == 1:
+        raise InputError(f"{path}, row {before + 1}: more than {BATCH_BYTES >> 20} MB in one row")
+    else:
+        half = len(batch) // 2
+        yield from _parts(path, before, batch.slice(0, half))
+        yield from _parts(path, before + half, batch.slice(half))
+
+
+def _weight(batch: "pa.RecordBatch") -> int:
+    """Bytes that the values take as Python objects, about."""
+    return sum(map(_bytes, batch.columns))
+
+
+def _bytes(array: "pa.Array[Any]") -> int:
+    import pyarrow as pa
+
+    own = VALUE_BYTES * len(array)
+    if isinstance(array, pa.DictionaryArray):
+        # The dictionary may be far longer than the batch: only what the batch takes of it is looked at.
+        distinct, counts = array.indices.drop_null().value_counts().flatten()
+        return own + int(_lengths(array.dictionary.take(distinct)) @ counts.to_numpy())
+    if isinstance(array, pa.StructArray):
+        return own + sum(map(_bytes, array.flatten()))
+    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        return own + _bytes(array.flatten())
+    return own + int(_lengths(array).sum())
+
+
+def _lengths(array: "pa.Array[Any]") -> "NDArray[np.int64]":
+    """Bytes of each text of an array; none where it holds something else."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if not any(word in str(array.type) for word in ("string", "binary")):
+        return np.zeros(len(array), np.int64)
+    return pc.call_function("binary_length", [array]).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _has_others(batch: "pa.RecordBatch") -> bool:
+    """Whether there may be values that JSON does not have."""
+    return any(word in str(batch.schema.types) for word in ("binary", "date", "time", "decimal", "duration", "map"))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON would have it: dates as text, and of bytes (images) only how many there were."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return value if isinstance(value, str | int | float | None) else str(value)

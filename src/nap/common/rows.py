@@ -1,0 +1,116 @@
+"""The one reader of files of rows, for every command that takes one.
+
+    for row in read_rows("out.jsonl.gz"): print(row.where, row.value["question"])
+
+A file holds JSON, one value a line, indented, or in one list; or Parquet; or CSV where its name says so. It may be
+UTF-8 or UTF-16, with a byte order mark or without, and gzip. What a file is is seen in its bytes and not in its name.
+Rows come as they are read, and a file of any length takes the memory of a few of them.
+
+Every error is an InputError that names the file and the line or row. Does not know what the fields mean.
+"""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from nap.common.files import InputError, open_input
+from nap.common.jsontext import PART, JsonText, elements, values
+from nap.common.kinds import PARQUET
+from nap.common.parquet import parquet_rows
+from nap.common.textinput import TextInput
+
+# Under one of these names an object holds the rows of a file: d1's evaluation, the hub's API, many scripts.
+HOLDERS = ("generations", "rows", "data", "examples", "instances", "predictions", "problems", "questions", "results")
+
+
+class FileRow(NamedTuple):
+    """One row: where it stands, for messages; its line or, in a list or Parquet, its number from 1; its fields."""
+
+    where: str
+    number: int
+    value: dict[str, Any]
+
+
+def read_rows(path: str | Path) -> Iterator[FileRow]:
+    """The rows of a file; a list, or an object that holds nothing else, counts as the rows in it.
+
+    Raises InputError for a file that cannot be read, and for a row that is no object.
+    """
+    rest = _elements(path)
+    found = [*islice(rest, 2)]
+    if len(found) == 1 and (held := _held(found[0][2])) is not None:
+        place = found[0][0]
+        found = [(f"{place}, row {n}", n, row) for n, row in enumerate(held, 1)]
+    for where, number, value in chain(found, rest):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: a JSON object was expected, got {type(value).__name__}")
+        yield FileRow(where, number, value)
+
+
+def read_values(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, value) of each value of a JSON file, whatever it is, or of each row of Parquet or CSV."""
+    with open_input(path) as file:
+        if other := _not_json(path, file):
+            yield from ((where, row) for where, _, row in other)
+        else:
+            yield from ((f"{path}:{line}", value) for line, value in values(JsonText(TextInput(path, file))))
+
+
+def _elements(path: str | Path) -> Iterator[tuple[str, int, Any]]:
+    with open_input(path) as file:
+        if other := _not_json(path, file):
+            yield from other
+            return
+        for line, number, value in elements(JsonText(TextInput(path, file))):
+            yield (f"{path}:{line}", line, value) if number is None else (f"{path}:{line}, row {number}", number, value)
+
+
+def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict[str, Any]]] | None:
+    """The rows of Parquet or CSV; None for another file, which stands at its start."""
+    head = file.read(len(PARQUET))
+    file.seek(0)
+    if head == PARQUET or (not head and str(path).endswith(".parquet")):
+        return ((f"{path}, row {n}", n, row) for n, row in enumerate(parquet_rows(path, file), 1))
+    name = str(path).removesuffix(".gz").lower()
+    return _csv_rows(path, file, "\t" if name.endswith(".tsv") else ",") if name.endswith((".csv", ".tsv")) else None
+
+
+def _csv_rows(path: str | Path, file: BinaryIO, delimiter: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    rows = csv.DictReader(_lines(TextInput(path, file)), delimiter=delimiter, restkey="")
+    try:
+        for row in rows:
+            yield f"{path}:{rows.line_num}", rows.line_num, {str(name).strip(): cell for name, cell in row.items()}
+    except csv.Error as error:
+        raise InputError(f"{path}:{rows.line_num}: not CSV ({error})") from None
+
+
+def _lines(text: TextInput) -> Iterator[str]:
+    left = ""
+    while part := text.read(PART):
+        *whole, left = (left + part).split("\n")
+        yield from (line + "\n" for line in whole)
+    if left:
+        yield left
+
+
+def _held(value: Any) -> list[Any] | None:
+    """The rows that a file's only value stands for; None where it is a row itself, or nothing of the kind."""
+    if not isinstance(value, dict):
+        return None
+    for name in HOLDERS:
+        rows = value.get(name)
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            # The hub's API wraps each row once more.
+            return [row["row"] if isinstance(row.get("row"), dict) and "row_idx" in row else row for row in rows]
+    parts = [*value.values()]
+    if not parts or not all(isinstance(part, dict) and part for part in parts):
+        return None
+    if all(name.isdigit() for name in value):
+        return parts
+    columns = [[*part] for part in parts]
+    if all(name.isdigit() for name in columns[0]) and all(names == columns[0] for names in columns):
+        # A table as pandas writes it, by columns.
+        return [{name: part[number] for name, part in value.items()} for number in columns[0]]
+    return None
