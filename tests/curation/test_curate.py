@@ -133,8 +133,11 @@ def test_workers_change_no_byte(tmp_path, problems, backend) -> None:
 
 
 def test_a_folder_of_another_plan_is_refused_unless_nothing_came_of_it(tmp_path, problems) -> None:
-    with stub(right, models=["m"]) as server:
-        with pytest.raises(InputError, match="has no model 'n'"):
+    def answer(body: dict, number: int) -> Answer:
+        return right(body, number) if body["model"] == "m" else Raw(404, b"{}")
+
+    with stub(answer, models=["m"]) as server:
+        with pytest.raises(InputError, match="has no 'n'"):
             make(server, tmp_path / "run", problems, models=("n",))
         make(server, tmp_path / "run", problems)
         with pytest.raises(InputError, match=r"another setting \(paths 2, now 1\)"):

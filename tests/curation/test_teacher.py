@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,17 +115,6 @@ def test_a_failed_request_is_asked_again_by_the_next_run(path: Path) -> None:
         assert texts(settle(server, path, requests(1))) == ["42"]
 
 
-def test_a_refused_prompt_costs_one_request_and_no_run(path: Path) -> None:
-    def answer(body, number) -> Answer:
-        return Raw(400, b'{"error": {"message": "too long"}}') if "1" in body["messages"][0]["content"] else "42"
-
-    with stub(answer) as server:
-        replies = settle(server, path, requests(3))
-        assert settle(server, path, requests(3)) == replies
-    assert [reply.finish for reply in replies if reply] == [STOP, REFUSED, STOP]
-    assert len(server.asked) == 3
-
-
 def test_cut_empty_filtered_and_endless_replies_are_what_they_are(path: Path) -> None:
     said = {
         "Problem 0": Said("so far", "length"), "Problem 1": Said(None), "Problem 2": Said("x", "content_filter"),
@@ -174,7 +164,16 @@ def test_a_teacher_that_is_not_there_or_goes_down_is_named(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"), [(Raw(401, b"{}"), "refuses the key"), (Raw(404, b"{}"), "has no model 'm'")]
+    ("answer", "said"),
+    [
+        (Raw(401, b'{"error": {"message": "bad key"}}'), r"refuses the key \(401: 'bad key'\); set OPENAI_API_KEY"),
+        (
+            Raw(402, b'{"error": {"message": "Insufficient Balance"}}'),
+            r"wants to be paid \(402: 'Insufficient Balance'\)",
+        ),
+        (Raw(404, b'{"error": {"message": "no m"}}'), r"has no such address or model \(404: 'no m'\)"),
+        (Raw(200, b'{"error": {"code": 402, "message": "add credits"}}'), r"wants to be paid \(402: 'add credits'\)"),
+    ],
 )
 def test_a_key_or_model_that_is_refused_ends_the_run_at_once(path: Path, answer: Raw, said: str) -> None:
     with stub(lambda body, number: answer) as server:
@@ -183,11 +182,16 @@ def test_a_key_or_model_that_is_refused_ends_the_run_at_once(path: Path, answer:
         assert len(server.asked) <= QUICK.concurrency
 
 
-def test_the_wrong_model_is_named_with_what_there_is(path: Path) -> None:
-    with stub(models=["qwen-1.5b"]) as server:
-        with pytest.raises(InputError, match=r"did you mean 'qwen-1.5b'"):
-            settle(server, path, [Request(model="qwen-15b", prompt="P")], model="qwen-15b")
-        assert not server.asked
+def test_a_model_that_is_not_listed_is_asked_once_and_the_servers_answer_is_believed(path: Path) -> None:
+    said: list[str] = []
+    asking = replace(QUICK, say=said.append)
+    with stub(lambda body, number: Raw(404, b'{"error": "no such"}'), models=["qwen-1.5b"]) as server:
+        with pytest.raises(InputError, match=r"404: 'no such'.* has no 'qwen-15b': did you mean 'qwen-1.5b'"):
+            settle(server, path, requests(20), asking, model="qwen-15b")
+        assert len(server.asked) == 1
+    with stub(lambda body, number: "42", models=["qwen3:latest"]) as server:
+        assert texts(settle(server, path, requests(5), asking, model="qwen3")) == ["42"] * 5
+    assert len(said) == 2 and "did you mean 'qwen3:latest'?; it is asked all the same" in said[1]
 
 
 @pytest.mark.parametrize(("usual", "least"), [(0.0, 0.0), (0.05, 49 * SPREAD * 0.001), (60.0, 49 * MOMENT)])

@@ -37,6 +37,9 @@ class Teachers:
     together: bool = False
     """ask for all paths of a problem in one request (n), where the server can"""
 
+    ask_refused: bool = False
+    """ask again what a teacher refused in an earlier run"""
+
     def endpoints(self) -> "tuple[Endpoint, ...]":
         """The endpoints. Raises InputError unless there is a model for each."""
         from nap.curation.teacher import Endpoint
@@ -55,7 +58,7 @@ class Teachers:
 
         return Asking(
             concurrency=self.concurrency, per_minute=self.per_minute, timeout=self.timeout, retries=self.retries,
-            together=self.together,
+            together=self.together, again=self.ask_refused, say=say,
         )  # fmt: skip
 
 
@@ -113,6 +116,8 @@ class Curate:
     """folder or hub name of a model whose embeddings judge what is alike too"""
     max_similarity: float = 0.98
     """cosine of two paths' embeddings that a sample may have, with --embedder"""
+    reasoning: Literal["before", "dropped"] = "before"
+    """what a server gives as reasoning beside its text: put before it in the path, or drop it"""
     summary: Literal["template", "teacher"] = "template"
     """from the gold answer as in the paper, or written by the (first) teacher and checked"""
     summary_prompt: Words = None
@@ -169,7 +174,8 @@ class Curate:
             paths=self.paths, path_tokens=self.path_tokens, summary_tokens=self.summary_tokens,
             tokenizer=self.tokenizer, select=self.select, wrong=1 if self.wrong is None else self.wrong,
             max_overlap=self.max_overlap, diverse=self.diverse, embedder=self.embedder,
-            max_similarity=self.max_similarity, summary=self.summary, summary_prompt=self.summary_prompt,
+            max_similarity=self.max_similarity, reasoning=self.reasoning, summary=self.summary,
+            summary_prompt=self.summary_prompt,
             prices=(self.price_prompt, self.price_completion), licences=tuple(licences.items()),
         )  # fmt: skip
 
@@ -190,6 +196,11 @@ class Curate:
             return found is None or found.per_token() <= most
 
         return Last(keeps=keeps, setting=f"seqdep of the paths <= {most} nats a token by {self.scorer}")
+
+
+def say(line: str) -> None:
+    """What a teacher does that a user should know, on standard error."""
+    print(f"nap: {line}", file=sys.stderr, flush=True)
 
 
 def show_settled(settled: int, most: int) -> None:

@@ -35,6 +35,7 @@ ENDS = {
     "too_few_paths": "fewer usable paths than a sample has",
     "not_selected": "enough paths, but not of the wanted mix of right and wrong",
     "too_sequential": "more sequential dependence than allowed",
+    "summary_failed": "the teacher's summary never came; the same command asks again",
     "no_summary": "the teacher wrote no summary",
     "summary_wrong": "the summary does not give the right answer",
     "summary_too_long": "the summary is longer than its slot",

@@ -46,11 +46,12 @@ class Choose:
         plan, problem = self.plan, solved.problem
         task, usable, fates = load_task(plan.task), list[Path](), Counter[str]()
         for asked, reply in solved.replies:
-            text = clean(reply.text)
+            said = clean(reply.text)
+            text = f"{clean(reply.reasoning)}\n\n{said}".strip() if plan.reasoning == "before" else said
             if fate := unusable(reply, text, plan.path_tokens, plan.tokenizer):
                 fates[fate] += 1
             else:
-                usable.append(_checked(task, problem, text, _source(asked, reply)))
+                usable.append(_checked(task, problem, text, said, _source(asked, reply)))
         texts = [path.text for path in usable]
         similar = overlaps(texts)
         limits = [(similar, plan.max_overlap)]
@@ -75,8 +76,10 @@ class Choose:
         )
 
 
-def _checked(task: Task, problem: Problem, text: str, source: str) -> Path:
-    return Path(text=text, answer=task.extract(problem, text), correct=task.check(problem, text), source=source)
+def _checked(task: Task, problem: Problem, text: str, said: str, source: str) -> Path:
+    # The answer is what was said in the end, where that has one: reasoning may hold others, which were given up.
+    final = said if task.extract(problem, said) else text
+    return Path(text=text, answer=task.extract(problem, final), correct=task.check(problem, final), source=source)
 
 
 def _source(asked: str, reply: Reply) -> str:
@@ -110,8 +113,8 @@ def conclude(plan: Plan, outcome: Outcome, reply: Reply) -> Outcome:
     """The outcome with its summary, or with why there is none."""
     text = clean(reply.text)
     fate = unusable(reply, text, plan.summary_tokens, plan.tokenizer)
-    if fate == "too_long":
-        return outcome.dropped("summary_too_long")
+    if fate in ("too_long", "failed"):
+        return outcome.dropped(f"summary_{fate}")
     if fate:
         return outcome.dropped("no_summary")
     if not load_task(plan.task).check(outcome.problem, text):

@@ -35,6 +35,8 @@ from nap.data.samples import Sample, concatenated, read_samples, write_samples
 from nap.tasks.registry import load_task
 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
+# The replies without a text, with what the teacher said; absent where there are none.
+TROUBLES = "refused.jsonl"
 CARD, JOURNAL = "card.json", "journal.sqlite"
 
 
@@ -92,7 +94,7 @@ def curate(
 
     kept = run_folder(folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused)
     with kept, Journal(replies) as opened:
-        if card := _finished(folder):
+        if card := _finished(folder, work.asking.again):
             return card
         run = _Run(problems, opened, work)
         run.ask(teachers, [run.groups(turn) for turn in range(len(teachers))], len(problems.solved) * plan.asked)
@@ -226,6 +228,7 @@ def _write(folder: FilePath, run: _Run) -> dict[str, Any]:
     write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
     files = {name: {"rows": rows, "sha256": _sha256(folder / name)} for name in (SAMPLES, LONG_CHAIN)}
     card = tally.card(run.problems.setting, files)
+    _list_troubles(folder / TROUBLES, run, any(card["replies"][fate] for fate in ("failed", "refused", "empty")))
     with atomic(folder / "README.md") as file:
         file.write(markdown(card))
     with atomic(folder / CARD) as file:
@@ -240,15 +243,32 @@ def _samples(outcomes: Iterable[Outcome], tally: Tally) -> Iterator[Sample]:
             yield Sample(problem=outcome.problem, paths=outcome.paths, summary=outcome.summary)
 
 
-def _finished(folder: FilePath) -> dict[str, Any] | None:
-    """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them."""
+def _list_troubles(path: FilePath, run: _Run, are_any: bool) -> None:
+    """List the replies that have no text, each with the teacher's words."""
+    if not are_any:
+        path.unlink(missing_ok=True)
+        return
+    with atomic(path) as file:
+        for problem, replies in run.solved():
+            for number, (model, reply) in enumerate(replies):
+                if not (reply.text or reply.reasoning):
+                    row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
+                    file.write(json.dumps(row | {"error": reply.error}) + "\n")
+
+
+def _finished(folder: FilePath, again: bool) -> dict[str, Any] | None:
+    """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them.
+
+    again  a refused reply is missing as well
+    """
     path = folder / CARD
     if not path.exists():
         return None
     try:
         card = json.loads(read_text(path))
         whole = all(_sha256(folder / name) == found["sha256"] for name, found in card["files"].items())
-        return card if whole and not card["replies"]["failed"] else None
+        left = card["replies"]["failed"] + card["problems"].get("summary_failed", 0)
+        return card if whole and not left + (card["replies"]["refused"] if again else 0) else None
     except (ValueError, LookupError, TypeError, FileNotFoundError):
         return None
 

@@ -54,15 +54,19 @@ class Request:
 class Reply:
     """What came back. `finish` is STOP, LENGTH, REFUSED or FAILED; `error` says why there is no text.
 
+    reasoning  what the model thought before the text, where the server tells the two apart
+    status     of a refusal by HTTP: 400, 403, 422...; 0 for none
     prompt_tokens, completion_tokens  as the server counts them; 0 where it does not say
     """
 
     text: str = ""
+    reasoning: str = ""
     finish: str = STOP
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     error: str = ""
+    status: int = 0
 
 
 def companions(name: str) -> tuple[str, ...]:
@@ -113,10 +117,10 @@ class Journal:
         """Keep a reply, in place of an earlier one. Raises OSError where the disk is full."""
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", request.key, json.dumps(_short(reply)))
 
-    def settled(self, request: Request) -> bool:
-        """Whether there is nothing left to ask: a request that failed may be asked again."""
+    def settled(self, request: Request, again: bool = False) -> bool:
+        """Whether nothing is left to ask: a request that failed is asked again, with `again` a refused one too."""
         reply = self.get(request)
-        return reply is not None and reply.finish != FAILED
+        return reply is not None and reply.finish not in ((FAILED, REFUSED) if again else (FAILED,))
 
     def is_empty(self) -> bool:
         """Whether no reply was ever added."""

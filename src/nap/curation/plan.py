@@ -21,6 +21,7 @@ from nap.data.problems import Problem
 from nap.tasks.registry import load_task
 
 Summary = Literal["template", "teacher"]
+Reasoning = Literal["before", "dropped"]
 
 # What several solutions of one problem are called in the wild; the first that a row has is taken.
 SOLUTIONS = ("solutions", "responses", "generations", "completions", "samples", "response", "code", "output")
@@ -42,6 +43,7 @@ class Plan:
     max_overlap               share of word 4-grams that two paths of a sample may share
     embedder, max_similarity  a model (see `selection.cosines`), and the cosine that two paths of a sample may have
     diverse                   of more usable replies than needed take those that are least alike, not the first
+    reasoning                 what a server gives as reasoning beside a text: before it in a path's text, or dropped
     summary                   from the template `summary_prompt`, or written by the first teacher asked with it
     prices                    of a million prompt and completion tokens, for the card
     """
@@ -69,6 +71,7 @@ class Plan:
     embedder: str | None = None
     max_similarity: float = 0.98
     diverse: bool = False
+    reasoning: Reasoning = "before"
     summary: Summary = "template"
     summary_prompt: str | None = None
     prices: tuple[float, float] = (0.0, 0.0)
@@ -78,7 +81,7 @@ class Plan:
         for name, least in (("paths", 1), ("samples", 0), ("path_tokens", 1), ("summary_tokens", 1), ("max_tokens", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name, kind in (("select", Rule), ("summary", Summary)):
+        for name, kind in (("select", Rule), ("summary", Summary), ("reasoning", Reasoning)):
             if getattr(self, name) not in get_args(kind):
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
         for name in ("max_overlap", "max_similarity"):

@@ -1,0 +1,173 @@
+"""What an OpenAI-compatible server sends, read into replies: texts, reasoning, why each ended, and what went wrong.
+
+A server says in many ways that a text is not whole. Every reason to end is decided here: only those of `COMPLETE` make
+a whole text, those of `CUT` one that reached its limit, those of `FILTERED` none at all; any other, and none, means
+that the server was interrupted, and the request is asked again.
+
+What is read is untrusted and bounded, its decompressed size included. Does not ask (teacher.py).
+"""
+
+import json
+import zlib
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
+from nap.tasks.answers import MAX_TEXT
+
+# What servers call the end of a text: OpenAI's word, Together's, TGI's, and that of Anthropic's models behind a proxy.
+COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
+CUT = ("length", "max_tokens")
+FILTERED = ("content_filter", "safety", "refusal")
+# Bytes of a server's answer that are read, after decompression: many texts of the greatest length, each character
+# escaped, with as much reasoning beside it.
+MAX_BYTES = 16 * 2**20
+# What is shown or kept of what a server says about an error.
+MAX_ERROR = 300
+
+
+class Passing(Exception):
+    """An attempt failed in a way that may pass. `pause` is what the server asked for."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason[:MAX_ERROR])
+        self.pause = pause
+
+
+class Refused(Exception):
+    """The server answers this request with an error of the request's own: the status and what it says."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"{status}: {said}")
+        self.status, self.said = status, said
+
+
+async def read_body(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
+    """The bytes of an answer, decompressed. Raises Passing for more than MAX_BYTES, and what is not compressed so."""
+    if encoding not in ("", "identity", "gzip", "deflate"):
+        raise Passing(f"not a reply: compressed as {encoding!r:.40}, which was not asked for")
+    # 32 more than the window's size: with the header of gzip or of zlib.
+    reader, body = zlib.decompressobj(32 + zlib.MAX_WBITS) if encoding in ("gzip", "deflate") else None, bytearray()
+    async for chunk in chunks:
+        try:
+            body += reader.decompress(chunk, MAX_BYTES + 1 - len(body)) if reader else chunk
+        except zlib.error as error:
+            raise Passing(f"not a reply: {error}") from None
+        if len(body) > MAX_BYTES:
+            raise Passing(f"not a reply: more than {MAX_BYTES} bytes")
+    if reader and not reader.eof:
+        raise Passing("not a reply: its compressed body is cut short")
+    return bytes(body)
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON that an answer holds; Passing where it holds none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Passing(f"not a reply: {error}") from None
+
+
+def read_replies(answer: Any) -> list[Reply]:
+    """The replies in a chat completion, the usage with the first. Raises Passing for anything that is none."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise Passing(f"not a chat completion: {answer!r:.100}")
+    usage = answer.get("usage")
+    counts = {name: _count(usage, name) for name in ("prompt_tokens", "completion_tokens")}
+    model = str(answer.get("model") or "")[:MAX_ERROR]
+    first, *others = (replace(_read_choice(choice), model=model) for choice in choices)
+    return [replace(first, **counts), *others]
+
+
+def error_inside(answer: Any) -> tuple[int, str] | None:
+    """(status, words) of an error that a server sends as if all were well; None where there is none."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not error or answer.get("choices"):
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    return (code if type(code) is int and 400 <= code < 600 else 500), words(answer)
+
+
+def _read_choice(choice: Any) -> Reply:
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        raise Passing(f"not a chat completion: {choice!r:.100}")
+    message = choice["message"]
+    text, thought = _texts(message)
+    ended, refusal = choice.get("finish_reason"), message.get("refusal")
+    if ended in FILTERED or (refusal and not text):
+        return Reply(finish=REFUSED, error=words(refusal) if refusal else str(ended))
+    # What is longer than any text that is read for answers is as good as endless.
+    cut = ended in CUT or len(text) > MAX_TEXT or len(thought) > MAX_TEXT
+    if not cut and ended not in COMPLETE:
+        about = f": {words(choice)}" if choice.get("error") else ""
+        raise Passing(f"the text ended by finish_reason {ended!r:.40}, which is not its end{about}")
+    error = "" if text or thought else _instead(message)
+    return Reply(text=text[:MAX_TEXT], reasoning=thought[:MAX_TEXT], finish=LENGTH if cut else STOP, error=error)
+
+
+def _texts(message: Mapping[str, Any]) -> tuple[str, str]:
+    """(what was said, what was thought before it) in a message, whichever way a server tells the two apart."""
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        raise Passing(f"not a chat completion: a text of {content!r:.80}")
+    beside = next((found for key in ("reasoning_content", "reasoning") if (found := message.get(key))), None)
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    said = "".join(_text(part) for part in parts if not _is_thought(part))
+    thought = _text(beside) or "".join(_text(part.get("thinking")) for part in parts if _is_thought(part))
+    return said, thought
+
+
+def _is_thought(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
+
+
+def _text(part: Any) -> str:
+    """The text of a text, of a chunk that holds one, or of a list of either."""
+    if isinstance(part, list):
+        return "".join(_text(one) for one in part if not isinstance(one, list))
+    found = part.get("text") if isinstance(part, dict) else part
+    if found is None or isinstance(found, str):
+        return found or ""
+    raise Passing(f"not a chat completion: a text of {part!r:.80}")
+
+
+def _instead(message: Mapping[str, Any]) -> str:
+    """What an empty message has in place of a text."""
+    others = [f"{name}: {value!r:.60}" for name, value in message.items() if value and name not in ("role", "content")]
+    return f"no text; the server sent {'; '.join(others) or 'nothing else'}"[:MAX_ERROR]
+
+
+def _count(usage: Any, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if type(value) is int and 0 <= value < 2**31 else 0
+
+
+def model_names(listed: Any) -> list[str]:
+    """The names in what /models answers; none where it is something else."""
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list):
+        return []
+    return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a Retry-After header; a date counts as none."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def words(found: Any) -> str:
+    """What a server says about an error, as far as it is kept: `found` is its answer's bytes, or what they hold."""
+    if isinstance(found, bytes):
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError):
+            found = found[: 4 * MAX_ERROR].decode(errors="replace")
+    known = [found[key] for key in ("error", "detail", "message") if found.get(key)] if isinstance(found, dict) else []
+    said = known[0] if known else found
+    return str(said.get("message", said) if isinstance(said, dict) else said)[:MAX_ERROR]
