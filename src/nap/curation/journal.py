@@ -5,25 +5,41 @@
         journal.get(request)
 
 A reply is kept under a digest of everything that determines it, which does not include the server's address: the same
-model may be served elsewhere tomorrow. A process killed at any moment loses at most the replies that had not arrived.
+model may be served elsewhere tomorrow. A process killed at any moment loses at most the replies that had not arrived. A
+reply is believed where a digest of its own fits; one that is damaged is asked again, and a file that sqlite gives up on
+is made anew of the replies in it that are whole.
 
 Does not ask anybody; `teacher` does.
 """
 
 import json
+import os
+import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError
+from nap.common.files import InputError, clean_partials, make_folder, sync_folder
 from nap.common.folder import lock
+from nap.common.text import say
+from nap.curation.salvage import SIZE, Value, rows_of
 
 # A reply that came to its end, was cut at max_tokens, was refused for good, or never came.
 STOP, LENGTH, REFUSED, FAILED = "stop", "length", "refused", "failed"
+# Of a request's key.
 VERSION = 1
+# Bytes of a key.
+KEY = 16
+# Of the file, in sqlite's own header. Format 0 had no digests.
+FORMAT = 2
+TABLE = b"CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT, digest BLOB)"
+OLD_TABLE = b"CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT)"
+# What is wrong then is not the file: no room, no permission, a disk that fails.
+PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_NOMEM", "SQLITE_PERM")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +63,7 @@ class Request:
     def key(self) -> bytes:
         """A digest of everything that determines the reply."""
         fields = (self.model, self.prompt, self.temperature, self.top_p, self.max_tokens, self.seed, self.index)
-        return blake2b(json.dumps([VERSION, *fields]).encode(), digest_size=16).digest()
+        return blake2b(json.dumps([VERSION, *fields]).encode(), digest_size=KEY).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +86,8 @@ class Reply:
 
 
 def companions(name: str) -> tuple[str, ...]:
-    """The names of the files of a journal: its own, sqlite's two beside it, and its lock."""
-    return (name, *(f"{name}{end}" for end in ("-wal", "-shm", ".lock")))
+    """The names of the files of a journal: its own, sqlite's two beside it, its lock, and what it was mended from."""
+    return (name, *(f"{name}{end}" for end in ("-wal", "-shm", ".lock", ".damaged")))
 
 
 def is_empty(path: Path) -> bool:
@@ -83,22 +99,25 @@ def is_empty(path: Path) -> bool:
 
 
 class Journal:
-    """The replies of all requests so far. One process at a time; read and written from one thread."""
+    """The replies of all requests so far. One process at a time; read and written from one thread.
 
-    def __init__(self, path: str | Path) -> None:
+    say  is told what was damaged
+    """
+
+    def __init__(self, path: str | Path, say: Callable[[str], None] = say) -> None:
         # One journal under two names has one lock.
-        self.path = Path(path).resolve()
+        self.path, self.say, self.damaged = Path(path).resolve(), say, 0
 
     def __enter__(self) -> "Journal":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"{self.path} is no file; give a file to keep the replies in")
+        make_folder(self.path.parent)
         self._lock = self.path.with_name(f"{self.path.name}.lock").open("ab")
         try:
             lock(self._lock, self.path)
-            self._database = sqlite3.connect(self.path, isolation_level=None)
-            # A killed process loses nothing that was added; a power cut may lose the last few replies.
-            self._execute("PRAGMA journal_mode=WAL")
-            self._execute("PRAGMA synchronous=NORMAL")
-            self._execute("CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, reply TEXT)")
+            clean_partials(self.path.parent, self.path.name)
+            if not self._opened():
+                self._mend()
         except BaseException:
             self._lock.close()
             raise
@@ -109,13 +128,19 @@ class Journal:
         self._lock.close()
 
     def get(self, request: Request) -> Reply | None:
-        """The reply to this request, if it was ever given."""
-        found = self._execute("SELECT reply FROM replies WHERE key = ?", request.key).fetchone()
-        return None if found is None else self._reply(found[0])
+        """The reply to this request, if it was ever given and is whole."""
+        found = self._execute("SELECT reply, digest FROM replies WHERE key = ?", request.key).fetchone()
+        if found is None:
+            return None
+        reply = read_reply(request.key, *found)
+        if reply is None and not self.damaged:
+            self.say(f"{self.path} has damaged replies; they are asked again")
+        self.damaged += reply is None
+        return reply
 
     def add(self, request: Request, reply: Reply) -> None:
         """Keep a reply, in place of an earlier one. Raises OSError where the disk is full."""
-        self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", request.key, json.dumps(_short(reply)))
+        self._execute(INSERT, *_row(request.key, json.dumps(_short(reply)).encode()))
 
     def settled(self, request: Request, again: bool = False) -> bool:
         """Whether nothing is left to ask: a request that failed is asked again, with `again` a refused one too."""
@@ -130,15 +155,151 @@ class Journal:
         try:
             return self._database.execute(statement, values)
         except sqlite3.OperationalError as error:
-            raise OSError(f"{self.path} ({error}); is the disk full? the same command goes on from here") from None
+            raise self._unwritten(error) from None
         except sqlite3.DatabaseError as error:
-            raise InputError(f"{self.path} is damaged ({error}); choose another journal, or delete it") from None
+            raise InputError(
+                f"{self.path} is damaged ({error}); the same command mends it, and goes on from here"
+            ) from None
 
-    def _reply(self, text: str) -> Reply:
+    def _unwritten(self, error: sqlite3.Error) -> OSError:
+        return OSError(f"{self.path} ({error}); is the disk full? the same command goes on from here")
+
+    def _opened(self) -> bool:
+        """Open the database, made or brought up to date where need be; False where it is damaged or no journal."""
         try:
-            return Reply(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); choose another journal, or delete it") from None
+            self._database = _connected(self.path)
+            if _prepare(self._database):
+                return True
+        except UnicodeDecodeError:
+            pass  # A name in it is damaged.
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(PASSING) or not os.access(self.path, os.W_OK):
+                raise self._unwritten(error) from None
+        self._database.close()
+        return False
+
+    def _mend(self) -> None:
+        """Make the file anew of the replies in it that are whole. Raises InputError where there are none."""
+        made = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        made.unlink(missing_ok=True)
+        kept = self.path.with_name(f"{self.path.name}.damaged")
+        try:
+            if not (saved := _copy_whole(self.path, made)):
+                raise InputError(f"{self.path} is damaged, or no journal; choose another journal, or delete it")
+            shutil.copyfile(self.path, kept)
+            for end in ("-wal", "-shm"):
+                self.path.with_name(f"{self.path.name}{end}").unlink(missing_ok=True)
+            made.replace(self.path)
+            sync_folder(self.path.parent)
+        finally:
+            made.unlink(missing_ok=True)
+        self.say(f"{self.path} was damaged: {saved} replies are saved, others are asked again; it is kept as {kept}")
+        if not self._opened():
+            raise InputError(f"{self.path} cannot be mended; choose another journal, or delete it")
+
+
+INSERT = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)"
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    # A damaged text need not be UTF-8.
+    database.text_factory = bytes
+    return database
+
+
+def _prepare(database: sqlite3.Connection) -> bool:
+    """Make, or bring up to date, the table of a database; False where it is damaged or holds something else."""
+    found = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    if not found and pages <= 1:
+        _make(database)
+    elif found == {OLD_TABLE}:
+        _give_digests(database)
+    elif found != {TABLE} or database.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+        return False
+    # A killed process loses nothing that was added; a power cut may lose the last few replies.
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    # A header that says that it may not be written is a damaged one.
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("ROLLBACK")
+    return database.execute("PRAGMA integrity_check(1)").fetchone() == (b"ok",)
+
+
+def _make(database: sqlite3.Connection) -> None:
+    database.execute(f"PRAGMA page_size = {SIZE}")
+    database.execute("BEGIN")
+    database.execute(TABLE.decode())
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+    database.execute("COMMIT")
+
+
+def _give_digests(database: sqlite3.Connection) -> None:
+    """Make a journal of an earlier version one of this."""
+    database.create_function("digest_of", 2, digest_of, deterministic=True)
+    database.execute("BEGIN")
+    database.execute("ALTER TABLE replies ADD COLUMN digest BLOB")
+    database.execute("UPDATE replies SET digest = digest_of(key, CAST(reply AS BLOB))")
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+    database.execute("COMMIT")
+
+
+def _copy_whole(path: Path, made: Path) -> int:
+    """Copy the replies that are whole to a new file; how many there are."""
+    settled: dict[bytes, bool] = {}
+    database = _connected(made)
+    try:
+        _make(database)
+        database.execute("BEGIN")
+        for key, text, is_settled in _whole_replies(path):
+            # What is left in a file of a reply that came first, a failed one, does not replace what came later.
+            if not settled.get(key):
+                settled[key] = is_settled
+                database.execute(INSERT, _row(key, text))
+        database.execute("COMMIT")
+    finally:
+        database.close()
+    return len(settled)
+
+
+def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Key, text, and whether it is settled, of each reply."""
+    # In a file of this version what has no digest is old, or damaged.
+    with path.open("rb") as file:
+        digested = TABLE.rpartition(b"TEXT")[2] in file.read(SIZE)
+    for columns in rows_of(path):
+        key, text, digest = (*columns, None, None, None)[:3] if len(columns) in (2, 3) else (None, None, None)
+        if not isinstance(key, bytes) or not isinstance(text, bytes) or len(key) != KEY:
+            continue
+        reply = read_reply(key, text, digest if digested else digest_of(key, text))
+        if reply is not None:
+            yield key, text, reply.finish != FAILED
+
+
+def read_reply(key: bytes, text: Value, digest: Value) -> Reply | None:
+    """A reply as it is kept under a key; None where its digest does not fit, or it is none."""
+    if not isinstance(text, bytes) or digest_of(key, text) != digest:
+        return None
+    try:
+        reply = Reply(**json.loads(text))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    wrong = (name for name, value in vars(reply).items() if type(value) is not type(getattr(EMPTY, name)))
+    return None if any(wrong) else reply
+
+
+EMPTY = Reply()
+
+
+def digest_of(key: bytes, text: bytes) -> bytes:
+    """What says that a reply is whole, and is the one to this request."""
+    return blake2b(key + text, digest_size=16).digest()
+
+
+def _row(key: bytes, text: bytes) -> tuple[bytes, str, bytes]:
+    return key, text.decode(), digest_of(key, text)
 
 
 def _short(reply: Reply) -> dict[str, Any]:
