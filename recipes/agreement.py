@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,15 @@ def grids(what: str, count: int, **options: Any) -> Arm:
     return Arm(what=what, settings={"count": count, **options}, **own)
 
 
+exact = partial(grids, exact=True, seeds=1)
 # In the order in which they are run: what answers a question on its own comes first.
 ARMS = {
     **{
-        f"exact-{count}": grids(f"the exact law, {count} independent grids", count, exact=True, seeds=1)
-        for count in (1, 3)
+        f"exact-{count}": exact(f"the exact law, {count} independent grids", count) for count in (1, 2, 3, 4, 6)
+    },
+    **{
+        f"exact-rows-{shared}": exact(f"the exact law, each with {shared} rows of the one before", 3, shared=shared)
+        for shared in (1, 2, 3)
     },
     "one": grids("one grid", 1),
     "grids-3": grids("three independent grids, a path each", 3),
@@ -115,7 +120,8 @@ ARMS = {
 }  # fmt: skip
 # The core first, all its seeds; then the next group; then the rest.
 GROUPS = (
-    ("exact-1", "exact-3", "one", "grids-3", "chain-3"), ("grids-6", "grids-2", "grids-4"),
+    ("exact-1", "exact-2", "exact-3", "exact-4", "exact-6", "exact-rows-1", "exact-rows-2", "exact-rows-3"),
+    ("one", "grids-3", "chain-3"), ("grids-6", "grids-2", "grids-4"),
     ("rows-1", "rows-2", "rows-3", "paths-3", "corners-3"), ("story", "stories-3", "stories-chain-3"),
 )  # fmt: skip
 

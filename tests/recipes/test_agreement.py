@@ -22,6 +22,7 @@ from toys import MASK, WORDS
 sys.path.insert(0, str(RECIPES))
 AGREEMENT = recipe("agreement")
 LAW, MEASURE = (importlib.import_module(name) for name in ("agreement_law", "agreement_measure"))
+PAGE = recipe("agreement_page")
 TRAINED = [arm for arm in AGREEMENT.ARMS.values() if not arm.exact]
 
 
@@ -47,7 +48,9 @@ def test_the_chain_holds_the_grids_of_the_paths():
 def test_the_queue_has_every_arm_and_seed_once_and_its_core_first():
     names = [model.name for model in AGREEMENT.queue()]
     assert len(names) == len(set(names)) == sum(arm.seeds for arm in AGREEMENT.ARMS.values())
-    assert {arm for arm in (name.rpartition("-")[0] for name in names[:17])} == {*AGREEMENT.GROUPS[0]}
+    # What needs no training, then the core: three arms of five seeds, seed by seed.
+    assert all(name.startswith("exact-") for name in names[:8])
+    assert names[8:14] == ["one-0", "grids-3-0", "chain-3-0", "one-1", "grids-3-1", "chain-3-1"]
 
 
 def test_a_model_is_measured_up_to_eight_tokens_a_step_and_grid():
@@ -206,3 +209,67 @@ def test_a_model_that_does_not_become_right_is_not_measured(tmp_path, monkeypatc
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
     with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 5 stages"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
+
+
+# The page
+
+
+def rows_of(policy, **valid):
+    return {(policy, int(pace[1:])): {"policy": policy, "pace": int(pace[1:]), "valid": v} for pace, v in valid.items()}
+
+
+@pytest.mark.parametrize(
+    ("valid", "pace"),
+    [
+        ({"p1": 1.0, "p2": 0.75, "p4": 0.25}, 2 * 2**0.5),  # half way from 2 to 4 in log2
+        ({"p1": 0.8, "p2": 0.4, "p4": 0.0}, 2.0),  # half of what it is at one token a step
+        ({"p1": 1.0, "p2": 0.9, "p8": 0.6}, 8.0),  # never: the largest that was measured
+        ({"p1": 1.0, "p2": 0.4, "p4": 0.9}, 2 ** (0.5 / 0.6)),  # the first crossing
+    ],
+)
+def test_k50_by_hand(valid, pace):
+    assert PAGE.k50(rows_of("ar", **valid), "ar") == pytest.approx(pace)
+
+
+def test_a_pace_in_proportion_to_the_grids_has_slope_1_and_one_that_stays_slope_0():
+    models = [{"width": width} for width in PAGE.WIDTHS]
+    assert PAGE.width_slope(lambda rows: 2.5 * rows["width"], *models) == pytest.approx(1)
+    assert PAGE.width_slope(lambda rows: 2.5, *models) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "interval", "verdict"),
+    [
+        ("proportional", (0.85, 1.15), "equal"),
+        ("proportional", (0.3, 0.7), "less"),
+        ("proportional", (-0.1, 0.1), "not at all"),
+        ("proportional", (0.7, 1.1), "open"),
+        ("above_zero", (0.1, 0.2), "supported"),
+        ("above_zero", (-0.2, -0.1), "refuted"),
+        ("above_zero", (-0.1, 0.1), "open"),
+        ("unneeded", (-0.02, 0.03), "no"),
+        ("unneeded", (0.01, 0.09), "yes"),
+        ("unneeded", (-0.09, 0.01), "open"),
+        ("predicts", (-0.99, -0.9), "supported"),
+        ("predicts", (-0.6, 0.1), "refuted"),
+        ("mostly", (0.81, 0.9), "supported"),
+    ],
+)
+def test_a_verdict_follows_from_its_interval_as_the_protocol_says(rule, interval, verdict):
+    assert getattr(PAGE, rule)(PAGE.Interval(*interval)) == verdict
+
+
+def test_a_page_without_rows_says_that_nothing_was_run_and_one_seed_gives_no_verdict(tmp_path):
+    assert PAGE.page(PAGE.Study(tmp_path)).count("not run yet") == len(PAGE.findings(PAGE.Study(tmp_path)))
+    rows = {("random", 2): {"valid": 0.5}, (PAGE.AO, 2): {"valid": 0.25}}
+    study = PAGE.Study(tmp_path)
+    finding = next(finding for finding in PAGE.findings(study) if finding.number == "Q10")
+    study.rows["one", 0] = rows
+    assert "| +25.00 points | 1 | one seed: no verdict |" in finding.line(study)
+    study.rows |= {("one", 1): rows, ("one", 2): rows}
+    assert "| +25.00 points [+25.00, +25.00] | 3 | supported |" in finding.line(study)
+
+
+def test_the_page_is_as_the_rows_make_it(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["agreement_page.py", "--check"])
+    assert PAGE.main() == 0

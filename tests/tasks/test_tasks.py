@@ -17,7 +17,7 @@ from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.tasks.jsonl import Jsonl
 from nap.tasks.public import Gsm8k, Math500, MultiArith
-from nap.tasks.registry import TASKS, TEST_SHARE, Reads, data_file, load_task, split_of
+from nap.tasks.registry import TASKS, TEST_SHARE, Reads, answer_text, data_file, load_task, split_of
 from nap.tasks.sudoku import Sudoku, canonical, dig, find_grid, is_solution, peers, shuffled, solutions, units
 
 patient = settings(deadline=None)
@@ -35,6 +35,13 @@ def test_every_task_loads_by_its_name(name):
     task = load_task(name)
     assert task.name == name
     assert all(callable(getattr(task, verb)) for verb in ("load", "extract", "check"))
+
+
+def test_what_is_checked_is_the_summary_or_the_only_path_or_for_tasks_that_say_so_everything():
+    assert answer_text(Gsm8k(), ["3", "4"], "5") == "5"
+    assert answer_text(Gsm8k(), ["3"], "") == ""  # a summary that says nothing answers nothing
+    assert answer_text(Gsm8k(), ["3"], None) == "3"
+    assert answer_text(load_task("grids"), ["1 2", "3 4"], "done") == "1 2 3 4 ; done"
 
 
 def test_an_unknown_task_names_the_nearest_and_the_known():
