@@ -1,11 +1,14 @@
 """`nap seqdep` and `nap seqdep filter`: what they print and write, and what they refuse."""
 
+import itertools
 import json
 import sys
 
 import pytest
 
 from nap.cli import main
+from nap.data.problems import Problem
+from nap.data.samples import Path, Sample, read_samples, write_samples
 from nap.dependence.load import open_scorer
 from nap.dependence.segments import Row
 from nap.dependence.seqdep import cut_rows
@@ -101,3 +104,34 @@ def test_bad_input_is_one_line_and_nothing_is_written(run, tmp_path, arguments, 
     code, out, err = run(*arguments)
     assert code == 2 and not out and said in err and err.count("\n") == 1
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_curated_samples_are_measured_and_filtered_into_a_file_of_samples(run, tmp_path):
+    texts = "the cat sat", "no cat sat", "a long way off", "the dog ran"
+    samples = [
+        Sample(
+            problem=Problem(id=str(n), task="t", prompt=f"{n}?", answer="1"),
+            paths=(Path(text=a), Path(text=b)),
+            summary="",
+        )
+        for n, (a, b) in enumerate(itertools.pairwise(texts))
+    ]
+    write_samples(samples, tmp_path / "samples.parquet")
+    code, out, _ = run("samples.parquet", "--json")
+    assert code == 0 and json.loads(out.splitlines()[-1])["segmenter"] == "paths"
+    assert run("filter", "samples.parquet", "--out", "kept.parquet", "--keep", "0.6")[0] == 0
+    kept = list(read_samples(tmp_path / "kept.parquet"))
+    assert len(kept) == 2 and all(sample in samples for sample in kept)
+    assert run("filter", "kept.parquet", "--out", "again.jsonl", "--keep", "1")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [sample.problem.id for sample in kept] and all(row["seqdep"] for row in rows)
+
+
+def test_columns_can_be_named_and_one_that_is_not_there_names_the_flag(run, tmp_path):
+    rows = [{"q": "A cat?", "solution": "the cat\nsat on\na mat"}]
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("other.jsonl", "--text-field", "solution", "--prompt-field", "q")[0] == 0
+    code, _, err = run("other.jsonl")
+    assert code == 2 and "fields: 'q', 'solution'" in err and "--text-field" in err
+    code, _, err = run("other.jsonl", "--text-field", "solution", "--prompt-field", "question")
+    assert code == 2 and "known: q, solution" in err and "--prompt-field" in err

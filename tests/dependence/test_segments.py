@@ -1,13 +1,11 @@
-"""A text is cut where its segmenter says, nothing is lost, and a bad file is refused by line."""
-
-import json
+"""A text is cut where its segmenter says, and nothing is lost."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nap.common.files import InputError
-from nap.dependence.segments import Row, check_segmenter, read_rows, segment
+from nap.dependence.segments import Row, check_segmenter, segment
 
 
 def encode(text):
@@ -31,6 +29,22 @@ def test_sentences_end_at_full_stops_and_line_ends_but_not_in_decimals():
     assert pieces(text, "sentences") == ["It is 3.5 m.", ' "Is it?"', " Yes!\n", "So 1 + 1\n", "is 2."]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("小明有3个苹果。小红又给了他2个。所以小明一共有5个苹果！对吗？是的。", 5),
+        ("今日は晴れです。明日は雨です。傘を持って行きます。", 3),
+        ("他说：“你好。”然后走了！？真的吗?是的", 4),
+        ("値は３．１４です。（本当？）はい！！", 3),
+        ("π等于3.14。π is 3.14. 好", 3),
+        ("一。\n\n二。 三", 3),
+    ],
+)
+def test_chinese_and_japanese_full_stops_end_a_sentence_without_a_space(text, sentences):
+    found = pieces(text, "sentences")
+    assert len(found) == sentences and "".join(found) == text
+
+
 def test_tokens_k_has_k_tokens_a_segment_and_the_rest_last():
     assert pieces("abcdefgh", "tokens:3") == ["abc", "def", "gh"]
 
@@ -39,7 +53,7 @@ def test_each_path_is_a_segment_that_ends_in_white_space_and_empty_ones_are_none
     assert pieces(["one two", " ", "three\n"], "paths") == ["one two\n", "three\n"]
 
 
-@given(st.text(alphabet="ab.!\"' \n\t3", max_size=60), st.sampled_from(["lines", "sentences", "tokens:4"]))
+@given(st.text(alphabet="ab.!\"' \n\t3好。？」", max_size=60), st.sampled_from(["lines", "sentences", "tokens:4"]))
 def test_the_segments_put_together_are_the_text_and_none_is_blank(text, how):
     found = pieces(text, how)
     assert "".join(found) == text.strip()
@@ -75,39 +89,3 @@ def test_an_unknown_segmenter_is_refused_with_those_that_are_known(how, said):
 def test_a_list_where_a_text_is_cut_or_the_reverse_is_refused(content, how):
     with pytest.raises(InputError, match="try --segments"):
         pieces(content, how)
-
-
-def write(path, *rows):
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-def test_rows_of_a_file_have_their_place_prompt_and_text(tmp_path):
-    file = write(tmp_path / "a.jsonl", {"prompt": "p", "text": "t", "other": 1}, {"text": "u"})
-    assert read_rows(file, "lines") == [Row(f"{file}:1", "p", "t"), Row(f"{file}:2", "", "u")]
-
-
-@pytest.mark.parametrize(
-    ("row", "how", "said"),
-    [
-        ({"text": 3}, "lines", "'text' should be a text, got 3"),
-        ({"answer": "a"}, "lines", "got none .fields: 'answer'"),
-        ({"segments": ["a"]}, "lines", "try --segments paths"),
-        ({"text": "a"}, "paths", "try --segments lines"),
-        ({"segments": ["a", 1]}, "paths", "a list of texts"),
-        ({"prompt": 1, "text": "a"}, "lines", "'prompt' should be a text"),
-        ({"text": "\ud800"}, "lines", "surrogate"),
-        ([1], "lines", "a JSON object"),
-        ("{", "lines", "not JSON"),
-    ],
-)
-def test_a_bad_row_is_named_with_what_is_wrong(tmp_path, row, how, said):
-    file = write(tmp_path / "bad.jsonl", {"text": "fine"} if how == "lines" else {"segments": ["fine"]}, row)
-    with pytest.raises(InputError, match=said) as caught:
-        read_rows(file, how)
-    assert f"{file}:2" in str(caught.value)
-
-
-def test_an_empty_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is empty"):
-        read_rows(write(tmp_path / "empty.jsonl"), "lines")

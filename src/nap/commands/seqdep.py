@@ -11,11 +11,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Whole, Words
 from nap.commands.tables import draw, open_console
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
+    from nap.dependence.rows import RowFile
     from nap.dependence.scorer import Scorer
-    from nap.dependence.segments import Row
     from nap.dependence.seqdep import Corpus, Dependence
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
@@ -34,8 +34,12 @@ class Scoring:
 
     scorer: str
     """folder or hub name of a causal language model, or the http address of an OpenAI-compatible server"""
-    segments: str = "lines"
-    """lines, sentences, tokens:K, or paths (rows of `segments`, a list of texts)"""
+    segments: Words = None
+    """lines, sentences, tokens:K, or paths (rows that are lists of texts, for which it is the default; else lines)"""
+    text_field: Words = None
+    """field with the text or its paths (default: text, the last reply of messages or conversations, segments, paths)"""
+    prompt_field: Words = None
+    """field with the prompt (default: what a conversation says before; prompt, question or problem)"""
     max_tokens: Whole = None
     """cut longer texts after their last whole segment within so many tokens (default: the scorer's context)"""
     tokenizer: Words = None
@@ -47,13 +51,13 @@ class Scoring:
     dtype: str = "float32"
     """float32, or what rounds more: auto, bfloat16, float16"""
 
-    def read(self, file: str) -> "list[Row]":
+    def read(self, file: str) -> "RowFile":
         """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
-        from nap.dependence.segments import read_rows
+        from nap.dependence.rows import Fields, read_rows
 
         if self.max_tokens is not None and self.max_tokens < 2:
             raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
-        return read_rows(file, self.segments)
+        return read_rows(file, self.segments, Fields(self.text_field, self.prompt_field))
 
     def open(self) -> "Scorer":
         """The scorer."""
@@ -68,13 +72,13 @@ class Scoring:
 class Seqdep:
     """How sequential the texts of a file are to a language model.
 
-    A row is a JSON object with `text` (or `segments`) and perhaps `prompt`.
+    A row has a text, a conversation or curated paths, and perhaps a prompt.
 
     Rows of one prompt are its samples and give the excess dependence.
     """
 
     file: File
-    """a .jsonl file"""
+    """a .jsonl or .parquet file"""
     scoring: OmitArgPrefixes[Scoring]
     limit: Whole = None
     """read only so many rows"""
@@ -88,14 +92,14 @@ class Seqdep:
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be at least 1, got {self.limit}")
-        rows = self.scoring.read(self.file)[: self.limit]
-        scorer = self.scoring.open()
-        corpus = cut_rows(scorer, rows, self.scoring.segments, self.scoring.max_tokens)
+        read = self.scoring.read(self.file)
+        rows, scorer = read.rows[: self.limit], self.scoring.open()
+        corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
         measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)))
         counts = {"left_out": len(rows) - len(corpus.rows), "shortened": corpus.shortened}
         found = counts | summarise(corpus.texts, measured)
         if self.json:
-            _print_json(corpus, measured, found | {"scorer": self.scoring.scorer, "segmenter": self.scoring.segments})
+            _print_json(corpus, measured, found | {"scorer": self.scoring.scorer, "segmenter": read.segmenter})
         else:
             _print_tables(found)
 
@@ -157,9 +161,9 @@ class SeqdepFilter:
     """
 
     file: File
-    """a .jsonl file"""
+    """a .jsonl or .parquet file"""
     out: str
-    """the .jsonl file to write"""
+    """the .jsonl or .parquet file to write"""
     scoring: OmitArgPrefixes[Scoring]
     max_seqdep: Number = None
     """keep rows of at most so many nats a token"""
@@ -170,19 +174,17 @@ class SeqdepFilter:
 
     def run(self) -> None:
         """Measure the file, write what is kept, and say how much that is."""
-        from nap.common.files import read_jsonl_objects
+        from nap.dependence.rows import write_rows
 
         self._check()
-        rows = self.scoring.read(self.file)
-        values = _values(self.scoring.open(), rows, self.scoring)
+        read = self.scoring.read(self.file)
+        values = _values(self.scoring.open(), read, self.scoring.max_tokens)
         limit = _share_limit(values, self.keep) if self.max_seqdep is None else self.max_seqdep
-        objects = [row for _, row in read_jsonl_objects(self.file)]
-        kept = [_marked(row, v, limit, self.weight) for row, v in zip(objects, values, strict=True)]
-        with atomic(self.out) as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept if row is not None)
-        count, above = sum(row is not None for row in kept), sum(v is not None and v > limit for v in values)
+        marked = [_marked(row, v, limit, self.weight) for row, v in zip(read.objects, values, strict=True)]
+        kept, above = [row for row in marked if row is not None], sum(v is not None and v > limit for v in values)
+        write_rows(kept, self.out, self.file)
         print(
-            f"{count} of {len(rows)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
+            f"{len(kept)} of {len(marked)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
             f"{values.count(None)} no history"
         )
 
@@ -197,13 +199,13 @@ class SeqdepFilter:
             raise InputError(f"--weight needs a --max-seqdep above 0, got {self.max_seqdep}")
 
 
-def _values(scorer: "Scorer", rows: "list[Row]", scoring: Scoring) -> list[float | None]:
+def _values(scorer: "Scorer", read: "RowFile", most: int | None) -> list[float | None]:
     """SeqDep of every row, nats a token; None for a row without a history."""
     from nap.dependence.seqdep import cut_rows, measure_corpus
 
-    corpus = cut_rows(scorer, rows, scoring.segments, scoring.max_tokens)
+    corpus = cut_rows(scorer, read.rows, read.segmenter, most)
     measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)), control=False, excess=False)
-    values: list[float | None] = [None] * len(rows)
+    values: list[float | None] = [None] * len(read.rows)
     for number, own in zip(corpus.rows, measured, strict=True):
         values[number] = own.per_token()
     return values

@@ -5,7 +5,7 @@ and the same tokens are scored whatever stands before them. A piece without a vi
 segment before it, so no segment is empty and none is lost.
 
 Letters: N segments of a text, L tokens of the prompt and all segments.
-Does not score anything (seqdep.py).
+Does not read files (rows.py) or score anything (seqdep.py).
 """
 
 import re
@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
-from nap.common.files import InputError, read_jsonl_objects
+from nap.common.files import InputError
 from nap.common.text import unknown
 
 Ids = tuple[int, ...]
@@ -24,9 +23,17 @@ Encode = Callable[[str], list[int]]
 
 SEGMENTERS = ("lines", "sentences", "paths", "tokens:K")
 LINE_END = re.compile(r"\n")
-# A full stop with the quotes and brackets that it closes, or the end of a line. The space goes with what follows, as
-# in the vocabularies of byte-pair encodings; decimals have none. Abbreviations are cut: it is no parser.
-SENTENCE_END = re.compile(r"(?:[.!?][\"'”’)\]]*(?=\s)|(?=\n))\n*")
+# The quotes and brackets that a full stop closes.
+_CLOSED = r"[\"'”’)\]」』）】》〉〕］｝]*"
+# A full stop, or the end of a line. The space goes with what follows, as in the vocabularies of byte-pair encodings;
+# decimals have none. Chinese and Japanese put none after their own full stops, and often none after our ! and ?.
+# Abbreviations are cut: it is no parser.
+SENTENCE_END = re.compile(
+    rf"(?:[.!?؟۔।]{_CLOSED}(?=\s)"
+    rf"|[!?]*(?:[。！？｡]|．(?!\d))[!?。！？｡．…]*{_CLOSED}"
+    rf"|[!?]{_CLOSED}(?=[\u3040-\u30ff\u3400-\u9fff])"
+    r"|(?=\n))\n*"
+)
 
 
 class Row(NamedTuple):
@@ -115,37 +122,3 @@ def _cut(text: str, end: re.Pattern[str]) -> Iterator[str]:
 
 def _ended(text: str) -> str:
     return text if text[-1].isspace() else text + "\n"
-
-
-def read_rows(path: str | Path, how: str) -> list[Row]:
-    """The rows of a JSONL file: `text`, or for `paths` a list `segments`, and if there is one a `prompt`.
-
-    Raises InputError that names the line that is something else, and for a file without rows.
-    """
-    check_segmenter(how)
-    field = "segments" if how == "paths" else "text"
-    rows = [_row(f"{path}:{number}", row, field) for number, row in read_jsonl_objects(path)]
-    if not rows:
-        raise InputError(f"{path} is empty; it should hold one JSON object a line, with {field!r} and perhaps 'prompt'")
-    return rows
-
-
-def _row(where: str, row: dict[str, object], field: str) -> Row:
-    content, prompt = row.get(field), row.get("prompt")
-    texts = content if field == "segments" else [content]
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        wanted = "a list of texts" if field == "segments" else "a text"
-        other = "; it has a text: try --segments lines" if field == "segments" and "text" in row else ""
-        other = "; it has segments: try --segments paths" if field == "text" and "segments" in row else other
-        raise InputError(f"{where}: {field!r} should be {wanted}, got {_shown(row, field)}{other}")
-    if not isinstance(prompt, str | None):
-        raise InputError(f"{where}: 'prompt' should be a text, got {_shown(row, 'prompt')}")
-    try:
-        "".join(map(str, [prompt or "", *texts])).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: half of a surrogate pair, which is no character; repair the text") from None
-    return Row(where, prompt or "", content)  # pyright: ignore[reportArgumentType]  # checked above
-
-
-def _shown(row: dict[str, object], field: str) -> str:
-    return f"{row[field]!r:.40}" if field in row else f"none (fields: {', '.join(map(repr, row)) or 'none'})"

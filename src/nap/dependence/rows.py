@@ -1,0 +1,216 @@
+"""The rows of a file as what SeqDep measures: a prompt, and a text or the list of its paths.
+
+A text is found under `text`, as the last reply of a conversation (`messages` with `role` and `content`, `conversations`
+with `from` and `value`), or as the `paths` of a curated sample; a list of paths under `segments` or `paths`; the prompt
+under `prompt`, `question` or `problem`. Other fields are named by the user.
+
+Does not cut texts (segments.py).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nap.common.files import InputError, atomic, read_jsonl_objects, read_parquet
+from nap.common.text import unknown
+from nap.data.samples import join_paths
+from nap.dependence.segments import Row, check_segmenter
+
+TEXTS = ("text", "messages", "conversations", "segments", "paths")
+LISTS = ("segments", "paths", "text")
+PROMPTS = ("prompt", "question", "problem")
+# Who speaks in a conversation: the model, and who is left out of the prompt.
+REPLIES = ("assistant", "gpt", "model", "bot")
+SETTERS = ("system", "developer")
+
+Object = Mapping[str, object]
+
+
+class RowFile(NamedTuple):
+    """What a file holds.
+
+    rows       what is measured
+    objects    the rows as they are in the file
+    segmenter  one of segments.SEGMENTERS
+    """
+
+    rows: list[Row]
+    objects: list[dict[str, object]]
+    segmenter: str
+
+
+class Fields(NamedTuple):
+    """The names of the columns that hold a row's text (or paths) and its prompt; None: those of this module's head."""
+
+    text: str | None = None
+    prompt: str | None = None
+
+
+USUAL = Fields()
+
+
+def read_rows(path: str | Path, how: str | None = None, fields: Fields = USUAL) -> RowFile:
+    """The rows of a JSONL or Parquet file.
+
+    how  one of segments.SEGMENTERS; by default `paths` where rows are lists of them, and else `lines`
+
+    A text that is null is an empty one. Raises InputError that names the line that is something else, or that lacks a
+    field; and for a file without rows.
+    """
+    if how is not None:
+        check_segmenter(how)
+    numbered = list(_objects(path))
+    if not numbered:
+        wanted = fields.text or ("segments" if how == "paths" else "text")
+        raise InputError(
+            f"{path} is empty; it should hold one JSON object a line, with {wanted!r} and perhaps 'prompt'"
+        )
+    how = how or ("paths" if any(_has_paths(row, fields.text) for _, row in numbered) else "lines")
+    rows = [_row(f"{path}:{number}", row, how, fields) for number, row in numbered]
+    return RowFile(rows, [row for _, row in numbered], how)
+
+
+def _objects(path: str | Path) -> list[tuple[int, dict[str, object]]]:
+    if str(path).endswith(".parquet"):
+        return list(enumerate(read_parquet(path), 1))
+    return list(read_jsonl_objects(path))
+
+
+def _has_paths(row: Object, field: str | None) -> bool:
+    """Whether a row holds several paths rather than a text."""
+    field = field or _first(row, TEXTS)
+    value = row.get(field or "")
+    return isinstance(value, list) and not _is_conversation(value) and (len(value) > 1 or field == "segments")
+
+
+def _first(row: Object, names: Sequence[str]) -> str | None:
+    """The first of the fields that a row has, if it can be one that is not null; None where it has none of them."""
+    there = [name for name in names if name in row]
+    return next((name for name in there if row[name] is not None), next(iter(there), None))
+
+
+def _row(where: str, row: Object, how: str, fields: Fields) -> Row:
+    field = fields.text or _first(row, LISTS if how == "paths" else TEXTS)
+    if field is None or field not in row:
+        raise InputError(f"{where}: {_missing(row, field, how)}")
+    before, content = _content(where, row, field, how)
+    prompt = _prompt(where, row, fields.prompt, before)
+    try:
+        "".join([prompt, *([content] if isinstance(content, str) else content)]).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: half of a surrogate pair, which is no character; repair the text") from None
+    return Row(where, prompt, content)
+
+
+def _missing(row: Object, field: str | None, how: str) -> str:
+    if field is not None:
+        return f"{unknown('field', field, row)}; name the one that holds the text with --text-field"
+    wanted = "'segments' should be a list of texts" if how == "paths" else "'text' should be a text"
+    names = ", ".join(map(repr, row)) or "none"
+    return f"{wanted}, got none (fields: {names}); name the one that holds it with --text-field"
+
+
+def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None, str | list[str]]:
+    """(what a conversation says before it, the text or the list of paths)."""
+    value = row[field]
+    if value is None:
+        return None, [] if how == "paths" else ""
+    if isinstance(value, list) and _is_conversation(value) and how != "paths":
+        return _last_reply(f"{where}: {field!r}", value)
+    texts = _texts(value)
+    if texts is not None and how == "paths":
+        return None, texts
+    if texts is not None and field == "paths":
+        return None, join_paths(texts)
+    if isinstance(value, str) and how != "paths":
+        return None, value
+    wanted = "a list of texts" if how == "paths" else "a text"
+    other = "; it has segments: try --segments paths" if texts is not None else ""
+    other = "; it has a text: try --segments lines" if isinstance(value, str) else other
+    raise InputError(f"{where}: {field!r} should be {wanted}, got {value!r:.40}{other}")
+
+
+def _texts(value: object) -> list[str] | None:
+    """A list of texts, or of the paths of a curated sample, without what is null; None for something else."""
+    if not isinstance(value, list):
+        return None
+    texts = [item.get("text") if isinstance(item, dict) else item for item in value if item is not None]
+    return [text for text in texts if isinstance(text, str)] if all(isinstance(t, str) for t in texts) else None
+
+
+def _prompt(where: str, row: Object, field: str | None, before: str | None) -> str:
+    if field is not None and field not in row:
+        raise InputError(f"{where}: {unknown('field', field, row)}; name the prompt's with --prompt-field")
+    if field is None and before is not None:
+        return before
+    field = field or _first(row, PROMPTS)
+    value = None if field is None else row[field]
+    if isinstance(value, list) and _is_conversation(value):
+        return _asked(f"{where}: {field!r}", value)
+    if not isinstance(value, str | None):
+        raise InputError(f"{where}: {field!r} should be a text, got {value!r:.40}; or name another with --prompt-field")
+    return value or ""
+
+
+def write_rows(rows: Sequence[Object], path: str | Path, source: str | Path) -> None:
+    """Rows of `source` with new fields of numbers, as JSONL or, where `path` ends in .parquet, as Parquet.
+
+    Raises InputError for rows that the format cannot hold.
+    """
+    try:
+        if str(path).endswith(".parquet"):
+            _write_parquet(rows, path, source)
+        else:
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            with atomic(path) as file:
+                file.writelines(lines)
+    except (TypeError, ValueError) as error:  # pyarrow's own errors are among these.
+        raise InputError(
+            f"{path} cannot hold the rows of {source} ({error!s:.80}); write them as that file is"
+        ) from None
+
+
+def _write_parquet(rows: Sequence[Object], path: str | Path, source: str | Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = None
+    if str(source).endswith(".parquet"):
+        old = pq.read_schema(source)
+        new = {name: pa.float64() for row in rows for name in row if name not in old.names}
+        schema = pa.schema([*old, *new.items()])
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema)
+    with atomic(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+# Conversations
+
+
+def _is_conversation(value: Sequence[object]) -> bool:
+    return bool(value) and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
+
+
+def _last_reply(where: str, turns: Sequence[Object]) -> tuple[str, str]:
+    """(what is said before the last turn of the model, and that turn); a conversation without one has an empty text."""
+    last = max((i for i, turn in enumerate(turns) if _speaker(turn) in REPLIES), default=len(turns))
+    return _asked(where, turns[:last]), "".join(_said(where, turn) for turn in turns[last : last + 1])
+
+
+def _asked(where: str, turns: Sequence[Object]) -> str:
+    """The turns one after the other, without those that set the model up."""
+    return "\n".join(_said(where, turn) for turn in turns if _speaker(turn) not in SETTERS)
+
+
+def _speaker(turn: Object) -> object:
+    return turn.get("role", turn.get("from"))
+
+
+def _said(where: str, turn: Object) -> str:
+    """The text of a turn, whose content may be a text, a list of parts with texts, or nothing."""
+    content = turn.get("content", turn.get("value"))
+    parts = _texts(content if isinstance(content, list) else [content])
+    if parts is None:
+        raise InputError(f"{where}: a turn should hold a text, got {content!r:.40}")
+    return "".join(parts)
