@@ -174,17 +174,17 @@ class SeqdepFilter:
 
     def run(self) -> None:
         """Measure the file, write what is kept, and say how much that is."""
-        from nap.dependence.rows import write_rows
+        from nap.dependence.rows import write_marked
 
         self._check()
         read = self.scoring.read(self.file)
         values = _values(self.scoring.open(), read, self.scoring.max_tokens)
         limit = _share_limit(values, self.keep) if self.max_seqdep is None else self.max_seqdep
-        marked = [_marked(row, v, limit, self.weight) for row, v in zip(read.objects, values, strict=True)]
-        kept, above = [row for row in marked if row is not None], sum(v is not None and v > limit for v in values)
-        write_rows(kept, self.out, self.file)
+        marks = [_mark(value, limit, self.weight) for value in values]
+        kept, above = len(marks) - marks.count(None), sum(v is not None and v > limit for v in values)
+        write_marked(self.out, self.file, read.objects, marks)
         print(
-            f"{len(kept)} of {len(marked)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
+            f"{kept} of {len(marks)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
             f"{values.count(None)} no history"
         )
 
@@ -217,8 +217,8 @@ def _share_limit(values: list[float | None], share: float | None) -> float:
     return known[max(math.ceil((share or 0) * len(known)), 1) - 1]
 
 
-def _marked(row: dict[str, Any], value: float | None, limit: float, weight: bool) -> dict[str, Any] | None:
-    """The row with its value and, if asked for, its weight; None for a row that is dropped."""
+def _mark(value: float | None, limit: float, weight: bool) -> dict[str, float | None] | None:
+    """What is written beside a row: its value and, if asked for, its weight; None for a row that is dropped."""
     if value is None or value <= limit:
-        return row | {"seqdep": value} | ({"weight": 1.0} if weight else {})
-    return row | {"seqdep": value, "weight": limit / value} if weight else None
+        return {"seqdep": value} | ({"weight": 1.0} if weight else {})
+    return {"seqdep": value, "weight": limit / value} if weight else None

@@ -10,12 +10,17 @@ Does not cut texts (segments.py).
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nap.common.files import InputError, atomic, read_jsonl_objects, read_parquet
+from nap.common import rows as files
+from nap.common.files import InputError, atomic
+from nap.common.kinds import PARQUET
 from nap.common.text import unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEXTS = ("text", "messages", "conversations", "segments", "paths")
 LISTS = ("segments", "paths", "text")
@@ -51,7 +56,7 @@ USUAL = Fields()
 
 
 def read_rows(path: str | Path, how: str | None = None, fields: Fields = USUAL) -> RowFile:
-    """The rows of a JSONL or Parquet file.
+    """The rows of a file: JSON, Parquet or CSV.
 
     how  one of segments.SEGMENTERS; by default `paths` where rows are lists of them, and else `lines`
 
@@ -60,21 +65,12 @@ def read_rows(path: str | Path, how: str | None = None, fields: Fields = USUAL) 
     """
     if how is not None:
         check_segmenter(how)
-    numbered = list(_objects(path))
-    if not numbered:
+    found = list(files.read_rows(path))
+    if not found:
         wanted = fields.text or ("segments" if how == "paths" else "text")
-        raise InputError(
-            f"{path} is empty; it should hold one JSON object a line, with {wanted!r} and perhaps 'prompt'"
-        )
-    how = how or ("paths" if any(_has_paths(row, fields.text) for _, row in numbered) else "lines")
-    rows = [_row(f"{path}:{number}", row, how, fields) for number, row in numbered]
-    return RowFile(rows, [row for _, row in numbered], how)
-
-
-def _objects(path: str | Path) -> list[tuple[int, dict[str, object]]]:
-    if str(path).endswith(".parquet"):
-        return list(enumerate(read_parquet(path), 1))
-    return list(read_jsonl_objects(path))
+        raise InputError(f"{path} is empty; it should hold one row a line, with {wanted!r} and perhaps 'prompt'")
+    how = how or ("paths" if any(_has_paths(row.value, fields.text) for row in found) else "lines")
+    return RowFile([_row(row.where, row.value, how, fields) for row in found], [row.value for row in found], how)
 
 
 def _has_paths(row: Object, field: str | None) -> bool:
@@ -153,36 +149,39 @@ def _prompt(where: str, row: Object, field: str | None, before: str | None) -> s
     return value or ""
 
 
-def write_rows(rows: Sequence[Object], path: str | Path, source: str | Path) -> None:
-    """Rows of `source` with new fields of numbers, as JSONL or, where `path` ends in .parquet, as Parquet.
+def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], marks: Sequence[Object | None]) -> None:
+    """Write the rows of `source` with their marks as new fields, without those whose mark is None.
 
-    Raises InputError for rows that the format cannot hold.
+    As Parquet where `path` ends in .parquet, else as JSON lines. Raises InputError for rows that Parquet cannot hold.
     """
-    try:
-        if str(path).endswith(".parquet"):
-            _write_parquet(rows, path, source)
-        else:
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-            with atomic(path) as file:
-                file.writelines(lines)
-    except (TypeError, ValueError) as error:  # pyarrow's own errors are among these.
-        raise InputError(
-            f"{path} cannot hold the rows of {source} ({error!s:.80}); write them as that file is"
-        ) from None
-
-
-def _write_parquet(rows: Sequence[Object], path: str | Path, source: str | Path) -> None:
+    kept = [(number, mark) for number, mark in enumerate(marks) if mark is not None]
+    if not str(path).endswith(".parquet"):
+        with atomic(path) as file:
+            file.writelines(json.dumps({**rows[i], **mark}, ensure_ascii=False) + "\n" for i, mark in kept)
+        return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = None
-    if str(source).endswith(".parquet"):
-        old = pq.read_schema(source)
-        new = {name: pa.float64() for row in rows for name in row if name not in old.names}
-        schema = pa.schema([*old, *new.items()])
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema)
+    try:
+        table = _taken(source, rows, [number for number, _ in kept])
+        for name in kept[0][1] if kept else ():
+            column = pa.array([mark[name] for _, mark in kept], pa.float64())
+            table = table.drop_columns([name] if name in table.column_names else []).append_column(name, column)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"{path} cannot hold the rows of {source} ({error!s:.80}); write a .jsonl file") from None
     with atomic(path, "wb") as file:
         pq.write_table(table, file, compression="zstd")
+
+
+def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -> "pa.Table":
+    """Some rows as a table; those of a Parquet file as they are, with types that JSON does not have."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with Path(source).open("rb") as file:
+        if file.read(len(PARQUET)) == PARQUET:
+            return pq.read_table(file).take(numbers)
+    return pa.Table.from_pylist([dict(rows[number]) for number in numbers])
 
 
 # Conversations
