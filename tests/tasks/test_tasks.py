@@ -44,6 +44,24 @@ def test_what_is_checked_is_the_summary_or_the_only_path_or_for_tasks_that_say_s
     assert answer_text(load_task("grids"), ["1 2", "3 4"], "done") == "1 2 3 4 ; done"
 
 
+@pytest.mark.parametrize("name", ["grids", "agree"])
+def test_problems_of_tasks_with_a_law_are_read_from_a_file_and_a_bad_row_is_named(name, tmp_path):
+    task = load_task(name)
+    problems = task.load(limit=3)
+    rows = [json.dumps({"prompt": problem.prompt, "answer": problem.answer}) for problem in problems]
+    (path := tmp_path / "problems.jsonl").write_text("\n".join(rows))
+    assert [(p.prompt, p.answer, p.meta) for p in task.load(path=str(path))] == [
+        (p.prompt, p.answer, p.meta) for p in problems
+    ]
+    assert [problem.id for problem in task.load(path=str(path), limit=2)] == [f"{name}-1", f"{name}-2"]
+    path.write_text(rows[0] + '\n{"prompt": "hello"}')
+    with pytest.raises(InputError, match=r"problems.jsonl:2: problem .*-2: 3 .* wanted, got 'hello'"):
+        task.load(path=str(path))
+    path.write_text('{"text": "hello"}')
+    with pytest.raises(InputError, match="a row needs its prompt in one of question, prompt"):
+        task.load(path=str(path))
+
+
 def test_an_unknown_task_names_the_nearest_and_the_known():
     with pytest.raises(InputError, match=r"unknown task 'sudku'; did you mean 'sudoku'\? known: arith, .*jsonl"):
         load_task("sudku")

@@ -16,16 +16,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, islice, product
-from pathlib import Path as FilePath
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.law import Law
-from nap.tasks.public import read_rows
-from nap.tasks.registry import GOLD, QUESTION, check_split, first_of, split_of
+from nap.tasks.law import Law, read_problems
+from nap.tasks.registry import check_split, split_of
 
 Sentence = tuple[str, ...]
 
@@ -169,8 +167,7 @@ class Agree:
         """Generated problems, or those of a JSONL file whose question is a prompt of this task."""
         if path is None:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        rows = islice(read_rows(FilePath(path)), limit)
-        return [self.read(place, str(first_of(row, QUESTION)), first_of(row, GOLD)) for place, row in rows]
+        return read_problems(self.name, self, path, limit)
 
     def read(self, id: str, question: str, gold: Any = None) -> Problem:
         """The problem of a prompt. Raises InputError where a story is missing, or no sentence holds its words."""
