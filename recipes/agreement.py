@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agreement_measure import AO, Work, settings_of
+from agreement_parts.measure import AO, Work, settings_of
 from bundled import ROOT, Recipe, build_tokenizer, fit, run_each
 
 from nap.canvas.canvas import CanvasSpec

@@ -21,7 +21,8 @@ from toys import MASK, WORDS
 
 sys.path.insert(0, str(RECIPES))
 AGREEMENT = recipe("agreement")
-LAW, MEASURE = (importlib.import_module(name) for name in ("agreement_law", "agreement_measure"))
+LAW, MEASURE = (importlib.import_module(name) for name in ("agreement_parts.law", "agreement_parts.measure"))
+FINDINGS = importlib.import_module("agreement_parts.findings")
 PAGE = recipe("agreement_page")
 TRAINED = [arm for arm in AGREEMENT.ARMS.values() if not arm.exact]
 
@@ -228,13 +229,13 @@ def rows_of(policy, **valid):
     ],
 )
 def test_k50_by_hand(valid, pace):
-    assert PAGE.k50(rows_of("ar", **valid), "ar") == pytest.approx(pace)
+    assert FINDINGS.k50(rows_of("ar", **valid), "ar") == pytest.approx(pace)
 
 
 def test_a_pace_in_proportion_to_the_grids_has_slope_1_and_one_that_stays_slope_0():
-    models = [{"width": width} for width in PAGE.WIDTHS]
-    assert PAGE.width_slope(lambda rows: 2.5 * rows["width"], *models) == pytest.approx(1)
-    assert PAGE.width_slope(lambda rows: 2.5, *models) == pytest.approx(0)
+    models = [{"width": width} for width in FINDINGS.WIDTHS]
+    assert FINDINGS.width_slope(lambda rows: 2.5 * rows["width"], *models) == pytest.approx(1)
+    assert FINDINGS.width_slope(lambda rows: 2.5, *models) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_a_pace_in_proportion_to_the_grids_has_slope_1_and_one_that_stays_slope_
     ],
 )
 def test_a_verdict_follows_from_its_interval_as_the_protocol_says(rule, interval, verdict):
-    assert getattr(PAGE, rule)(PAGE.Interval(*interval)) == verdict
+    assert getattr(FINDINGS, rule)(FINDINGS.Interval(*interval)) == verdict
 
 
 def test_a_page_without_rows_says_that_nothing_was_run_and_one_seed_gives_no_verdict(tmp_path):
@@ -273,3 +274,18 @@ def test_a_page_without_rows_says_that_nothing_was_run_and_one_seed_gives_no_ver
 def test_the_page_is_as_the_rows_make_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["agreement_page.py", "--check"])
     assert PAGE.main() == 0
+
+
+def test_the_picture_has_a_line_for_a_paced_decoder_and_a_point_for_one_at_its_own_pace(tmp_path):
+    row = {"valid": 0.5, "tokens": 30, "forwards": 10}
+    study = FINDINGS.Study(tmp_path)
+    study.rows["grids-3", 0] = {(PAGE.AO, 3): row, (PAGE.AO, 1): row | {"valid": 1.0, "forwards": 30}} | {
+        (PAGE.THRESHOLD, None): row | {"valid": 0.9}
+    }
+    assert PAGE.curve(study, "grids-3", PAGE.AO) == ([1.0, 3.0], [1.0, 0.5])
+    assert PAGE.curve(study, "grids-3", PAGE.THRESHOLD) == ([3.0], [0.9])
+    assert PAGE.curve(study, "chain-3", PAGE.AO) == ([], [])
+    PAGE.draw(study, tmp_path / "images/a.svg")
+    first = (tmp_path / "images/a.svg").read_bytes()
+    PAGE.draw(study, tmp_path / "images/a.svg")
+    assert (tmp_path / "images/a.svg").read_bytes() == first

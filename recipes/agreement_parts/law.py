@@ -1,6 +1,6 @@
 """What is known exactly of answers that must agree: every content that a canvas may still take, step by step.
 
-    from agreement_law import ExactDenoiser, cost_of, parts_of      # recipes/agreement.py uses them
+    from agreement_parts.law import ExactDenoiser, cost_of, parts_of      # recipes/agreement.py uses them
 
 A task with a `law` says which contents its cells may have together, each as likely as the others. From it follow the
 probabilities that a perfect model would give at any step (`ExactDenoiser`, on which every policy runs without training)

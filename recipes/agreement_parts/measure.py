@@ -14,8 +14,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from agreement_law import ExactDenoiser, Part, cost_of, parts_of, unit_positions
-
+from agreement_parts.law import ExactDenoiser, Part, cost_of, parts_of, unit_positions
 from nap.canvas.canvas import Canvas, CanvasSpec, fill
 from nap.data.problems import Problem
 from nap.data.samples import Sample
