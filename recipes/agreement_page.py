@@ -75,6 +75,7 @@ def in_short(study: Study) -> list[str]:
     for arm, who in (("exact-3", "Under the exact law"), ("grids-3", "In the models")):
         if study.mean(arm, AO, 3, valid) is None:
             continue
+        who += "" if ARMS[arm].exact else f" (seeds so far: {len(study.seeds(arm))})"
         at_3 = [share(study.mean(arm, policy, 3, valid)) for policy in (FORCED, AO)]
         own = [
             f"{share(study.mean(arm, policy, None, valid))} at {study.mean(arm, policy, None, rate):.1f}"
@@ -85,7 +86,22 @@ def in_short(study: Study) -> list[str]:
             f"is forced to move, {at_3[1]} where the most confident tokens anywhere are taken. A threshold in every "
             f"path gives {own[0]} tokens a forward, one over the whole canvas {own[1]}."
         )
-    return lines
+    return lines + [dependent(study)] * all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3))
+
+
+def dependent(study: Study) -> str:
+    """What becomes of a decoder that moves every path where the paths depend on each other."""
+    arms = [f"exact-rows-{shared}" for shared in (1, 2, 3)]
+
+    def told(policy: str) -> str:
+        right = ", ".join(share(study.mean(arm, policy, None, valid)) for arm in arms)
+        return f"{right} of the grids at {', '.join(f'{study.mean(arm, policy, None, rate):.1f}' for arm in arms)}"
+
+    return (
+        f"- Where each grid repeats 1, 2, 3 rows of the one before it (exact law), a threshold in every path is right "
+        f"on {told(IN_PATHS)} tokens a forward; one over the whole canvas on {told(THRESHOLD)}. Moving every path pays "
+        f"as far as the paths are independent."
+    )
 
 
 def page(study: Study) -> str:
