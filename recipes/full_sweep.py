@@ -17,9 +17,9 @@ from nap.commands.evaluate import print_summary, show_progress
 from nap.common.files import exits_on_bad_input
 from nap.decoding.policies import POLICIES
 from nap.evaluation.findings import findings
+from nap.evaluation.record_files import write_summary
 from nap.evaluation.run import run_sweep
 from nap.evaluation.summary import summarise
-from nap.evaluation.tables import write_summary
 from nap.tasks.registry import data_file
 
 PUBLIC = "countdown/d1_countdown_cd3_test.jsonl"

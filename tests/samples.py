@@ -7,13 +7,13 @@ from typing import Any
 
 from nap.common.journal import Journal
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
-from nap.data.trace_files import trace_to_row, write_traces
-from nap.evaluation.summary import MEANS, MORE, summarise
-from nap.evaluation.tables import write_summary
+from nap.data.trace_files import write_traces
+from nap.evaluation.record_files import write_summary
+from nap.evaluation.rows import Entry, Row, write_rows
+from nap.evaluation.summary import summarise
 
 MASK, PAD, HEAD = 0, 1, 2
 WORDS = {MASK: "<mask>", PAD: "<pad>", HEAD: "<think>", 3: " two", 4: " +", 5: " six", 6: " is", 7: "eight"}
-COLUMNS = (*MEANS, *MORE, "critical_path")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&\u202e\u2028\x07"
 
 
@@ -82,17 +82,18 @@ def _legal(events: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return kept
 
 
-def row(model: str, policy: str, pace: str, problem: str, correct: bool, **columns: Any) -> dict[str, Any]:
+def row(model: str, policy: str, pace: str, problem: str, correct: bool, **columns: Any) -> Row:
     """A row of a sweep."""
     names = {"cell": f"{model} | {policy} | {pace}", "model": model, "policy": policy, "pace": pace, "task": "arith"}
-    values = {"tpf": 2.0, "global_arness@1": 0.5, "path_global_arness@1": 0.75, "forwards": 12, "critical_path": 3}
-    return names | {"problem_id": problem, "correct": correct} | dict.fromkeys(COLUMNS) | values | columns
+    values = {"tpf": 2.0, "global_arness_at_1": 0.5, "path_global_arness_at_1": 0.75, "forwards": 12}
+    known: dict[str, Any] = names | values | {"critical_path": 3} | columns
+    return Row(problem_id=problem, correct=correct, **known)
 
 
-def small_rows() -> list[dict[str, Any]]:
+def small_rows() -> list[Row]:
     """Two models under two policies at two paces, six problems each."""
     return [
-        row(model, policy, pace, f"p{i}", i < right, tpf=tokens * 0.9, forwards=24 / tokens, critical_path=1 + i % 3)
+        row(model, policy, pace, f"p{i}", i < right, tpf=tokens * 0.9, forwards=24 // tokens, critical_path=1 + i % 3)
         for model, right in (("longcot", 2), ("nap", 4))
         for policy in ("low_confidence", "parallel_forced")
         for pace, tokens in (("1/step", 1), ("4/step", 4))
@@ -112,32 +113,24 @@ def small_traces() -> list[Trace]:
     ]
 
 
-def write_run(
-    folder: Path, rows: list[dict[str, Any]], traces: list[Trace], setting: dict[str, Any] | None = None
-) -> Path:
+def write_run(folder: Path, rows: list[Row], traces: list[Trace], setting: dict[str, Any] | None = None) -> Path:
     """A folder as `nap eval --out` leaves it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     folder.mkdir(parents=True, exist_ok=True)
     known = {"task": "arith", "models": ["longcot", "nap"], "policies": ["ar"], "problems": 6, "nap": "0.1.0"}
     (folder / "setting.json").write_text(json.dumps(known | (setting or {})))
-    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    write_rows(rows, folder / "rows.parquet")
     write_traces(traces, folder / "traces.jsonl")
     if rows:
         write_summary(summarise(rows), folder)
     return folder
 
 
-def write_journal(folder: Path, rows: list[dict[str, Any]], trace: Trace, tail: str = "") -> Path:
+def write_journal(folder: Path, rows: list[Row], trace: Trace, tail: str = "") -> Path:
     """A folder of a run that is still being written: `tail` is the line that is not whole yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    entries = [
-        {"row": row, "seconds": 0.1, "trace": None if number else trace_to_row(trace)}
-        for number, row in enumerate(rows)
-    ]
-    with Journal(folder / "journal.jsonl", lambda entry: len(entry)) as journal:
-        journal.add(entries)
+    made = [Entry(row=row, seconds=0.1, trace=None if number else trace) for number, row in enumerate(rows)]
+    with Journal(folder / "journal.jsonl", lambda entry: entry.key, read=Entry.read, write=Entry.json) as journal:
+        journal.add(made)
     with (folder / "journal.jsonl").open("a") as file:
         file.write(tail)
     return folder

@@ -605,7 +605,7 @@ def test_a_bug_is_not_taken_for_bad_input(run, monkeypatch):
     def broken(*arguments):
         raise ValueError("our own")
 
-    monkeypatch.setattr("nap.order.measure.measure", broken)
+    monkeypatch.setattr("nap.order.measure.measure_all", broken)
     Path("o.jsonl").write_text("[[0, 0]]")
     with pytest.raises(ValueError, match="our own"):
         run("order", "o.jsonl")

@@ -9,16 +9,18 @@ import pytest
 
 from nap.commands.evaluate import print_summary
 from nap.common.files import InputError
+from nap.common.records import from_row
 from nap.evaluation.findings import findings
-from nap.evaluation.summary import MEANS, MORE, label, summarise
-from nap.evaluation.tables import HEADER, as_csv, markdown, table, write_summary
+from nap.evaluation.record_files import as_csv, as_json, read_record, write_summary
+from nap.evaluation.rows import Row, Seconds
+from nap.evaluation.summary import label, summarise
+from nap.evaluation.tables import HEADER, markdown, table
 
 # Of 12 problems the baseline solves 4, `better` 11 (8 that the baseline does not, and not 1 that it does), ...
 BASE = "111100000000"
 BETTER = "011111111111"
 SAME = "111100000000"
 WORSE = "000000000000"
-COLUMNS = (*MEANS, *MORE, "critical_path")
 
 
 def cell(model, policy, pace, correct, **columns):
@@ -26,16 +28,20 @@ def cell(model, policy, pace, correct, **columns):
     rows = []
     for index, right in enumerate(correct):
         row = {"cell": f"{model} | {policy} | {pace}", "model": model, "policy": policy, "pace": pace, "task": "t"}
-        row |= {"problem_id": f"p{index}", "correct": right == "1"} | dict.fromkeys(COLUMNS)
+        row |= {"problem_id": f"p{index}", "correct": right == "1"}
         given = {"tpf": 2.0, "global_arness@1": 0.5, "path_global_arness@1": 0.75} | columns
         given = {name: value[index] if isinstance(value, list) else value for name, value in given.items()}
-        rows.append(row | given)
+        rows.append(from_row(Row, row | given))
     return rows
 
 
+def records_of(*cells, **options):
+    return summarise([row for rows in cells for row in rows], **options)
+
+
 def summary(*cells, **options):
-    records = summarise([row for rows in cells for row in rows], **options)
-    return {record["cell"]: record for record in records}
+    """The records as JSON has them, by cell."""
+    return {record["cell"]: record for record in json.loads(as_json(records_of(*cells, **options)))}
 
 
 # Known answers
@@ -154,7 +160,7 @@ def test_parallel_efficiency_is_over_the_problems_that_know_their_critical_path(
 
 def test_seconds_are_a_problems_mean_and_unknown_without_a_clock():
     cells = [cell("m", "ar", "1/step", "10"), cell("m", "random", "1/step", "10")]
-    seconds = [{"cell": "m | ar | 1/step", "problem_id": f"p{i}", "seconds": s} for i, s in enumerate((1.0, 2.0))]
+    seconds = [Seconds(cell="m | ar | 1/step", problem_id=f"p{i}", seconds=s) for i, s in enumerate((1.0, 2.0))]
     assert [r["seconds"] for r in summary(*cells, seconds=seconds).values()] == [1.5, None]
 
 
@@ -163,14 +169,15 @@ def test_seconds_are_a_problems_mean_and_unknown_without_a_clock():
 CELLS = [
     cell("a", "low_confidence", "1/step", BASE, afp=1.0, tau_b=[i / 12 for i in range(12)]),
     cell("a", "parallel_forced", "1/step", BETTER, afp=3.0),
-    cell("a", "threshold", "own", BASE, **dict.fromkeys(MEANS)),
+    cell("a", "threshold", "own", BASE, **dict.fromkeys(("tpf", "global_arness@1", "path_global_arness@1"))),
 ]
 
 
 def test_csv_markdown_and_json_hold_the_same_numbers(tmp_path):
-    records = list(summary(*CELLS).values())
-    write_summary(records, tmp_path)
-    assert json.loads((tmp_path / "summary.json").read_text()) == records
+    made = records_of(*CELLS)
+    write_summary(made, tmp_path)
+    records = json.loads((tmp_path / "summary.json").read_text())
+    assert [read_record(record) for record in records] == made and records == list(summary(*CELLS).values())
     lines = list(csv.DictReader(io.StringIO((tmp_path / "summary.csv").read_text())))
     for line, record in zip(lines, records, strict=True):
         for key, value in record.items():
@@ -179,20 +186,20 @@ def test_csv_markdown_and_json_hold_the_same_numbers(tmp_path):
                 assert [line[f"{name}_low"], line[f"{name}_high"]] == ["" if e is None else str(e) for e in ends]
             else:
                 assert line[key] == ("" if value is None else str(value))
-    rows = [[part.strip() for part in line.strip("| ").split(" | ")] for line in markdown(records).splitlines()]
-    assert rows[0] == list(HEADER) and rows[2:] == table(records)
-    for line, record in zip(table(records), records, strict=True):
+    rows = [[part.strip() for part in line.strip("| ").split(" | ")] for line in markdown(made).splitlines()]
+    assert rows[0] == list(HEADER) and rows[2:] == table(made)
+    for line, record in zip(table(made), records, strict=True):
         shown = dict(zip(HEADER, line, strict=True))
         low, high = record["accuracy_interval"]
         assert shown["accuracy %"] == f"{100 * record['accuracy']:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-        for column, name in MEANS.items():
+        for column, name in (("tpf", "TPF"), ("global_arness@1", "ARness"), ("afp", "AFP"), ("tau_b", "tau-b")):
             assert shown[name].split(" ±")[0] == ("-" if record[column] is None else f"{record[column]:.2f}")
         assert shown["gain"] == ("-" if record["gain"] is None else f"{100 * record['gain']:+.1f}")
         assert shown["p (Holm)"] == ("-" if record["p_holm"] is None else f"{record['p_holm']:.2g}")
 
 
 def test_the_table_is_the_known_one():
-    assert table(summary(*CELLS).values()) == [
+    assert table(records_of(*CELLS)) == [
         ["a", "low_confidence", "1/step", "33.3 [14, 61]", "2.00 ±0.00", "0.50 ±0.00", "0.75 ±0.00", "1.00 ±0.00",
          "0.46 ±0.16", "-", "-", "67"],
         ["a", "parallel_forced", "1/step", "91.7 [65, 99]", "2.00 ±0.00", "0.50 ±0.00", "0.75 ±0.00", "3.00 ±0.00",
@@ -205,7 +212,7 @@ def test_the_table_is_the_known_one():
 
 
 def sentences(*cells, **options):
-    return findings(list(summary(*cells, **options).values()))
+    return findings(records_of(*cells, **options))
 
 
 LONG = cell("runs/long", "low_confidence", "4/step", BASE, **{"global_arness@1": 0.9, "global_arness@1_random": 0.1})
@@ -302,9 +309,7 @@ def test_a_models_name_is_the_last_part_of_its_folder_unless_two_would_be_one():
 
 
 def test_a_hostile_name_stays_in_its_cell(tmp_path, capsys):
-    records = list(
-        summary(cell(HOSTILE, "low_confidence", "1/step", BASE), cell(HOSTILE, "ar", "1/step", BETTER)).values()
-    )
+    records = records_of(cell(HOSTILE, "low_confidence", "1/step", BASE), cell(HOSTILE, "ar", "1/step", BETTER))
     lines = markdown(records).splitlines()
     assert len(lines) == 2 + len(records)
     assert lines[2].startswith(r"| [bold red]x\|y\\\|z\\n\\x1b[2J\`\<b> | low_confidence | ")

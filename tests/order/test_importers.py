@@ -73,7 +73,7 @@ def test_pairs_measure_as_the_bare_order_does(tmp_path):
     pairs = [[[0, 0], [1, 1], [3, 0], [2, 4]], [[5, 1], [4, 0]]]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     for trace, given in zip(import_traces(tmp_path / "p.jsonl", "pairs", Known()), pairs, strict=True):
-        ours, bare = measure(trace), measure(bare_order(given))
+        ours, bare = measure(trace).json(), measure(bare_order(given)).json()
         for name in ("n_tokens", "afp", "tau_b", "global_arness@1", "local_arness@1"):
             assert ours[name] == bare[name], name
 

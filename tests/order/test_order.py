@@ -16,7 +16,8 @@ from scipy.stats import kendalltau
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
 from nap.order.arness import global_arness, local_arness, random_baseline
-from nap.order.measure import aggregate, measure
+from nap.order.means import ExactSum, aggregate
+from nap.order.measure import measure, measure_all
 from nap.order.order import bare_order, order_of, read_orders
 from nap.order.rates import afp, aup, kendall_tau_b, pairwise_arness, tpf
 
@@ -399,7 +400,7 @@ def test_an_edit_does_not_move_a_position_and_decides_whether_it_is_padding():
 
 
 def test_a_canvas_without_a_summary_has_one_path():
-    report = measure(trace_of([PROMPT, 0, 0], event(0, 1), event(1, 2)))
+    report = measure(trace_of([PROMPT, 0, 0], event(0, 1), event(1, 2))).json()
     assert list(report["per_path"]) == ["1"]
     assert report["per_path"]["1"]["global_arness@1"] == 1
     assert report["summary"]["n_tokens"] == 0
@@ -420,7 +421,7 @@ def three_paths():
 
 
 def test_the_report_keeps_paths_and_summary_apart():
-    report = measure(three_paths())
+    report = measure(three_paths()).json()
     assert report["n_tokens"] == 28
     assert list(report["per_path"]) == ["1", "2", "3"]
     assert [scores["global_arness@1"] for scores in report["per_path"].values()] == [1, 1, 1]
@@ -435,7 +436,7 @@ def test_the_report_keeps_paths_and_summary_apart():
 @given(random_pairs)
 @settings(max_examples=30)
 def test_stages_average_to_the_whole(pairs):
-    report = measure(bare_order(pairs), ks=(1, 3))
+    report = measure(bare_order(pairs), ks=(1, 3)).json()
     stages = [stage for stage in report["per_stage"].values() if stage["n_tokens"]]
     assert sum(stage["n_tokens"] for stage in stages) == report["n_tokens"]
     for name in ("global_arness@1", "global_arness@3_random", "local_arness@3", "local_arness@1_optimistic"):
@@ -446,7 +447,7 @@ def test_stages_average_to_the_whole(pairs):
 
 def test_stages_are_thirds_of_the_run_by_step():
     trace = trace_of([0] * 6, *(event(s, p) for s, p in ((0, 0), (0, 1), (1, 5), (2, 2), (2, 3), (5, 4))))
-    stages = measure(trace, ks=(1,))["per_stage"]
+    stages = measure(trace, ks=(1,)).json()["per_stage"]
     assert [stage["n_tokens"] for stage in stages.values()] == [3, 2, 1]
     assert stages["first"]["tau_b"] == pytest.approx(kendalltau([0, 1, 5], [0, 0, 1]).statistic)
     assert stages["last"]["tau_b"] is None
@@ -457,7 +458,7 @@ def test_stages_are_thirds_of_the_run_by_step():
 
 def test_a_report_is_the_functions_it_is_made_of_and_plain_json():
     order = bare_order([(0, 3), (1, 1), (2, 1), (5, 0), (6, 0), (7, 2)])
-    report = json.loads(json.dumps(measure(order, ks=(1, 2)), allow_nan=False))
+    report = json.loads(json.dumps(measure(order, ks=(1, 2)).json(), allow_nan=False))
     for k in (1, 2):
         for suffix in ("", "_optimistic", "_pessimistic"):
             ties = suffix[1:] or "mean"
@@ -472,7 +473,7 @@ def test_a_report_is_the_functions_it_is_made_of_and_plain_json():
 
 
 def test_measuring_an_empty_trace_gives_none_not_zero():
-    report = measure(trace_of([PROMPT, 0, 1]))
+    report = measure(trace_of([PROMPT, 0, 1])).json()
     assert report["n_tokens"] == report["n_steps"] == 0
     assert report["global_arness@1"] is report["afp"] is report["tau_b"] is report["tied_share"] is None
     assert report["per_stage"]["last"]["local_arness@1_pessimistic"] is None
@@ -493,9 +494,59 @@ def test_a_trace_of_1024_tokens_is_measured_in_under_50_ms():
 # Many traces
 
 
+@given(st.lists(random_pairs, min_size=1, max_size=6), st.sampled_from([3, 50, 10_000]))
+@settings(max_examples=30)
+def test_many_orders_are_measured_as_each_alone_whatever_they_are_measured_with(all_pairs, block):
+    orders = [bare_order(pairs) for pairs in all_pairs] + [order_of(three_paths())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nap.order.measure.POSITIONS", block)
+        assert list(measure_all(orders, (1, 3))) == [measure(order, (1, 3)) for order in orders]
+
+
+def test_an_order_that_is_merged_is_measured_as_one_that_is_compared(monkeypatch):
+    steps = np.random.default_rng(0).integers(0, 90, 250)
+    order = order_at(steps.tolist())
+    compared = measure(order)
+    monkeypatch.setattr("nap.order.sequences.COMPARED", 1)
+    assert measure(order) == compared
+
+
+def test_orders_are_read_no_further_ahead_than_a_block(monkeypatch):
+    monkeypatch.setattr("nap.order.measure.POSITIONS", 20)
+    read = []
+
+    def orders():
+        for number in range(100):
+            read.append(number)
+            yield left_to_right(9)
+
+    next(measure_all(orders()))
+    assert len(read) == 2
+
+
+@given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=40), st.integers(1, 7))
+def test_a_mean_over_blocks_is_rounded_once_as_over_all(numbers, block):
+    one = ExactSum()
+    for start in range(0, len(numbers), block):
+        one.add(numbers[start : start + block])
+    known = [number for number in numbers if number is not None]
+    assert one.mean == (math.fsum(known) / len(known) if known else None)
+
+
+def test_the_means_of_many_traces_do_not_depend_on_when_they_are_summed(monkeypatch):
+    reports = [measure(left_to_right(n)) for n in range(1, 12)]
+    known = means_of(reports, [None, *[True, False] * 5])
+    monkeypatch.setattr("nap.order.means.WAITING", 3)
+    assert means_of(reports, [None, *[True, False] * 5]) == known
+
+
+def means_of(reports, correct=None):
+    return {name: part.json() for name, part in aggregate(reports, correct).items()}
+
+
 def test_aggregate_splits_right_from_wrong_and_counts_who_contributed():
     reports = [measure(left_to_right(n)) for n in (1, 2, 4)]
-    result = aggregate(reports, [True, False, None])
+    result = means_of(reports, [True, False, None])
     assert {name: part["n_traces"] for name, part in result.items()} == {"all": 3, "right": 1, "wrong": 1}
     everyone = result["all"]
     assert everyone["mean"]["n_tokens"] == pytest.approx(7 / 3)
@@ -508,19 +559,14 @@ def test_aggregate_splits_right_from_wrong_and_counts_who_contributed():
     json.dumps(result, allow_nan=False)
 
 
-def test_aggregate_leaves_out_nan_texts_and_what_only_some_reports_have():
-    result = aggregate([{"a": math.nan, "b": 1, "id": "x", "ok": True}, {"a": 2.0, "id": "y", "ok": False}])
-    assert result == {"all": {"n_traces": 2, "mean": {"a": 2.0, "b": 1.0}, "counted": {"a": 1, "b": 1}}}
-
-
 def test_aggregate_averages_per_path_over_the_traces_that_have_the_path():
-    result = aggregate([measure(three_paths()), measure(trace_of([0, 0], event(0, 1), event(1, 0)))])["all"]
+    result = means_of([measure(three_paths()), measure(trace_of([0, 0], event(0, 1), event(1, 0)))])["all"]
     assert result["mean"]["per_path"]["1"]["global_arness@1"] == pytest.approx((1 + 1 / 2) / 2)
     assert result["counted"]["per_path"]["2"]["global_arness@1"] == 1
 
 
 def test_aggregate_of_nothing_is_no_number():
-    assert aggregate([]) == {"all": {"n_traces": 0, "mean": {}, "counted": {}}}
+    assert means_of([]) == {"all": {"n_traces": 0, "mean": {}, "counted": {}}}
     with pytest.raises(InputError, match="1 reports but 2"):
         aggregate([measure(left_to_right(2))], [True, False])
 

@@ -32,7 +32,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
 
 def test_names_are_text_and_stay_in_their_folder(tmp_path):
     """`$` would be mathematics to matplotlib, and a task name no part of a path."""
-    rows = [row("$\\frac{", "</svg><script>", "1/step", "p", True) | {"task": "../../x"}]
+    rows = [row("$\\frac{", "</svg><script>", "1/step", "p", True, task="../../x")]
     run = read_run(write_run(tmp_path / "run", rows, [], {"task": "../../x"}))
     files = write_figures([run], tmp_path / "figures")
     assert files and {file.parent for file in files} == {tmp_path / "figures"}

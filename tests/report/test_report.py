@@ -200,7 +200,7 @@ def test_the_gallery_has_the_most_and_least_parallel_and_a_right_and_a_wrong_one
 
 def test_a_heat_map_of_left_to_right_is_its_diagonal():
     (one,) = heat_maps([recorded(chain(length=48))])
-    counts = [one["counts"][24 * i : 24 * i + 24] for i in range(24)]
+    counts = [one.counts[24 * i : 24 * i + 24] for i in range(24)]
     assert all(counts[i][j] == (2 if i == j else 0) for i in range(24) for j in range(24))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
+from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.common.files import InputError
 
@@ -204,11 +205,8 @@ def say(line: str) -> None:
 
 
 def show_settled(settled: int, most: int) -> None:
-    """One line on standard error, rewritten where it is a terminal; a line each tenth where it is none."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{settled}/{most} replies", end="\n" if settled == most else "", file=sys.stderr, flush=True)
-    elif settled == most or settled * 10 // most > (settled - 1) * 10 // most:
-        print(f"{settled}/{most} replies", file=sys.stderr, flush=True)
+    """Where a curation stands."""
+    progress.show(settled, most, "replies")
 
 
 def summary_of(card: Any) -> str:

@@ -1,7 +1,6 @@
 """`nap decode`: decode prompts and print what each path and the summary say."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from nap.common.text import visible
 if TYPE_CHECKING:
     from nap.data.trace import Trace
     from nap.decoding.decode import Budget
+    from nap.order.scores import OrderReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,7 @@ class Decode:
         from nap.decoding.prompt import canvas_of, canvas_spec
         from nap.models.load import load
         from nap.order.measure import measure
+        from nap.report.terminal import live
 
         if not self.prompt:
             raise InputError("there is no prompt; give one or more: --prompt TEXT")
@@ -73,7 +74,7 @@ class Decode:
         settings = {"budget": budget, "sampling": sampling, "eos": self.drawing.eos, "seed": self.drawing.seed}
         steps = decode(denoiser, canvases, policy, **settings)
         if self.live:
-            steps = _show_live(steps, canvases, denoiser)
+            steps = live(steps, canvases[0], denoiser.tokenizer, denoiser.mask_id)
         traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
         if self.out:
             write_traces(traces, self.out)
@@ -81,47 +82,12 @@ class Decode:
             completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
             report = measure(trace)
             if self.json:
-                print(json.dumps({"prompt": prompt, **asdict(completion), "order": report}))
+                print(json.dumps({"prompt": prompt, **asdict(completion), "order": report.json()}))
             else:
                 _print_completion(prompt if len(canvases) > 1 else None, completion, report, trace)
 
 
-def _show_live(steps: Any, canvases: Any, denoiser: Any) -> Any:
-    """Pass the steps on, drawing the first canvas after each: in place, or one below the other without a terminal."""
-    from rich.console import Console, Group
-    from rich.live import Live
-
-    from nap.data.trace import REMASK
-    from nap.report.terminal import headline, lanes
-
-    console, ids = Console(stderr=True, highlight=False), canvases[0].ids.copy()
-    vocabulary = _Vocabulary(denoiser.tokenizer)
-    in_place = console.is_terminal and not console.is_dumb_terminal
-    screen = Live(console=console, auto_refresh=False) if in_place else None
-    with screen or nullcontext():
-        for step in steps:
-            if step.row == 0:
-                for event in step.events:
-                    ids[event.position] = denoiser.mask_id if event.kind == REMASK else event.token
-                drawn = lanes(ids.tolist(), canvases[0].region.tolist(), vocabulary, denoiser.mask_id, step.events)
-                picture = Group(headline(step.index, None, step.events), drawn)
-                screen.update(picture, refresh=True) if screen else console.print(picture)
-            yield step
-
-
-class _Vocabulary(dict[int, str]):
-    """The text of a token, decoded when it is first asked for."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def get(self, token: int, default: Any = None) -> str:
-        if token not in self:
-            self[token] = self.tokenizer.decode([token])
-        return self[token]
-
-
-def _print_completion(prompt: str | None, completion: Any, report: dict[str, Any], trace: "Trace") -> None:
+def _print_completion(prompt: str | None, completion: Any, report: "OrderReport", trace: "Trace") -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -131,8 +97,9 @@ def _print_completion(prompt: str | None, completion: Any, report: dict[str, Any
         console.print(f"path {number}: {visible(text)}", markup=False, soft_wrap=True)
     if completion.summary:
         console.print(f"summary: {visible(completion.summary)}", markup=False, style="bold", soft_wrap=True)
-    known = {"tokens": report["n_tokens"], "forwards": trace.forwards, "TPF": report["tpf"], "AFP": report["afp"]}
-    known |= {"tau-b": report["tau_b"], "Global-ARness@1": against_random(report, 1)}
-    known |= {"within a path": against_random(report["path_mean"], 1)}
+    whole, tpf = report.whole, report.counts.tpf
+    known = {"tokens": whole.n_tokens, "forwards": trace.forwards, "TPF": tpf, "AFP": whole.afp}
+    known |= {"tau-b": whole.tau_b, "Global-ARness@1": against_random(report.at(1))}
+    known |= {"within a path": against_random(report.path_at(1))}
     text = ", ".join(f"{name} {short(value)}" for name, value in known.items())
     console.print(f"{text}; in brackets: a random order", markup=False, style="dim", soft_wrap=True)

@@ -1,19 +1,20 @@
 """`nap eval`: compare models, policies and budgets over a task's problems."""
 
-import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes
 
+from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Words
 from nap.commands.tables import draw, fits, open_console
 
 if TYPE_CHECKING:
     from nap.evaluation.run import Progress
+    from nap.evaluation.summary import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +60,13 @@ class Eval:
 
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
-        from nap.common.parquet import read_parquet
         from nap.evaluation.findings import findings
+        from nap.evaluation.record_files import as_json, write_summary
+        from nap.evaluation.rows import read_seconds
         from nap.evaluation.run import run_sweep
         from nap.evaluation.summary import find_baseline, summarise
         from nap.evaluation.sweep import Sweep
-        from nap.evaluation.tables import markdown, write_summary
+        from nap.evaluation.tables import markdown
 
         budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
         sweep = Sweep(
@@ -76,10 +78,10 @@ class Eval:
         rows = run_sweep(
             sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, report=show_progress
         )
-        records = summarise(rows, read_parquet(f"{self.out}/seconds.parquet"), self.baseline)
+        records = summarise(rows, read_seconds(Path(self.out) / "seconds.parquet"), self.baseline)
         write_summary(records, self.out)
         if self.json:
-            print(json.dumps(records))
+            print(as_json(records))
         elif self.markdown:
             print(markdown(records), end="")
         else:
@@ -87,23 +89,15 @@ class Eval:
         print(f"rows, traces and summaries are in {self.out}", file=sys.stderr)
 
 
-def show_progress(progress: "Progress") -> None:
-    """One line on standard error, rewritten where it is a terminal."""
+def show_progress(now: "Progress") -> None:
+    """Where a sweep stands."""
     from nap.common.text import printable
 
-    eta = "" if progress.eta != progress.eta else f", about {progress.eta:.0f} s left"
-    line = f"{progress.done}/{progress.total} decoded{eta} ({printable(progress.cell, 200)})"
-    if sys.stderr.isatty():
-        # Longer than the terminal is wide, it would not be rewritten.
-        line, end = line[: shutil.get_terminal_size().columns - 1], "\n" if progress.done == progress.total else ""
-        print(f"\r\x1b[K{line}", end=end, file=sys.stderr, flush=True)
-    elif progress.done == progress.total or progress.done * 10 // progress.total > (
-        (progress.done - progress.batch) * 10 // progress.total
-    ):
-        print(line, file=sys.stderr, flush=True)
+    eta = "" if now.eta != now.eta else f", about {now.eta:.0f} s left"
+    progress.show(now.done, now.total, f"decoded{eta} ({printable(now.cell, 200)})", now.batch)
 
 
-def print_summary(records: Sequence[Any], sentences: Sequence[str]) -> None:
+def print_summary(records: "Sequence[Record]", sentences: Sequence[str]) -> None:
     """The table, on a narrow terminal without what people compare last, and the sentences."""
     from nap.evaluation.tables import HEADER, table
 

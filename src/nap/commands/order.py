@@ -1,14 +1,22 @@
 """`nap order`: order metrics of traces or of bare orders."""
 
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from tyro.conf import Positional, arg
 
 from nap.commands.tables import against_random, draw, fits, open_console, short
 from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from nap.order.order import Order
+    from nap.order.scores import OrderReport
+
+COLUMNS = ("id", "tokens", "steps", "TPF", "AFP", "tau-b", "tied")
+BLOCK = 1000  # lines of one table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,59 +36,99 @@ class OrderCommand:
     """one JSON object a line, and one with the means last"""
 
     def run(self) -> None:
-        """Print every metric of every line, and the means."""
-        from nap.order.measure import aggregate, measure
+        """Print every metric of every line as it is read, and the means. What stands before a bad line is printed."""
+        from nap.order.means import Aggregate
+        from nap.order.measure import measure_all
 
-        labels, orders, correct = self._orders()
-        reports = [measure(order, self.k) for order in orders]
-        means = aggregate(reports, correct if any(c is not None for c in correct) else None)
+        read, totals, lines = deque[Named](), Aggregate(), _Lines(self.k)
+
+        def orders() -> "Iterator[Order]":
+            for one in self._named():
+                read.append(one)
+                yield one.order
+
+        for report in measure_all(orders(), self.k):
+            one = read.popleft()
+            totals.add(report, one.correct)
+            if self.json:
+                print(json.dumps({"id": one.label, **report.json()}))
+            else:
+                lines.add(one.label, report)
+        means = totals.means()
         if self.json:
-            for label, report in zip(labels, reports, strict=True):
-                print(json.dumps({"id": label, **report}))
-            print(json.dumps({"id": "mean", **means}))
-            return
-        _print_orders([*labels, "mean"], [*reports, means["all"]["mean"]], self.k)
+            print(json.dumps({"id": "mean", **{name: part.json() for name, part in means.items()}}))
+        elif mean := means["all"].mean:
+            lines.add("mean", mean)
+            lines.end()
 
-    def _orders(self) -> tuple[list[str], list[Any], list[bool | None]]:
+    def _named(self) -> "Iterator[Named]":
         from nap.common.files import read_jsonl
         from nap.data.trace_files import read_traces
         from nap.order.order import order_of, read_orders
 
         first = None if self.file.endswith(".parquet") else next(read_jsonl(self.file), (0, None))[1]
         if isinstance(first, list):
-            orders = list(read_orders(self.file))
-            return [str(n) for n in range(1, len(orders) + 1)], orders, [None] * len(orders)
-        traces = list(read_traces(self.file))
-        if not traces:
+            yield from (Named(str(n), order, None) for n, order in enumerate(read_orders(self.file), 1))
+            return
+        empty = True
+        for trace in read_traces(self.file):
+            empty = False
+            yield Named(trace.problem_id, order_of(trace, self.count_padding), trace.correct)
+        if empty:
             raise InputError(
                 f"{self.file} is empty; it should hold traces, or one list of [position, step] pairs a line"
             )
-        orders = [order_of(trace, self.count_padding) for trace in traces]
-        return [trace.problem_id for trace in traces], orders, [trace.correct for trace in traces]
 
 
-def _print_orders(labels: Sequence[str], reports: Sequence[dict[str, Any]], ks: Sequence[int]) -> None:
-    """A line a trace, on a narrow terminal without the larger k."""
+class Named(NamedTuple):
+    """An order, whose it is, and whether its answer is right."""
+
+    label: str
+    order: "Order"
+    correct: bool | None
+
+
+class _Lines:
+    """A line a trace, on a narrow terminal without the larger k; a table of its own for every BLOCK of them."""
+
+    def __init__(self, ks: Sequence[int]) -> None:
+        self.ks, self.console = ks, open_console()
+        self.waiting: list[tuple[str, OrderReport]] = []
+        self.hidden: tuple[int, ...] = ()
+
+    def add(self, label: str, report: "OrderReport") -> None:
+        """Draw a line, or hold it until its table is full."""
+        self.waiting.append((label, report))
+        if len(self.waiting) > BLOCK:
+            # One is held back: the last line is never alone under a header.
+            self._draw(self.waiting[:BLOCK])
+            self.waiting = self.waiting[BLOCK:]
+
+    def end(self) -> None:
+        """Draw what is held, and say what the brackets are."""
+        self._draw(self.waiting)
+        hidden = f"; k = {', '.join(map(str, self.hidden))}: --json, or a wider terminal" if self.hidden else ""
+        self.console.print(f"in brackets: a random order{hidden}", style="dim")
+
+    def _draw(self, block: "Sequence[tuple[str, OrderReport]]") -> None:
+        shown = [*self.ks]
+        while True:
+            header = [*COLUMNS, *(name for k in shown for name in (f"ARness@{k}", f"in path@{k}", f"local@{k}"))]
+            lines = [_line(label, report, shown) for label, report in block]
+            if len(shown) < 2 or fits(self.console, header, lines):
+                break
+            shown.pop()
+        draw(self.console, header, lines)
+        self.hidden = max(self.hidden, tuple(self.ks[len(shown) :]), key=len)
+
+
+def _line(label: str, report: "OrderReport", ks: Sequence[int]) -> list[str]:
     from nap.common.text import printable
 
-    def line(label: str, report: dict[str, Any], k_shown: Sequence[int]) -> list[str]:
-        cells = [printable(label), *(short(report.get(key)) for key in columns.values())]
-        for k in k_shown:
-            cells += [against_random(report, k), against_random(report.get("path_mean", {}), k)]
-            cells += [short(report.get(f"local_arness@{k}"))]
-        return cells
-
-    columns = {"tokens": "n_tokens", "steps": "n_steps", "TPF": "tpf", "AFP": "afp", "tau-b": "tau_b"}
-    columns |= {"tied": "tied_share"}
-    console, shown = open_console(), [*ks]
-    while True:
-        header = ["id", *columns, *(name for k in shown for name in (f"ARness@{k}", f"in path@{k}", f"local@{k}"))]
-        lines = [line(label, report, shown) for label, report in zip(labels, reports, strict=True)]
-        if len(shown) < 2 or fits(console, header, lines):
-            break
-        shown.pop()
-    draw(console, header, lines)
-    hidden = (
-        f"; k = {', '.join(map(str, ks[len(shown) :]))}: --json, or a wider terminal" if len(shown) < len(ks) else ""
-    )
-    console.print(f"in brackets: a random order{hidden}", style="dim")
+    whole, counts = report.whole, report.counts
+    values = (whole.n_tokens, counts.n_steps, counts.tpf, whole.afp, whole.tau_b, whole.tied_share)
+    cells = [printable(label), *map(short, values)]
+    for k in ks:
+        at = report.at(k)
+        cells += [against_random(at), against_random(report.path_at(k)), short(at.local_arness)]
+    return cells

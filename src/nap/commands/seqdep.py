@@ -2,13 +2,13 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.tables import draw, open_console
 from nap.common.files import InputError
@@ -105,13 +105,7 @@ class Seqdep:
 
 
 def _progress(total: int) -> Callable[[int], None]:
-    def report(done: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{done}/{total} measured", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif done * 10 // total > (done - 1) * 10 // total:
-            print(f"{done}/{total} measured", file=sys.stderr, flush=True)
-
-    return report
+    return lambda done: progress.show(done, total, "measured")
 
 
 def _print_json(corpus: "Corpus", measured: "list[Dependence]", found: dict[str, Any]) -> None:

@@ -1,21 +1,26 @@
 """Text and tables for a terminal, and whole lines for a pipe."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nap.order.scores import Arness
 
 
-def against_random(report: dict[str, Any], k: int) -> str:
+def against_random(known: "Arness") -> str:
     """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
-    value, random = report.get(f"global_arness@{k}"), report.get(f"global_arness@{k}_random")
-    return "-" if value is None else f"{value:.2f} ({short(random)})"
+    value = known.global_arness
+    return "-" if value is None else f"{value:.2f} ({short(known.global_arness_random)})"
 
 
-def short(value: Any) -> str:
+def short(value: float | str | None) -> str:
     """A value of a table; `-` for none."""
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def open_console() -> Any:
+def open_console() -> "Console":
     """Standard output, as wide as the terminal."""
     from rich.console import Console
 
@@ -24,7 +29,7 @@ def open_console() -> Any:
     return console if console.is_terminal else Console(highlight=False, width=10_000)
 
 
-def draw(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+def draw(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """A table without lines, close together if it must. Cells are text as it is, never markup."""
     from rich.table import Table
     from rich.text import Text
@@ -36,7 +41,7 @@ def draw(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) ->
     console.print(drawn)
 
 
-def fits(console: Any, header: Sequence[str], lines: Sequence[Sequence[str]]) -> bool:
+def fits(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]]) -> bool:
     """Whether a table with gaps of 2 is as narrow as the terminal; always where there is none."""
     widths = [
         max(len(part) for cell in column for part in cell.split("\n")) for column in zip(header, *lines, strict=True)

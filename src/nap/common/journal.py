@@ -13,46 +13,63 @@ Does not keep a second process out; `folder.run_folder` does.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from nap.common.files import atomic, sync_folder
+from nap.common.files import InputError, atomic, sync_folder
 from nap.common.text import say
 
 Key = TypeVar("Key")
+Item = TypeVar("Item")
 Entry = dict[str, Any]
 # A line is BEFORE, the digest, BETWEEN, the entry, AFTER.
 BEFORE, BETWEEN, AFTER = b'{"digest": "', b'", "entry": ', b"}\n"
 DIGITS = 16
 
 
-class Journal(Generic[Key]):
+def _same(entry: Any) -> Any:
+    return entry
+
+
+class Journal(Generic[Key, Item]):
     """What is done, by its key; a later entry of one key replaces an earlier one.
 
-    key_of  the key of an entry; where it raises LookupError or TypeError, the entry is none of this journal's
+    key_of       the key of an item
+    read, write  an item as it is used, from an entry and back; by default the entry itself
+
+    Where `key_of` or `read` raises InputError, LookupError or TypeError, the entry is none of this journal's.
     """
 
-    done: dict[Key, Entry]
+    done: dict[Key, Item]
 
-    def __init__(self, path: Path, key_of: Callable[[Entry], Key], say: Callable[[str], None] = say) -> None:
-        self.path, self.key_of, self.say = path, key_of, say
+    def __init__(
+        self,
+        path: Path,
+        key_of: Callable[[Item], Key],
+        say: Callable[[str], None] = say,
+        *,
+        read: Callable[[Entry], Item] = _same,
+        write: Callable[[Item], Mapping[str, Any]] = _same,
+    ) -> None:
+        self.path, self.key_of, self.say, self.read, self.write = path, key_of, say, read, write
 
-    def __enter__(self) -> "Journal[Key]":
+    def __enter__(self) -> "Journal[Key, Item]":
         self.done, damaged, old = {}, 0, False
         for entry, has_digest in read_journal(self.path):
             try:
-                self.done[self.key_of(entry or {})] = entry or {}
+                item = self.read(entry or {})
+                self.done[self.key_of(item)] = item
                 old |= not has_digest
-            except (LookupError, TypeError):
+            except (InputError, LookupError, TypeError):
                 damaged += 1
         if damaged:
             lines = "a damaged line" if damaged == 1 else f"{damaged} damaged lines"
             self.say(f"{self.path} has {lines}: what stood there is done again")
         if damaged or old:
             with atomic(self.path, "wb") as file:
-                file.writelines(map(digested, self.done.values()))
+                file.writelines(digested(self.write(item)) for item in self.done.values())
         self.file = self.path.open("ab")
         # The last line, where a kill cut it.
         self.file.truncate(_whole(self.path))
@@ -62,13 +79,13 @@ class Journal(Generic[Key]):
     def __exit__(self, *error: object) -> None:
         self.file.close()
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Append entries; they are on the disk when it returns."""
-        entries = [*entries]
-        self.file.writelines(map(digested, entries))
+    def add(self, items: Iterable[Item]) -> None:
+        """Append items; they are on the disk when it returns."""
+        items = [*items]
+        self.file.writelines(digested(self.write(item)) for item in items)
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.done |= {self.key_of(entry): entry for entry in entries}
+        self.done |= {self.key_of(item): item for item in items}
 
 
 def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
@@ -82,7 +99,7 @@ def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
                 yield (entry, True) if entry is not None else (_without_digest(line), False)
 
 
-def digested(entry: Entry) -> bytes:
+def digested(entry: Mapping[str, Any]) -> bytes:
     """The entry as a line with its digest."""
     text = json.dumps(entry).encode()
     return BEFORE + _digest(text) + BETWEEN + text + AFTER

@@ -7,7 +7,7 @@ Does not know what the rows mean, and writes nothing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -31,13 +31,16 @@ ROW_BYTES, VALUE_BYTES = 500, 50
 MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
 
 
-def read_parquet(path: str | Path) -> list[dict[str, Any]]:
-    """All rows of a Parquet file. Raises InputError if it is absent, cut short, too large or not Parquet."""
+def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """All rows of a Parquet file. Raises InputError if it is absent, cut short, too large or not Parquet.
+
+    columns  read those of these that the file has; by default all
+    """
     with open_input(path) as file:
-        return [*parquet_rows(path, file)]
+        return [*parquet_rows(path, file, columns)]
 
 
-def parquet_rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows in order. Raises InputError for a file that is damaged, cut, or would become too large."""
     import pyarrow as pa
 
@@ -47,7 +50,7 @@ def parquet_rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
         MemoryError, RecursionError,
     )  # fmt: skip
     try:
-        yield from _rows(path, file)
+        yield from _rows(path, file, columns)
     except InputError:
         raise
     except damaged as error:
@@ -55,7 +58,7 @@ def parquet_rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path} is not a whole Parquet file ({why:.160}); was its write cut?") from None
 
 
-def _rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
+def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     most = max(ALWAYS_FITS, MOST_TIMES * os.fstat(file.fileno()).st_size)
@@ -71,7 +74,8 @@ def _rows(path: str | Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
     by_text = min((BATCH_TEXT // max(text.size, 1) for text in texts if not repeated), default=BATCH_ROWS)
     size = max(1, min(BATCH_ROWS, by_values, by_text))
     number, left = 0, most - ROW_BYTES * opened.metadata.num_rows
-    for batch in opened.iter_batches(size, use_threads=False) if left > 0 else ():
+    names = None if columns is None else [name for name in opened.schema_arrow.names if name in columns]
+    for batch in opened.iter_batches(size, columns=names, use_threads=False) if left > 0 else ():
         for part in _parts(path, number, batch):
             left -= _weight(part)
             if left > 0:

@@ -5,7 +5,9 @@ torch, tokenizers or tasks; trace_files.py reads and writes it.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 
 from nap.common.files import InputError
@@ -75,12 +77,7 @@ class Trace:
 
     def canvas_at(self, step: int) -> list[int]:
         """The L token ids after `step` steps (0 gives the initial canvas)."""
-        ids = list(self.initial)
-        for event in self.events:
-            if event.step >= step:
-                break
-            ids[event.position] = self.mask_id if event.kind == REMASK else event.token
-        return ids
+        return Replay(self.initial, self.mask_id).apply(takewhile(lambda event: event.step < step, self.events)).ids
 
     @property
     def final(self) -> list[int]:
@@ -91,6 +88,49 @@ class Trace:
     def steps(self) -> int:
         """S, the number of steps."""
         return self.events[-1].step + 1 if self.events else 0
+
+
+class Replay:
+    """A canvas as events fill it: the one place that says what an event does.
+
+    ids        L token ids, as they are now
+    committed  of each position that the model wrote last, the step of its last commit
+    filled     positions that a fill wrote last
+    """
+
+    def __init__(self, initial: Sequence[int], mask_id: int) -> None:
+        self.ids, self.mask_id = list(initial), mask_id
+        self.committed: dict[int, int] = {}
+        self.filled: set[int] = set()
+
+    def apply(self, events: Iterable[Event]) -> "Replay":
+        """Let the events happen. Returns itself."""
+        for step, kind, position, token, _ in events:
+            self.ids[position] = self.mask_id if kind == REMASK else token
+            if kind == COMMIT:
+                self.committed[position] = step
+            elif kind == FILL:
+                self.filled.add(position)
+            elif kind == REMASK:
+                self.committed.pop(position, None)
+                self.filled.discard(position)
+        return self
+
+    def steps(self, events: Iterable[Event]) -> Iterator[tuple[int, list[Event]]]:
+        """Each step's number and events, once they have happened; steps of no event are left out."""
+        for step, same in groupby(events, key=lambda event: event.step):
+            happened = list(same)
+            self.apply(happened)
+            yield step, happened
+
+
+def changes(step: int, before: Sequence[int], after: Sequence[int], mask_id: int) -> list[Event]:
+    """What must have happened between two canvases of one length. Nobody knows how sure the model was."""
+    return [
+        Event(step, COMMIT if old == mask_id else REMASK if new == mask_id else EDIT, position, new, math.nan)
+        for position, (old, new) in enumerate(zip(before, after, strict=True))
+        if old != new
+    ]
 
 
 def check_trace(trace: Trace) -> Trace:
@@ -111,13 +151,13 @@ def check_trace(trace: Trace) -> Trace:
         raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
     if not all(0 <= seconds < math.inf for seconds in trace.seconds):
         raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
-    ids, previous = list(trace.initial), 0
+    replay, previous = Replay(trace.initial, trace.mask_id), 0
     for event in trace.events:
         if not 0 <= event.position < length:
             raise InputError(f"trace {trace.problem_id!r}: position {event.position} is outside its canvas of {length}")
         if event.kind not in (COMMIT, REMASK, EDIT, FILL) or event.step < previous:
             raise InputError(f"trace {trace.problem_id!r}: bad event {tuple(event)}; steps must rise, kinds be 0 to 3")
-        masked = ids[event.position] == trace.mask_id
+        masked = replay.ids[event.position] == trace.mask_id
         if masked != (event.kind in (COMMIT, FILL)):
             state = "masked" if masked else "not masked"
             raise InputError(f"trace {trace.problem_id!r}, step {event.step}: position {event.position} is {state}")
@@ -125,7 +165,7 @@ def check_trace(trace: Trace) -> Trace:
             raise InputError(f"trace {trace.problem_id!r}, step {event.step}: the mask is no token to commit")
         if not (math.isnan(event.probability) or 0 <= event.probability <= 1):
             raise InputError(f"trace {trace.problem_id!r}, step {event.step}: probability {event.probability}")
-        ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
+        replay.apply((event,))
         previous = event.step
     return trace
 

@@ -1,21 +1,183 @@
-"""The columns of a run's rows.
+"""The rows of a run: what is known of one problem under one setting, declared once.
 
-Does not make them (run.py).
+The columns of `rows.parquet` and the keys of a journal's rows are the fields of `Row`. A row is checked where it is
+made and where it is read, so what a run has stored can always be written and summarised.
+
+Does not decode or score (run.py).
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path as FilePath
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from nap.common.files import InputError, atomic
+from nap.common.parquet import read_parquet
+from nap.common.records import Json, column, from_row, to_row
+from nap.data.problems import Problem
 from nap.data.trace import Trace
+from nap.data.trace_files import trace_from_row, trace_to_row
 from nap.order.measure import measure
-
-ORDER_COLUMNS = (
-    "n_tokens", "n_uncounted", "n_steps", "forwards", "tpf", "afp", "tau_b", "tied_share",
-    "global_arness@1", "global_arness@1_optimistic", "global_arness@1_pessimistic", "global_arness@1_random",
-    "local_arness@1",
-)  # fmt: skip
-PATH_COLUMNS = ("global_arness@1", "global_arness@1_random", "local_arness@1", "tau_b")
+from nap.order.order import order_of
 
 
-def order_columns(trace: Trace) -> dict[str, float | None]:
-    """The order metrics of one trace that a sweep keeps, flat; `path_` columns are means over the paths."""
-    report = measure(trace, ks=(1,))
-    path = {f"path_{name}": report["path_mean"][name] for name in PATH_COLUMNS}
-    return {name: report[name] for name in ORDER_COLUMNS} | path
+@dataclass(frozen=True, kw_only=True)
+class OrderColumns:
+    """What a row keeps of the order of its trace (docs/counting.md). `path_...` are means over the paths."""
+
+    n_tokens: int | None = None
+    n_uncounted: int | None = None
+    n_steps: int | None = None
+    forwards: int | None = None
+    tpf: float | None = None
+    afp: float | None = None
+    tau_b: float | None = None
+    tied_share: float | None = None
+    global_arness_at_1: float | None = None
+    global_arness_at_1_optimistic: float | None = None
+    global_arness_at_1_pessimistic: float | None = None
+    global_arness_at_1_random: float | None = None
+    local_arness_at_1: float | None = None
+    path_global_arness_at_1: float | None = None
+    path_global_arness_at_1_random: float | None = None
+    path_local_arness_at_1: float | None = None
+    path_tau_b: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved:
+    """What a row says of its problem, setting and answer.
+
+    cell             `model | policy | pace`
+    index            the problem's place among those of the run
+    closed           paths that closed their tag
+    equations_right  share of the equations in the paths that hold
+    critical_path    steps that the problem needs one after the other, where its task knows
+    """
+
+    cell: str
+    model: str
+    policy: str
+    pace: str
+    task: str
+    problem_id: str
+    index: int | None = None
+    correct: bool
+    answer: str | None = None
+    text: str | None = None
+    paths: tuple[str, ...] = ()
+    closed: int | None = None
+    equations_right: float | None = None
+    critical_path: int | None = None
+
+
+# The bases in this sequence: a dataclass has the fields of its last base first, and so have the columns of a file.
+@dataclass(frozen=True, kw_only=True)
+class Row(OrderColumns, Solved):
+    """One problem under one setting. None: not measured, or not by the version that wrote the row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A finished problem, as a journal holds it. `seconds` are its share of the wall time; `trace` if it is kept."""
+
+    row: Row
+    seconds: float
+    trace: Trace | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Cell and problem."""
+        return self.row.cell, self.row.problem_id
+
+    def json(self) -> dict[str, Json]:
+        """As one JSON object."""
+        trace = trace_to_row(self.trace) if self.trace else None
+        return {"row": to_row(self.row), "seconds": self.seconds, "trace": trace}
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> "Entry":
+        """The entry of one JSON object. Raises InputError for anything else."""
+        row, seconds, trace = (value.get(name) for name in ("row", "seconds", "trace"))
+        if not (isinstance(row, dict) and isinstance(trace, dict | None) and isinstance(seconds, int | float)):
+            raise InputError("not an entry of a run, which has row, seconds and trace")
+        return cls(row=from_row(Row, row), seconds=float(seconds), trace=trace_from_row(trace) if trace else None)
+
+
+def order_columns(trace: Trace) -> OrderColumns:
+    """What a row keeps of the order of its trace."""
+    order = order_of(trace)
+    report = measure(order, ks=(1,))
+    whole, at, path = report.whole, report.at(1), report.path_at(1)
+    return OrderColumns(
+        n_tokens=len(order),
+        n_uncounted=order.n_uncounted,
+        n_steps=order.n_steps,
+        forwards=order.forwards,
+        tpf=report.counts.tpf,
+        afp=whole.afp,
+        tau_b=whole.tau_b,
+        tied_share=whole.tied_share,
+        global_arness_at_1=at.global_arness,
+        global_arness_at_1_optimistic=at.global_arness_optimistic,
+        global_arness_at_1_pessimistic=at.global_arness_pessimistic,
+        global_arness_at_1_random=at.global_arness_random,
+        local_arness_at_1=at.local_arness,
+        path_global_arness_at_1=path.global_arness,
+        path_global_arness_at_1_random=path.global_arness_random,
+        path_local_arness_at_1=path.local_arness,
+        path_tau_b=report.path_mean.tau_b if report.path_mean else None,
+    )
+
+
+def critical_path(problem: Problem) -> int | None:
+    """The problem's critical path, None where its task does not know. Raises InputError for one that is no number."""
+    found = problem.meta.get("critical_path")
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 2**31):
+        raise InputError(
+            f"problem {problem.id!r:.60}: critical_path must be a whole number from 0 to {2**31 - 1}, "
+            f"got {found!r:.60}; correct it, or leave it out"
+        )
+    return found
+
+
+def write_rows(rows: Sequence[Row], path: FilePath) -> None:
+    """Write rows as Parquet. A column that no row has a value of is of type null, as it has always been."""
+    _write(Row, rows, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """The wall time of a row, which is no result: it stands in a file of its own."""
+
+    cell: str
+    problem_id: str
+    seconds: float
+
+
+def write_seconds(entries: Sequence[Entry], path: FilePath) -> None:
+    """Write the seconds of entries as Parquet."""
+    found = [Seconds(cell=e.row.cell, problem_id=e.row.problem_id, seconds=e.seconds) for e in entries]
+    _write(Seconds, found, path)
+
+
+def read_seconds(path: FilePath) -> list[Seconds]:
+    """The seconds of a run's rows. Raises InputError for a file that does not hold them."""
+    return [from_row(Seconds, row) for row in read_parquet(path)]
+
+
+def _write(kind: type, records: Sequence[Row] | Sequence[Seconds], path: FilePath) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), tuple: pa.list_(pa.string())}
+    hints, found = get_type_hints(kind), {}
+    for field in fields(kind):
+        values = [getattr(record, field.name) for record in records]
+        hint = hints[field.name]
+        (held,) = [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
+        known = any(value is not None for value in values)
+        found[column(field.name)] = pa.array(values, types[get_origin(held) or held] if known else pa.null())
+    with atomic(path, "wb") as file:
+        pq.write_table(pa.table(found), file, compression="zstd")

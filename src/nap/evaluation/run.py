@@ -20,17 +20,18 @@ from typing import Any
 
 from nap import __version__
 from nap.canvas.canvas import parse
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError
 from nap.common.folder import digest, digest_files, run_folder
 from nap.common.journal import Journal
+from nap.common.records import checked
 from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
-from nap.data.trace_files import trace_from_row, trace_to_row, write_traces
+from nap.data.trace_files import write_traces
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
-from nap.evaluation.rows import order_columns
+from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
 from nap.models import checkpoint
 from nap.models.denoiser import Denoiser
@@ -65,7 +66,7 @@ def run_sweep(
     workers: int = 1,
     traces: int = 20,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
 
     traces   keep the traces of this many problems of each cell
@@ -84,7 +85,7 @@ def run_sweep(
         _loaded.clear()
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
     by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
-    with run_folder(folder, "eval", setting), Journal(folder / "journal.jsonl", _key_of) as journal:
+    with run_folder(folder, "eval", setting), _journal(folder) as journal:
         jobs = [
             (cell, todo[start : start + batch_size])
             for cell in sweep.cells()
@@ -98,6 +99,10 @@ def run_sweep(
             counts = {"done": len(journal.done), "total": total, "fresh": fresh, "batch": len(results)}
             report(Progress(**counts, seconds=time.perf_counter() - started, cell=cell.name))
         return _finish(folder, sweep, problems, journal)
+
+
+def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
+    return Journal(folder / "journal.jsonl", lambda entry: entry.key, read=Entry.read, write=Entry.json)
 
 
 def _identity(model: str, sweep: Sweep, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -117,10 +122,6 @@ def _weights(denoiser: Denoiser) -> str | None:
     return digest_files(weight_files(folder))
 
 
-def _key_of(entry: dict[str, Any]) -> tuple[str, str]:
-    return entry["row"]["cell"], entry["row"]["problem_id"]
-
-
 Job = tuple[Cell, list[int]]
 
 
@@ -132,7 +133,7 @@ class _Evaluates:
     problems: list[Problem]
     traces: int
 
-    def __call__(self, job: Job) -> tuple[Cell, list[dict[str, Any]]]:
+    def __call__(self, job: Job) -> tuple[Cell, list[Entry]]:
         import torch
 
         if parent_process() is not None:
@@ -154,10 +155,8 @@ def _denoiser(model: str, sweep: Sweep) -> Denoiser:
     return _loaded[key]
 
 
-def evaluate(
-    sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int
-) -> list[dict[str, Any]]:
-    """Decode and score the problems of a chunk: {row, seconds, trace} each. The unit of work of a sweep."""
+def evaluate(sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int) -> list[Entry]:
+    """Decode and score the problems of a chunk. The unit of work of a sweep."""
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
     spec, policy = canvas_spec(denoiser, cell.canvas), parse_policy(cell.policy)
     chosen = [problems[i] for i in chunk]
@@ -172,15 +171,13 @@ def evaluate(
         answer, correct = task.extract(problem, text), task.check(problem, text)
         held = [holds for path in completion.paths for holds in equations(path)]
         trace = dataclasses.replace(trace, answer=answer, correct=correct)
-        row = {
-            "cell": cell.name, "model": cell.model, "policy": cell.policy, "pace": cell.pace, "task": sweep.task,
-            "problem_id": problem.id, "index": index, "correct": correct, "answer": answer, "text": text,
-            "paths": list(completion.paths), "closed": sum(completion.closed),
-            "equations_right": sum(held) / len(held) if held else None,
-            "critical_path": problem.meta.get("critical_path"), **order_columns(trace),
-        }  # fmt: skip
-        kept = trace_to_row(trace) if index < traces else None
-        entries.append({"row": row, "seconds": seconds, "trace": kept})
+        row = Row(
+            cell=cell.name, model=cell.model, policy=cell.policy, pace=cell.pace, task=sweep.task,
+            problem_id=problem.id, index=index, correct=correct, answer=answer, text=text, paths=completion.paths,
+            closed=sum(completion.closed), equations_right=sum(held) / len(held) if held else None,
+            critical_path=critical_path(problem), **vars(order_columns(trace)),
+        )  # fmt: skip
+        entries.append(Entry(row=checked(row), seconds=seconds, trace=trace if index < traces else None))
     return entries
 
 
@@ -191,20 +188,12 @@ def shares(traces: Sequence[Trace]) -> list[float]:
 
 
 def _finish(
-    folder: FilePath, sweep: Sweep, problems: list[Problem], journal: Journal[tuple[str, str]]
-) -> list[dict[str, Any]]:
+    folder: FilePath, sweep: Sweep, problems: list[Problem], journal: Journal[tuple[str, str], Entry]
+) -> list[Row]:
     """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     entries = [journal.done[cell.name, problem.id] for cell in sweep.cells() for problem in problems]
-    rows = [entry["row"] for entry in entries]
-    seconds = [
-        {"cell": entry["row"]["cell"], "problem_id": entry["row"]["problem_id"], "seconds": entry["seconds"]}
-        for entry in entries
-    ]
-    for name, table in (("rows", rows), ("seconds", seconds)):
-        with atomic(folder / f"{name}.parquet", "wb") as file:
-            pq.write_table(pa.Table.from_pylist(table), file, compression="zstd")
-    write_traces((trace_from_row(entry["trace"]) for entry in entries if entry["trace"]), folder / "traces.jsonl")
+    rows = [entry.row for entry in entries]
+    write_rows(rows, folder / "rows.parquet")
+    write_seconds(entries, folder / "seconds.parquet")
+    write_traces((entry.trace for entry in entries if entry.trace), folder / "traces.jsonl")
     return rows

@@ -1,4 +1,4 @@
-"""From a sweep's rows to one record a cell.
+"""From a sweep's rows to one record a cell, declared once: tables, files and the page follow from its fields.
 
 Means over problems have bootstrap intervals, accuracy has Wilson's; each cell is compared with a baseline by exact
 McNemar with Holm's correction over all comparisons; AUP is a policy's.
@@ -7,34 +7,103 @@ Does not decode anything, and does not write or say it (tables.py, findings.py).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path as FilePath
-from typing import Any
+from typing import NamedTuple
 
 from nap.common.files import InputError
-from nap.common.stats import bootstrap_mean, holm, mcnemar, wilson_interval
+from nap.common.stats import Interval, bootstrap_mean, holm, mcnemar, wilson_interval
 from nap.common.text import printable
+from nap.evaluation.rows import Row, Seconds
 from nap.order.rates import aup
 
-Row = Mapping[str, Any]
 
-# The columns of a row that people compare first, and their names in a table.
-MEANS = {
-    "tpf": "TPF",
-    "global_arness@1": "ARness",
-    "path_global_arness@1": "ARness/path",
-    "afp": "AFP",
-    "tau_b": "tau-b",
-}
-# Those that the files have beside them.
-MORE = (
-    "equations_right", "forwards", "local_arness@1", "path_local_arness@1", "path_tau_b", "tied_share", "n_tokens",
-    "global_arness@1_random", "path_global_arness@1_random",
-    "global_arness@1_optimistic", "global_arness@1_pessimistic",
-)  # fmt: skip
+class Mean(NamedTuple):
+    """A mean over the problems that have a value, and its interval; both None of none, the interval of one."""
+
+    value: float | None
+    interval: Interval | None
 
 
-def summarise(rows: Sequence[Row], seconds: Sequence[Row] = (), baseline: str | None = None) -> list[dict[str, Any]]:
-    """One record a cell, in the order of the rows: accuracy, every mean with its interval, tests, AUP.
+class Split(NamedTuple):
+    """The means of these columns over a part of the problems."""
+
+    global_arness_at_1: float | None
+    path_global_arness_at_1: float | None
+    afp: float | None
+    tau_b: float | None
+
+
+class Comparison(NamedTuple):
+    """A cell against another: difference of accuracies, exact McNemar's p-value, and that after Holm's correction."""
+
+    baseline: str
+    gain: float
+    p_value: float
+    p_holm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One cell of a sweep.
+
+    right, accuracy       problems solved, and their share with Wilson's interval
+    tpf ...               the means of the columns of `Row` that are called the same
+    when_right, ..._wrong means over the problems with a right and with a wrong answer
+    parallel_efficiency   critical path over forwards, mean over problems
+    title of a field      its column in the table for people, who compare these first
+    label                 the model's short name, or its whole one where two would look the same
+    seconds               wall time of a problem
+    comparison            with the baseline, where there is another cell to compare with
+    aup                   of the model and policy over all their paces
+    """
+
+    model: str
+    policy: str
+    pace: str
+    task: str
+    cell: str
+    problems: int
+    right: int
+    accuracy: float
+    accuracy_interval: Interval
+    tpf: Mean = field(metadata={"title": "TPF"})
+    global_arness_at_1: Mean = field(metadata={"title": "ARness"})
+    path_global_arness_at_1: Mean = field(metadata={"title": "ARness/path"})
+    afp: Mean = field(metadata={"title": "AFP"})
+    tau_b: Mean = field(metadata={"title": "tau-b"})
+    equations_right: Mean
+    forwards: Mean
+    local_arness_at_1: Mean
+    path_local_arness_at_1: Mean
+    path_tau_b: Mean
+    tied_share: Mean
+    n_tokens: Mean
+    global_arness_at_1_random: Mean
+    path_global_arness_at_1_random: Mean
+    global_arness_at_1_optimistic: Mean
+    global_arness_at_1_pessimistic: Mean
+    when_right: Split
+    when_wrong: Split
+    parallel_efficiency: float | None
+    label: str
+    seconds: float | None
+    comparison: Comparison | None
+    aup: float | None
+
+    @property
+    def solved(self) -> Mean:
+        """The accuracy as a mean."""
+        return Mean(self.accuracy, self.accuracy_interval)
+
+
+# Fields of Record that are means of the column of Row of that name, those of the table first.
+MEANS = tuple(f.name for f in fields(Record) if f.type in (Mean, "Mean"))
+TITLES = {f.name: str(f.metadata["title"]) for f in fields(Record) if "title" in f.metadata}
+
+
+def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: str | None = None) -> list[Record]:
+    """One record a cell, in the order of the rows.
 
     `baseline` is `MODEL | POLICY` (each cell is compared at its own pace, where the baseline ran at it) or a whole
     cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did not, for
@@ -42,58 +111,77 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Row] = (), baseline: str | 
     """
     if not rows:
         raise InputError("there are no rows to summarise")
-    cells: dict[str, list[Row]] = {}
-    for row in rows:
-        cells.setdefault(row["cell"], []).append(row)
-    records = [_record(name, members) for name, members in cells.items()]
-    _add_labels(records)
-    _add_seconds(records, seconds)
-    _add_tests(records, cells, find_baseline(list(cells), records[0]["model"], baseline))
-    _add_aup(records)
+    cells = grouped(rows)
+    means = {name: {column: mean_of(members, column) for column in MEANS} for name, members in cells.items()}
+    labels, spent = _labels(cells), _seconds(seconds)
+    tests = _tests(cells, find_baseline(list(cells), rows[0].model, baseline))
+    areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
+    records = []
+    for name, members in cells.items():
+        first, right = members[0], sum(row.correct for row in members)
+        total = spent.get(name)
+        records.append(
+            Record(
+                model=first.model, policy=first.policy, pace=first.pace, task=first.task, cell=name,
+                problems=len(members), right=right, accuracy=right / len(members),
+                accuracy_interval=wilson_interval(right, len(members)), **means[name],
+                when_right=_split(members, True), when_wrong=_split(members, False),
+                parallel_efficiency=_efficiency(members), label=labels[first.model],
+                seconds=None if total is None else total / len(members), comparison=tests.get(name),
+                aup=areas[first.model, first.policy],
+            )
+        )  # fmt: skip
     return records
 
 
-def _record(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    right = sum(row["correct"] for row in rows)
-    record: dict[str, Any] = {key: rows[0][key] for key in ("model", "policy", "pace", "task")}
-    record |= {"cell": name, "problems": len(rows), "right": right, "accuracy": right / len(rows)}
-    record["accuracy_interval"] = list(wilson_interval(right, len(rows)))
-    for column in (*MEANS, *MORE):
-        values = _known(rows, column)
-        record[column] = _average(values)
-        record[f"{column}_interval"] = list(bootstrap_mean(values)) if len(values) > 1 else None
-    for answer, wanted in (("right", True), ("wrong", False)):
-        for column in ("global_arness@1", "path_global_arness@1", "afp", "tau_b"):
-            record[f"{column}_{answer}"] = _average(_known([row for row in rows if row["correct"] is wanted], column))
-    record["parallel_efficiency"] = _average(
-        [row["critical_path"] / row["forwards"] for row in rows if row["critical_path"] and row["forwards"]]
-    )
-    return record
+def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each cell."""
+    cells: dict[str, list[Row]] = {}
+    for row in rows:
+        cells.setdefault(row.cell, []).append(row)
+    return cells
 
 
-def _add_labels(records: list[dict[str, Any]]) -> None:
+def mean_of(rows: Sequence[Row], column: str) -> Mean:
+    """The mean of a column, with its interval."""
+    values = _known(rows, column)
+    return Mean(_average(values), bootstrap_mean(values) if len(values) > 1 else None)
+
+
+def _split(rows: Sequence[Row], correct: bool) -> Split:
+    part = [row for row in rows if row.correct is correct]
+    return Split(*(_average(_known(part, name)) for name in Split._fields))
+
+
+def _efficiency(rows: Sequence[Row]) -> float | None:
+    return _average([row.critical_path / row.forwards for row in rows if row.critical_path and row.forwards])
+
+
+def _labels(cells: Mapping[str, Sequence[Row]]) -> dict[str, str]:
     """The short names of the models, or their whole ones where two would look the same."""
-    models = {record["model"] for record in records}
+    models = dict.fromkeys(members[0].model for members in cells.values())
     unique = len({label(model) for model in models}) == len(models)
-    for record in records:
-        record["label"] = label(record["model"]) if unique else printable(record["model"])
+    return {model: label(model) if unique else printable(model) for model in models}
+
+
+def label(model: str) -> str:
+    """A model's name for people: the last part of its folder or hub name."""
+    return printable(FilePath(model).name or model)
 
 
 def _known(rows: Sequence[Row], column: str) -> list[float]:
-    # Rows of a run that an older version began may lack a column.
-    return [row[column] for row in rows if row.get(column) is not None]
+    return [value for row in rows if (value := getattr(row, column)) is not None]
 
 
 def _average(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _add_seconds(records: list[dict[str, Any]], seconds: Sequence[Row]) -> None:
+def _seconds(seconds: Sequence[Seconds]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for row in seconds:
-        total[row["cell"]] = total.get(row["cell"], 0.0) + row["seconds"]
-    for record in records:
-        record["seconds"] = total[record["cell"]] / record["problems"] if record["cell"] in total else None
+    for one in seconds:
+        total[one.cell] = total.get(one.cell, 0.0) + one.seconds
+    return total
 
 
 def find_baseline(cells: Sequence[str], first_model: str, wanted: str | None) -> str | None:
@@ -106,34 +194,35 @@ def find_baseline(cells: Sequence[str], first_model: str, wanted: str | None) ->
     return None
 
 
-def _add_tests(records: list[dict[str, Any]], cells: Mapping[str, Sequence[Row]], baseline: str | None) -> None:
-    compared = []
-    for record in records:
-        record |= {"baseline": None, "gain": None, "p_value": None, "p_holm": None}
-        other = baseline if baseline and baseline in cells else f"{baseline} | {record['pace']}"
-        if other not in cells or other == record["cell"]:
-            continue
-        theirs = {row["problem_id"]: row["correct"] for row in cells[other]}
-        ours = {row["problem_id"]: row["correct"] for row in cells[record["cell"]]}
-        if ours.keys() != theirs.keys():
-            raise InputError(f"{record['cell']} and {other} were not run on the same problems; they cannot be compared")
-        test = mcnemar([theirs[name] for name in ours], [ours[name] for name in ours])
-        gain = (test.only_second - test.only_first) / len(ours)
-        record |= {"baseline": other, "gain": gain, "p_value": test.p_value}
-        compared.append(record)
-    for record, p in zip(compared, holm([record["p_value"] for record in compared]), strict=True):
-        record["p_holm"] = p
+def _tests(cells: Mapping[str, Sequence[Row]], baseline: str | None) -> dict[str, Comparison]:
+    tests: dict[str, Comparison] = {}
+    for name, members in cells.items():
+        other = baseline if baseline and baseline in cells else f"{baseline} | {members[0].pace}"
+        if other in cells and other != name:
+            tests[name] = _test(name, members, other, cells[other])
+    corrected = holm([test.p_value for test in tests.values()])
+    return {name: test._replace(p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
 
 
-def _add_aup(records: list[dict[str, Any]]) -> None:
-    best = max(100 * record["accuracy"] for record in records)
-    for record in records:
-        same = [r for r in records if (r["model"], r["policy"]) == (record["model"], record["policy"])]
-        points = [(r["tpf"], 100 * r["accuracy"]) for r in same if r["tpf"]]
-        # Up to 1 % nobody solved anything, and the weights of AUP mean nothing.
-        record["aup"] = aup(points, best) if points and best > 1 else None
+def _test(name: str, members: Sequence[Row], other: str, others: Sequence[Row]) -> Comparison:
+    ours, theirs = ({row.problem_id: row.correct for row in side} for side in (members, others))
+    if ours.keys() != theirs.keys():
+        raise InputError(f"{name} and {other} were not run on the same problems; they cannot be compared")
+    found = mcnemar([theirs[problem] for problem in ours], [*ours.values()])
+    gain = (found.only_second - found.only_first) / len(ours)
+    return Comparison(baseline=other, gain=gain, p_value=found.p_value, p_holm=found.p_value)
 
 
-def label(model: str) -> str:
-    """A model's name for people: the last part of its folder or hub name."""
-    return printable(FilePath(model).name or model)
+def _areas(
+    cells: Mapping[str, Sequence[Row]], speeds: Mapping[str, float | None]
+) -> dict[tuple[str, str], float | None]:
+    """AUP of each model and policy."""
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    accuracies = {name: 100 * (sum(row.correct for row in members) / len(members)) for name, members in cells.items()}
+    best = max(accuracies.values())
+    for name, members in cells.items():
+        own = points.setdefault((members[0].model, members[0].policy), [])
+        if speed := speeds[name]:
+            own.append((speed, accuracies[name]))
+    # Up to 1 % nobody solved anything, and the weights of AUP mean nothing.
+    return {key: aup(own, best) if own and best > 1 else None for key, own in points.items()}

@@ -9,9 +9,11 @@ from typing import get_args
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
+from nap.common.records import check_text
 from nap.data.problems import Problem
 from nap.decoding.decode import Budget, Eos, Sampling
 from nap.decoding.policies import parse_policy
+from nap.evaluation.rows import critical_path
 from nap.tasks.registry import load_task
 
 
@@ -77,6 +79,8 @@ class Sweep:
         for name in ("models", "policies"):
             if not getattr(self, name):
                 raise InputError(f"a sweep needs at least one of its {name}")
+            for text in getattr(self, name):
+                check_text(f"one of the {name}", text)
         _ = self.sampling, self.cells()  # They check themselves.
 
     @property
@@ -105,4 +109,8 @@ class Sweep:
         (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
         if times > 1:
             raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
+        for problem in problems:
+            # What a row cannot hold should stop a run before it decodes, and not after.
+            check_text("a problem's id", problem.id)
+            critical_path(problem)
         return problems

@@ -5,23 +5,25 @@
   bound what any order inside the steps could give.
 - A metric that nothing was measured for is None, never 0.
 
-Letters: n counted positions, m runs of k + 1 of them, G steps that finalise something ("groups", numbered from 0).
+Letters: S orders, n counted positions of each, m runs of k + 1 of them, G steps that finalise something ("groups").
 
 Does not count pairs or rates (rates.py), and does not report all at once (measure.py).
 """
 
 import math
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.common.files import InputError
 from nap.order.order import Order
+from nap.order.sequences import Ints, Sequences
 
 Ties = Literal["mean", "optimistic", "pessimistic"]
 Variant = Literal["set", "ordered"]
+Floats = NDArray[np.float64]
 
 
 def global_arness(order: Order, k: int = 1, ties: Ties = "mean") -> float | None:
@@ -32,7 +34,7 @@ def global_arness(order: Order, k: int = 1, ties: Ties = "mean") -> float | None
     Raises InputError for k < 1 or unknown `ties`. Compare with `random_baseline`.
     """
     check_settings(k, ties)
-    return mean_of(global_hits(order, k, ties))
+    return mean_of(global_hits(Sequences.of(order), k, ties)[0])
 
 
 def local_arness(order: Order, k: int = 1, variant: Variant = "set", ties: Ties = "mean") -> float | None:
@@ -49,7 +51,7 @@ def local_arness(order: Order, k: int = 1, variant: Variant = "set", ties: Ties 
     """
     check_settings(k, ties)
     check_known("variant", variant, Variant)
-    return mean_of(local_hits(order, k, variant, ties))
+    return mean_of(local_hits(Sequences.of(order), k, variant)[ties][0])
 
 
 def random_baseline(length: int, k: int = 1) -> float:
@@ -70,29 +72,29 @@ def check_settings(k: int, ties: str) -> None:
     check_known("ties", ties, Ties)
 
 
-def check_known(name: str, value: str, kind: Any) -> None:
+def check_known(name: str, value: str, kind: object) -> None:
     """Raise InputError for a value that the Literal `kind` does not have."""
     if value not in get_args(kind):
         raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(kind))}")
 
 
-# Hits: [n] how far each commit counts, so that a stage's value is a mean over its commits
+# Hits: [S, n] how far each commit counts, so that a stage's value is a mean over its commits
 
 
-def mean_of(hits: NDArray[np.float64]) -> float | None:
+def mean_of(hits: Floats) -> float | None:
     """The mean; None of nothing and of nan."""
     mean = float(hits.mean()) if len(hits) else math.nan
     return None if math.isnan(mean) else mean
 
 
-def global_hits(order: Order, k: int, ties: Ties) -> NDArray[np.float64]:
-    """[n] chance that a position is among the k leftmost masked ones when it is committed.
+def global_hits(orders: Sequences, k: int, ties: Ties) -> Floats:
+    """[S, n] chance that a position is among the k leftmost masked ones when it is committed.
 
     Masked to its left are then all A that it overtakes, and of the B that share its step those that come after it. In
     a random order these are 0..B with equal chance: clip(k - A, 0, B + 1) / (B + 1). Ascending order makes them 0 for
     all positions at once, descending B, so both bounds are attained.
     """
-    room, together = k - order.overtaken, order.together
+    room, together = k - orders.overtaken, orders.together
     if ties == "optimistic":
         return (room > 0).astype(float)
     if ties == "pessimistic":
@@ -100,83 +102,87 @@ def global_hits(order: Order, k: int, ties: Ties) -> NDArray[np.float64]:
     return np.clip(room, 0, together + 1) / (together + 1)
 
 
-def random_hits(length: int, k: int) -> NDArray[np.float64]:
+def random_hits(length: int, k: int) -> Floats:
     """[length] chance of a Global@k hit at each commit of a random order."""
     masked = np.arange(length, 0, -1)
     return np.minimum(k, masked) / masked
 
 
-def local_hits(order: Order, k: int, variant: Variant, ties: Ties) -> NDArray[np.float64]:
-    """[n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k."""
-    if len(order) <= k:
-        return np.full(len(order), math.nan)
-    hits = np.zeros(len(order))
-    runs = _possible_runs(order, k, variant)
-    if ties == "optimistic":
-        hits[runs.end[np.unique(_places(order, k, runs), return_index=True)[1]]] = 1
-    else:
-        chances = _chances(order, k, variant, runs)
-        hits[runs.end] = chances if ties == "mean" else chances == 1
+def local_hits(orders: Sequences, k: int, variant: Variant) -> dict[Ties, Floats]:
+    """[S, n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k."""
+    if orders.n <= k:
+        return dict.fromkeys(get_args(Ties), np.full(orders.group.shape, math.nan))
+    runs = _possible_runs(orders, k, variant)
+    chances = _chances(orders, k, variant, runs)
+    first = np.unique(_places(orders, k, runs), return_index=True)[1]
+    possible = np.zeros(len(chances))
+    possible[first] = 1
+    hits = {"mean": chances, "optimistic": possible, "pessimistic": (chances == 1).astype(float)}
+    return {ties: _at_the_ends(orders, runs, values) for ties, values in hits.items()}  # pyright: ignore
+
+
+def _at_the_ends(orders: Sequences, runs: "_Runs", values: Floats) -> Floats:
+    hits = np.zeros(orders.group.shape)
+    hits[runs.order, runs.end] = values
     return hits
 
 
 class _Runs(NamedTuple):
     """[m] each: runs p-k..p that some order inside the steps commits one after the other, p last.
 
-    `end` is the index of p in the order, `first` and `last` the groups that the run begins and ends in, `a` and `b`
-    how many of the run these two finalise.
+    `order` is which of the S it is in, `end` the index of p there, `first` and `last` the groups that the run begins
+    and ends in, `a` and `b` how many of the run these two finalise.
     """
 
-    end: NDArray[np.int64]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
+    order: Ints
+    end: Ints
+    first: Ints
+    last: Ints
+    a: Ints
+    b: Ints
 
 
-def _possible_runs(order: Order, k: int, variant: Variant) -> _Runs:
+def _possible_runs(orders: Sequences, k: int, variant: Variant) -> _Runs:
     """The runs whose p is in their last step and that leave nothing out of the steps between their first and last."""
-    windows = np.lib.stride_tricks.sliding_window_view(order.group, k + 1)
-    first, last = windows.min(axis=1), windows.max(axis=1)
-    a, b = (windows == first[:, None]).sum(axis=1), (windows == last[:, None]).sum(axis=1)
-    committed = np.concatenate([[0], np.cumsum(order.size)])
-    whole = (first == last) | (a + b + committed[last] - committed[first + 1] == k + 1)
-    possible = whole & (windows[:, -1] == last) & (order.positions[k:] - order.positions[:-k] == k)
+    windows = np.lib.stride_tricks.sliding_window_view(orders.group, k + 1, axis=1)
+    first, last = windows.min(axis=2), windows.max(axis=2)
+    a, b = (windows == first[..., None]).sum(axis=2), (windows == last[..., None]).sum(axis=2)
+    before_last, after_first = (np.take_along_axis(orders.committed, at, 1) for at in (last, first + 1))
+    whole = (first == last) | (a + b + before_last - after_first == k + 1)
+    possible = whole & (windows[..., -1] == last) & (orders.positions[:, k:] - orders.positions[:, :-k] == k)
     if variant == "ordered":
-        possible &= (np.diff(windows, axis=1) >= 0).all(axis=1)
-    start = np.flatnonzero(possible)
-    return _Runs(start + k, first[start], last[start], a[start], b[start])
+        possible &= (np.diff(windows, axis=2) >= 0).all(axis=2)
+    order, start = np.nonzero(possible)
+    return _Runs(order, start + k, *(values[order, start] for values in (first, last, a, b)))
 
 
-def _chances(order: Order, k: int, variant: Variant, runs: _Runs) -> NDArray[np.float64]:
+def _chances(orders: Sequences, k: int, variant: Variant, runs: _Runs) -> Floats:
     """[m] chance of each run in a random order inside the steps; exactly 1 where every order has it.
 
     In one step of g: k! arrangements of p-k..p-1 and (g-k)! of this block and the rest, of g!. Over several steps:
     the last a of the first step (a! (g-a)! / g!), all of the steps between, and the first b of the last step, p being
     the b-th ((b-1)! (g-b)! / g!). `ordered` wants one of the arrangements of p-k..p-1.
     """
-    _, first, last, a, b = runs
+    order, _, first, last, a, b = runs
     single = first == last
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, len(order) + 1)))])
-    g, h = order.size[first], order.size[last]
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, orders.n + 1)))])
+    g, h = orders.size[order, first], orders.size[order, last]
     single_chance = log_factorial[k] + log_factorial[np.maximum(g - k, 0)] - log_factorial[g]
     head = log_factorial[a] + log_factorial[g - a] - log_factorial[g]
     tail = log_factorial[b - 1] + log_factorial[h - b] - log_factorial[h]
     log_chance = np.where(single, single_chance, head + tail)
     if variant == "ordered":
-        arrangements = np.concatenate([[0.0], np.cumsum(log_factorial[order.size])])
-        between = arrangements[last] - arrangements[first + 1]
+        arrangements = np.pad(np.cumsum(log_factorial[orders.size], axis=1), ((0, 0), (1, 0)))
+        between = arrangements[order, last] - arrangements[order, first + 1]
         log_chance -= np.where(single, log_factorial[k], log_factorial[a] + between + log_factorial[b - 1])
     return np.exp(log_chance)
 
 
-def _places(order: Order, k: int, runs: _Runs) -> NDArray[np.int64]:
+def _places(orders: Sequences, k: int, runs: _Runs) -> Ints:
     """[m] codes of which one of its step p must be; of the runs with one code only one can come true.
 
     A run over several steps needs p at b; inside one step every run has places to choose from.
     """
-    inside = len(order.size) * (k + 1) + runs.end
-    return np.where(runs.first == runs.last, inside, runs.last * (k + 1) + runs.b)
-
-
-# Reports
+    inside = orders.n * (k + 1) + runs.end
+    code = np.where(runs.first == runs.last, inside, runs.last * (k + 1) + runs.b)
+    return code + runs.order * (orders.n * (k + 3))

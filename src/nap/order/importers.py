@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from nap.common.files import InputError
 from nap.common.rows import read_values
-from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK, Event, Trace, check_trace
+from nap.data.trace import COMMIT, HEADER, OUTSIDE, PROMPT, Event, Trace, changes, check_trace
 from nap.order.order import bare_order
 
 Ids = Sequence[int]
@@ -123,11 +123,11 @@ def from_canvases(canvases: Any, known: Known) -> Trace:
         states = [start, *states]
     if mask not in start:
         raise InputError(f"no position of the first canvas holds the mask {mask}: is the mask id right?")
-    changes = [_events(step, *pair, mask) for step, pair in enumerate(pairwise(states))]
+    happened = [changes(step, *pair, mask) for step, pair in enumerate(pairwise(states))]
     given = {p for p, token in enumerate(start) if token != mask}
-    if touched := [event for events in changes for event in events if event.position in given]:
+    if touched := [event for events in happened for event in events if event.position in given]:
         raise InputError(f"step {touched[0].step} changes position {touched[0].position}, which was not masked before")
-    return _made(start, _regions(start, mask), [event for events in changes for event in events], len(changes), known)
+    return _made(start, _regions(start, mask), [event for events in happened for event in events], len(happened), known)
 
 
 def from_pairs(pairs: Any, known: Known) -> Trace:
@@ -160,15 +160,6 @@ def _checked(canvases: Any) -> list[tuple[int, ...]]:
 def _listed(canvases: Any) -> list[Any]:
     values = canvases.tolist() if hasattr(canvases, "tolist") else canvases
     return list(values) if isinstance(values, list | tuple) else []
-
-
-def _events(step: int, before: Ids, after: Ids, mask: int) -> list[Event]:
-    """What happened between two canvases."""
-    return [
-        Event(step, COMMIT if old == mask else REMASK if new == mask else EDIT, position, new, nan)
-        for position, (old, new) in enumerate(zip(before, after, strict=True))
-        if old != new
-    ]
 
 
 def _regions(start: Ids, mask: int) -> tuple[int, ...]:

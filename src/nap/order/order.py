@@ -8,14 +8,14 @@ What sources leave open is settled here once:
 - A remasked position counts at its last commit, so an order is always a permutation up to ties. An edit does not move
   its position. Edits and remasks are counted beside.
 
-Letters: n counted positions, G steps that finalise something ("groups", numbered from 0).
+Letters: n counted positions.
 
 Does not measure (arness.py, rates.py), and does not score text.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nap.common.files import InputError
 from nap.common.rows import read_values
-from nap.data.trace import COMMIT, EDIT, REMASK, Trace
+from nap.data.trace import EDIT, REMASK, Replay, Trace
 
 LARGEST = 2**31 - 1  # what the int32 columns of a Parquet trace hold
 
@@ -63,49 +63,6 @@ class Order:
             self, positions=self.positions[chosen], steps=self.steps[chosen], region=self.region[chosen], paths=0
         )
 
-    @cached_property
-    def group(self) -> NDArray[np.int64]:
-        """[n] steps renumbered 0..G-1, without the steps that finalised nothing."""
-        return np.unique(self.steps, return_inverse=True)[1]
-
-    @cached_property
-    def size(self) -> NDArray[np.int64]:
-        """[G] positions that each group finalised."""
-        return np.bincount(self.group)
-
-    @cached_property
-    def by_step(self) -> NDArray[np.int64]:
-        """[n] indices in the order of commitment, left to right inside a step."""
-        return np.argsort(self.steps, kind="stable")
-
-    @cached_property
-    def overtaken(self) -> NDArray[np.int64]:
-        """[n] positions to the left of each that a later step finalised."""
-        return _greater_before(self.group)
-
-    @cached_property
-    def together(self) -> NDArray[np.int64]:
-        """[n] positions to the left of each that its own step finalised."""
-        starts = np.cumsum(self.size) - self.size
-        together = np.empty(len(self), np.int64)
-        together[self.by_step] = np.arange(len(self)) - starts[self.group[self.by_step]]
-        return together
-
-
-def _greater_before(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[n] how many earlier entries are greater, for ranks in 0..n-1. Merge counting, O(n log^2 n)."""
-    n, index = len(ranks), np.arange(len(ranks))
-    counts = np.zeros(n, np.int64)
-    width = 1
-    while width < n:
-        pair, in_right = index // (2 * width), index // width % 2 == 1
-        keys = pair * n + ranks
-        left, right = np.sort(keys[~in_right]), keys[in_right]
-        up_to_pair_end = np.searchsorted(left, (pair[in_right] + 1) * n)
-        counts[in_right] += up_to_pair_end - np.searchsorted(left, right, side="right")
-        width *= 2
-    return counts
-
 
 # Orders from traces and files
 
@@ -117,41 +74,22 @@ def order_of(trace: Trace, count_padding: bool = False) -> Order:
     counts at its last commit; edits do not move it. Padding and end of text (`trace.uncounted`, judged by the final
     token) are left out unless `count_padding`.
     """
-    committed, filled, n_edits, n_remasked = _replay(trace)
-    final, hidden = trace.final, () if count_padding else trace.uncounted
-    counted = sorted(p for p in committed if final[p] not in hidden)
+    replay, region = Replay(trace.initial, trace.mask_id).apply(trace.events), trace.region
+    hidden = () if count_padding else trace.uncounted
+    committed = {p: step for p, step in replay.committed.items() if region[p] >= 0}
+    counted = sorted(p for p in committed if replay.ids[p] not in hidden)
+    kinds = Counter(event.kind for event in trace.events if region[event.position] >= 0)
     return Order(
         positions=np.array(counted, np.int64),
         steps=np.array([committed[p] for p in counted], np.int64),
-        region=np.array([trace.region[p] for p in counted], np.int64),
+        region=np.array([region[p] for p in counted], np.int64),
         n_steps=trace.steps,
         paths=trace.paths,
         forwards=trace.forwards,
-        n_edits=n_edits,
-        n_remasked=n_remasked,
-        n_uncounted=len(committed) + len(filled) - len(counted),
+        n_edits=kinds[EDIT],
+        n_remasked=kinds[REMASK],
+        n_uncounted=len(committed) + sum(region[p] >= 0 for p in replay.filled) - len(counted),
     )
-
-
-def _replay(trace: Trace) -> tuple[dict[int, int], set[int], int, int]:
-    """(last commit of each slot position that the model wrote, positions that were filled, edits, remasks)."""
-    committed: dict[int, int] = {}
-    filled: set[int] = set()
-    n_edits = n_remasked = 0
-    for step, kind, position, _, _ in trace.events:
-        if trace.region[position] < 0:
-            continue
-        if kind == COMMIT:
-            committed[position] = step
-        elif kind == EDIT:
-            n_edits += 1
-        elif kind == REMASK:
-            n_remasked += 1
-            committed.pop(position, None)
-            filled.discard(position)
-        else:
-            filled.add(position)
-    return committed, filled, n_edits, n_remasked
 
 
 def bare_order(pairs: Sequence[Sequence[int]]) -> Order:

@@ -12,6 +12,7 @@ import numpy as np
 from nap.common.files import InputError
 from nap.order.arness import Ties, check_known, check_settings
 from nap.order.order import Order
+from nap.order.sequences import Ints, Sequences
 
 Scope = Literal["global", "local"]
 
@@ -25,11 +26,14 @@ def pairwise_arness(order: Order, scope: Scope = "global", ties: Ties = "mean") 
     """
     check_settings(1, ties)
     check_known("scope", scope, Scope)
-    if scope == "global":
-        pairs, discordant, tied = _pair_counts(order)
-    else:
-        later = np.diff(order.group)[np.diff(order.positions) == 1]
-        pairs, discordant, tied = len(later), int((later < 0).sum()), int((later == 0).sum())
+    orders = Sequences.of(order)
+    counts = pair_counts(orders) if scope == "global" else neighbour_counts(orders)
+    pairs, discordant, tied = (int(count[0]) for count in counts)
+    return share_of_pairs(pairs, discordant, tied, ties)
+
+
+def share_of_pairs(pairs: int, discordant: int, tied: int, ties: Ties = "mean") -> float | None:
+    """Share of pairs whose left one comes first, where a tied one counts by `ties`. None of no pair."""
     weight = {"mean": 0.5, "optimistic": 1.0, "pessimistic": 0.0}[ties]
     return (pairs - discordant - tied + weight * tied) / pairs if pairs else None
 
@@ -47,17 +51,35 @@ def kendall_tau_b(order: Order) -> Kendall:
     With C concordant, D discordant and T tied of N pairs: (C - D) / sqrt(N (N - T)). None for n < 2, and tau-b also
     where one step finalised everything.
     """
-    pairs, discordant, tied = _pair_counts(order)
+    return tau_of(*(int(count[0]) for count in pair_counts(Sequences.of(order))))
+
+
+def tau_of(pairs: int, discordant: int, tied: int) -> Kendall:
+    """Kendall's tau-b from the numbers of pairs."""
     if not pairs:
         return Kendall(None, None)
     tau = (pairs - tied - 2 * discordant) / math.sqrt(pairs * (pairs - tied)) if pairs > tied else None
     return Kendall(tau, tied / pairs)
 
 
-def _pair_counts(order: Order) -> tuple[int, int, int]:
-    """(all, discordant, tied) pairs of positions."""
-    n = len(order)
-    return n * (n - 1) // 2, int(order.overtaken.sum()), int(order.together.sum())
+class Pairs(NamedTuple):
+    """[S] each: all pairs of positions, the discordant (the left one comes later) and the tied (in one step)."""
+
+    all: Ints
+    discordant: Ints
+    tied: Ints
+
+
+def pair_counts(orders: Sequences) -> Pairs:
+    """All pairs of positions."""
+    discordant, tied = orders.overtaken.sum(axis=1), orders.together.sum(axis=1)
+    return Pairs(np.full_like(discordant, orders.n * (orders.n - 1) // 2), discordant, tied)
+
+
+def neighbour_counts(orders: Sequences) -> Pairs:
+    """The pairs of canvas neighbours p, p+1."""
+    near, later = np.diff(orders.positions) == 1, np.diff(orders.group)
+    return Pairs(near.sum(axis=1), (near & (later < 0)).sum(axis=1), (near & (later == 0)).sum(axis=1))
 
 
 def afp(order: Order) -> float | None:
@@ -65,7 +87,7 @@ def afp(order: Order) -> float | None:
 
     1 for one token a step, n for all in one. Steps that finalise nothing do not count, so AFP >= TPF. None if n = 0.
     """
-    return len(order) / len(order.size) if len(order) else None
+    return len(order) / len(np.unique(order.steps)) if len(order) else None
 
 
 def tpf(order: Order) -> float | None:

@@ -9,14 +9,18 @@ Does not compute: every number is in the records.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nap.common.files import InputError, atomic
 from nap.common.text import printable
+from nap.evaluation.summary import Mean, Record
 from nap.report.gallery import BINS, heat_maps
 from nap.report.runs import Run
 
-AR, PATH = "global_arness@1", "path_global_arness@1"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 FORMATS = ("svg", "pdf")
 WIDTH, HEIGHT = 4.2, 3.0  # inches: a column of a paper
 # Okabe and Ito's colours, which people who see colours differently can tell apart.
@@ -28,12 +32,39 @@ STYLE: Any = {
 }  # fmt: skip
 
 
+class Point(NamedTuple):
+    """A record, and the name of its run."""
+
+    run: str
+    record: Record
+
+
 class Series(NamedTuple):
     """The records of one model and policy, and how they look."""
 
     name: str
-    records: list[dict[str, Any]]
+    points: list[Point]
     look: dict[str, Any]
+
+
+class Axis(NamedTuple):
+    """What a figure has along one side: a mean of a record, in a unit of 1 / `scale`."""
+
+    title: str
+    of: Callable[[Record], Mean]
+    scale: float = 1.0
+
+    def value(self, record: Record) -> float:
+        """The mean, nan where there is none."""
+        value = self.of(record).value
+        return float("nan") if value is None else self.scale * value
+
+
+TPF = Axis("tokens per forward", lambda record: record.tpf)
+ACCURACY = Axis("right answers, %", lambda record: record.solved, 100)
+AR = Axis("Global-ARness@1", lambda record: record.global_arness_at_1)
+WHOLE = Axis("Global-ARness@1, whole canvas", lambda record: record.global_arness_at_1)
+PATH = Axis("within a path (mean)", lambda record: record.path_global_arness_at_1)
 
 
 def write_figures(runs: Sequence[Run], folder: str | FilePath) -> list[FilePath]:
@@ -61,7 +92,7 @@ def _by_task(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def _write(figure: Any, stem: FilePath) -> list[FilePath]:
+def _write(figure: "Figure", stem: FilePath) -> list[FilePath]:
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS]
     for file, date in zip(files, ("Date", "CreationDate"), strict=True):
         with atomic(file, "wb") as out:
@@ -70,18 +101,16 @@ def _write(figure: Any, stem: FilePath) -> list[FilePath]:
 
 
 def _series(runs: Sequence[Run]) -> list[Series]:
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for number, run in enumerate(runs):
-        again = any(
-            record["cell"] == other["cell"] for record in run.records for r in runs[:number] for other in r.records
-        )
+    found: dict[tuple[str, str], list[Point]] = {}
+    seen: set[str] = set()
+    for run in runs:
+        cells = {record.cell for record in run.records}
+        suffix = f" ({printable(FilePath(run.name).name)})" if cells & seen else ""
+        seen |= cells
         for record in run.records:
-            model = record["label"] + (f" ({printable(FilePath(run.name).name)})" if again else "")
-            found.setdefault((model, printable(record["policy"])), []).append(record | {"run": run.name})
+            found.setdefault((record.label + suffix, printable(record.policy)), []).append(Point(run.name, record))
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
-    return [
-        Series(f"{m}, {p}", records, _look(models.index(m), policies.index(p))) for (m, p), records in found.items()
-    ]
+    return [Series(f"{m}, {p}", points, _look(models.index(m), policies.index(p))) for (m, p), points in found.items()]
 
 
 def _look(model: int, policy: int) -> dict[str, Any]:
@@ -90,7 +119,7 @@ def _look(model: int, policy: int) -> dict[str, Any]:
     return look | {"markerfacecolor": "white" if model % 2 else colour, "markersize": 4, "linewidth": 1.1}
 
 
-def _panel(x: str, y: str) -> tuple[Any, Any]:
+def _panel(x: str, y: str) -> tuple["Figure", "Axes"]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT))
@@ -100,38 +129,40 @@ def _panel(x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _legend(axes: Any) -> None:
+def _legend(axes: "Axes") -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=6.5)
 
 
-def _bars(axes: Any, record: dict[str, Any], x: str, y: str, colour: str, scale: float = 1.0) -> None:
+def _bars(axes: "Axes", record: Record, x: Axis, y: Axis, colour: str) -> None:
     """The intervals of a point, where they are known."""
-    if high_low := record.get(f"{x}_interval"):
-        axes.plot(high_low, [scale * record[y]] * 2, color=colour, alpha=0.4, linewidth=0.8)
-    if high_low := record.get(f"{y}_interval"):
-        axes.plot([record[x]] * 2, [scale * end for end in high_low], color=colour, alpha=0.4, linewidth=0.8)
+    if ends := x.of(record).interval:
+        axes.plot(ends, [y.value(record)] * 2, color=colour, alpha=0.4, linewidth=0.8)
+    if ends := y.of(record).interval:
+        axes.plot([x.value(record)] * 2, [y.scale * end for end in ends], color=colour, alpha=0.4, linewidth=0.8)
 
 
-def _points(series: Sequence[Series], x: str, y: str) -> list[tuple[Series, list[dict[str, Any]]]]:
+def _points(series: Sequence[Series], x: Axis, y: Axis) -> list[tuple[Series, list[Record]]]:
     """Of each series the records that have both, by x."""
-    known = [(one, [r for r in one.records if r[x] is not None and r[y] is not None]) for one in series]
-    return [(one, sorted(records, key=lambda record: record[x])) for one, records in known if records]
+    known = [
+        (one, [r for _, r in one.points if x.of(r).value is not None and y.of(r).value is not None]) for one in series
+    ]
+    return [(one, sorted(records, key=x.value)) for one, records in known if records]
 
 
-def draw_accuracy(runs: Sequence[Run]) -> Any:
+def draw_accuracy(runs: Sequence[Run]) -> "Figure | None":
     """Accuracy against tokens per forward, with 95 % bands."""
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    if not (points := _points(_series(runs), "tpf", "accuracy")):
+    if not (points := _points(_series(runs), TPF, ACCURACY)):
         return None
-    figure, axes = _panel("tokens per forward", "right answers, %")
+    figure, axes = _panel(TPF.title, ACCURACY.title)
     for one, records in points:
-        xs = [r["tpf"] for r in records]
-        axes.plot(xs, [100 * r["accuracy"] for r in records], label=one.name, **one.look)
-        low, high = ([100 * r["accuracy_interval"][side] for r in records] for side in (0, 1))
+        xs = [TPF.value(r) for r in records]
+        axes.plot(xs, [ACCURACY.value(r) for r in records], label=one.name, **one.look)
+        low, high = ([100 * r.accuracy_interval[side] for r in records] for side in (0, 1))
         axes.fill_between(xs, low, high, color=one.look["color"], alpha=0.08, linewidth=0)
         for record in records:
-            _bars(axes, record, "tpf", "accuracy", one.look["color"], 100)
+            _bars(axes, record, TPF, ACCURACY, one.look["color"])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
@@ -140,53 +171,53 @@ def draw_accuracy(runs: Sequence[Run]) -> Any:
     return figure
 
 
-def draw_arness(runs: Sequence[Run]) -> Any:
+def draw_arness(runs: Sequence[Run]) -> "Figure | None":
     """ARness against accuracy."""
-    if not (points := _points(_series(runs), AR, "accuracy")):
+    if not (points := _points(_series(runs), AR, ACCURACY)):
         return None
-    figure, axes = _panel("Global-ARness@1", "right answers, %")
+    figure, axes = _panel(AR.title, ACCURACY.title)
     for one, records in points:
-        shown = one.look | {"linestyle": "none"}
-        axes.plot([r[AR] for r in records], [100 * r["accuracy"] for r in records], label=one.name, **shown)
+        shown: dict[str, Any] = one.look | {"linestyle": "none"}
+        axes.plot([AR.value(r) for r in records], [ACCURACY.value(r) for r in records], label=one.name, **shown)
         for record in records:
-            _bars(axes, record, AR, "accuracy", one.look["color"], 100)
+            _bars(axes, record, AR, ACCURACY, one.look["color"])
     axes.set_xlim(0, 1.02)
     axes.set_ylim(bottom=0)
     _legend(axes)
     return figure
 
 
-def draw_paths(runs: Sequence[Run]) -> Any:
+def draw_paths(runs: Sequence[Run]) -> "Figure | None":
     """ARness of the whole canvas against that within paths, with what random orders have."""
-    if not (points := _points(_series(runs), AR, PATH)):
+    if not (points := _points(_series(runs), WHOLE, PATH)):
         return None
-    figure, axes = _panel("Global-ARness@1, whole canvas", "within a path (mean)")
+    figure, axes = _panel(WHOLE.title, PATH.title)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     for one, records in points:
-        shown = one.look | {"linestyle": "none"}
-        axes.plot([r[AR] for r in records], [r[PATH] for r in records], label=one.name, **shown)
-        random = [(r[f"{AR}_random"], r[f"{PATH}_random"]) for r in records]
+        shown: dict[str, Any] = one.look | {"linestyle": "none"}
+        axes.plot([WHOLE.value(r) for r in records], [PATH.value(r) for r in records], label=one.name, **shown)
+        random = [(r.global_arness_at_1_random.value, r.path_global_arness_at_1_random.value) for r in records]
         known = [pair for pair in random if None not in pair]
         axes.plot(*zip(*known, strict=True), "+", color="0.6", markersize=4) if known else None
         for record in records:
-            _bars(axes, record, AR, PATH, one.look["color"])
+            _bars(axes, record, WHOLE, PATH, one.look["color"])
     axes.plot([], [], "+", color="0.6", label="random order of each")
     _legend(axes)
     return figure
 
 
-def draw_critical_path(runs: Sequence[Run]) -> Any:
+def draw_critical_path(runs: Sequence[Run]) -> "Figure | None":
     """Forwards against the critical path of the problem, where the task knows it."""
-    depths = {(run.name, d["cell"], d["critical_path"]): d["forwards"] for run in runs for d in run.depths}
+    depths = {(run.name, d.cell, d.critical_path): d.forwards for run in runs for d in run.depths}
     if not depths:
         return None
     figure, axes = _panel("critical path of the problem", "forwards (mean)")
     for one in _series(runs):
-        for place, record in enumerate(one.records):
+        for place, point in enumerate(one.points):
             own = sorted(
                 (depth, value)
                 for (run, cell, depth), value in depths.items()
-                if (run, cell) == (record["run"], record["cell"])
+                if (run, cell) == (point.run, point.record.cell)
             )
             axes.plot(*zip(*own, strict=True), label=None if place else one.name, **one.look) if own else None
     longest = max(depth for *_, depth in depths)
@@ -196,7 +227,7 @@ def draw_critical_path(runs: Sequence[Run]) -> Any:
     return figure
 
 
-def draw_maps(runs: Sequence[Run]) -> Any:
+def draw_maps(runs: Sequence[Run]) -> "Figure | None":
     """Where (across) and when (down) each setting finalises its tokens."""
     from matplotlib.figure import Figure
 
@@ -210,14 +241,14 @@ def draw_maps(runs: Sequence[Run]) -> Any:
     for axes in panels:
         axes.set_axis_off()
     for axes, found in zip(panels, maps, strict=False):
-        counts = [found["counts"][BINS * i : BINS * (i + 1)] for i in range(BINS)]
+        counts = [found.counts[BINS * i : BINS * (i + 1)] for i in range(BINS)]
         axes.imshow([[count**0.5 for count in line] for line in counts], cmap="Blues", aspect="auto")
-        model = printable(FilePath(found["model"]).name, 30)
-        axes.set_title(f"{model}\n{printable(found['policy'], 30)}, {found['pace']}", fontsize=6.5, parse_math=False)
+        model = printable(FilePath(found.model).name, 30)
+        axes.set_title(f"{model}\n{printable(found.policy, 30)}, {found.pace}", fontsize=6.5, parse_math=False)
     return figure
 
 
-DRAWN: dict[str, Callable[[Sequence[Run]], Any]] = {
+DRAWN: "dict[str, Callable[[Sequence[Run]], Figure | None]]" = {
     "accuracy": draw_accuracy,
     "arness": draw_arness,
     "paths": draw_paths,

@@ -11,10 +11,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
+from nap.common.records import Json, to_row
 from nap.data.trace import COMMIT, Trace
 from nap.order.arness import global_arness, random_baseline
 from nap.order.order import Order, order_of
@@ -103,11 +103,67 @@ class Vocabulary:
         return self._number[key]
 
 
-def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the gallery's table shows of a trace."""
+
+    n_tokens: int
+    tpf: float | None
+    afp: float | None
+    tau_b: float | None
+    global_arness_at_1: float | None
+    global_arness_at_1_random: float | None
+    path_global_arness_at_1: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A trace as the page unpacks it: columns of small integers; -1 is the mask, other tokens are numbers of texts.
+
+    run          number of the run
+    region       [code, length] of each run of equal region codes
+    probability  in thousandths
+    ms           milliseconds of each step
+    """
+
+    run: int
+    why: list[str]
+    problem: str
+    model: str
+    policy: str
+    pace: str
+    answer: str | None
+    correct: bool | None
+    forwards: int
+    initial: list[int]
+    region: list[list[int]]
+    uncounted: list[int]
+    step: list[int]
+    kind: list[int]
+    position: list[int]
+    token: list[int]
+    probability: list[int | None]
+    ms: list[float]
+    measured: dict[str, Json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """Of a setting: how many of its traces' tokens were finalised where and when, in BINS x BINS bins by rows."""
+
+    model: str
+    policy: str
+    pace: str
+    cell: str
+    traces: int
+    counts: list[int]
+
+
+def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, Json]]:
     """As many of the choices as fit, packed; always at least one."""
     packed, size = [], 0
     for choice in choices[:MOST_TRACES]:
-        row = pack_trace(choice, vocabulary)
+        row = to_row(pack_trace(choice, vocabulary))
         size += len(json.dumps(row))
         if packed and size > MOST_BYTES:
             break
@@ -115,8 +171,8 @@ def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, An
     return packed
 
 
-def pack_trace(choice: Choice, vocabulary: Vocabulary) -> dict[str, Any]:
-    """One trace as columns: -1 is the mask, probabilities are in thousandths, regions run lengths."""
+def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
+    """One trace as columns."""
     trace, one = choice.one.trace, choice.one
     hidden = set(trace.uncounted)
 
@@ -127,39 +183,42 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> dict[str, Any]:
     columns = zip(*trace.events, strict=True) if trace.events else [()] * 5
     step, kind, position, token, probability = columns
     numbers = {id_: number(id_) for id_ in {*trace.initial, *token, *trace.uncounted}}
-    return {
-        "run": choice.run, "why": list(choice.why), "problem": trace.problem_id,
-        "model": one.model, "policy": one.policy, "pace": one.pace,
-        "answer": trace.answer, "correct": trace.correct, "forwards": trace.forwards,
-        "initial": [numbers[id_] for id_ in trace.initial],
-        "region": [[code, len(list(same))] for code, same in groupby(trace.region)],
-        "uncounted": [numbers[id_] for id_ in trace.uncounted],
-        "step": list(step), "kind": list(kind), "position": list(position), "token": [numbers[id_] for id_ in token],
-        "probability": [None if math.isnan(p) else round(1000 * p) for p in probability],
-        "ms": [round(1000 * seconds, 2) for seconds in trace.seconds],
-        "measured": _measured(trace),
-    }  # fmt: skip
+    return Packed(
+        run=choice.run, why=list(choice.why), problem=trace.problem_id,
+        model=one.model, policy=one.policy, pace=one.pace,
+        answer=trace.answer, correct=trace.correct, forwards=trace.forwards,
+        initial=[numbers[id_] for id_ in trace.initial],
+        region=[[code, len(list(same))] for code, same in groupby(trace.region)],
+        uncounted=[numbers[id_] for id_ in trace.uncounted],
+        step=list(step), kind=list(kind), position=list(position), token=[numbers[id_] for id_ in token],
+        probability=[None if math.isnan(p) else round(1000 * p) for p in probability],
+        ms=[round(1000 * seconds, 2) for seconds in trace.seconds],
+        measured={name: _rounded(value) for name, value in to_row(_measured(trace)).items()},
+    )  # fmt: skip
 
 
-def _measured(trace: Trace) -> dict[str, Any]:
-    """What the gallery's table shows, under the names of `measure`, which would compute ten times as much."""
+def _rounded(value: Json) -> Json:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _measured(trace: Trace) -> Measured:
+    """As `measure` would find it, which would compute ten times as much."""
     order = order_of(trace)
     paths = [global_arness(order.where(order.region == code)) for code in range(order.paths)]
     known = [value for value in paths if value is not None]
-    found = {
-        "n_tokens": len(order),
-        "tpf": tpf(order),
-        "afp": afp(order),
-        "tau_b": kendall_tau_b(order).tau_b,
-        "global_arness@1": global_arness(order),
-        "global_arness@1_random": random_baseline(len(order)) if len(order) else None,
-        "path_global_arness@1": sum(known) / len(known) if known else None,
-    }
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+    return Measured(
+        n_tokens=len(order),
+        tpf=tpf(order),
+        afp=afp(order),
+        tau_b=kendall_tau_b(order).tau_b,
+        global_arness_at_1=global_arness(order),
+        global_arness_at_1_random=random_baseline(len(order)) if len(order) else None,
+        path_global_arness_at_1=sum(known) / len(known) if known else None,
+    )
 
 
-def heat_maps(traces: Sequence[Recorded]) -> list[dict[str, Any]]:
-    """Of each setting: how many of its traces' tokens were finalised where and when, in BINS x BINS bins by rows.
+def heat_maps(traces: Sequence[Recorded]) -> list[HeatMap]:
+    """Where and when each setting finalised its tokens.
 
     Positions are relative to the slots' tokens in canvas order, steps to the run: traces of all lengths lie over each
     other. Row 0 is the first steps. Left to right is the diagonal.
@@ -169,9 +228,9 @@ def heat_maps(traces: Sequence[Recorded]) -> list[dict[str, Any]]:
         counts = np.zeros((BINS, BINS), int)
         for i in members:
             counts += _binned(order_of(traces[i].trace), traces[i].trace)
-        one = traces[members[0]]
+        one, bins = traces[members[0]], counts.ravel().tolist()
         names = {"model": one.model, "policy": one.policy, "pace": one.pace, "cell": one.cell}
-        maps.append(names | {"traces": len(members), "counts": counts.ravel().tolist()})
+        maps.append(HeatMap(**names, traces=len(members), counts=bins))
     return maps
 
 

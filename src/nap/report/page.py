@@ -12,24 +12,27 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TypeVar
 
 from nap import __version__
 from nap.common.files import atomic
 from nap.common.folder import flat
+from nap.common.records import Json, column, to_row
 from nap.evaluation.findings import findings
-from nap.evaluation.summary import MEANS, MORE
+from nap.evaluation.record_files import flat as flat_record
+from nap.evaluation.summary import MEANS, Record
 from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
 from nap.report.runs import Run, finite, read_run
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
     "gain", "baseline", "p_value", "p_holm", "aup", "seconds", "parallel_efficiency",
-    *(f"{name}{part}" for name in (*MEANS, *MORE) for part in ("", "_interval")),
+    *(f"{column(name)}{part}" for name in MEANS for part in ("", "_interval")),
 )  # fmt: skip
+Item = TypeVar("Item")
 DIGITS = 5  # significant, of a number in the page
 ASSETS = files("nap") / "assets" / "page"
 ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css")
@@ -46,7 +49,7 @@ def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list
 # The data
 
 
-def payload(runs: Sequence[Run]) -> dict[str, Any]:
+def payload(runs: Sequence[Run]) -> Json:
     """All that the page shows, JSON-ready."""
     vocabulary = Vocabulary()
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
@@ -65,13 +68,13 @@ def payload(runs: Sequence[Run]) -> dict[str, Any]:
     )
 
 
-def _in_turn(lists: Sequence[list[Any]]) -> list[Any]:
+def _in_turn(lists: Sequence[list[Item]]) -> list[Item]:
     """One of each run in turn, so that what does not fit is taken from all."""
     longest = max(map(len, lists), default=0)
     return [items[i] for i in range(longest) for items in lists if i < len(items)]
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run) -> dict[str, Json]:
     return {
         "name": run.name,
         "task": run.task,
@@ -79,19 +82,24 @@ def _run(run: Run) -> dict[str, Any]:
         "setting": _lines(run.setting),
         "notes": run.notes,
         "findings": findings(run.records) if run.records else [],
-        "records": [{name: _short(record.get(name)) for name in KEPT} for record in run.records],
-        "depths": [{name: _short(value) for name, value in depth.items()} for depth in run.depths],
-        "heat": heat_maps(run.traces),
+        "records": [_record(record) for record in run.records],
+        "depths": [{name: _short(value) for name, value in to_row(depth).items()} for depth in run.depths],
+        "heat": [to_row(one) for one in heat_maps(run.traces)],
     }
 
 
-def _short(value: Any) -> Any:
+def _record(record: Record) -> dict[str, Json]:
+    found = flat_record(record)
+    return {name: _short(found[name]) for name in KEPT}
+
+
+def _short(value: Json) -> Json:
     if isinstance(value, list | tuple):
         return [_short(part) for part in value]
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _lines(setting: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(setting: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Nested settings as (dotted name, text) lines."""
     return [(name, x if isinstance(x, str) else json.dumps(x)) for name, x in flat(setting).items()]
 
@@ -131,7 +139,7 @@ def rerun(run: Run) -> str | None:
     return shlex.join([*words, "--out", run.name])
 
 
-def _canvas_flags(spec: Any) -> list[str]:
+def _canvas_flags(spec: Json) -> list[str]:
     """The flags of a canvas that was not the model's own."""
     if not isinstance(spec, dict):
         return []
@@ -144,7 +152,7 @@ def _canvas_flags(spec: Any) -> list[str]:
 # The page
 
 
-def page(data: dict[str, Any]) -> str:
+def page(data: Json) -> str:
     """The HTML of a payload."""
     style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
     script = joined(ENTRY)
@@ -157,7 +165,7 @@ def page(data: dict[str, Any]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], skeleton)
 
 
-def _embedded(data: dict[str, Any]) -> str:
+def _embedded(data: Json) -> str:
     """JSON that can stand in a script element: nothing in it opens or closes anything."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -11,23 +11,24 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeVar
 
 from nap.common.files import InputError, read_text
 from nap.common.journal import read_journal
 from nap.common.parquet import read_parquet
+from nap.common.records import Json, columns, from_row
 from nap.common.text import printable
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
-from nap.evaluation.summary import MEANS, MORE, summarise
-from nap.order.measure import measure
+from nap.evaluation.record_files import read_record
+from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
+from nap.evaluation.summary import Record, grouped, summarise
 
-Row = Mapping[str, Any]
+Found = TypeVar("Found", dict[str, Any], list[Any])
 
 FILES = ("setting.json", "rows.parquet", "journal.jsonl", "traces.jsonl")
-# Without these a row says nothing; every other column may be absent from an older run.
-NEEDED = ("cell", "model", "policy", "pace", "task", "problem_id", "correct")
-COLUMNS = (*MEANS, *MORE, "critical_path")
+# What the model wrote takes most of a file of rows, and no report shows it.
+UNREAD = ("text", "paths", "answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,20 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Depth:
+    """The mean forwards of a cell's problems of one critical path, and how many problems these are."""
+
+    cell: str
+    critical_path: int
+    forwards: float
+    problems: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run.
 
+    setting   as its setting.json has it
     records   those of `summarise`
     depths    mean forwards by cell and critical path, where the problems know theirs
     notes     what is missing, in sentences
@@ -56,9 +68,9 @@ class Run:
 
     name: str
     task: str = ""
-    setting: dict[str, Any] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    depths: list[dict[str, Any]] = field(default_factory=list)
+    setting: Mapping[str, Json] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    depths: list[Depth] = field(default_factory=list)
     traces: list[Recorded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -86,7 +98,7 @@ def _read_folder(folder: FilePath) -> Run:
         notes.append("there are no rows yet: run the same nap eval command to go on")
     elif not traces:
         notes.append("no traces were kept, so there is nothing to replay (nap eval --traces N keeps some)")
-    task = str(setting.get("task") or (rows[0]["task"] if rows else ""))
+    task = str(setting.get("task") or (rows[0].task if rows else ""))
     return Run(
         name=str(folder), task=task, setting=setting, records=records, depths=_depths(rows), traces=traces, notes=notes
     )
@@ -95,7 +107,7 @@ def _read_folder(folder: FilePath) -> Run:
 def _read_trace_file(path: FilePath) -> Run:
     notes: list[str] = []
     traces = [_recorded(trace) for trace in _traces(path, notes)]
-    rows = [_row(one) for one in traces if one.trace.correct is not None]
+    rows = [_row(one, one.trace.correct) for one in traces if one.trace.correct is not None]
     if unknown := len(traces) - len(rows):
         notes.append(f"{unknown} of {len(traces)} traces do not say whether they are right: no accuracy of them")
     if not traces:
@@ -103,7 +115,7 @@ def _read_trace_file(path: FilePath) -> Run:
     return Run(name=str(path), records=_summarised(rows, [], notes), traces=traces, notes=notes)
 
 
-def _read_json(path: FilePath, kind: type, notes: list[str]) -> Any:
+def _read_json(path: FilePath, kind: type[Found], notes: list[str]) -> Found | None:
     """The value, or None and a note."""
     try:
         if isinstance(value := json.loads(read_text(path)), kind):
@@ -122,7 +134,8 @@ def _finished(folder: FilePath, notes: list[str]) -> tuple[list[Row] | None, lis
     if not (folder / "rows.parquet").exists():
         return None, []
     try:
-        rows = _usable(read_parquet(folder / "rows.parquet"), notes)
+        wanted = [name for name in columns(Row) if name not in UNREAD]
+        rows = _usable(read_parquet(folder / "rows.parquet", wanted), notes)
     except InputError as error:
         notes.append(f"{error}; the journal is shown instead")
         return None, []
@@ -149,23 +162,20 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
     if bad:
         notes.append(f"{bad} lines of the journal cannot be read and are left out")
     # By cell, as in a finished run; a journal is in the order in which the batches ended.
-    return sorted(rows, key=lambda row: str(row["cell"])), traces
+    return sorted(rows, key=lambda row: row.cell), traces
 
 
-def _usable(rows: Iterable[Row], notes: list[str]) -> list[Row]:
-    """The rows that have what is needed, with None for the columns that their version did not write."""
-    given = list(rows)
-    kept: list[Row] = [
-        dict.fromkeys(COLUMNS) | dict(row) for row in given if isinstance(row, dict) and _has_needed(row)
-    ]
-    if len(kept) < len(given):
-        notes.append(f"{len(given) - len(kept)} rows lack a column that is needed ({', '.join(NEEDED)}); left out")
-    return kept
-
-
-def _has_needed(row: Row) -> bool:
-    texts = all(isinstance(row.get(name), str) for name in NEEDED[:-1])
-    return texts and isinstance(row.get("correct"), bool)
+def _usable(given: Iterable[object], notes: list[str]) -> list[Row]:
+    """The rows that are rows; the others are counted in a note, the first with its reason."""
+    rows, bad = [], []
+    for row in given:
+        try:
+            rows.append(from_row(Row, row if isinstance(row, dict) else {}))
+        except InputError as error:
+            bad.append(str(error))
+    if bad:
+        notes.append(f"{len(bad)} rows lack a column or hold something else in it, and are left out ({bad[0]:.120})")
+    return rows
 
 
 def _traces(path: FilePath, notes: list[str]) -> Iterator[Trace]:
@@ -187,13 +197,16 @@ def _traces(path: FilePath, notes: list[str]) -> Iterator[Trace]:
 
 def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
     """The traces under the names of their cells: a run writes both by cell, and of each cell the same problems."""
-    cells = list({row["cell"]: row for row in rows}.values())
+    cells = list({row.cell: row for row in rows}.values())
     each, rest = divmod(len(traces), len(cells) or 1)
     ids = [trace.problem_id for trace in traces]
     if not cells or rest or ids != ids[:each] * len(cells):
         return [_recorded(trace) for trace in traces]
-    named = [{name: cell[name] for name in ("model", "policy", "pace")} for cell in cells for _ in range(each)]
-    return [Recorded(trace=trace, **names) for trace, names in zip(traces, named, strict=True)]
+    named = [cell for cell in cells for _ in range(each)]
+    return [
+        Recorded(trace=trace, model=cell.model, policy=cell.policy, pace=cell.pace)
+        for trace, cell in zip(traces, named, strict=True)
+    ]
 
 
 def _recorded(trace: Trace) -> Recorded:
@@ -206,33 +219,31 @@ def _recorded(trace: Trace) -> Recorded:
     return Recorded(trace=trace, model=str(name or "unknown model"), policy=policy, pace=pace)
 
 
-def _row(one: Recorded) -> dict[str, Any]:
+def _row(one: Recorded, correct: bool) -> Row:
     """A row as a sweep would have written it."""
-    report = measure(one.trace, ks=(1,))
-    columns = {name: report.get(name) for name in COLUMNS}
-    columns |= {name: report["path_mean"].get(name[5:]) for name in COLUMNS if name.startswith("path_")}
-    names = {"cell": one.cell, "model": one.model, "policy": one.policy, "pace": one.pace, "task": ""}
-    return names | {"problem_id": one.trace.problem_id, "correct": one.trace.correct} | columns
+    return Row(
+        cell=one.cell, model=one.model, policy=one.policy, pace=one.pace, task="", problem_id=one.trace.problem_id,
+        correct=correct, **vars(order_columns(one.trace)),
+    )  # fmt: skip
 
 
 # Records
 
 
-def _written_summary(folder: FilePath, rows: Sequence[Row]) -> list[dict[str, Any]] | None:
+def _written_summary(folder: FilePath, rows: Sequence[Row]) -> list[Record] | None:
     """The run's own summary, which knows the baseline asked for, if it is one of exactly these rows."""
     if not (folder / "rows.parquet").exists() or not (folder / "summary.json").exists():
         return None
-    records = _read_json(folder / "summary.json", list, [])
-    wanted = {*NEEDED[:5], "problems", "right", "accuracy", "accuracy_interval", *COLUMNS[:-1], "label", "gain", "aup"}
-    if not records or not all(isinstance(r, dict) and wanted <= r.keys() for r in records):
+    try:
+        found = _read_json(folder / "summary.json", list, []) or []
+        records = [read_record(record if isinstance(record, dict) else {}) for record in found]
+    except InputError:
         return None
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["cell"]] = counts.get(row["cell"], 0) + 1
-    return records if counts == {r["cell"]: r["problems"] for r in records} else None
+    counts = {cell: len(members) for cell, members in grouped(rows).items()}
+    return records if records and counts == {record.cell: record.problems for record in records} else None
 
 
-def _summarised(rows: Sequence[Row], seconds: Sequence[Row], notes: list[str]) -> list[dict[str, Any]]:
+def _summarised(rows: Sequence[Row], seconds: Sequence[Seconds], notes: list[str]) -> list[Record]:
     """Records of the rows; without comparisons where the cells are not of the same problems yet."""
     if not rows:
         return []
@@ -240,32 +251,29 @@ def _summarised(rows: Sequence[Row], seconds: Sequence[Row], notes: list[str]) -
         return summarise(rows, seconds)
     except InputError as error:
         notes.append(f"there is no comparison with a baseline: {printable(str(error), 200)}")
-    cells: dict[str, list[Row]] = {}
-    for row in rows:
-        cells.setdefault(row["cell"], []).append(row)
-    return [record for members in cells.values() for record in summarise(members, seconds, members[0]["cell"])]
+    return [record for members in grouped(rows).values() for record in summarise(members, seconds, members[0].cell)]
 
 
-def _depths(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _depths(rows: Sequence[Row]) -> list[Depth]:
     forwards: dict[tuple[str, int], list[float]] = {}
     for row in rows:
-        if row["critical_path"] and row["forwards"]:
-            forwards.setdefault((row["cell"], row["critical_path"]), []).append(row["forwards"])
+        if row.critical_path and row.forwards:
+            forwards.setdefault((row.cell, row.critical_path), []).append(row.forwards)
     return [
-        {"cell": cell, "critical_path": depth, "forwards": sum(values) / len(values), "problems": len(values)}
+        Depth(cell=cell, critical_path=depth, forwards=sum(values) / len(values), problems=len(values))
         for (cell, depth), values in sorted(forwards.items())
     ]
 
 
-def _seconds(folder: FilePath) -> list[dict[str, Any]]:
+def _seconds(folder: FilePath) -> list[Seconds]:
     """Seconds of each row; none where there are none, which only leaves a column empty."""
     try:
-        return read_parquet(folder / "seconds.parquet")
+        return read_seconds(folder / "seconds.parquet")
     except InputError:
         return []
 
 
-def finite(value: Any) -> Any:
+def finite(value: Json) -> Json:
     """The value with None for every number that JSON does not have."""
     if isinstance(value, dict):
         return {str(key): finite(part) for key, part in value.items()}

@@ -10,7 +10,6 @@ Does not read files or decode.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import nan
 from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console, Group
@@ -20,7 +19,7 @@ from rich.text import Text
 
 from nap.common.files import InputError
 from nap.common.text import printable
-from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Step, Trace
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Replay, Step, Trace, changes
 
 MASK = "·"
 
@@ -74,14 +73,9 @@ class Frame(NamedTuple):
 
 def frames(trace: Trace) -> Iterator[Frame]:
     """A frame of each step in which something happened."""
-    by_step: dict[int, list[Event]] = {}
-    for event in trace.events:
-        by_step.setdefault(event.step, []).append(event)
-    ids = list(trace.initial)
-    for step, events in sorted(by_step.items()):
-        for event in events:
-            ids[event.position] = trace.mask_id if event.kind == REMASK else event.token
-        drawn = lanes(ids, trace.region, trace.vocabulary, trace.mask_id, events)
+    replay = Replay(trace.initial, trace.mask_id)
+    for step, events in replay.steps(trace.events):
+        drawn = lanes(replay.ids, trace.region, trace.vocabulary, trace.mask_id, events)
         yield Frame(step, headline(step, trace.steps, events), drawn)
 
 
@@ -104,18 +98,72 @@ def stream(steps: Iterable[Step], canvas: Any, streamer: Streamer, mask_id: int,
     """
     import torch
 
-    ids = torch.tensor(canvas.ids)
     region = torch.tensor(canvas.region)
-    streamer.put(ids[region == PROMPT][None])
+    replay = Replay(canvas.ids.tolist(), mask_id)
+    streamer.put(torch.tensor(replay.ids)[region == PROMPT][None])
     for step in steps:
         if step.row == row:
-            for event in step.events:
-                ids[event.position] = mask_id if event.kind == REMASK else event.token
+            replay.apply(step.events)
             if put_draft := getattr(streamer, "put_draft", None):
-                put_draft(value=ids[region >= HEADER][None])
+                put_draft(value=torch.tensor(replay.ids)[region >= HEADER][None])
         yield step
-    streamer.put(ids[region >= HEADER][None])
+    streamer.put(torch.tensor(replay.ids)[region >= HEADER][None])
     streamer.end()
+
+
+def live(steps: Iterable[Step], canvas: Any, tokenizer: Any, mask_id: int, row: int = 0) -> Iterator[Step]:
+    """Pass the steps of `decode` on, drawing the canvas of row `row` after each of its own, prompt included."""
+    replay, region, texts = Replay(canvas.ids.tolist(), mask_id), canvas.region.tolist(), Texts(tokenizer)
+    with Screen() as screen:
+        for step in steps:
+            if step.row == row:
+                replay.apply(step.events)
+                drawn = lanes(replay.ids, region, texts, mask_id, step.events)
+                screen.show(Group(headline(step.index, None, step.events), drawn))
+            yield step
+
+
+class Screen:
+    """Pictures in place on a terminal, one below the other elsewhere. The last one stays."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.live: Live | None = None
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def show(self, picture: Group) -> None:
+        """Draw."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            self.console.print(picture)
+            return
+        if self.live is None:
+            self.live = Live(console=self.console, auto_refresh=False)
+            self.live.start()
+        self.live.update(picture, refresh=True)
+
+    def end(self) -> None:
+        """Leave the last picture where it is; the next one is drawn below."""
+        if self.live:
+            self.live.stop()
+        self.live = None
+
+
+class Texts(dict[int, str]):
+    """The text of a token, decoded when it is first asked for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def get(self, token: int, default: Any = None) -> str:
+        """The token's text."""
+        if token not in self:
+            self[token] = self.tokenizer.decode([token])
+        return self[token]
 
 
 class LaneStreamer:
@@ -133,11 +181,10 @@ class LaneStreamer:
         region: Sequence[int] | None = None,
         console: Console | None = None,
     ) -> None:
-        self.tokenizer, self.region = tokenizer, region
+        self.region = region
         self.mask_id = -1 if mask_id is None else mask_id
-        self.console = console or Console(stderr=True, highlight=False)
-        self.texts: dict[int, str] = {}
-        self.prompted, self.drafts, self.screen = False, 0, None
+        self.screen, self.texts = Screen(console), Texts(tokenizer)
+        self.prompted, self.drafts = False, 0
         self.before: list[int] | None = None
 
     def put_draft(self, value: Any, **_: Any) -> None:
@@ -145,10 +192,9 @@ class LaneStreamer:
         ids = _one_row(value)
         if self.region is not None and len(ids) != len(self.region):
             raise InputError(f"a draft of {len(ids)} ids for {len(self.region)} regions; give the regions of the draft")
-        self.texts |= {token: self.tokenizer.decode([token]) for token in {*ids} - self.texts.keys()}
         events = self._changes(self.drafts, ids)
         drawn = lanes(ids, self.region or [0] * len(ids), self.texts, self.mask_id, events)
-        self._show(Group(headline(self.drafts, None, events), drawn))
+        self.screen.show(Group(headline(self.drafts, None, events), drawn))
         self.before, self.drafts = ids, self.drafts + 1
 
     def put(self, value: Any) -> None:
@@ -160,29 +206,15 @@ class LaneStreamer:
 
     def end(self) -> None:
         """Leave the last draft on the screen."""
-        if self.screen:
-            self.screen.stop()
-        self.prompted, self.drafts, self.screen, self.before = False, 0, None, None
+        self.screen.end()
+        self.prompted, self.drafts, self.before = False, 0, None
 
     def _changes(self, step: int, ids: list[int]) -> list[Event]:
         before = self.before or [self.mask_id] * len(ids)
         if len(before) != len(ids):
             before = [self.mask_id] * len(ids)
-        kind = {(True, False): COMMIT, (False, True): REMASK, (False, False): EDIT}
-        return [
-            Event(step, kind[old == self.mask_id, new == self.mask_id], position, new, nan)
-            for position, (old, new) in enumerate(zip(before, ids, strict=True))
-            if old != new and (self.region is None or self.region[position] >= 0)
-        ]
-
-    def _show(self, picture: Group) -> None:
-        if not self.console.is_terminal or self.console.is_dumb_terminal:
-            self.console.print(picture)
-            return
-        if self.screen is None:
-            self.screen = Live(console=self.console, auto_refresh=False)
-            self.screen.start()
-        self.screen.update(picture, refresh=True)
+        found = changes(step, before, ids, self.mask_id)
+        return [event for event in found if self.region is None or self.region[event.position] >= 0]
 
 
 def _one_row(value: Any) -> list[int]:

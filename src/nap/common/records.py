@@ -1,0 +1,134 @@
+"""Frozen dataclasses as flat rows: the columns of a Parquet file and the keys of JSON follow from the fields.
+
+A field `global_arness_at_1` is the column `global_arness@1`. What is read is checked against the field's type: text
+that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts, and None where the type
+says so. A column that is not there takes the field's default.
+
+Does not know nested records.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from functools import cache
+from math import isfinite
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from nap.common.files import InputError
+
+Json = bool | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+Check = Callable[[object], object]  # the value as the field holds it; raises ValueError for another
+
+R = TypeVar("R")
+LARGEST = 2**63 - 1
+
+
+def column(field: str) -> str:
+    """The column of a field: `_at_` is `@`."""
+    return field.replace("_at_", "@")
+
+
+@cache
+def columns(kind: type) -> tuple[str, ...]:
+    """The columns of a record, in the sequence of its fields."""
+    return tuple(column(f.name) for f in fields(kind))
+
+
+def to_row(record: object) -> dict[str, Any]:
+    """The record as one flat row."""
+    return {name: getattr(record, field) for name, field in _names(type(record))}
+
+
+@cache
+def _names(kind: type) -> tuple[tuple[str, str], ...]:
+    return tuple((column(f.name), f.name) for f in fields(kind))
+
+
+def from_row(kind: type[R], row: Mapping[str, object]) -> R:
+    """The record of a row; columns that no field knows are left out.
+
+    Raises InputError for a column that is missing or holds what its field cannot.
+    """
+    values = {}
+    for name, field, check, optional in _checks(kind):
+        if name in row:
+            try:
+                values[field] = check(row[name])
+            except ValueError as error:
+                raise InputError(f"{name} {error}, got {row[name]!r:.60}") from None
+        elif not optional:
+            raise InputError(f"there is no {name}")
+    return kind(**values)
+
+
+def checked(record: R) -> R:
+    """The record itself. Raises InputError where a field holds what it cannot."""
+    return from_row(type(record), to_row(record))
+
+
+def check_text(what: str, value: str) -> None:
+    """Raise InputError for text that UTF-8 cannot hold, such as a file's name in another encoding."""
+    try:
+        _text(value)
+    except ValueError as error:
+        raise InputError(f"{what} {error}, got {value!r:.60}") from None
+
+
+@cache
+def _checks(kind: type) -> list[tuple[str, str, Check, bool]]:
+    hints = get_type_hints(kind)
+    return [(column(f.name), f.name, check_of(hints[f.name]), _has_default(f)) for f in fields(kind)]
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def check_of(hint: Any) -> Check:
+    """What a value of a field must be. Raises KeyError for a type that no row can hold."""
+    if NoneType in get_args(hint):
+        (other,) = (part for part in get_args(hint) if part is not NoneType)
+        check = check_of(other)
+        return lambda value: None if value is None else check(value)
+    return CHECKS[get_origin(hint) if get_origin(hint) is tuple else hint]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text that UTF-8 can hold") from None
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
+        raise ValueError("must be a whole number of at most 64 bits")
+    return value
+
+
+def _number(value: object) -> float:
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+            return float(value)
+    except OverflowError:  # A whole number that no float holds.
+        pass
+    raise ValueError("must be a finite number")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of texts")
+    return tuple(map(_text, value))
+
+
+CHECKS: dict[Any, Check] = {str: _text, bool: _truth, int: _whole, float: _number, tuple: _texts}

@@ -1,0 +1,132 @@
+"""The mean of every number over many reports, read one after the other: memory does not grow with their number.
+
+Sums are exact and rounded once, as `math.fsum` of everything would be, whatever the number of reports.
+
+Does not measure.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nap.common.files import InputError
+from nap.common.records import Json
+from nap.order.scores import Counts, Number, OrderReport, Scores, combined
+
+WAITING = 1000  # reports that are in memory before their numbers are summed
+
+
+class ExactSum:
+    """The sum of numbers given one after the other, rounded once; None does not count."""
+
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+        self.count = 0
+
+    def add(self, numbers: Iterable[Number]) -> None:
+        """Add numbers."""
+        known = [number for number in numbers if number is not None]
+        self.count += len(known)
+        rest, self.parts = [*self.parts, *known], []
+        # What is left of the sum after the rounded sum is taken from it, until nothing is.
+        while total := math.fsum(rest):
+            self.parts.append(total)
+            rest.append(-total)
+
+    @property
+    def mean(self) -> Number:
+        """The mean; None of nothing."""
+        return math.fsum(self.parts) / self.count if self.count else None
+
+
+def mean_of_known(numbers: Sequence[Number]) -> Number:
+    """The mean of those that are not None; None of none."""
+    known = [number for number in numbers if number is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Of each number of some reports the mean, and how many of them had it; None of no report."""
+
+    n_traces: int
+    mean: OrderReport | None
+    counted: OrderReport | None
+
+    def json(self) -> dict[str, Json]:
+        """`n_traces`, `mean` and `counted`, the last two in the shape of a report."""
+        mean, counted = (one.json() if one else {} for one in (self.mean, self.counted))
+        return {"n_traces": self.n_traces, "mean": mean, "counted": counted}
+
+
+class Tally:
+    """The means of reports that are given one after the other."""
+
+    def __init__(self) -> None:
+        self.reports = 0
+        self.ks: tuple[int, ...] = ()
+        self.waiting: dict[str, list[Sequence[Number]]] = {}
+        self.sums: dict[str, list[ExactSum]] = {}
+
+    def add(self, report: OrderReport) -> None:
+        """Count a report in. All must be of the same ks."""
+        self.reports += 1
+        self.ks = tuple(report.whole.arness)
+        for name, scores in report.parts():
+            self.waiting.setdefault(name, []).append(scores.numbers())
+        self.waiting.setdefault("counts", []).append(report.counts)
+        if self.reports % WAITING == 0:
+            self._sum()
+
+    def _sum(self) -> None:
+        for name, rows in self.waiting.items():
+            sums = self.sums.setdefault(name, [ExactSum() for _ in rows[0]])
+            for one, column in zip(sums, zip(*rows, strict=True), strict=True):
+                one.add(column)
+        self.waiting = {}
+
+    def means(self) -> Means:
+        """The means of all that were given."""
+        self._sum()
+        if not self.reports:
+            return Means(n_traces=0, mean=None, counted=None)
+        mean = self._report({name: [one.mean for one in sums] for name, sums in self.sums.items()})
+        counted = self._report({name: [one.count for one in sums] for name, sums in self.sums.items()})
+        return Means(n_traces=self.reports, mean=mean, counted=counted)
+
+    def _report(self, numbers: dict[str, Sequence[Number]]) -> OrderReport:
+        names = sorted((name for name in numbers if name.isdigit()), key=int)
+        others = [name for name in numbers if name != "counts" and not name.isdigit()]
+        parts = {name: Scores.made(self.ks, numbers[name]) for name in (*others, *names)}
+        return combined(parts, Counts(*numbers["counts"]))
+
+
+class Aggregate:
+    """The means over all traces, and over those with a right and with a wrong answer."""
+
+    def __init__(self) -> None:
+        self.all, self.right, self.wrong = Tally(), Tally(), Tally()
+        self.checked = False
+
+    def add(self, report: OrderReport, correct: bool | None = None) -> None:
+        """Count a trace's report in; one of which nobody knows whether it is right is in `all` only."""
+        self.all.add(report)
+        if correct is not None:
+            self.checked = True
+            (self.right if correct else self.wrong).add(report)
+
+    def means(self) -> dict[str, Means]:
+        """`all`; and `right` and `wrong`, if of any trace it is known."""
+        found = {"all": self.all.means()}
+        return found | {"right": self.right.means(), "wrong": self.wrong.means()} if self.checked else found
+
+
+def aggregate(reports: Sequence[OrderReport], correct: Sequence[bool | None] | None = None) -> dict[str, Means]:
+    """`Aggregate.means` of reports. Raises InputError if `correct` is not as long as `reports`."""
+    correct = [None] * len(reports) if correct is None else correct
+    if len(correct) != len(reports):
+        raise InputError(f"aggregate got {len(reports)} reports but {len(correct)} answers' correctness")
+    found = Aggregate()
+    for report, was in zip(reports, correct, strict=True):
+        found.add(report, was)
+    return found.means()
