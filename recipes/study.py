@@ -260,13 +260,14 @@ def evaluate_model(model: Model, trained: Path, runs: Path, problems: int, devic
 
 def sweep(model: Model, trained: Path, problems: int, folder: Path, device: str = "cpu", **options: Any) -> Rows:
     """The rows of one sweep in float32; resumes it."""
+    from nap.common.records import to_row
     from nap.evaluation.run import run_sweep
     from nap.evaluation.sweep import Sweep
 
     what = Sweep(
         task=model.task, models=(str(trained),), problems=problems, device=device, dtype="float32", **options
     )  # fmt: skip
-    return run_sweep(what, folder, batch_size=BATCH[device], traces=0)
+    return [to_row(row) for row in run_sweep(what, folder, batch_size=BATCH[device], traces=0)]
 
 
 def vote(ballots: Sequence[Rows]) -> Rows:

@@ -105,6 +105,7 @@ def results(view: str) -> Path:
 
 def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
     """Train and decode what is missing of a view, and write its rows."""
+    from nap.common.records import to_row
     from nap.evaluation.run import run_sweep
     from nap.evaluation.sweep import Sweep
     from nap.report.runs import read_run
@@ -124,7 +125,7 @@ def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
         task="jsonl", data=str(asked), models=(str(model),), policies=POLICIES, tokens_per_step=(1,),
         problems=problems,
     )  # fmt: skip
-    rows = run_sweep(what, folder / "rows", batch_size=25, traces=problems)
+    rows = [to_row(row) for row in run_sweep(what, folder / "rows", batch_size=25, traces=problems)]
     orders = {(one.policy, one.trace.problem_id): order_of(one.trace) for one in read_run(folder / "rows").traces}
     for row in rows:
         row["third_arness@1"] = third_arness(orders[row["policy"], row["problem_id"]])
