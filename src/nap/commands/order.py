@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from tyro.conf import Positional, arg
@@ -62,11 +63,11 @@ class OrderCommand:
             lines.end()
 
     def _named(self) -> "Iterator[Named]":
-        from nap.common.files import read_jsonl
+        from nap.common.rows import read_values
         from nap.data.trace_files import read_traces
         from nap.order.order import order_of, read_orders
 
-        first = None if self.file.endswith(".parquet") else next(read_jsonl(self.file), (0, None))[1]
+        _, first = ("", None) if Path(self.file).is_dir() else next(read_values(self.file), ("", None))
         if isinstance(first, list):
             yield from (Named(str(n), order, None) for n, order in enumerate(read_orders(self.file), 1))
             return
