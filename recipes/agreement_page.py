@@ -86,7 +86,9 @@ def in_short(study: Study) -> list[str]:
             f"is forced to move, {at_3[1]} where the most confident tokens anywhere are taken. A threshold in every "
             f"path gives {own[0]} tokens a forward, one over the whole canvas {own[1]}."
         )
-    return lines + [dependent(study)] * all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3))
+    if all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3)):
+        lines.append(dependent(study))
+    return lines
 
 
 def dependent(study: Study) -> str:
