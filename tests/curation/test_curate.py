@@ -423,7 +423,7 @@ def test_samples_come_back_from_parquet_as_they_were(tmp_path: Path) -> None:
     assert write_samples(samples, tmp_path / "s.parquet") == 3
     assert list(read_samples(tmp_path / "s.parquet")) == samples
     (tmp_path / "s.parquet").write_bytes(b"PAR1 cut")
-    with pytest.raises(InputError, match="does not hold samples"):
+    with pytest.raises(InputError, match="is not a whole Parquet file"):
         list(read_samples(tmp_path / "s.parquet"))
     with pytest.raises(InputError, match="no such file"):
         list(read_samples(tmp_path / "absent.parquet"))

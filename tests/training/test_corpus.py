@@ -11,7 +11,7 @@ from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample, join_paths, write_samples
 from nap.training.batches import lay_out
-from nap.training.corpus import escape, read_corpus, write_dropped
+from nap.training.corpus import Dropped, escape, read_corpus, write_dropped
 from tiny import SPEC, recipe
 
 TOKENIZER = recipe("llada_8b").tiny_tokenizer("<mask>")
@@ -51,6 +51,12 @@ def test_what_does_not_fit_is_listed_with_its_reason_and_the_rest_is_unchanged(t
     write_dropped(corpus.dropped, tmp_path / "dropped.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
     assert lines[2] == {"row": 4, "id": "c", "reason": "path 2 is empty"}
+
+
+def test_a_dropped_sample_with_half_a_character_in_its_name_is_listed(tmp_path):
+    write_dropped([Dropped(1, "a\ud800 é", "why")], tmp_path / "dropped.jsonl")
+    text = (tmp_path / "dropped.jsonl").read_text(encoding="utf-8")
+    assert "é" in text and json.loads(text)["id"] == "a\ud800 é"
 
 
 def test_a_file_of_which_nothing_fits_is_refused_with_the_first_reason(tmp_path):

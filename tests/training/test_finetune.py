@@ -382,6 +382,32 @@ def test_tags_can_stay_text(bytewise, tmp_path):
 # Bad settings
 
 
+def test_a_name_that_no_readme_takes_is_refused_before_the_training(place, tmp_path):
+    odd = tmp_path / "\udcff.parquet"
+    shutil.copy(place / "samples.parquet", odd)
+    for made, out in ((replace(job(place), data=str(odd)), "run"), (job(place), "\udcff")):
+        with pytest.raises(InputError, match=r"the name of the .* is not valid text .*udcff.*; rename it"):
+            fine_tune(made, tmp_path / out, WATCH, quiet)
+        assert not (tmp_path / out).exists()
+
+
+def test_an_error_that_is_not_the_disks_is_not_called_so(place, tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(final, "model_card", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        fine_tune(job(place, steps=1), tmp_path / "run", WATCH, quiet)
+
+
+def test_a_setting_that_was_refused_may_be_mended(place, tmp_path):
+    with pytest.raises(InputError, match="unknown task"):
+        fine_tune(job(place), tmp_path / "run", replace(WATCH, eval_task="x"), quiet)
+    fine_tune(job(place, steps=1), tmp_path / "run", WATCH, quiet)
+    with pytest.raises(InputError, match="another setting"):
+        fine_tune(job(place, steps=2), tmp_path / "run", WATCH, quiet)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

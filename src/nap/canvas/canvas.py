@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nap.canvas.visibility import Attention, Layout
+from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
@@ -58,10 +59,12 @@ class CanvasSpec:
     attention: Attention = "full"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("paths", 1), ("path_tokens", 1), ("summary_tokens", 0)):
+        for name, bound in (("paths", PATHS), ("path_tokens", SLOT_TOKENS), ("summary_tokens", SUMMARY_TOKENS)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < lowest:
-                raise InputError(f"canvas {name} must be an integer of at least {lowest}, got {value!r}")
+            if not isinstance(value, int) or value < bound.least:
+                raise InputError(f"canvas {name} must be an integer of at least {bound.least}, got {value!r}")
+            check(f"canvas {name}", value, bound)
+        check("tokens of all slots", self.paths * self.path_tokens + self.summary_tokens, CANVAS_TOKENS)
         if self.tags not in OPENING:
             raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
         if self.attention not in ("full", "paths"):

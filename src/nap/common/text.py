@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+from nap.common.files import InputError
+
 
 def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> str:
     """The text with what could move a cursor shown as an escape; the characters of `kept` stay as they are.
@@ -33,6 +35,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """`unknown policy 'treshold'; did you mean 'threshold'? known: ...`: the message for a name that is not known."""
     known = [*known]
     return f"unknown {what} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise InputError for a text that cannot be written as UTF-8: a file's name that is none, or half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} is not valid text ({text[max(0, error.start - 30) : error.end]!a}); rename it, or mend it"
+        ) from None
 
 
 def say(line: str) -> None:

@@ -24,6 +24,7 @@ from itertools import islice
 from multiprocessing import active_children, get_context
 from typing import Any, Literal, TypeVar, get_args
 
+from nap.common.bounds import WORKERS, check
 from nap.common.files import InputError
 
 Row = TypeVar("Row")
@@ -57,8 +58,7 @@ def map_rows(
     """
     if backend not in get_args(Backend):
         raise InputError(f"unknown backend {backend!r}; known: {', '.join(get_args(Backend))}")
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, got {workers}")
+    check("workers", workers, WORKERS)
     if backend == "ray":
         return _with_ray(fn, iter(rows))
     if workers == 1:

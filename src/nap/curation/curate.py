@@ -266,10 +266,12 @@ def _finished(folder: FilePath, again: bool) -> dict[str, Any] | None:
         return None
     try:
         card = json.loads(read_text(path))
+        if card["files"].keys() != {SAMPLES, LONG_CHAIN}:
+            return None
         whole = all(_sha256(folder / name) == found["sha256"] for name, found in card["files"].items())
         left = card["replies"]["failed"] + card["problems"].get("summary_failed", 0)
         return card if whole and not left + (card["replies"]["refused"] if again else 0) else None
-    except (ValueError, LookupError, TypeError, FileNotFoundError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileNotFoundError):
         return None
 
 

@@ -248,24 +248,24 @@ def _give_digests(database: sqlite3.Connection) -> None:
 
 def _copy_whole(path: Path, made: Path) -> int:
     """Copy the replies that are whole to a new file; how many there are."""
-    settled: dict[bytes, bool] = {}
+    ranks: dict[bytes, int] = {}
     database = _connected(made)
     try:
         _make(database)
         database.execute("BEGIN")
-        for key, text, is_settled in _whole_replies(path):
-            # What is left in a file of a reply that came first, a failed one, does not replace what came later.
-            if not settled.get(key):
-                settled[key] = is_settled
+        for key, text, rank in _whole_replies(path):
+            # What is left in a file of a reply that was replaced, a failed one or refused, is none.
+            if rank > ranks.get(key, -1):
+                ranks[key] = rank
                 database.execute(INSERT, _row(key, text))
         database.execute("COMMIT")
     finally:
         database.close()
-    return len(settled)
+    return len(ranks)
 
 
-def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Key, text, and whether it is settled, of each reply."""
+def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
+    """Key and text of each reply, and its rank: a higher one has replaced a lower one."""
     # In a file of this version what has no digest is old, or damaged.
     with path.open("rb") as file:
         digested = TABLE.rpartition(b"TEXT")[2] in file.read(SIZE)
@@ -275,7 +275,7 @@ def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, bool]]:
             continue
         reply = read_reply(key, text, digest if digested else digest_of(key, text))
         if reply is not None:
-            yield key, text, reply.finish != FAILED
+            yield key, text, (FAILED, REFUSED).index(reply.finish) if reply.finish in (FAILED, REFUSED) else 2
 
 
 def read_reply(key: bytes, text: Value, digest: Value) -> Reply | None:

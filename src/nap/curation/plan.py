@@ -6,6 +6,7 @@
 Also reads files of solutions, which stand in for a teacher. Does not ask and does not choose; `curate` does.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from nap.common.bounds import PATHS, PROBLEMS, REPLY_TOKENS, SAMPLES, SEED_SENT, SLOT_TOKENS, check
 from nap.common.files import InputError
+from nap.common.text import check_text
 from nap.curation.journal import Reply, Request
 from nap.curation.prompts import fill, load_prompt
 from nap.curation.selection import Rule
@@ -23,6 +26,10 @@ from nap.tasks.registry import load_task
 Summary = Literal["template", "teacher"]
 Reasoning = Literal["before", "dropped"]
 
+BOUNDS = {
+    "paths": PATHS, "samples": SAMPLES, "path_tokens": SLOT_TOKENS, "summary_tokens": SLOT_TOKENS,
+    "max_tokens": REPLY_TOKENS, "seed": SEED_SENT,
+}  # fmt: skip
 # What several solutions of one problem are called in the wild; the first that a row has is taken.
 SOLUTIONS = ("solutions", "responses", "generations", "completions", "samples", "response", "code", "output")
 
@@ -78,17 +85,29 @@ class Plan:
     licences: tuple[tuple[str, str], ...] = (("data", "unknown"), ("problems", "unknown"), ("teacher", "unknown"))
 
     def __post_init__(self) -> None:
-        for name, least in (("paths", 1), ("samples", 0), ("path_tokens", 1), ("summary_tokens", 1), ("max_tokens", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, bound in BOUNDS.items():
+            check(name, getattr(self, name), bound)
+        if self.limit is not None:
+            check("problems", self.limit, PROBLEMS)
         for name, kind in (("select", Rule), ("summary", Summary), ("reasoning", Reasoning)):
             if getattr(self, name) not in get_args(kind):
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
+        for name, value in vars(self).items():
+            # All of it goes into the card.
+            check_text(name, json.dumps(value, ensure_ascii=False))
+        self._check_shares()
+        self._check_sources()
+
+    def _check_shares(self) -> None:
         for name in ("max_overlap", "max_similarity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if not (0 <= self.temperature < math.inf and 0 < self.top_p <= 1):
             raise InputError(f"temperature must be 0 or more and top_p in (0, 1], got {self.temperature}, {self.top_p}")
+        if not all(0 <= price < math.inf for price in self.prices):
+            raise InputError(f"prices must be 0 or more and finite, got {self.prices}")
+
+    def _check_sources(self) -> None:
         if self.samples and self.samples < self.paths:
             raise InputError(f"{self.paths} paths cannot come of {self.samples} samples a problem; ask for more")
         if self.select == "quota" and not 0 <= self.wrong <= self.paths:

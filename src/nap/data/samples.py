@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from nap.common.files import InputError, atomic
+from nap.common.rows import read_rows
 from nap.data.problems import Problem
 
 # Samples that are in memory at a time while a file of them is read or written.
@@ -60,25 +61,32 @@ def sample_to_row(sample: Sample) -> dict[str, Any]:
 
 
 def read_samples(path: str | FilePath) -> Iterator[Sample]:
-    """The samples of a Parquet file, a block at a time. Raises InputError for a file that holds none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with FilePath(path).open("rb") as file:
-            for block in pq.ParquetFile(file).iter_batches(SAMPLE_ROWS):
-                yield from map(sample_from_row, block.to_pylist())
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not hold samples as `nap curate` writes them ({error!s:.80})") from None
+    """The samples of a file, as they are read. Raises InputError for a file that holds none."""
+    for row in read_rows(path):
+        try:
+            sample = sample_from_row(row.value)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{row.where} does not hold samples as `nap curate` writes them ({why:.80})") from None
+        yield sample
 
 
 def sample_from_row(row: dict[str, Any]) -> Sample:
     """The sample of one row of `sample_to_row`. Raises KeyError, TypeError or ValueError for another row."""
-    names = [f.name for f in fields(Problem)]
-    problem = Problem(**{name: row[name] for name in names} | {"meta": json.loads(row["meta"])})
-    return Sample(problem=problem, paths=tuple(Path(**path) for path in row["paths"]), summary=row["summary"])
+    texts = {f.name: _text(row[f.name], f.name) for f in fields(Problem) if f.name != "meta"}
+    meta = json.loads(row["meta"]) if isinstance(row["meta"], str) else row["meta"]
+    if not isinstance(meta, dict):
+        raise TypeError("meta is not an object")
+    paths = tuple(Path(**path) for path in row["paths"])
+    for number, path in enumerate(paths, 1):
+        _text(path.text, f"the text of path {number}")
+    return Sample(problem=Problem(**texts, meta=meta), paths=paths, summary=_text(row["summary"], "summary"))
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {'empty' if value is None else 'no text'}")
+    return value
 
 
 def concatenated(sample: Sample) -> Sample:

@@ -74,8 +74,6 @@ class DecodeEvery(TrainerCallback):
     ) -> None:  # fmt: skip
         self.task, self.policy, self.budget, self.every = load_task(task), parse_policy(policy), budget, every
         self.start, self.spec, self.path, self.say = start, spec, path, say
-        if every < 1:
-            raise InputError(f"eval_every must be at least 1, got {every}")
         budget.check(self.policy)
         self.problems = self.task.load("test", problems, data)
         if not self.problems:

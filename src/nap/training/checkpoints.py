@@ -91,10 +91,12 @@ def _steps(checkpoint: Path) -> int | None:
     return int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else None
 
 
-def not_saved(folder: Path, error: Exception) -> InputError:
-    """What to say where a folder of a run could not be written."""
-    last = newest_checkpoint(folder.parent, lambda line: None) or "none"
-    reason = brief(error)
+def not_saved(folder: Path, error: Exception) -> Exception:
+    """What to raise where a folder of a run could not be written: the error itself, unless the disk is to blame."""
+    # safetensors, torch, tokenizers and open() each raise their own where a disk is full; these are never that.
+    if isinstance(error, TypeError | ValueError | LookupError | AttributeError | AssertionError):
+        return error
+    last, reason = newest_checkpoint(folder.parent, lambda line: None) or "none", brief(error)
     return InputError(
         f"cannot save {folder} ({reason:.160}); the last whole checkpoint is {last}; make room, and the same "
         "command goes on from it"

@@ -108,5 +108,7 @@ def escape(text: str) -> str:
 
 def write_dropped(dropped: list[Dropped], path: FilePath) -> None:
     """One JSON object a line: row, id, reason."""
-    with atomic(path) as file:
-        file.writelines(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped)
+    with atomic(path, "wb") as file:
+        for one in dropped:
+            # Half a character, which no file takes, is written as JSON's escape.
+            file.write(json.dumps(one._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")

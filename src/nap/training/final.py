@@ -43,7 +43,7 @@ def write_final(
         write_model(trainer, start, job, setting, corpus, partial)
         if first:
             sync_files(partial)
-    except Exception as error:  # As in a checkpoint's save.
+    except Exception as error:
         if first:
             shutil.rmtree(partial, ignore_errors=True)
         raise not_saved(final, error) from error

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nap import __version__
+from nap.common.bounds import STEPS, check
 from nap.common.files import InputError
 from nap.common.folder import run_folder
+from nap.common.text import check_text
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     from nap.training.start import open_start
 
     _check_sharding(job.hyper, watch)
+    # What cannot be written in a model's README should stop a training before it starts.
+    for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
+        check_text(f"the name of the {what}", name)
     folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
     final = folder / "final"
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -54,7 +59,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     setting = _setting(job, corpus, start)
     with ExitStack() as held:
         if first:
-            held.enter_context(run_folder(folder, "train", setting))
+            held.enter_context(run_folder(folder, "train", setting, is_unused=lambda: _is_unused(folder)))
             _report_corpus(corpus, job.data, folder, say)
         if is_finished(final):
             say(f"{final} is finished already")
@@ -68,6 +73,13 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
         found.accelerator.end_training()
     say(f"the model is in {final}")
     return final
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether a training that was refused, for a flag perhaps, left nothing but its setting."""
+    return not any((folder / name).exists() for name in ("metrics.jsonl", "final")) and not [
+        *folder.glob("checkpoint*")
+    ]
 
 
 def _check_sharding(hyper: Hyper, watch: Watch) -> None:
@@ -135,6 +147,7 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     # The largest passes, of at most so many rows, that divide what a process has of a step.
     passes = next(n for n in range(1, own + 1) if own % n == 0 and own // n <= hyper.rows)
     steps = hyper.steps or max(1, round(hyper.epochs * len(corpus.samples) / hyper.batch_size))
+    check(f"the steps of {hyper.epochs:g} epochs", steps, STEPS)
     return DiffusionBatches(
         corpus.stream(hyper.seed), job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
         batch_size=hyper.batch_size, batches=steps, seed=hyper.seed, objective=job.objective,

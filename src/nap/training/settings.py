@@ -6,6 +6,7 @@ The settings alone, without tensors: loss.py and trainer.py do what they say.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from nap.common.bounds import BATCH, DECODED, EVERY, RANK, SEED, SLOT_TOKENS, STEPS, check
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -87,12 +88,13 @@ class Hyper:
     def __post_init__(self) -> None:
         if self.optimizer not in get_args(Optimizer):
             raise InputError(f"unknown optimizer {self.optimizer!r}; known: {', '.join(get_args(Optimizer))}")
-        for name, least in (("steps", 0), ("batch_size", 1), ("rows", 1), ("lora", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, bound in (("steps", STEPS), ("batch_size", BATCH), ("rows", BATCH), ("lora", RANK), ("seed", SEED)):
+            check(name, getattr(self, name), bound)
         for name in ("epochs", "learning_rate", "clip", "matrix_learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"weight_decay must be 0 or more and finite, got {self.weight_decay}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup must be 0 or more and below 1, got {self.warmup}")
         if self.fsdp and (self.optimizer == "muon" or self.lora):
@@ -135,3 +137,9 @@ class Watch:
     """how they are decoded"""
     eval_tokens_per_step: int = 4
     """the policy's budget"""
+
+    def __post_init__(self) -> None:
+        for name in ("save_every", "log_every", "eval_every"):
+            check(name, getattr(self, name), EVERY)
+        check("eval_problems", self.eval_problems, DECODED)
+        check("eval_tokens_per_step", self.eval_tokens_per_step, SLOT_TOKENS)

@@ -98,7 +98,7 @@ class DiffusionTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 seal(folder)
-        except Exception as error:  # safetensors, torch and open() each raise their own on a full disk.
+        except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise not_saved(folder, error) from error
         if self.args.should_save:

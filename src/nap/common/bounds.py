@@ -1,0 +1,55 @@
+"""How large the numbers may be that people and files give, each bound with its reason: checked before anything is made.
+
+    check("path_tokens", 330, SLOT_TOKENS)          # InputError where it is not within
+
+Does not bound what a machine has room for: a setting within these may still be too large for it.
+"""
+
+from typing import Any, NamedTuple
+
+from nap.common.files import InputError
+
+
+class Bound(NamedTuple):
+    """The least and the most that a whole number may be, and why not more."""
+
+    least: int
+    most: int
+    why: str
+
+
+PATHS = Bound(1, 1 << 12, "each has tags of its own, and traces keep the number of a slot in 15 bits")
+# Of a slot, and of all slots together.
+SLOT_TOKENS = Bound(1, 1 << 20, "no model has more positions")
+SUMMARY_TOKENS = Bound(0, 1 << 20, "no model has more positions")
+CANVAS_TOKENS = Bound(1, 1 << 20, "no model has more positions")
+# Curation.
+PROBLEMS = Bound(1, 1 << 31, "that is more than there are")
+SAMPLES = Bound(0, 1 << 12, "the replies to a problem are compared each with each")
+REPLY_TOKENS = Bound(1, 1 << 20, "no model has more positions")
+SEED_SENT = Bound(-(1 << 53), 1 << 53, "servers read JSON's numbers exactly up to here")
+# Training.
+STEPS = Bound(0, 10**9, "at a thousand a second they take twelve days")
+EVERY = Bound(1, 10**9, "no training has more steps")
+BATCH = Bound(1, 1 << 16, "the samples of eight steps are in memory together")
+RANK = Bound(0, 1 << 14, "no matrix of a layer here has a higher rank")
+SEED = Bound(0, (1 << 32) - 1, "NumPy's generators take 32 bits")
+DECODED = Bound(1, 1 << 20, "all are in memory while they are decoded")
+# Machines.
+WORKERS = Bound(1, 1 << 10, "each is a process or a thread, started at once")
+
+
+def check(name: str, value: Any, bound: Bound) -> None:
+    """Raise InputError unless the value is a whole number within the bound."""
+    least, most, why = bound
+    if not isinstance(value, int):
+        raise InputError(f"{name} must be a whole number, got {value!r:.40}")
+    if value < least:
+        raise InputError(f"{name} must be at least {least}, got {value}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most} ({why}), got {_short(value)}")
+
+
+def _short(value: int) -> str:
+    # Of thousands of digits nobody reads all, and Python refuses to write them.
+    return str(value) if value < 10**30 else f"a number of {value.bit_length()} bits"
