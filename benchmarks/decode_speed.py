@@ -25,8 +25,11 @@ import numpy as np
 import torch
 
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import LowConfidence, ParallelForced
+from nap.common.memory import keep_memory
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.ordered import LowConfidence
+from nap.decoding.policies.paths import ParallelForced
 from nap.decoding.prompt import prompt_ids
 from nap.models.load import load
 from nap.tasks.registry import load_task
@@ -141,6 +144,7 @@ def shaped(which: str, prompt_tokens: int, length: int) -> Callable[[], list[int
     if which == "published":
         model = LlamaForCausalLM.from_pretrained(SHAPED).eval()
         return lambda: published_loop(model, torch.as_tensor(prompt), length, 32, steps, SHAPED_MASK).tolist()
+    keep_memory()
     denoiser = load(str(SHAPED), mask_id=SHAPED_MASK)
     spec = CanvasSpec(paths=1, path_tokens=length, summary_tokens=0, tags="none")
     canvas = layout(prompt.tolist(), spec, denoiser.tokenizer, denoiser.mask_id)

@@ -24,8 +24,9 @@ from torch import Tensor
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.data.trace import PROMPT
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import LowConfidence
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.ordered import LowConfidence
 from nap.models.denoiser import Denoiser
 from nap.models.load import load
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nap.canvas.canvas import CanvasSpec
+from nap.common.memory import keep_memory
 from nap.data.samples import Sample, concatenated
 from nap.tasks.agree import VOCABULARY
 from nap.tasks.arith import ITEMS, NAMES, Arith
@@ -221,6 +222,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--install", action="store_true", help="copy the finished models into src/nap/assets and stop")
     options = parser.parse_args()
+    keep_memory()
     if options.install:
         install(options.runs)
         return 0

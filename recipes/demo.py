@@ -19,6 +19,7 @@ import torch
 
 from nap.commands.evaluate import print_summary, show_progress
 from nap.common.files import exits_on_bad_input
+from nap.common.memory import keep_memory
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
 from nap.evaluation.rows import read_seconds
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="the time to fit into")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/demo")
     options = parser.parse_args()
+    keep_memory()
     workers = min(2, os.cpu_count() or 1)
     started = time.perf_counter()
     problems = options.problems or affordable(options.minutes, workers)

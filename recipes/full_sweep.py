@@ -15,7 +15,7 @@ from demo import BATCH, ROOT, TASKS, run, sweep_of
 
 from nap.commands.evaluate import print_summary, show_progress
 from nap.common.files import exits_on_bad_input
-from nap.decoding.policies import POLICIES
+from nap.decoding.policies.registry import POLICIES
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
 from nap.evaluation.run import run_sweep

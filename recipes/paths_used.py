@@ -24,8 +24,11 @@ from nap.canvas.canvas import Canvas, fill, parse
 from nap.common.files import atomic, exits_on_bad_input
 from nap.data.samples import Sample
 from nap.data.trace import HEADER, Trace
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import LowConfidence, ParallelForced, Policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.ordered import LowConfidence
+from nap.decoding.policies.paths import ParallelForced
+from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import Denoiser
 from nap.models.load import load

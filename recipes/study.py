@@ -27,6 +27,7 @@ from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, 
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, exits_on_bad_input
+from nap.common.memory import keep_memory
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample, concatenated
 from nap.tasks.registry import load_task
@@ -337,6 +338,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_memory()
     chosen = [
         model
         for model in queue()

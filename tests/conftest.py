@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("NAP_DATA", ROOT.parent / "shared" / "data"))
 
 # The cores that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("nap", deadline=None)
@@ -16,10 +17,9 @@ settings.load_profile("nap")
 @pytest.fixture(scope="session")
 def nap_data() -> Path:
     """The folder of public data sets and reference checkpoints: NAP_DATA, else ../shared/data."""
-    path = Path(os.environ.get("NAP_DATA", ROOT.parent / "shared" / "data"))
-    if not path.is_dir():
-        pytest.skip(f"no data at {path}; set NAP_DATA to the folder of the public data sets")
-    return path
+    if not DATA.is_dir():
+        pytest.skip(f"no data at {DATA}; set NAP_DATA to the folder of the public data sets")
+    return DATA
 
 
 @pytest.fixture(scope="session")

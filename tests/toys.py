@@ -15,11 +15,12 @@ from beartype import beartype
 from jaxtyping import Float32, Float64, Int64, jaxtyped
 from torch import Tensor
 
-import nap.decoding.decode
+import nap.decoding.candidates
+import nap.decoding.engine
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.data.trace import PROMPT
-from nap.decoding.policies import Frontier, StepView
+from nap.decoding.policies.policy import Said
 
 torch.set_num_threads(1)
 
@@ -62,6 +63,8 @@ class ToyDenoiser:
     max_length: int | None = None
     canvas: CanvasSpec | None = None
     device = torch.device("cpu")
+    # Of policies that take tokens back or edit them the toy lets other positions be asked about.
+    masked_only = True
 
     def __init__(self, tokenizer: Any = WORDS, vocabulary: int = 0) -> None:
         self.tokenizer = tokenizer
@@ -78,10 +81,17 @@ class ToyDenoiser:
         assert ids.shape == region.shape
         assert len(rows_N), "nothing was asked"
         assert len({*zip(rows_N, positions_N, strict=True)}) == len(rows_N), "a position was asked about twice"
-        assert (ids[rows_N, positions_N] == MASK).all(), "a position was asked about that is not masked"
+        if self.masked_only:
+            assert (ids[rows_N, positions_N] == MASK).all(), "a position was asked about that is not masked"
         assert (region[rows_N, positions_N] >= 0).all(), "a position was asked about that is in no slot"
         self.calls.append(Call(ids, rows_N, positions_N))
         return torch.from_numpy(self.scores(ids, layout, rows_N, positions_N).astype(np.float32))
+
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        return self.logits(ids_BL, layout, at)
+
+    def head(self, states_ND: Tensor) -> Tensor:
+        return states_ND.clone()
 
     def scores(self, ids_BL: np.ndarray, layout: Layout, rows_N: np.ndarray, positions_N: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -172,35 +182,25 @@ def _scrambled(x: np.ndarray) -> np.ndarray:
 
 
 @jaxtyped(typechecker=beartype)
-def _check_columns(
+def _check(
     position_N: Int64[np.ndarray, "N"],
-    region_N: Int64[np.ndarray, "N"],
     token_N: Int64[np.ndarray, "N"],
     probability_N: Float64[np.ndarray, "N"],
-    entropy_N: Float64[np.ndarray, "N"] | Float64[np.ndarray, "0"],
-    margin_N: Float64[np.ndarray, "N"] | Float64[np.ndarray, "0"],
+    columns: list[Float64[np.ndarray, "N"]],
 ) -> None:
     assert (np.diff(position_N) > 0).all()
     assert ((probability_N >= 0) & (probability_N <= 1)).all()
 
 
-@jaxtyped(typechecker=beartype)
-def _checked_propose(
-    logits_NV: Float32[Tensor, "N V"],
-    frontiers: Sequence[Frontier],
-    eligible: Sequence[Int64[np.ndarray, "_"]],
-    denoiser: Any,
-    needs: Sequence[str],
-    *rest: Any,
-) -> list[StepView]:
-    views = propose(logits_NV, frontiers, eligible, denoiser, needs, *rest)
-    assert len(views) == len(frontiers) == len(eligible)
-    for view, kept in zip(views, eligible, strict=True):
-        _check_columns(view.position_N, view.region_N, view.token_N, view.probability_N, view.entropy_N, view.margin_N)
-        assert len(view.position_N) == len(kept)
-        assert [len(view.entropy_N), len(view.margin_N)] == [len(kept) * (n in needs) for n in ("entropy", "margin")]
-    return views
+def _checked_hear(answer: Any, rows: Any, mask_id: int, reads: Sequence[str] = ()) -> list[Said]:
+    heard = hear(answer, rows, mask_id, reads)
+    assert len(heard) == len(rows)
+    for said, row in zip(heard, rows, strict=True):
+        assert said.position_N.tolist() == row.position_N.tolist()
+        columns = [getattr(said, f"{name}_N") for name in ("entropy", "margin", "current") if name in reads]
+        _check(said.position_N, said.token_N, said.model_N, columns)
+    return heard
 
 
-propose = nap.decoding.decode.propose
-nap.decoding.decode.propose = _checked_propose
+hear = nap.decoding.candidates.hear
+nap.decoding.engine.hear = _checked_hear

@@ -19,8 +19,9 @@ from nap.canvas.canvas import Canvas, CanvasSpec, fill
 from nap.data.problems import Problem
 from nap.data.samples import Sample
 from nap.data.trace import Trace
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser

@@ -26,6 +26,7 @@ from nap.commands.tasks import Problems, Score
 from nap.commands.trace import TraceConvert, TraceImport, TraceShow
 from nap.commands.train import Train
 from nap.common.files import InputError
+from nap.common.memory import keep_memory
 from nap.common.text import did_you_mean, visible
 
 # What the extra `models` installs; the base installation has none of it.
@@ -107,6 +108,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for a terminal that cannot show it
+    keep_memory()
     try:
         run(sys.argv[1:])
         sys.stdout.flush()

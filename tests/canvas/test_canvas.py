@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nap.canvas.canvas import Canvas, CanvasSpec, collate, encode_tag, fill, find_tag, layout, parse
-from nap.canvas.visibility import Forest, Layout, owners
+from nap.canvas.visibility import Forest, Layout, owners, visible
 from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 from toys import CHARS, EOS, LETTERS, MASK, PAD, PIECES, TAGLESS, UNKNOWN, WORDS, Toy
@@ -244,15 +244,36 @@ def test_collate_pads_ragged_rows_on_the_right(ragged):
     long, short = ragged
     assert ids_BL[0].tolist() == long.ids.tolist() and ids_BL[1].tolist() == [*short.ids.tolist(), PAD]
     assert where.region_BL[1].tolist() == [*short.region.tolist(), OUTSIDE]
-    assert (where.attention, where.paths) == ("paths", 2)
+    assert (where.attention, where.paths) == (("paths", "paths"), (2, 2))
     ids_BL[:] = UNKNOWN
     assert UNKNOWN not in long.ids, "a batch must not write through to the canvases"
 
 
 @pytest.mark.parametrize("other", [{"attention": "full"}, {"paths": 3, "attention": "paths"}])
-def test_a_batch_of_several_layouts_is_refused(ragged, other):
-    with pytest.raises(InputError, match="one attention layout"):
-        collate([ragged[0], layout([], spec(**other), WORDS, MASK)], PAD)
+def test_rows_of_several_layouts_share_a_batch_and_each_sees_what_it_sees_alone(ragged, other):
+    rows = [ragged[0], layout([], spec(**other), WORDS, MASK)]
+    together = collate(rows, PAD)[1].visible_BLL
+    for n, row in enumerate(rows):
+        alone = collate([row], PAD)[1].visible_BLL
+        alone = np.ones((1, len(row), len(row)), bool) if alone is None else alone
+        assert (together[n, : len(row), : len(row)] == alone[0]).all()
+        assert not together[n, : len(row), len(row) :].any()
+
+
+@given(st.data())
+def test_a_part_of_the_positions_sees_what_it_sees_in_the_whole(data):
+    region_BL = np.array([[PROMPT, -1, 0, 0, -1, 1, -1, 2, OUTSIDE], [PROMPT, PROMPT, 0, -1, 1, 1, 2, 2, 2]])
+    kinds = st.tuples(st.sampled_from(["full", "paths"]), st.sampled_from(["full", "paths"]))
+    where = Layout(region_BL, data.draw(kinds), (2, 2))
+    block_size = data.draw(st.sampled_from([None, 1, 2, 4]))
+    positions = st.lists(st.integers(0, 8), min_size=1, max_size=5)
+    query, key = (np.array([data.draw(positions)[:1] * 2, data.draw(positions)[:1] * 2]) for _ in range(2))
+    whole = visible(where, block_size=block_size)
+    whole = np.ones((2, 9, 9), bool) if whole is None else whole
+    found = visible(where, query, key, block_size=block_size)
+    found = np.ones((2, 2, 2), bool) if found is None else found
+    for b in range(2):
+        assert (found[b] == whole[b][np.ix_(query[b], key[b])]).all()
 
 
 def test_in_a_forest_a_branch_sees_itself_and_its_own_trunk_up_to_where_it_leaves():

@@ -161,12 +161,14 @@ HOSTILE = {
     "region of another length": (changed(region=[0, 0]), "has 5 tokens but 2 regions"),
     "region that cannot be": (changed(region=[0, 0, 0, 0, 5]), "region code"),
     "region below all codes": (changed(region=[0, 0, 0, 0, -4]), "region code"),
-    "another version": (changed(version=2), "trace version 2 is not the 1"),
+    "another version": (changed(version=3), "trace version 3 is none of 1 and 2"),
+    "a negative cost": (changed(costs=[[1, -2, 0]]), "a cost is below 0"),
+    "costs that do not add up": (changed(costs=[[5, 2, 0]]), "costs do not add up"),
 }  # fmt: skip
 
 HOSTILE_JSON = {
     "no version": ({k: v for k, v in changed().items() if k != "version"}, "it has no version"),
-    "a later version with a later field": (changed(version=2, attention=[]), "version 2"),
+    "a later version with a later field": (changed(version=3, attention=[]), "version 3"),
     "foreign field": (changed(colour="red"), "unknown trace field 'colour'; known: "),
     "lacking field": ({k: v for k, v in changed().items() if k != "mask_id"}, "lacks 'mask_id'"),
     "lacking name": ({k: v for k, v in changed().items() if k != "problem_id"}, "problem_id"),

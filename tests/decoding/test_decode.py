@@ -15,8 +15,12 @@ from scipy.stats import chisquare
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, layout, parse
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, FILL, REMASK, check_trace
-from nap.decoding.decode import Budget, Sampling, _draw, decode, decode_traces
-from nap.decoding.policies import POLICIES, Choice, LowConfidence, _Base, parse_policy
+from nap.decoding.budget import Budget, Sampling
+from nap.decoding.candidates import draw
+from nap.decoding.decode import decode, decode_traces
+from nap.decoding.policies.ordered import LowConfidence
+from nap.decoding.policies.policy import Edits, Selecting
+from nap.decoding.policies.registry import POLICIES, parse_policy
 from toys import (
     EOS,
     LETTERS,
@@ -31,7 +35,8 @@ from toys import (
 )
 
 ONE, ALL = Budget(tokens=1), Budget(tokens=99)
-PACED = [name for name, kind in POLICIES.items() if kind.paced]
+# All that take exactly what their budget has.
+PACED = [name for name, kind in POLICIES.items() if kind.paced and name != "klass"]
 PLAIN = {"paths": 1, "summary_tokens": 0, "tags": "none"}
 
 
@@ -125,7 +130,9 @@ def test_an_oracle_is_decoded_in_exactly_the_known_order_to_the_known_text(polic
 
 
 def test_every_policy_has_a_known_order():
-    assert {policy.partition(":")[0] for policy, *_ in KNOWN} == set(POLICIES) - {"random"}
+    # Those that remember, take back or edit: test_stateful.py.
+    others = {"random", "klass", "multi_block", "remdm", "token_edit"}
+    assert {policy.partition(":")[0] for policy, *_ in KNOWN} == set(POLICIES) - others
 
 
 def test_random_commits_the_known_text_at_the_known_pace():
@@ -517,14 +524,17 @@ def test_an_unknown_eos_setting_is_not_ignored():
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakesOneBack(_Base):
+class TakesOneBack(Selecting):
     """Commits two a step; in step 1 it takes position `back` back."""
 
     paced = False
     back: int = 1
 
-    def select(self, view):
-        return Choice(np.arange(2)[: len(view.position_N)], np.array([self.back] if view.step == 1 else [], np.int64))
+    def act(self, row, said):
+        commits = Edits(said.position_N[:2], said.token_N[:2])
+        if row.step != 1:
+            return commits
+        return Edits(np.append(commits.position_N, self.back), np.append(commits.token_N, row.mask_id))
 
 
 def test_a_remasking_policy_decodes_to_the_end_and_its_trace_replays():
@@ -536,33 +546,33 @@ def test_a_remasking_policy_decodes_to_the_end_and_its_trace_replays():
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endless(_Base):
+class Endless(Selecting):
     """Commits the first masked position and takes its neighbour back."""
 
     paced = False
 
-    def select(self, view):
-        here = view.position_N[0]
-        return Choice(np.array([0]), np.array([3 - here] if view.step else [], np.int64))
+    def act(self, row, said):
+        here, token = said.position_N[0], said.token_N[0]
+        return Edits(np.array([here, 3 - here][: row.step + 1]), np.array([token, row.mask_id][: row.step + 1]))
 
 
 def test_an_endless_policy_is_stopped_in_one_clear_line():
     steps = decode(HashDenoiser(), [plain(3)], Endless())
-    with pytest.raises(InputError, match="policy 'Endless' remasks for ever at step 48; it would never end") as caught:
+    with pytest.raises(InputError, match="policy 'Endless', step 96: it goes round for ever") as caught:
         list(itertools.islice(steps, 100))
     assert "\n" not in str(caught.value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Idle(_Base):
+class Idle(Selecting):
     paced = False
 
     def select(self, view):
-        return Choice(np.empty(0, np.int64))
+        return np.empty(0, np.int64)
 
 
 def test_a_policy_that_commits_nothing_is_stopped_at_once():
-    with pytest.raises(InputError, match="policy 'Idle' committed nothing at step 0"):
+    with pytest.raises(InputError, match="policy 'Idle', step 0: it committed nothing"):
         run(HashDenoiser(), [plain(3)], Idle())
 
 
@@ -626,7 +636,7 @@ def test_temperature_zero_takes_the_likeliest():
 
 def test_noise_is_gumbel_in_float64():
     logits_NV = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 9))).float()
-    token_N = _draw(logits_NV, Sampling(temperature=0.8), torch.Generator().manual_seed(5))
+    token_N = draw(logits_NV, Sampling(temperature=0.8), torch.Generator().manual_seed(5))
     uniform_NV = torch.rand(500, 9, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     assert (token_N == (logits_NV.double() / 0.8 - (-uniform_NV.log()).log()).argmax(dim=-1)).all()
 

@@ -11,59 +11,42 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from nap.common.files import InputError
-from nap.decoding.policies import (
-    AR,
-    POLICIES,
-    Entropy,
-    EntropyBound,
-    Factor,
-    Frontier,
-    Hierarchy,
-    LowConfidence,
-    Margin,
-    ParallelEntropyBound,
-    ParallelForced,
-    ParallelThreshold,
-    Random,
-    StepView,
-    Threshold,
-    best,
-    parse_policy,
-    policy_name,
-)
+from nap.decoding.policies.bounded import EntropyBound, Factor, Threshold
+from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
+from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
+from nap.decoding.policies.policy import RowView, Said, best
+from nap.decoding.policies.registry import POLICIES, parse_policy, policy_name
 
 chances = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9)
 entropies = st.lists(st.floats(0.0, 10.0), min_size=1, max_size=9)
 
 
 def view(probability=(), *, entropy=(), margin=(), position=None, region=None, paths=1, step=0, quota=1, seed=0):
-    """A view that is told only what the policy reads; positions 0, 1, ... of one path unless said otherwise."""
+    """(row, said): a row told only what the policy reads; positions 0, 1, ... of one path unless said otherwise."""
     count = max(map(len, (probability, entropy, margin, region or ())))
-    return StepView(
-        position_N=np.arange(count) if position is None else np.array(position),
-        region_N=np.array(region if region is not None else [0] * count),
-        paths=paths,
-        step=step,
-        quota=quota,
-        rng=np.random.default_rng(seed),
-        token_N=np.zeros(count, np.int64),
-        probability_N=np.array(probability if len(probability) else [0.5] * count, np.float64),
-        entropy_N=np.array(entropy, np.float64),
-        margin_N=np.array(margin, np.float64),
-    )
+    position_N = np.arange(count) if position is None else np.array(position)
+    length = int(position_N.max()) + 1
+    region_L = np.zeros(length, np.int64)
+    region_L[position_N] = region if region is not None else 0
+    row = RowView(
+        ids_L=np.zeros(length, np.int64), region_L=region_L, block_L=np.zeros(length, np.int64),
+        step_L=np.full(length, -1), confidence_L=np.full(length, np.nan), masked_N=position_N, open_N=position_N,
+        paths=paths, mask_id=0, step=step, quota=quota, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    columns = {"entropy": np.array(entropy, np.float64), "margin": np.array(margin, np.float64)}
+    chance_N = np.array(probability if len(probability) else [0.5] * count, np.float64)
+    return row, Said(position_N, np.ones(count, np.int64), chance_N, columns.__getitem__)
 
 
-def chosen(policy, view):
-    """What it commits, in its order, of what it finds eligible."""
-    kept = policy.eligible(Frontier(*(getattr(view, field.name) for field in dataclasses.fields(Frontier))))
-    columns = {
-        field.name: getattr(view, field.name)[kept]
-        for field in dataclasses.fields(StepView)
-        if field.name.endswith("_N") and len(getattr(view, field.name))
-    }
-    choice = policy.select(dataclasses.replace(view, **columns))
-    assert len(choice.remask) == 0 and len(set(choice.commit.tolist())) == len(choice.commit)
-    return kept[choice.commit].tolist()
+def chosen(policy, seen):
+    """What it commits, in its order, of what it asks about: indices into the view."""
+    row, said = seen
+    kept = np.searchsorted(row.open_N, policy.ask(row))
+    columns = {name: said._compute(name)[kept] for name in ("entropy", "margin") if len(said._compute(name))}
+    told = Said(said.position_N[kept], said.token_N[kept], said.model_N[kept], columns.__getitem__)
+    edits = policy.act(row, told)
+    assert len(set(edits.position_N.tolist())) == len(edits.position_N) and (edits.token_N != row.mask_id).all()
+    return np.searchsorted(row.open_N, edits.position_N).tolist()
 
 
 def test_best_is_highest_first_and_leftmost_of_equals():
@@ -246,7 +229,7 @@ def test_parallel_forced_by_hand():
     seen = view(probability, region=region, paths=3, quota=5)
     assert chosen(ParallelForced(), seen) == [1, 4, 8, 2, 7]
     # One step later the dealing starts at path 2.
-    assert chosen(ParallelForced(), dataclasses.replace(seen, step=1)) == [4, 8, 1, 7, 2]
+    assert chosen(ParallelForced(), (dataclasses.replace(seen[0], step=1), seen[1])) == [4, 8, 1, 7, 2]
 
 
 def test_the_summary_is_last_or_dealt_to_like_a_path():
@@ -384,7 +367,10 @@ def test_a_plugin_is_found_by_its_entry_point(monkeypatch):
         name = "mine"
         load = staticmethod(lambda: Mine)
 
-    monkeypatch.setattr("nap.decoding.policies.entry_points", lambda group: [Point] if group == "nap.policies" else [])
+    monkeypatch.setattr(
+        "nap.decoding.policies.registry.entry_points", lambda group: [Point] if group == "nap.policies" else []
+    )
     assert parse_policy("mine:strength=2") == Mine(strength=2.0)
+    assert policy_name(Mine(strength=2.0)) == "mine:strength=2.0", "its name is its own"
     with pytest.raises(InputError, match="unknown policy 'yours'"):
         parse_policy("yours")

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,8 +29,8 @@ from nap.canvas.visibility import Layout
 from nap.common import machine
 from nap.common.files import InputError
 from nap.decoding.prompt import check_length, prompt_ids
-from nap.models import checkpoint
-from nap.models.attention import attention_mask
+from nap.models import attention, checkpoint
+from nap.models.attention import attention_mask, use_products
 from nap.models.families import FAMILIES
 from nap.models.load import load
 
@@ -95,12 +96,14 @@ def all_logits(denoiser, ids, where=None):
 
 def native_logits(model, ids, visible_LL):
     """Through transformers' public forward, with a mask written by hand, and products that round as ours do."""
-    machine.quicken(model)
-    if model.config.model_type == "bert":
-        assert visible_LL.all()
-        return model(ids).logits.detach()
-    added = torch.zeros(visible_LL.shape).masked_fill(~visible_LL, torch.finfo(torch.float32).min)
-    return model(ids, attention_mask=added.expand(len(ids), 1, -1, -1)).logits.detach()
+    if machine.onednn_is_exact():
+        use_products(model)
+    with machine.fast_float32(), torch.no_grad():
+        if model.config.model_type == "bert":
+            assert visible_LL.all()
+            return model(ids).logits
+        added = torch.zeros(visible_LL.shape).masked_fill(~visible_LL, torch.finfo(torch.float32).min)
+        return model(ids, attention_mask=added.expand(len(ids), 1, -1, -1)).logits
 
 
 def same(left, right, tolerance=1e-5):
@@ -322,15 +325,16 @@ def test_rows_that_agree_share_one_mask():
 def test_a_mask_is_built_once_a_layout_and_goes_with_it(tmp_path, monkeypatch):
     make(tmp_path, "llama")
     denoiser, ids, built = load(str(tmp_path)), some_ids(), []
-    build = denoiser._mask.build
-    monkeypatch.setattr(denoiser._mask, "build", lambda where: (built.append(1), build(where))[1])
+    remembered = denoiser.whole_mask
+    build = remembered.build
+    monkeypatch.setattr(remembered, "build", lambda where: (built.append(1), build(where))[1])
     layouts = [Layout(np.repeat([[-2, 0, 1, 2]] * 2, 6, axis=1), "paths", 2) for _ in range(2)]
     for where in (*layouts, *layouts):
         all_logits(denoiser, ids, where)
-    assert len(built) == 2 and len(denoiser._mask.known) == 2
+    assert len(built) == 2 and len(remembered.known) == 2
     del where, layouts
     gc.collect()
-    assert not denoiser._mask.known
+    assert not remembered.known
 
 
 # Loading
@@ -816,20 +820,63 @@ def test_fast_products_are_float32_products_and_the_setting_does_not_outlive_the
         product = x @ layer.weight.T
     exact = x.double() @ layer.weight.double().T
     assert (product - exact).abs().max() < machine.FLOAT32_ERROR * exact.abs().max()
-    assert (machine.quicken(layer)(x) - plain).abs().max() < machine.FLOAT32_ERROR * plain.abs().max()
-    with pytest.raises(RuntimeError):
+    assert (product + layer.bias - plain).abs().max() < machine.FLOAT32_ERROR * plain.abs().max()
+    with pytest.raises(RuntimeError), machine.fast_float32():
         layer(torch.randn(2, 3))
     assert getattr(backend, "fp32_precision", None) == before
 
 
+def test_threads_that_multiply_at_once_leave_the_setting_as_it_was():
+    backend = torch.backends.mkldnn
+    before, inside, left = getattr(backend, "fp32_precision", None), threading.Event(), threading.Event()
+
+    def other():
+        with machine.fast_float32():
+            inside.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=other)
+    with machine.fast_float32():
+        thread.start()
+        assert inside.wait(10)
+    left.set()
+    thread.join()
+    assert getattr(backend, "fp32_precision", None) == before
+
+
+def test_opening_a_model_changes_nothing_of_the_process_and_nothing_of_torchs_layers(tmp_path):
+    make(tmp_path, "llama")
+    before = getattr(torch.backends.mkldnn, "fp32_precision", None), torch.get_num_threads()
+    model = load(str(tmp_path)).model
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert (getattr(torch.backends.mkldnn, "fp32_precision", None), torch.get_num_threads()) == before
+
+
+@pytest.mark.parametrize("shared", [4, 2, 1])
+@pytest.mark.parametrize("hidden", [None, "rows", "one"])
+def test_attention_as_products_is_torchs_attention(monkeypatch, shared, hidden):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 4, 5, 8, generator=generator)
+    key, value = (torch.randn(2, shared, 7, 8, generator=generator) for _ in range(2))
+    mask = None
+    if hidden:
+        blocked = torch.rand(2 if hidden == "rows" else 1, 1, 5, 7, generator=generator) < 0.3
+        mask = torch.zeros(blocked.shape).masked_fill_(blocked, torch.finfo(torch.float32).min)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+    for most in (1 << 30, 0):
+        monkeypatch.setattr(attention, "MOST_SCORES", most)
+        found, _ = attention.products(None, query, key, value, mask)
+        assert torch.allclose(found.transpose(1, 2), expected, atol=1e-6)
+
+
 def test_onednn_is_not_asked_where_it_rounds_to_bfloat16(monkeypatch):
     monkeypatch.setattr(machine, "FLOAT32_ERROR", 1e-9)
-    assert not machine._onednn_is_exact.__wrapped__()
+    assert not machine.onednn_is_exact.__wrapped__()
 
 
 FAULTS = """
 import resource, sys, torch
-from nap.common.machine import keep_memory
+from nap.common.memory import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):

@@ -15,8 +15,9 @@ import torch
 
 from nap.canvas.canvas import collate
 from nap.common.parquet import read_parquet
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.checkpoint import ASSETS
 from nap.models.load import load

@@ -10,9 +10,11 @@ from transformers import TextStreamer, generation
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.trace import PROMPT
-from nap.decoding.decode import Budget, collect, decode, run_setting
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
+from nap.decoding.traces import collect, run_setting
 from nap.models.load import load
 from nap.report.terminal import LaneStreamer, stream
 from tiny import QUESTION, SLOTS

@@ -17,8 +17,9 @@ import nap.training.trainer as training
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError, read_jsonl_objects
 from nap.data.samples import write_samples
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import prompt_ids
 from nap.models.load import load
 from nap.tasks.arith import Arith

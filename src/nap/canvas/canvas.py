@@ -193,14 +193,12 @@ def parse(
 
 
 def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64], Layout]:
-    """(ids_BL, layout) of canvases of any lengths, shorter ones padded on the right. They share attention and P."""
-    kinds = {(canvas.spec.attention, canvas.spec.paths) for canvas in canvases}
-    if len(kinds) != 1:
-        raise InputError(f"one batch needs one attention layout and number of paths, got {sorted(kinds)}")
+    """(ids_BL, layout) of canvases of any lengths and attention, shorter ones padded on the right."""
     length = max(map(len, canvases))
     ids = np.full((len(canvases), length), pad_id, np.int64)
     region = np.full((len(canvases), length), OUTSIDE, np.int64)
     for row, canvas in enumerate(canvases):
         ids[row, : len(canvas)] = canvas.ids
         region[row, : len(canvas)] = canvas.region
-    return ids, Layout(region, canvases[0].spec.attention, canvases[0].spec.paths)
+    attention: tuple[Attention, ...] = tuple(canvas.spec.attention for canvas in canvases)
+    return ids, Layout(region, attention, tuple(canvas.spec.paths for canvas in canvases))

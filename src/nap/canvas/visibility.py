@@ -1,6 +1,7 @@
 """Who may see whom in a canvas: decided here and nowhere else, for training, decoding, caches and the page.
 
-Shape letters: B batch, L canvas length (prompt included), P paths. Pure numpy; makes no tensors (models/attention.py).
+Shape letters: B batch, L canvas length (prompt included), Q positions that look, K positions that are looked at.
+Pure numpy; makes no tensors (models/attention.py).
 """
 
 from dataclasses import dataclass
@@ -13,33 +14,76 @@ from numpy.typing import NDArray
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Attention = Literal["full", "paths"]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Who may see whom in a batch. Rows shorter than L end in OUTSIDE positions, which nobody sees."""
+    """What every position of a batch is for. Rows shorter than L end in OUTSIDE positions, which nobody sees.
 
-    region_BL: NDArray[np.int64]
-    attention: Attention = "full"
-    paths: int = 1
+    attention, paths  of all rows, or a tuple with each row's own
+    """
+
+    region_BL: Ints
+    attention: Attention | tuple[Attention, ...] = "full"
+    paths: int | tuple[int, ...] = 1
 
     @cached_property
-    def visible_BLL(self) -> NDArray[np.bool_] | None:
+    def full_B(self) -> Bools:
+        """Which rows are under full attention."""
+        return np.broadcast_to(np.array(self.attention) == "full", len(self.region_BL))
+
+    @cached_property
+    def summary_B(self) -> Ints:
+        """The region code of each row's summary, which sees everything."""
+        return np.broadcast_to(np.array(self.paths), len(self.region_BL))
+
+    @cached_property
+    def owner_BL(self) -> Ints:
+        """The region codes with each header given to the slot that it opens."""
+        return owners(self.region_BL)
+
+    @cached_property
+    def visible_BLL(self) -> Bools | None:
         """[B, L, L], query by key; None where every position sees every position."""
-        region = self.region_BL
-        inside = region != OUTSIDE
-        if self.attention == "full" and inside.all():
-            return None
-        if self.attention == "full":
-            # An outside query sees the row too: a softmax over nothing would be nan.
-            return np.broadcast_to(inside[:, None, :], (*region.shape, region.shape[1]))
-        owner = owners(region)
-        query, key = owner[:, :, None], owner[:, None, :]
-        visible = (key == PROMPT) | (query == key) | (query == self.paths)
-        return visible & inside[:, None, :] | np.eye(region.shape[1], dtype=bool)
+        return visible(self)
 
 
-def owners(region_BL: NDArray[np.int64]) -> NDArray[np.int64]:
+def visible(
+    layout: Layout, query_BQ: Ints | None = None, key_BK: Ints | None = None, *, block_size: int | None = None
+) -> Bools | None:
+    """[B, Q, K] whether each query position may look at each key position; None where all may look at all.
+
+    query_BQ, key_BK  canvas positions of each row; all of them by default
+    block_size        of a model with block-causal attention: a position sees its own block of that many and earlier
+                      ones, counted from the canvas's start
+
+    Under `full` a position sees its whole row. Under `paths` a path sees the prompt and itself, the prompt itself, and
+    the summary everything.
+    """
+    everything = np.broadcast_to(np.arange(layout.region_BL.shape[1]), layout.region_BL.shape)
+    query_BQ, key_BK = (everything if at is None else at for at in (query_BQ, key_BK))
+    # An outside position that looks sees the row too: a softmax over nothing would be nan.
+    seen = (_taken(layout.region_BL, key_BK) != OUTSIDE)[:, None, :]
+    if layout.full_B.all() and block_size is None and seen.all():
+        return None
+    if not layout.full_B.all():
+        query, key = (_taken(layout.owner_BL, at) for at in (query_BQ, key_BK))
+        query, key, summary = query[:, :, None], key[:, None, :], layout.summary_B[:, None, None]
+        inside = (key == PROMPT) | (query == key) | (query == summary) | layout.full_B[:, None, None]
+        itself = (query_BQ[:, :, None] == key_BK[:, None, :]) & ~layout.full_B[:, None, None]
+        seen = inside & seen | itself
+    if block_size is not None:
+        seen = seen & (query_BQ[:, :, None] // block_size >= key_BK[:, None, :] // block_size)
+    return np.broadcast_to(seen, (len(query_BQ), query_BQ.shape[1], key_BK.shape[1]))
+
+
+def _taken(values_BL: Ints, at: Ints) -> Ints:
+    return np.take_along_axis(values_BL, at, axis=1)
+
+
+def owners(region_BL: Ints) -> Ints:
     """The region codes with each header given to the slot that it opens."""
     owner = region_BL.copy()
     # From the right: a header belongs to what follows it.

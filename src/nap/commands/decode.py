@@ -13,7 +13,7 @@ from nap.common.text import visible
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
-    from nap.decoding.decode import Budget
+    from nap.decoding.budget import Budget
     from nap.order.scores import OrderReport
 
 
@@ -43,8 +43,8 @@ class Decode:
 
     def budget(self) -> "Budget":
         """The budget asked for; one token a step for a policy that needs one."""
-        from nap.decoding.decode import Budget
-        from nap.decoding.policies import parse_policy
+        from nap.decoding.budget import Budget
+        from nap.decoding.policies.registry import parse_policy
 
         if self.tokens_per_step is None and self.steps is None and parse_policy(self.policy).paced:
             return Budget(tokens=1)
@@ -55,9 +55,10 @@ class Decode:
         from nap.canvas.canvas import parse
         from nap.data.problems import Problem
         from nap.data.trace_files import write_traces
-        from nap.decoding.decode import collect, decode, run_setting
-        from nap.decoding.policies import parse_policy
+        from nap.decoding.decode import decode
+        from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import canvas_of, canvas_spec
+        from nap.decoding.traces import collect, run_setting
         from nap.models.load import load
         from nap.order.measure import measure
         from nap.report.terminal import live

@@ -9,7 +9,7 @@ from nap.common.files import InputError
 
 if TYPE_CHECKING:
     from nap.canvas.canvas import CanvasSpec
-    from nap.decoding.decode import Sampling
+    from nap.decoding.budget import Sampling
 
 # What may be left out: without these tyro shows {None}|INT and (default: None).
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
@@ -83,7 +83,7 @@ class Drawing:
 
     def sampling(self) -> "Sampling":
         """The sampling part."""
-        from nap.decoding.decode import Sampling
+        from nap.decoding.budget import Sampling
 
         return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
 

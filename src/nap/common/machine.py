@@ -3,15 +3,14 @@
 Measures once a process. Does not spread a model over several devices.
 """
 
-import ctypes
 import functools
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from nap.common.files import InputError
 
@@ -58,52 +57,43 @@ def fast_float32() -> Iterator[None]:
     MKL, which torch asks otherwise, leaves half the width of an AMD processor unused (2.4 times slower on Zen 5). The
     way to ask oneDNN is to allow it bfloat16: where it then really rounds to bfloat16 (with AMX), it is not asked.
     """
-    backend: Any = torch.backends.mkldnn
-    if not _onednn_is_exact():
+    if not onednn_is_exact():
         yield
         return
-    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    _allowed.enter()
     try:
         yield
     finally:
-        backend.fp32_precision = before
+        _allowed.leave()
+
+
+class _Allowed:
+    """torch's one switch for the whole process: on while any thread is within, and then as it was before."""
+
+    def __init__(self) -> None:
+        self.lock, self.within, self.before = threading.Lock(), 0, ""
+
+    def enter(self) -> None:
+        backend: Any = torch.backends.mkldnn
+        with self.lock:
+            if not self.within:
+                self.before, backend.fp32_precision = backend.fp32_precision, "bf16"
+            self.within += 1
+
+    def leave(self) -> None:
+        backend: Any = torch.backends.mkldnn
+        with self.lock:
+            self.within -= 1
+            if not self.within:
+                backend.fp32_precision = self.before
+
+
+_allowed = _Allowed()
 
 
 @functools.cache
-def keep_memory() -> bool:
-    """Have this process keep the memory that its tensors free, for the next ones. Whether the system's malloc does so.
-
-    glibc gives freed tensors back to the system, and gets them again page by page, at every forward: up to a third of
-    the time of a small model. What a process needs at most stays the same.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows.
-        return False
-    trim_threshold, mmap_threshold = -1, -3
-    # Older versions take no larger threshold than 32 MiB.
-    kept = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 32 << 20)
-    return bool(kept and mallopt(trim_threshold, (1 << 31) - 1))
-
-
-def quicken(model: Any) -> Any:
-    """The model, its linear layers under `fast_float32`. Its attention is left alone: torch's fused kernel is made of
-    many small products, which oneDNN makes slower.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            forward: Any = functools.partial(_under_fast_float32, module.forward)
-            module.forward = forward
-    return model
-
-
-def _under_fast_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with fast_float32():
-        return forward(x)
-
-
-@functools.cache
-def _onednn_is_exact() -> bool:
+def onednn_is_exact() -> bool:
+    """Whether `fast_float32` changes anything here: whether oneDNN, allowed bfloat16, still multiplies as float32."""
     # Not by the clock: two processes of one run must round alike.
     backend: Any = torch.backends.mkldnn
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(backend, "fp32_precision"):

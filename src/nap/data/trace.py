@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from nap.common.files import InputError
 
-TRACE_VERSION = 1
+# Version 1 has no costs.
+TRACE_VERSION = 2
 
 # What a canvas position is for. Path j is region j (from 0) and the summary is region P.
 OUTSIDE, PROMPT, HEADER = -3, -2, -1
@@ -31,14 +32,26 @@ class Event(NamedTuple):
     probability: float
 
 
+class Cost(NamedTuple):
+    """What a step cost a row: calls of the model, positions that were computed in them, and calls of a second model."""
+
+    forwards: int
+    queries: int
+    guide_calls: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step changed in one row: its events, in the order the policy gave, and the whole batch's wall time."""
+    """What one step did in one row: its events in the order the policy gave, its cost, and the whole batch's wall time.
+
+    index  counts the row's own steps, from 0
+    """
 
     row: int
     index: int
     events: tuple[Event, ...]
     seconds: float
+    cost: Cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +63,7 @@ class Trace:
     events     every change, by step
     forwards   model calls this row took part in
     seconds    wall time of each step, shared with the other rows of the batch
+    costs      what each step cost; empty where nobody counted (traces of version 1, and other systems')
     uncounted  token ids that are padding or end of text: left out of the counts unless asked for
     vocabulary text of every token id that occurs, so that a trace can be read without its model
     setting    model, revision, policy, budget, canvas, seed, versions: what is needed to run it again
@@ -62,6 +76,7 @@ class Trace:
     forwards: int
     mask_id: int
     seconds: tuple[float, ...] = ()
+    costs: tuple[Cost, ...] = ()
     uncounted: tuple[int, ...] = ()
     vocabulary: dict[int, str] = field(default_factory=dict)
     setting: dict[str, Any] = field(default_factory=dict)
@@ -149,6 +164,7 @@ def check_trace(trace: Trace) -> Trace:
     counts += [n for event in trace.events for n in (event.step, event.token)]
     if not all(0 <= n < 2**31 for n in counts):
         raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
+    _check_costs(trace)
     if not all(0 <= seconds < math.inf for seconds in trace.seconds):
         raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
     replay, previous = Replay(trace.initial, trace.mask_id), 0
@@ -170,7 +186,15 @@ def check_trace(trace: Trace) -> Trace:
     return trace
 
 
+def _check_costs(trace: Trace) -> None:
+    if not all(0 <= n < 2**31 for cost in trace.costs for n in cost):
+        raise InputError(f"trace {trace.problem_id!r}: a cost is below 0 or above {2**31 - 1}")
+    if trace.costs and sum(cost.forwards for cost in trace.costs) != trace.forwards:
+        raise InputError(f"trace {trace.problem_id!r}: its costs do not add up to its {trace.forwards} forwards")
+
+
 def check_version(version: Any) -> None:
     """Raise InputError for a version that this NAP does not read."""
-    if version != TRACE_VERSION:
-        raise InputError(f"trace version {version!r} is not the {TRACE_VERSION} that this NAP reads; upgrade nap-dlm")
+    if version not in (1, TRACE_VERSION):
+        known = f"1 and {TRACE_VERSION}, which this NAP reads"
+        raise InputError(f"trace version {version!r} is none of {known}; was it written by a later one?")

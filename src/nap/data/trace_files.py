@@ -13,7 +13,7 @@ from typing import Any
 
 from nap.common.files import InputError, atomic
 from nap.common.rows import read_rows
-from nap.data.trace import Event, Trace, check_trace, check_version
+from nap.data.trace import TRACE_VERSION, Cost, Event, Trace, check_trace, check_version
 
 
 def trace_to_row(trace: Trace) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
     row["events"] = [
         [*event[:4], None if math.isnan(event.probability) else event.probability] for event in trace.events
     ]
+    row["costs"] = [[*cost] for cost in trace.costs]
     row["vocabulary"] = {str(token): text for token, text in trace.vocabulary.items()}
     return row
 
@@ -44,6 +45,8 @@ def trace_from_row(row: dict[str, Any]) -> Trace:
         )
         for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
             row[name] = tuple(kind(x) for x in row.get(name, ()))
+        row["costs"] = tuple(Cost(*map(index, cost)) for cost in row.get("costs") or ())
+        row["version"] = TRACE_VERSION
         row["forwards"], row["mask_id"] = index(row["forwards"]), index(row["mask_id"])
         row["vocabulary"] = {int(token): str(text) for token, text in row.get("vocabulary", {}).items()}
         trace = Trace(**row)
@@ -85,7 +88,8 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
     types = {
         "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
         "events": pa.list_(event_type), "forwards": pa.int32(), "mask_id": pa.int32(),
-        "seconds": pa.list_(pa.float64()), "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
+        "seconds": pa.list_(pa.float64()), "costs": pa.list_(pa.list_(pa.int32())),
+        "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
         "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
     }  # fmt: skip
     table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})

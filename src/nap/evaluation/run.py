@@ -23,13 +23,14 @@ from nap.canvas.canvas import parse
 from nap.common.files import InputError
 from nap.common.folder import digest, digest_files, run_folder
 from nap.common.journal import Journal
+from nap.common.memory import keep_memory
 from nap.common.records import checked
 from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from nap.decoding.decode import decode_traces
-from nap.decoding.policies import parse_policy
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
@@ -137,6 +138,7 @@ class _Evaluates:
         import torch
 
         if parent_process() is not None:
+            keep_memory()
             torch.set_num_threads(1)
         cell, chunk = job
         return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces)

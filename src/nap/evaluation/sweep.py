@@ -11,8 +11,8 @@ from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
 from nap.common.records import check_text
 from nap.data.problems import Problem
-from nap.decoding.decode import Budget, Eos, Sampling
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.rows import critical_path
 from nap.tasks.registry import load_task
 

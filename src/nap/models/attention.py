@@ -1,63 +1,136 @@
-"""How a native model is asked: which positions its attention sees, and its body and head as two functions.
+"""How a native model is asked: its body and its head as two functions, and the mask that its attention sees.
 
-Shape letters: B batch, L canvas length, D hidden size. Who may see whom is canvas/visibility.py's.
+The body runs the model's own layers but not its own `forward`, which may make a causal mask where none is given:
+transformers 4.57 does whenever it keeps no cache, and 5 does under torch.compile.
+
+Shape letters: B batch, L canvas length, Q positions computed, K positions whose keys are there, D hidden size.
+Does not decide who sees whom (canvas/visibility.py).
 """
 
-import functools
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
-from nap.canvas.visibility import Layout
+from nap.canvas.visibility import Ints, Layout, visible
 
 
-def parts(model: Any) -> tuple[Callable[[Tensor, Tensor | None], Tensor], Callable[[Tensor], Tensor]]:
-    """(body, output head): ids_BL and a mask to states [B, L, D], and states to logits.
+class Keys(Protocol):
+    """Where a forward's keys and values go, and which attention then sees: what is used of transformers' `Cache`."""
 
-    The body is the model's own layers but not its own `forward`, which may make a causal mask where none is given:
-    transformers 4.57 does whenever it keeps no cache, and 5 does under torch.compile.
+    def update(self, key: Tensor, value: Tensor, layer: int, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """Take [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at."""
+        ...
+
+
+class Decoder:
+    """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
+
+    keeps_keys = True
+
+    def __init__(self, model: Any) -> None:
+        self.body, self.head = model.model, model.lm_head
+
+    def __call__(
+        self, ids_BQ: Tensor, mask: Tensor | None, position_BQ: Tensor | None = None, keys: Keys | None = None
+    ) -> Tensor:
+        """The states of the ids; at positions 0.. unless `position_BQ` says others, looking at `keys` where given."""
+        states_BQD = self.body.embed_tokens(ids_BQ)
+        if position_BQ is None:
+            position_BQ = torch.arange(ids_BQ.shape[1], device=ids_BQ.device)[None]
+        kept = {} if keys is None else {"past_key_values": keys, "use_cache": True}
+        rotary = self.body.rotary_emb(states_BQD, position_BQ)
+        for layer in self.body.layers:
+            states_BQD = layer(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept)
+        return self.body.norm(states_BQD)
+
+
+class Encoder:
+    """The body of a BERT: ids to the last hidden states [B, L, D]. It keeps no keys."""
+
+    keeps_keys = False
+
+    def __init__(self, model: Any) -> None:
+        self.body, self.head = model.bert, model.cls
+
+    def __call__(self, ids_BL: Tensor, mask: Tensor | None) -> Tensor:
+        """The states of the ids."""
+        return self.body.encoder(self.body.embeddings(ids_BL), attention_mask=mask)[0]
+
+
+def body_of(model: Any) -> Decoder | Encoder:
+    """The body and head of a model in one of transformers' own classes."""
+    return Encoder(model) if model.config.model_type == "bert" else Decoder(model)
+
+
+# Scores of one layer that are worth writing out. Beyond, torch's fused kernel is as fast and needs no room for them.
+MOST_SCORES = 1 << 22
+
+
+def products(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention as two batched matrix products, [B, heads, Q, d] to [B, Q, heads, d], as transformers asks for it.
+
+    Under `machine.fast_float32` these go through oneDNN and take half the time of torch's fused kernel, which is made
+    of many small products there.
     """
-    if model.config.model_type == "bert":
-        return functools.partial(_encode, model.bert), model.cls
-    return functools.partial(_decode, model.model), model.lm_head
+    rows, heads, looking, width = query.shape
+    shared, seen = key.shape[1:3]
+    if query.requires_grad or rows * heads * looking * seen > MOST_SCORES:
+        mixed = scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=heads != shared
+        )
+        return mixed.transpose(1, 2), None
+    # The heads that share a key stand below each other, as if they were more positions.
+    query = query.reshape(rows * shared, heads // shared * looking, width)
+    key, value = key.reshape(rows * shared, seen, width), value.reshape(rows * shared, seen, width)
+    scores = (query @ key.transpose(1, 2)).mul_(width**-0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores.view(rows, shared, -1, looking, seen).add_(attention_mask[:, :, None])
+    mixed = (scores.softmax(-1) @ value).view(rows, heads, looking, width)
+    return mixed.transpose(1, 2), None
 
 
-def _decode(body: Any, ids_BL: Tensor, mask: Tensor | None) -> Tensor:
-    states_BLD = body.embed_tokens(ids_BL)
-    rotary = body.rotary_emb(states_BLD, torch.arange(ids_BL.shape[1], device=ids_BL.device)[None])
-    for layer in body.layers:
-        states_BLD = layer(states_BLD, attention_mask=mask, position_embeddings=rotary)
-    return body.norm(states_BLD)
+def use_products(model: Any) -> None:
+    """Have a model of transformers attend by `products` from now on. For decoding: training needs the fused kernel."""
+    from transformers import AttentionInterface
 
-
-def _encode(body: Any, ids_BL: Tensor, mask: Tensor | None) -> Tensor:
-    return body.encoder(body.embeddings(ids_BL), attention_mask=mask)[0]
+    AttentionInterface.register("nap_products", products)
+    model.config._attn_implementation = "nap_products"
 
 
 def attention_mask(
-    layout: Layout, *, dtype: torch.dtype, device: torch.device, block_size: int | None = None
+    layout: Layout,
+    query_BQ: Ints | None = None,
+    key_BK: Ints | None = None,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    block_size: int | None = None,
 ) -> Tensor | None:
-    """What to add to attention scores, [B, 1, L, L] or [1, 1, L, L] where the rows agree; None where nothing is hidden.
+    """What to add to attention scores, [B, 1, Q, K] or [1, 1, Q, K] where the rows agree; None where nothing is hidden.
 
-    With `block_size` a position also sees only its own block of that many positions and earlier ones.
+    The positions and `block_size` are those of `visible`.
     """
-    visible_BLL = layout.visible_BLL
-    if block_size is not None:
-        block_L = np.arange(layout.region_BL.shape[1]) // block_size
-        earlier_LL = block_L[:, None] >= block_L
-        visible_BLL = earlier_LL[None] if visible_BLL is None else visible_BLL & earlier_LL
-    if visible_BLL is None:
+    visible_BQK = visible(layout, query_BQ, key_BK, block_size=block_size)
+    if visible_BQK is None:
         return None
-    if (visible_BLL == visible_BLL[:1]).all():
-        visible_BLL = visible_BLL[:1]
-    hidden_BLL = torch.from_numpy(~visible_BLL).to(device)
-    added_BLL = torch.zeros(hidden_BLL.shape, dtype=dtype, device=device)
+    if (visible_BQK == visible_BQK[:1]).all():
+        visible_BQK = visible_BQK[:1]
+    hidden_BQK = torch.from_numpy(~visible_BQK).to(device)
+    added_BQK = torch.zeros(hidden_BQK.shape, dtype=dtype, device=device)
     # Not -inf: a row that is all padding must come out as numbers.
-    return added_BLL.masked_fill_(hidden_BLL, torch.finfo(dtype).min)[:, None]
+    return added_BQK.masked_fill_(hidden_BQK, torch.finfo(dtype).min)[:, None]
 
 
 class Remembered:

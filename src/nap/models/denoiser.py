@@ -1,23 +1,26 @@
-"""A masked diffusion language model as the one function that decoding needs: logits at the positions asked about.
+"""A masked diffusion language model as what decoding needs: logits at the positions asked about.
 
-`load` (load.py) opens one. It sees in both directions through an explicit mask, or without one where every position
-sees every position.
+`load` (load.py) opens one. A forward gives hidden states at these positions (`states`), and the output head turns any
+part of them into logits (`head`): with a vocabulary of 126,464 the logits of a whole canvas would take 500 MB.
 
 Shape letters: B batch, L canvas length (prompt included), V vocabulary, N positions asked about, D hidden size.
-Does not sample or commit (decoding), and keeps nothing from one forward to the next: this is the reference.
+Does not sample or commit (decoding), and keeps nothing from one forward to the next (session.py does): it is the
+reference that every fast path is held to.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from nap.canvas.canvas import CanvasSpec
-from nap.canvas.visibility import Layout
+from nap.canvas.visibility import Ints, Layout
 from nap.common.files import InputError
-from nap.models.attention import Remembered, attention_mask, parts
+from nap.common.machine import fast_float32
+from nap.models.attention import Decoder, Keys, Remembered, attention_mask, body_of
 from nap.models.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ class Denoiser(Protocol):
 
     mask_id, pad_id  token ids
     eos_ids          ids that end a text or a turn
+    vocabulary       V, the tokens that it has logits for
     tokenizer        None for a checkpoint that has none
     setting          for traces: model, revision, family, dtype, shift_logits, block_size
     max_length       the longest canvas; None where the model sets no limit
@@ -39,6 +43,7 @@ class Denoiser(Protocol):
     mask_id: int
     pad_id: int
     eos_ids: tuple[int, ...]
+    vocabulary: int
     tokenizer: Any
     setting: dict[str, Any]
     max_length: int | None
@@ -49,13 +54,21 @@ class Denoiser(Protocol):
         """Where inputs must be."""
         ...
 
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """states_ND that predict the tokens at (rows_N, positions_N), in one forward. The model's shift is undone."""
+        ...
+
+    def head(self, states_ND: Tensor) -> Tensor:
+        """logits_NV of such states, in float32 and in memory of their own."""
+        ...
+
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """logits_NV in float32 for the tokens at (rows_N, positions_N), in one forward."""
+        """logits_NV in float32 for the tokens at (rows_N, positions_N), all at once: `head` of `states`."""
         ...
 
 
 @dataclass(eq=False, kw_only=True)
-class _Loaded:
+class _Loaded(ABC):
     """What all loaded models share: everything of `Denoiser` but the forward."""
 
     model: "PreTrainedModel"
@@ -63,6 +76,7 @@ class _Loaded:
     mask_id: int
     pad_id: int
     eos_ids: tuple[int, ...]
+    vocabulary: int
     shift: bool
     setting: dict[str, Any]
     max_length: int | None
@@ -77,18 +91,33 @@ class _Loaded:
         """Where the weights are and inputs must be."""
         return self._device
 
+    @abstractmethod
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """See `Denoiser`."""
+
+    @abstractmethod
+    def head(self, states_ND: Tensor) -> Tensor:
+        """See `Denoiser`."""
+
+    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """logits_NV in float32 for the tokens at (rows_N, positions_N). Only their states go through the head."""
+        return self.head(self.states(ids_BL, layout, at))
+
     def _pick(self, states: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
         """The entries of a [B, L, ...] tensor that predict the tokens at `at`."""
         rows_N, positions_N = at
         return states[rows_N, predicted_from(positions_N, self.shift)]
 
 
-def predicted_from(positions_N: Tensor, shift: bool) -> Tensor:
-    """The positions of the states that predict the tokens at `positions_N`.
+Positions = TypeVar("Positions", Tensor, Ints)
+
+
+def predicted_from(positions_N: Positions, shift: bool) -> Positions:
+    """The positions of the states that predict the tokens at `positions_N`, a tensor or an array.
 
     Shifted models predict a token from the state before it; the first token has only its own.
     """
-    return (positions_N - 1).clamp(min=0) if shift else positions_N
+    return (positions_N - 1).clip(min=0) if shift else positions_N
 
 
 @dataclass(eq=False, kw_only=True)
@@ -99,31 +128,51 @@ class NativeDenoiser(_Loaded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind = {"dtype": self.model.dtype, "device": self.device, "block_size": self.block_size}
-        self._mask = Remembered(functools.partial(attention_mask, **kind))
-        self._body, self._head = parts(self.model)
+        self.body = body_of(self.model)
+        self.mask = functools.partial(
+            attention_mask, dtype=self.model.dtype, device=self.device, block_size=self.block_size
+        )
+        self.whole_mask = Remembered(self.mask)
 
     @torch.no_grad()
+    @fast_float32()
     def hidden(self, ids_BL: Tensor, layout: Layout) -> Tensor:
         """The last hidden states, [B, L, D], before any shift and the output head."""
         assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
-        return self._body(ids_BL, self._mask(layout))
+        return self.body(ids_BL, self.whole_mask(layout))
+
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """states_ND that predict the tokens at (rows_N, positions_N)."""
+        return self._pick(self.hidden(ids_BL, layout), at)
 
     @torch.no_grad()
-    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """logits_NV in float32 for the tokens at (rows_N, positions_N). Only their states go through the head."""
-        return self._head(self._pick(self.hidden(ids_BL, layout), at)).float()
+    @fast_float32()
+    def part(self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints, keys: Keys) -> Tensor:
+        """The hidden states [B, Q, D] of the ids at these canvas positions, which look at `keys` and add their own."""
+        assert isinstance(self.body, Decoder)
+        mask = self.mask(layout, query_BQ)
+        return self.body(ids_BQ, mask, torch.as_tensor(query_BQ, device=self.device), keys)
+
+    @torch.no_grad()
+    @fast_float32()
+    def head(self, states_ND: Tensor) -> Tensor:
+        """logits_NV in float32 of such states."""
+        return self.body.head(states_ND).float()
 
 
 class RemoteDenoiser(_Loaded):
     """A checkpoint that runs its own code, called as `model(ids).logits`: all positions see all, none is padding."""
 
     @torch.no_grad()
-    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """logits_NV in float32 for the tokens at (rows_N, positions_N). Raises InputError if the layout hides any."""
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """The logits themselves: such a model gives them whole. Raises InputError if the layout hides a position."""
         if layout.visible_BLL is not None:
             raise InputError(
                 f"{self.setting['model']} runs its own code, which is only asked for full attention over rows of one "
                 "length; use attention 'full' and a batch of 1, or a natively supported family: " + ", ".join(FAMILIES)
             )
-        return self._pick(self.model(ids_BL).logits, at).float()
+        return self._pick(self.model(ids_BL).logits, at)
+
+    def head(self, states_ND: Tensor) -> Tensor:
+        """The logits in float32, as a copy."""
+        return states_ND.to(torch.float32, copy=True)

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from nap.common.files import InputError
-from nap.common.machine import choose_dtype, keep_memory, quicken, usable_device
+from nap.common.machine import choose_dtype, onednn_is_exact, usable_device
 from nap.models import adapter, checkpoint
+from nap.models.attention import use_products
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.models.weights import open_weights
@@ -71,13 +72,13 @@ def load(
         # In the config, so that the model says them itself wherever it is saved.
         told = native | chosen | {"mask_token_id": ids.mask_id}
         model = open_weights(folder, told, family, dtype=number, device=str(place))
-    if place.type == "cpu":
-        # Not before: what loading frees is of no more use.
-        keep_memory()
+    if place.type == "cpu" and number == torch.float32 and onednn_is_exact():
+        use_products(model)
     return NativeDenoiser(
-        model=quicken(model),
+        model=model,
         tokenizer=tokenizer,
         **ids._asdict(),
+        vocabulary=native["vocab_size"],
         shift=chosen["shift_logits"],
         block_size=chosen["block_size"],
         setting=setting | chosen | {"dtype": str(number).removeprefix("torch.")},
@@ -114,6 +115,7 @@ def _load_remote(
         model=model.to(device).eval(),  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
         tokenizer=tokenizer,
         **special_ids(full, family, tokenizer, folder, mask_id)._asdict(),
+        vocabulary=full["vocab_size"],
         shift=shift,
         setting=setting | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
         max_length=full.get("max_position_embeddings") or full.get("max_sequence_length"),

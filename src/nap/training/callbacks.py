@@ -13,8 +13,9 @@ from transformers import PrinterCallback, TrainerCallback
 
 from nap.canvas.canvas import CanvasSpec, parse
 from nap.common.files import InputError, atomic
-from nap.decoding.decode import Budget, decode_traces
-from nap.decoding.policies import parse_policy
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import NativeDenoiser
 from nap.tasks.registry import answer_text, load_task

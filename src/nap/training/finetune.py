@@ -213,7 +213,7 @@ def _placement(hyper: Hyper) -> dict[str, Any]:
 
 
 def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, say: Callable[[str], None]) -> list[Any]:
-    from nap.decoding.decode import Budget
+    from nap.decoding.budget import Budget
     from nap.training.callbacks import DecodeEvery
 
     if not watch.eval_task:

@@ -18,7 +18,6 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from nap.common.files import InputError
-from nap.common.machine import keep_memory
 from nap.common.text import say
 from nap.models.denoiser import predicted_from
 from nap.training import lora
@@ -167,8 +166,6 @@ def run_trainer(
 
     say  is told which checkpoints are damaged
     """
-    if arguments.device.type == "cpu":
-        keep_memory()
     trainer = DiffusionTrainer(
         model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
         optimizers=(optimizer, None),

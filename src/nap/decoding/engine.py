@@ -1,0 +1,101 @@
+"""The denoising loop: ask the model about positions, hear what it says, write, repeat.
+
+    engine = Engine(denoiser)
+    row = engine.add(canvas, parse_policy("threshold"))
+    while engine.running:
+        steps = engine.step()
+
+Rows join and leave between steps. Each has its own length, policy, budget, sampling, end-of-text setting and
+generators, and its own count of steps: a row's neighbours never change it. `decode` (decode.py) is a client of this,
+and so is whatever serves requests.
+
+Does not choose (policies), keep a row's books (row.py), run the model (models/session.py) or draw candidates
+(candidates.py).
+"""
+
+import time
+from typing import get_args
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+from nap.data.trace import Cost, Step
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.candidates import hear
+from nap.decoding.policies.policy import Policy
+from nap.decoding.prompt import check_length
+from nap.decoding.row import Row
+from nap.models.denoiser import Denoiser
+from nap.models.session import open_session
+
+
+class Engine:
+    """Rows in the making. `cache` names what is kept of a forward for the next (models/caches.py)."""
+
+    def __init__(self, denoiser: Denoiser, cache: str = "none") -> None:
+        self.denoiser, self.session = denoiser, open_session(denoiser, cache)
+        self._rows: dict[int, Row] = {}
+        self._added = 0
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The rows that are not finished, in the order they were added."""
+        return tuple(self._rows)
+
+    def add(
+        self,
+        canvas: Canvas,
+        policy: Policy,
+        *,
+        budget: Budget | None = None,
+        sampling: Sampling | None = None,
+        eos: Eos = "count",
+        seed: int = 0,
+    ) -> int:
+        """Let a canvas in; its row's number. One without a mask is finished at once and costs no forward.
+
+        Raises InputError for a budget that the policy lacks or would ignore, an unknown `eos`, and a canvas that the
+        model cannot hold.
+        """
+        budget = budget or Budget()
+        budget.check(policy)
+        if eos not in get_args(Eos):
+            raise InputError(f"unknown eos setting {eos!r}; known: {', '.join(get_args(Eos))}")
+        check_length(self.denoiser, len(canvas))
+        number, self._added = self._added, self._added + 1
+        row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed)
+        if row.unfinished:
+            self.session.admit(number, canvas)
+            self._rows[number] = row
+        return number
+
+    def cancel(self, row: int) -> None:
+        """Let a row go unfinished. Raises ValueError for one that is not running."""
+        if row not in self._rows:
+            raise ValueError(f"row {row} is not running; running: {list(self._rows)}")
+        self._leave(row)
+
+    def step(self) -> list[Step]:
+        """One forward of all running rows: what it changed in each of them. Nothing where no row is running.
+
+        Raises InputError that names a policy which asks or writes where it may not, or would never end.
+        """
+        if not self._rows:
+            return []
+        started, rows = time.perf_counter(), [*self._rows.values()]
+        asked = [row.ask() for row in rows]
+        answer = self.session.ask([row.question() for row in rows])
+        reads = {name for row in rows for name in row.policy.reads}
+        said = hear(answer, asked, self.denoiser.mask_id, sorted(reads))
+        written = [row.act(words) for row, words in zip(rows, said, strict=True)]
+        seconds = time.perf_counter() - started
+        steps = []
+        for row, (events, guide_calls), queries in zip(rows, written, answer.queries_B, strict=True):
+            cost = Cost(forwards=1, queries=queries, guide_calls=guide_calls)
+            steps.append(Step(row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost))
+            if not row.unfinished:
+                self._leave(row.number)
+        return steps
+
+    def _leave(self, row: int) -> None:
+        self.session.drop(row)
+        del self._rows[row]

@@ -1,0 +1,74 @@
+"""Policies that keep several blocks open at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+from nap.decoding.policies.policy import Based, Edits, Floats, Ints, RowView, Said, best
+
+
+@dataclass
+class Opened:
+    """How many blocks are open, from the left."""
+
+    count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiBlock(Based):
+    """Commits every sure mask of all open blocks (d3LLM's multi-block decoding).
+
+    The next block opens, one a step, when the last open one is written to the share `add`. A mask is sure when its
+    entropy is at most `entropy` nats, and the surest of all is committed always; the first block with masks whose
+    predecessor is written to the share `ready` commits its surest if it had none. Blocks are of `size` writable
+    positions.
+    """
+
+    reads = ("entropy",)
+    entropy: float = 0.5
+    add: float = 0.5
+    ready: float = 0.5
+    size: int = 32
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.add <= 1 and 0 <= self.ready <= 1 and self.size >= 1):
+            raise InputError(f"multi_block: add and ready must be from 0 to 1 and size at least 1; got {self}")
+
+    def start(self, canvas: Canvas) -> Opened:
+        """No block is open yet."""
+        return Opened()
+
+    def ask(self, row: RowView) -> Ints:
+        """The masks of all open blocks, after opening one more where it is time."""
+        state: Opened = row.state
+        written = self._written(row)
+        if state.count < len(written) and (not state.count or written[state.count - 1] >= self.add):
+            state.count += 1
+        return row.masked_N[self._block(row, row.masked_N) < state.count]
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The sure ones, surest first, and what must be committed in any case."""
+        entropy_N, block_N = said.entropy_N, self._block(row, said.position_N)
+        order = best(-entropy_N, len(entropy_N))
+        chosen = order[(entropy_N <= self.entropy)[order] | (order == order[0])]
+        forced = self._forced(row, block_N, order)
+        if forced is not None and forced not in block_N[chosen]:
+            chosen = np.append(chosen, order[block_N[order] == forced][0])
+        return Edits(said.position_N[chosen], said.token_N[chosen])
+
+    def _forced(self, row: RowView, block_N: Ints, order: Ints) -> int | None:
+        """The first block that has masks and is active."""
+        written, masks = self._written(row), {*block_N.tolist()}
+        active = (n for n in sorted(masks) if n == 0 or written[n - 1] >= self.ready)
+        return next(active, None)
+
+    def _block(self, row: RowView, position_N: Ints) -> Ints:
+        return np.searchsorted(np.flatnonzero(row.block_L >= 0), position_N) // self.size
+
+    def _written(self, row: RowView) -> Floats:
+        """The share of each block that is written."""
+        writable_N = np.flatnonzero(row.block_L >= 0)
+        block_N = np.arange(len(writable_N)) // self.size
+        return 1 - np.bincount(block_N, row.ids_L[writable_N] == row.mask_id) / np.bincount(block_N)

@@ -1,0 +1,64 @@
+"""Policies that set their own pace: as many commits as a bound on their error allows. Papers: docs/papers.md."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nap.decoding.policies.policy import Floats, Ints, Selecting, View, best
+
+
+def above(probability_N: Floats, tau: float) -> Ints:
+    """Indices of the probabilities of `tau` or more, and of the highest in any case; the highest first."""
+    return best(probability_N, max(1, int((probability_N >= tau).sum())))
+
+
+def within(entropy_N: Floats, gamma: float) -> Ints:
+    """Indices of the largest set by entropy with sum H - max H <= gamma, the lowest first; at least one."""
+    order = best(-entropy_N, len(entropy_N))
+    sorted_H = entropy_N[order]
+    # In rising order the last is the largest, so what is summed is everything before it.
+    before = np.concatenate([[0.0], np.cumsum(sorted_H)[:-1]])
+    return order[: int(np.searchsorted(before, gamma, side="right"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Selecting):
+    """Every candidate of probability `tau` or more, at least one (Fast-dLLM 2505.22618)."""
+
+    paced = False
+    tau: float = 0.9
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """All above the threshold."""
+        return above(view.probability_N, self.tau)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor(Selecting):
+    """The largest n with (n+1)(1 - c_(n)) < f, at least one (Fast-dLLM 2505.22618, Theorem 1)."""
+
+    paced = False
+    f: float = 1.0
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The n most probable."""
+        order = best(view.probability_N, len(view.probability_N))
+        n = np.arange(1, len(order) + 1)
+        allowed = n[(n + 1) * (1 - view.probability_N[order]) < self.f]
+        return order[: max(1, allowed.max(initial=1))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyBound(Selecting):
+    """By entropy, the largest set U with sum H - max H <= gamma (EB-Sampler 2505.24857)."""
+
+    paced = False
+    reads = ("entropy",)
+    gamma: float = 0.1
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The longest allowed prefix by entropy; a single token always is."""
+        return within(view.entropy_N, self.gamma)

@@ -1,0 +1,75 @@
+"""Policies that replace tokens already written."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+from nap.decoding.policies.bounded import above
+from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, Ints, RowView, Said
+
+
+@dataclass
+class Place:
+    """The block that is being written, counted among those with writable positions, and its steps without a mask."""
+
+    block: int = 0
+    after: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenEdit(Based):
+    """Drafts a block and edits it in the same steps (LLaDA2.1 2602.08676).
+
+    Masks with p > tau are committed, or the best `least` where there are fewer; a token of the block is replaced where
+    the model now prefers another with p > edit. A block is done when a step that began without masks edits nothing, or
+    after `patience` such steps. Blocks of `size` are counted from the canvas's start, as block-causal models see them.
+
+    tau, edit  the paper's quality mode; its fast one has .5 and 0
+    """
+
+    tau: float = 0.7
+    edit: float = 0.5
+    least: int = 1
+    patience: int = 16
+    size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.least < 1 or not 1 <= self.patience < MOST_STEPS_PER_TOKEN:
+            most = MOST_STEPS_PER_TOKEN - 1
+            raise InputError(f"token_edit: size and least must be at least 1, patience from 1 to {most}; got {self}")
+
+    def start(self, canvas: Canvas) -> Place:
+        """At the first block."""
+        return Place()
+
+    def ask(self, row: RowView) -> Ints:
+        """All writable positions of the block; nothing after the last."""
+        writable_N = np.flatnonzero(row.block_L >= 0)
+        blocks = np.unique(writable_N // self.size)
+        state: Place = row.state
+        if state.block == len(blocks):
+            return writable_N[:0]
+        return writable_N[writable_N // self.size == blocks[state.block]]
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """Commits, the most probable first, then edits."""
+        now_N = row.ids_L[said.position_N]
+        masked = np.flatnonzero(now_N == row.mask_id)
+        written = np.flatnonzero((now_N != row.mask_id) & (said.token_N != now_N) & (said.probability_N > self.edit))
+        if not len(masked):
+            self._count(row.state, edited=len(written) > 0)
+        commits = masked[self._sure(said.probability_N[masked])]
+        chosen = np.concatenate([commits, written])
+        return Edits(said.position_N[chosen], said.token_N[chosen])
+
+    def _sure(self, probability_N: np.ndarray) -> Ints:
+        # Strictly above, as published.
+        sure = above(probability_N, np.nextafter(self.tau, np.inf))[: len(probability_N)]
+        return sure if len(sure) >= self.least else np.argsort(-probability_N, kind="stable")[: self.least]
+
+    def _count(self, place: Place, *, edited: bool) -> None:
+        place.after += 1
+        if not edited or place.after >= self.patience:
+            place.block, place.after = place.block + 1, 0

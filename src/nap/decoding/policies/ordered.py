@@ -1,0 +1,89 @@
+"""Policies that follow a budget, in an order of their own: leftmost, random, by confidence, entropy or margin.
+
+`hierarchy` stands here too: it takes one token a masked run, whatever the budget. Papers: docs/papers.md.
+Does not bound what is committed together (bounded.py) or deal the budget over paths (paths.py).
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from nap.decoding.policies.policy import Ints, RowView, Selecting, View, best
+
+
+@dataclass(frozen=True, kw_only=True)
+class AR(Selecting):
+    """Leftmost first: the order of an autoregressive model."""
+
+    def eligible(self, row: RowView) -> Ints:
+        """The leftmost `quota`; one where the budget has none for this step, which takes a forward all the same."""
+        return np.arange(min(max(row.quota, 1), len(row.open_N)))
+
+    def select(self, view: View) -> Ints:
+        """All that the budget has."""
+        return np.arange(min(view.quota, len(view.position_N)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Selecting):
+    """Uniformly drawn positions."""
+
+    block: int | None = None
+
+    def eligible(self, row: RowView) -> Ints:
+        """`quota` positions, drawn before the model is asked; one where the budget has none for this step."""
+        return np.sort(row.rng.permutation(len(row.open_N))[: max(row.quota, 1)])
+
+    def select(self, view: View) -> Ints:
+        """All that the budget has."""
+        return np.arange(min(view.quota, len(view.position_N)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowConfidence(Selecting):
+    """The most probable candidates first: low-confidence remasking, arbitrary order (LLaDA 2502.09992, Alg. 5)."""
+
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The `quota` highest probabilities."""
+        return best(view.probability_N, view.quota)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy(Selecting):
+    """The lowest entropies first (Dream 2508.15487)."""
+
+    reads = ("entropy",)
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The `quota` lowest entropies."""
+        return best(-view.entropy_N, view.quota)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(Selecting):
+    """The largest margins between the two best tokens first (Dream 2508.15487)."""
+
+    reads = ("margin",)
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The `quota` largest margins."""
+        return best(view.margin_N, view.quota)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hierarchy(Selecting):
+    """The most probable token of every contiguous masked segment (dInfer 2510.08666)."""
+
+    paced = False
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """One a segment; segments also end where a slot ends."""
+        broken = (np.diff(view.position_N) != 1) | (np.diff(view.region_N) != 0)
+        starts = np.concatenate([[0], np.flatnonzero(broken) + 1, [len(view.position_N)]])
+        return np.array([a + int(view.probability_N[a:b].argmax()) for a, b in pairwise(starts)])

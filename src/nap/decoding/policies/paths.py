@@ -1,0 +1,85 @@
+"""Policies that advance every path of a canvas at every step. Papers: docs/papers.md."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from nap.common.files import InputError
+from nap.common.text import unknown
+from nap.decoding.policies.bounded import above, within
+from nap.decoding.policies.policy import Ints, RowView, Selecting, View
+
+Summary = Literal["last", "joint"]
+
+
+class InPaths(Selecting):
+    """A policy that works in every slot at once; `summary` says when the summary is written: a field of subclasses."""
+
+    summary: Summary
+
+    def __post_init__(self) -> None:
+        if self.summary not in get_args(Summary):
+            raise InputError(unknown("summary", self.summary, get_args(Summary)))
+
+    def eligible(self, row: RowView) -> Ints:
+        """The paths; the summary when they are done, or always."""
+        in_path = row.region_L[row.open_N] < row.paths
+        return np.flatnonzero(in_path) if self.summary == "last" and in_path.any() else np.arange(len(in_path))
+
+
+def in_each(region_N: Ints) -> list[Ints]:
+    """For every slot, in order, the indices of its positions."""
+    return [np.flatnonzero(region_N == slot) for slot in np.unique(region_N)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelForced(InPaths):
+    """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
+
+    summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
+    """
+
+    summary: Summary = "last"
+
+    def select(self, view: View) -> Ints:
+        """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""
+        by_slot = np.lexsort((-view.probability_N, view.region_N))
+        slots, start, slot = np.unique(view.region_N[by_slot], return_index=True, return_inverse=True)
+        rank = np.arange(len(slot)) - start[slot]
+        turn = (slot - view.step) % len(slots)
+        return by_slot[np.lexsort((turn, rank))][: view.quota]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelThreshold(InPaths):
+    """Every unfinished path commits all its candidates of probability `tau` or more, and its best always (ours).
+
+    With P paths at least P tokens a step, where a threshold over the whole canvas promises one.
+    summary  as in `ParallelForced`
+    """
+
+    paced = False
+    tau: float = 0.9
+    summary: Summary = "last"
+
+    def select(self, view: View) -> Ints:
+        """Path by path what `Threshold` would commit if the path were alone."""
+        return np.concatenate([slot[above(view.probability_N[slot], self.tau)] for slot in in_each(view.region_N)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelEntropyBound(InPaths):
+    """In every unfinished path by entropy the largest set U with sum H - max H <= gamma (ours, of EB-Sampler's rule).
+
+    summary  as in `ParallelForced`
+    """
+
+    paced = False
+    reads = ("entropy",)
+    gamma: float = 0.1
+    summary: Summary = "last"
+
+    def select(self, view: View) -> Ints:
+        """Path by path what `EntropyBound` would commit if the path were alone."""
+        return np.concatenate([slot[within(view.entropy_N[slot], self.gamma)] for slot in in_each(view.region_N)])

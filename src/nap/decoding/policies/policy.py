@@ -1,0 +1,247 @@
+"""What a policy is: it says where the model is asked, and what is then written.
+
+    ask(row) -> positions    any positions of the slots, masked or not; what is not asked about costs no output head
+    act(row, said) -> Edits  tokens to write: over a mask a commit, over a token an edit, the mask itself a remask
+
+Most policies only choose among the masked positions of the current block: they inherit `Selecting` and write `select`.
+A policy is frozen and keeps nothing; what it must remember of a row it makes in `start` and finds again in `row.state`.
+
+Shape letters: L canvas length, N positions asked about, V vocabulary.
+Does not draw candidates (candidates.py) or spend budgets (budget.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A policy that takes back or edits could go round for ever; no published one needs more steps a token than this.
+MOST_STEPS_PER_TOKEN = 32
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """A row as it stands before a step. Its arrays do not change any more, and must not be changed.
+
+    ids_L         tokens now
+    region_L      what each position is for: path j is j (from 0), the summary is `paths`, prompt and headers below 0
+    block_L       block of each position that may be written, counted from 0; -1 where none may
+    step_L        the step that last wrote each position; -1 where none did
+    confidence_L  the probability that the model gave what was written there; nan where it gave none
+    masked_N      the masked positions of the slots, ascending
+    open_N        those in the leftmost block that has any: all of them for a policy without blocks
+    paths         P
+    mask_id       the token that stands for "not written yet"
+    step          steps that this row has done
+    quota         how many commits the budget asks for now; all that are open for a policy that sets its own pace
+    rng           this row's own generator
+    state         what the policy's `start` made for this row
+    """
+
+    ids_L: Ints
+    region_L: Ints
+    block_L: Ints
+    step_L: Ints
+    confidence_L: Floats
+    masked_N: Ints
+    open_N: Ints
+    paths: int
+    mask_id: int
+    step: int
+    quota: int
+    rng: np.random.Generator
+    state: Any = None
+
+
+class Said:
+    """What the model says of the positions asked about. Columns that nobody reads are not computed.
+
+    position_N     the positions, in the order they were asked
+    token_N        the candidate of each
+    probability_N  its probability, as the policy is to rank it (`--eos defer` ranks what ends a text last)
+    model_N        its probability as the model gave it
+    """
+
+    def __init__(
+        self,
+        position_N: Ints,
+        token_N: Ints,
+        probability_N: Floats,
+        compute: Callable[[str], Any],
+        late_N: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.position_N, self.token_N, self.model_N = position_N, token_N, probability_N
+        self._compute, self._late_N = compute, late_N
+
+    @cached_property
+    def probability_N(self) -> Floats:
+        """The candidates' probabilities."""
+        return self._ranked(self.model_N, 0.0)
+
+    @cached_property
+    def entropy_N(self) -> Floats:
+        """Entropy of each predicted distribution, nats."""
+        return self._ranked(self._compute("entropy"), np.inf)
+
+    @cached_property
+    def margin_N(self) -> Floats:
+        """Top probability less the second."""
+        return self._ranked(self._compute("margin"), -1.0)
+
+    @cached_property
+    def current_N(self) -> Floats:
+        """The probability of the token that stands at each position now."""
+        return self._compute("current")
+
+    @cached_property
+    def distribution_NV(self) -> "Tensor":
+        """The whole distributions in float32: V numbers a position."""
+        return self._compute("distribution")
+
+    @cached_property
+    def states_ND(self) -> "Tensor":
+        """The model's last hidden states, from which it predicts."""
+        return self._compute("states")
+
+    def _ranked(self, column_N: Floats, worst: float) -> Floats:
+        return column_N if self._late_N is None else np.where(self._late_N, worst, column_N)
+
+
+class Edits(NamedTuple):
+    """What a step writes: a token a position, in the order that the trace shall have. Writing the mask is a remask.
+
+    guide_calls  how often a second model was asked for it
+    """
+
+    position_N: Ints
+    token_N: Ints
+    guide_calls: int = 0
+
+
+class Policy(Protocol):
+    """How a row is filled.
+
+    paced   whether it follows a budget
+    block   the row is divided into blocks of this many writable positions, decoded one after the other; None: it is one
+    reads   the columns of `Said` that `act` will read, so that they are computed together with the candidates
+    """
+
+    paced: bool
+    block: int | None
+    reads: tuple[str, ...]
+
+    def start(self, canvas: Canvas) -> Any:
+        """What this policy remembers of a row; it comes back as `row.state`."""
+        ...
+
+    def ask(self, row: RowView) -> Ints:
+        """The positions to ask the model about. Nothing: the policy has done with this row, which has no mask left."""
+        ...
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """What to write, having heard the model."""
+        ...
+
+
+class Guide(Protocol):
+    """A second model that a policy asks: a dependency head, a small autoregressive model, a verifier.
+
+    A policy gets it in its constructor, as its field `guide`, and says how to open one by name in a static method
+    `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again.
+    """
+
+    name: str
+
+
+class View:
+    """What `select` sees: the positions that were asked about, ascending, with the model's word on each."""
+
+    def __init__(self, row: RowView, said: Said) -> None:
+        self.row, self.said = row, said
+        self.position_N = said.position_N
+        self.paths, self.step, self.quota, self.rng = row.paths, row.step, row.quota, row.rng
+
+    @cached_property
+    def region_N(self) -> Ints:
+        """Which path each position belongs to; `paths` for the summary."""
+        return self.row.region_L[self.position_N]
+
+    @property
+    def token_N(self) -> Ints:
+        """The candidates."""
+        return self.said.token_N
+
+    @property
+    def probability_N(self) -> Floats:
+        """Their probabilities."""
+        return self.said.probability_N
+
+    @property
+    def entropy_N(self) -> Floats:
+        """Entropy of each predicted distribution, nats."""
+        return self.said.entropy_N
+
+    @property
+    def margin_N(self) -> Floats:
+        """Top probability less the second."""
+        return self.said.margin_N
+
+
+class Based:
+    """Defaults of a policy: no blocks, nothing remembered, nothing read but candidates, its own pace."""
+
+    paced = False
+    block: int | None = None
+    reads: tuple[str, ...] = ()
+
+    def start(self, canvas: Canvas) -> Any:
+        """Nothing is remembered."""
+        return None
+
+
+class Selecting(Based):
+    """A policy that commits candidates at masked positions of the current block: `select` says which."""
+
+    paced = True
+
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < 1:
+            # Not above: the registry knows all policies, and so imports this.
+            from nap.decoding.policies.registry import policy_name
+
+            name = policy_name(self).partition(":")[0]
+            raise InputError(f"policy {name!r}: block must be at least 1, got {self.block}")
+
+    def eligible(self, row: RowView) -> Ints:
+        """Indices into `row.open_N`: where the model is asked. All of them, unless a policy says otherwise."""
+        return np.arange(len(row.open_N))
+
+    def select(self, view: View) -> Ints:
+        """Indices into the view, of what to commit, in the order that the trace shall have."""
+        raise NotImplementedError(f"{type(self).__name__} has no select")
+
+    def ask(self, row: RowView) -> Ints:
+        """The eligible ones of the open positions."""
+        return row.open_N[self.eligible(row)]
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The candidates at the selected positions."""
+        chosen = self.select(View(row, said))
+        return Edits(said.position_N[chosen], said.token_N[chosen])
+
+
+def best(score_N: Floats, count: int) -> Ints:
+    """Indices of the `count` highest scores, highest first; the leftmost of equals first."""
+    return np.argsort(-score_N, kind="stable")[:count]

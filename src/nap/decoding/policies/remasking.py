@@ -1,0 +1,57 @@
+"""Policies that take tokens back and decide on them again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+from nap.decoding.policies.policy import Based, Edits, Ints, RowView, Said, best
+
+
+@dataclass
+class Loop:
+    """Where a row stands: rounds of the loop still to come, and whether its next step takes tokens back."""
+
+    left: int
+    back: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remdm(Based):
+    """ReMDM's loop (2503.00307): fill to `ratio`, then `loops` times take `k` tokens back and fill `k`; then the rest.
+
+    Filling takes the most probable candidates, taking back those tokens whose probability is lowest now, given all
+    others. The paper's schedule draws what is remasked; this is the form that the Saber repository publishes.
+    """
+
+    reads = ("current",)
+    ratio: float = 0.875
+    loops: int = 8
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 < self.ratio <= 1 and self.loops >= 0 and self.k >= 1):
+            raise InputError(f"remdm: ratio must be in (0, 1], loops at least 0 and k at least 1; got {self}")
+
+    def start(self, canvas: Canvas) -> Loop:
+        """The loop is still to come."""
+        return Loop(self.loops)
+
+    def ask(self, row: RowView) -> Ints:
+        """What is written, where tokens are to be taken back; else what is masked."""
+        writable_N = np.flatnonzero(row.block_L >= 0)
+        state: Loop = row.state
+        filled = len(writable_N) - len(row.masked_N)
+        state.back = not state.back and state.left > 0 and filled >= int(self.ratio * len(writable_N)) > 0
+        return np.setdiff1d(writable_N, row.masked_N) if state.back else row.masked_N
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """Take `k` tokens back, or write `k`."""
+        state: Loop = row.state
+        if state.back:
+            state.left -= 1
+            chosen = best(-said.current_N, self.k)
+            return Edits(said.position_N[chosen], np.full(len(chosen), row.mask_id))
+        chosen = best(said.probability_N, self.k)
+        return Edits(said.position_N[chosen], said.token_N[chosen])

@@ -1,0 +1,93 @@
+"""KLASS: commits what the model is sure of and has not changed its mind about (2511.05664).
+
+It compares each step's distributions with the step's before, so it keeps V numbers for every masked position of a row.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
+from nap.decoding.policies.policy import Edits, Floats, Ints, RowView, Said, Selecting, best
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# As in the published code: added to both distributions before their logarithms.
+TINY = 1e-12
+
+
+@dataclass
+class Steadiness:
+    """What is remembered of a row.
+
+    position_N, before_NV  the distributions of the step before, and where
+    change_Lh              the last changes of each position, nats; the newest last
+    block, steps           the block that is being decoded, and its steps so far
+    """
+
+    change_Lh: Floats
+    position_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    before_NV: "Tensor | None" = None
+    block: int = -1
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Klass(Selecting):
+    """What is sure and steady: c > tau, and the last `history` KL(p_t, p_t-1) below eps; else the budget's best.
+
+    The model is asked about every masked position at every step, because a position's history goes on across blocks.
+    """
+
+    reads = ("distribution",)
+    tau: float = 0.9
+    eps: float = 0.01
+    history: int = 2
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.history < 1:
+            raise InputError(f"klass: history must be at least 1, got {self.history}")
+
+    def start(self, canvas: Canvas) -> Steadiness:
+        """No change is known yet, which counts as none."""
+        return Steadiness(np.zeros((len(canvas), self.history)))
+
+    def ask(self, row: RowView) -> Ints:
+        """Every masked position."""
+        return row.masked_N
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The sure and steady ones of the block, most probable first; where there are none the `quota` best."""
+        state: Steadiness = row.state
+        _remember(state, said, row)
+        here = np.flatnonzero(np.isin(said.position_N, row.open_N))
+        order = here[best(said.probability_N[here], len(here))]
+        steady = (state.change_Lh[said.position_N] < self.eps).all(axis=1) & (state.steps >= self.history)
+        chosen = order[(steady & (said.probability_N > self.tau))[order]]
+        chosen = chosen if len(chosen) else order[: row.quota]
+        return Edits(said.position_N[chosen], said.token_N[chosen])
+
+
+def _remember(state: Steadiness, said: Said, row: RowView) -> None:
+    block = int(row.block_L[row.open_N[0]])
+    state.block, state.steps = block, state.steps + 1 if block == state.block else 1
+    state.change_Lh[:, :-1] = state.change_Lh[:, 1:]
+    state.change_Lh[said.position_N, -1] = _changes(state, said)
+    state.position_N, state.before_NV = said.position_N, said.distribution_NV
+
+
+def _changes(state: Steadiness, said: Said) -> NDArray[np.float64]:
+    """[N] KL(now || before), nats; before the first step nothing had any probability."""
+    now_NV = said.distribution_NV.double()
+    if state.before_NV is None:
+        before_NV = now_NV.new_zeros(now_NV.shape)
+    else:
+        before_NV = state.before_NV[np.searchsorted(state.position_N, said.position_N)].double()
+    ratio_NV = (now_NV + TINY).log() - (before_NV + TINY).log()
+    return (now_NV * ratio_NV).sum(dim=-1).cpu().numpy()

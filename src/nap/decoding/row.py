@@ -1,0 +1,178 @@
+"""One canvas being filled: its tokens, its generators, its place in its budget, and what a policy may do to it.
+
+What a policy sees of it is a `RowView` whose arrays do not change any more: a step makes new ones.
+Letters: L canvas length, N positions asked about. Does not know the other rows (engine.py) or the model.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+import torch
+
+from nap.canvas.canvas import Canvas, encode_tag
+from nap.common.files import InputError
+from nap.data.trace import COMMIT, EDIT, FILL, REMASK, Event
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.candidates import Asked
+from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Edits, Ints, Policy, RowView, Said
+from nap.decoding.policies.registry import policy_name
+from nap.models.denoiser import Denoiser
+from nap.models.session import Question
+
+
+class Row:
+    """A row of the engine, under the number that the engine gave it."""
+
+    def __init__(
+        self,
+        number: int,
+        canvas: Canvas,
+        denoiser: Denoiser,
+        policy: Policy,
+        budget: Budget,
+        sampling: Sampling,
+        eos: Eos,
+        seed: int,
+    ) -> None:
+        self.number, self.canvas, self.policy, self.sampling = number, canvas, policy, sampling
+        self.mask_id, self.pad_id, self.ids = denoiser.mask_id, denoiser.pad_id, canvas.ids.copy()
+        # Not the row's number: the same problem gets the same noise in any batch.
+        key = blake2b(f"{seed}/{canvas.problem_id or number}".encode(), digest_size=8).digest()
+        self.rng = np.random.default_rng(int.from_bytes(key))
+        # Apple's mps has no float64, in which noise is drawn.
+        place = "cpu" if denoiser.device.type == "mps" else denoiser.device
+        self.noise = torch.Generator(place).manual_seed(int.from_bytes(key) >> 1)
+        self.free = self.masked = np.flatnonzero((canvas.region >= 0) & (canvas.ids == self.mask_id))
+        self.block_of = np.full(len(canvas), -1)
+        self.block_of[self.free] = np.arange(len(self.free)) // (policy.block or len(canvas))
+        self.budget = budget.per_block(int(self.block_of.max(initial=0)) + 1)
+        self.block, self.span, self.total, self.began, self.steps = -1, (0, 0), 0, 0, 0
+        self.step_of, self.confidence = np.full(len(canvas), -1), np.full(len(canvas), np.nan)
+        self.endings = _endings(canvas, denoiser) if eos == "stop" else []
+        self.never = denoiser.eos_ids if eos == "suppress" else ()
+        self.late = denoiser.eos_ids if eos == "defer" else ()
+        self.state = policy.start(canvas)
+        self.seen: RowView | None = None
+        self.wanted: Ints = self.free[:0]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether anything is masked, or the policy would ask about what is written."""
+        if len(self.masked):
+            return True
+        if self.seen is None and len(self.free):
+            self._want()
+        return len(self.wanted) > 0
+
+    def ask(self) -> Asked:
+        """What this step asks about. Raises InputError where the policy may not ask that."""
+        if self.seen is None:
+            self._want()
+        if not len(self.wanted):
+            raise self._fault("asks about nothing while there are masks; it would never end")
+        return Asked(
+            position_N=self.wanted, current_N=self.ids[self.wanted], sampling=self.sampling, noise=self.noise,
+            never=self.never, late=self.late,
+        )  # fmt: skip
+
+    def question(self) -> Question:
+        """The same for the model."""
+        return Question(self.number, self.ids, self.wanted, *self.span)
+
+    def act(self, said: Said) -> tuple[tuple[Event, ...], int]:
+        """Write what the policy says; the events, in its order, and how often it asked a guide.
+
+        Raises InputError where the policy may not write that, or would never end.
+        """
+        assert self.seen is not None
+        edits = self.policy.act(self.seen, said)
+        events = self._written(edits, said)
+        if not events and self.state is None and self.seen.quota:
+            raise self._fault("committed nothing and remembers nothing; it would never end")
+        events += self._filled()
+        self.steps, self.seen, self.wanted = self.steps + 1, None, self.wanted[:0]
+        self.masked = self.free[self.ids[self.free] == self.mask_id]
+        if self.steps >= MOST_STEPS_PER_TOKEN * len(self.free) and self.unfinished:
+            raise self._fault("goes round for ever; it would never end")
+        return tuple(events), edits.guide_calls
+
+    def _want(self) -> None:
+        """Ask the policy what it wants to ask the model."""
+        self.seen = self._view()
+        self.wanted = np.asarray(self.policy.ask(self.seen), np.int64)
+        if len(self.wanted) and not self._writable(self.wanted):
+            raise self._fault("asks about a position that is in no slot, or was given")
+        if (np.diff(self.wanted) <= 0).any():
+            raise self._fault("asks about positions that do not rise")
+
+    def _writable(self, position_N: Ints) -> bool:
+        inside = position_N.min() >= 0 and position_N.max() < len(self.ids)
+        return bool(inside and self.block_of[position_N].min() >= 0)
+
+    def _view(self) -> RowView:
+        """The row before a step: its open block, and how many commits the budget asks for."""
+        open_N = self.masked
+        if len(open_N):
+            blocks = self.block_of[open_N]
+            open_N = open_N[blocks == blocks[0]]
+            if blocks[0] != self.block:
+                self.block, self.total, self.began = int(blocks[0]), len(open_N), self.steps
+                block = np.flatnonzero(self.block_of == self.block)
+                self.span = int(block[0]), int(block[-1]) + 1
+        quota = self.budget.quota(self.total, len(open_N), self.steps - self.began)
+        return RowView(
+            ids_L=self.ids, region_L=self.canvas.region, block_L=self.block_of, step_L=self.step_of,
+            confidence_L=self.confidence, masked_N=self.masked, open_N=open_N, paths=self.canvas.spec.paths,
+            mask_id=self.mask_id, step=self.steps, quota=quota, rng=self.rng, state=self.state,
+        )  # fmt: skip
+
+    def _written(self, edits: Edits, said: Said) -> list[Event]:
+        """Write, in arrays of this step's own; an event for each position that changes."""
+        position_N, token_N = (np.asarray(column, np.int64) for column in edits[:2])
+        self._check(position_N, token_N)
+        n = np.searchsorted(said.position_N, position_N).clip(max=len(said.position_N) - 1)
+        old_N, told = self.ids[position_N], (said.position_N[n] == position_N) & (said.token_N[n] == token_N)
+        kind_N = np.where(token_N == self.mask_id, REMASK, np.where(old_N == self.mask_id, COMMIT, EDIT))
+        probability_N = np.where(told & (kind_N != REMASK), said.model_N[n], np.nan)
+        self.ids, self.step_of, self.confidence = self.ids.copy(), self.step_of.copy(), self.confidence.copy()
+        self.ids[position_N], self.confidence[position_N] = token_N, probability_N
+        self.step_of[position_N] = np.where(kind_N == REMASK, -1, self.steps)
+        changed = token_N != old_N
+        columns = (column[changed].tolist() for column in (kind_N, position_N, token_N, probability_N))
+        return [Event(self.steps, *change) for change in zip(*columns, strict=True)]
+
+    def _check(self, position_N: Ints, token_N: Ints) -> None:
+        if position_N.shape != token_N.shape:
+            raise self._fault(f"writes {len(token_N)} tokens at {len(position_N)} positions")
+        if len(position_N) and not self._writable(position_N):
+            raise self._fault("writes outside the slots, or over what was given")
+        if len({*position_N.tolist()}) < len(position_N):
+            raise self._fault("writes a position twice")
+        if (token_N < 0).any():
+            raise self._fault("writes a token below 0")
+
+    def _filled(self) -> Iterator[Event]:
+        """Padding for what stands behind the end of a slot's text."""
+        for slot, endings in self.endings:
+            ids = self.ids[slot]
+            gaps = np.flatnonzero(ids == self.mask_id)
+            if len(gaps) and any(_holds(ids[: gaps[0]], ending) for ending in endings):
+                self.ids[slot[gaps]], self.step_of[slot[gaps]] = self.pad_id, self.steps
+                yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in slot[gaps].tolist())
+
+    def _fault(self, what: str) -> InputError:
+        return InputError(f"policy {policy_name(self.policy)!r}, step {self.steps}: it {what}")
+
+
+def _endings(canvas: Canvas, denoiser: Denoiser) -> list[tuple[Ints, list[list[int]]]]:
+    """(positions, token sequences that end its text) of each slot."""
+    tags = [encode_tag(closing, denoiser.tokenizer) if closing else [] for *_, closing in canvas.spec.slots]
+    ends = [[token] for token in denoiser.eos_ids]
+    return [(np.flatnonzero(canvas.region == code), ends + [tag] * bool(tag)) for code, tag in enumerate(tags)]
+
+
+def _holds(ids: Ints, sequence: list[int]) -> bool:
+    if len(ids) < len(sequence):
+        return False
+    return bool((np.lib.stride_tricks.sliding_window_view(ids, len(sequence)) == sequence).all(axis=1).any())

@@ -1,0 +1,93 @@
+"""Steps as Traces: everything that a decode did, and what is needed to do it again.
+
+Does not decode (engine.py), and does not write files (data/trace_files.py).
+"""
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from nap import __version__
+from nap.canvas.canvas import Canvas
+from nap.data.trace import Cost, Event, Step, Trace
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import policy_name
+from nap.models.caches import cache_of
+from nap.models.denoiser import Denoiser
+
+Setting = dict[str, Any]
+
+
+def run_setting(
+    denoiser: Denoiser,
+    policy: Policy,
+    *,
+    budget: Budget | None = None,
+    sampling: Sampling | None = None,
+    eos: Eos = "count",
+    seed: int = 0,
+    cache: str = "none",
+) -> Setting:
+    """What a trace must say so that it can be made again. A cache says whether it is exact; `none` says nothing."""
+    setting: Setting = {
+        "model": denoiser.setting,
+        "policy": policy_name(policy),
+        "budget": (budget or Budget()).said(),
+        "sampling": asdict(sampling or Sampling()),
+        "eos": eos,
+        "seed": seed,
+        "versions": {"nap": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    return setting if cache == "none" else setting | {"cache": {"name": cache, "exact": cache_of(cache).exact}}
+
+
+@dataclass
+class Recording:
+    """What was recorded of one row so far."""
+
+    canvas: Canvas
+    setting: Setting
+    events: list[Event] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def take(self, step: Step) -> None:
+        """Add a step of this row."""
+        self.events += step.events
+        self.costs.append(step.cost)
+        self.seconds.append(step.seconds)
+
+    def trace(self, denoiser: Denoiser, *, cancelled: bool = False) -> Trace:
+        """The trace so far. Its setting says where the row was cancelled."""
+        initial = self.canvas.ids.tolist()
+        return Trace(
+            problem_id=self.canvas.problem_id,
+            initial=tuple(initial),
+            region=tuple(self.canvas.region.tolist()),
+            events=tuple(self.events),
+            forwards=sum(cost.forwards for cost in self.costs),
+            mask_id=denoiser.mask_id,
+            seconds=tuple(self.seconds),
+            costs=tuple(self.costs),
+            uncounted=tuple(sorted({denoiser.pad_id, *denoiser.eos_ids})),
+            vocabulary=_vocabulary(denoiser, {*initial, *(event.token for event in self.events)}),
+            setting=self.setting | {"canvas": asdict(self.canvas.spec)} | ({"cancelled": True} if cancelled else {}),
+        )
+
+
+def collect(denoiser: Denoiser, canvases: Sequence[Canvas], steps: Iterable[Step], setting: Setting) -> list[Trace]:
+    """The Traces of a decode from its Steps."""
+    rows = [Recording(canvas, setting) for canvas in canvases]
+    for step in steps:
+        rows[step.row].take(step)
+    return [row.trace(denoiser) for row in rows]
+
+
+def _vocabulary(denoiser: Denoiser, tokens: set[int]) -> dict[int, str]:
+    if denoiser.tokenizer is None:
+        return {}
+    return {token: denoiser.tokenizer.decode([token]) for token in sorted(tokens)}

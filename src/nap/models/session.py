@@ -1,0 +1,184 @@
+"""Decoding's conversation with a model: rows come and go, and each forward answers for the positions asked about.
+
+    session = open_session(denoiser, "prefix")
+    session.admit(row, canvas); session.drop(row)
+    answer = session.ask([Question(row=0, ids_L=..., at_N=..., start=..., stop=...)])     # one forward
+    answer.logits(slice(0, 32))                                                         # a part at a time
+
+`Session` keeps nothing between forwards and takes any denoiser. `StoredSession` has one key/value store, in which a row
+keeps its place from admission to its end; which keys are computed again is the cache's rule (caches.py).
+
+Letters: B rows, L canvas length, Q positions computed, K positions whose keys are there, N positions asked about, V
+vocabulary, D hidden size. Does not choose what to ask or what to write (decoding).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nap.canvas.canvas import Canvas, collate
+from nap.canvas.visibility import Ints, Layout
+from nap.common.files import InputError
+from nap.models.caches import Cache, Kept, NoCache, cache_of
+from nap.models.denoiser import Denoiser, NativeDenoiser, predicted_from
+from nap.models.store import Opened, Store
+
+
+class Question(NamedTuple):
+    """What one row asks of a forward: its canvas now, and the positions to be predicted.
+
+    start, stop  the block that is being decoded: its first position, and the one after its last
+    """
+
+    row: int
+    ids_L: Ints
+    at_N: Ints
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one forward says of N positions, row by row as they were asked.
+
+    states_ND  hidden states that predict them
+    queries_B  positions that were computed for each row
+    """
+
+    states_ND: Tensor
+    queries_B: list[int]
+    vocabulary: int
+    head: Callable[[Tensor], Tensor]
+
+    def logits(self, part: slice) -> Tensor:
+        """logits_NV of a part of the positions, in float32 and in memory of their own."""
+        return self.head(self.states_ND[part])
+
+
+def open_session(denoiser: Denoiser, cache: str = "none") -> "Session":
+    """A session with the cache of that name. Raises InputError for one unknown or that the model cannot have."""
+    rule = cache_of(cache)
+    if isinstance(rule, NoCache):
+        return Session(denoiser)
+    if not isinstance(denoiser, NativeDenoiser) or not denoiser.body.keeps_keys:
+        raise InputError(
+            f"{denoiser.setting.get('model')} keeps no keys and values, so it cannot have the cache {cache!r}; "
+            "use the cache 'none', or a model in a native Llama, Qwen2 or Qwen3 class"
+        )
+    return StoredSession(denoiser, rule)
+
+
+class Session:
+    """A session that keeps nothing: every forward computes every position of every row that asks."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.canvases: dict[int, Canvas] = {}
+        self._asking: tuple[int, ...] = ()
+
+    def admit(self, row: int, canvas: Canvas) -> None:
+        """Let a row in under a number of its own."""
+        assert row not in self.canvases, f"row {row} is in already"
+        self.canvases[row] = canvas
+
+    def drop(self, row: int) -> None:
+        """Let a row go. Raises ValueError for one that is not in."""
+        self._check(row)
+        del self.canvases[row]
+
+    @torch.inference_mode()
+    def ask(self, questions: Sequence[Question]) -> Answer:
+        """One forward for all rows that ask. Raises ValueError for a row that is not in."""
+        for question in questions:
+            self._check(question.row)
+        layout = self._layout(tuple(question.row for question in questions))
+        ids_BL = np.full(layout.region_BL.shape, self.denoiser.pad_id, np.int64)
+        for ids_L, question in zip(ids_BL, questions, strict=True):
+            ids_L[: len(question.ids_L)] = question.ids_L
+        states_ND = self.denoiser.states(self._there(ids_BL), layout, self._at(questions))
+        return self._answer(states_ND, [len(question.ids_L) for question in questions])
+
+    def _check(self, row: int) -> None:
+        if row not in self.canvases:
+            raise ValueError(f"row {row} is not in this session: it was never admitted, or it was dropped")
+
+    def _layout(self, rows: tuple[int, ...]) -> Layout:
+        # The same object while the same rows ask, so that its mask is made once.
+        if rows != self._asking:
+            self._asking = rows
+            _, self._known = collate([self.canvases[row] for row in rows], self.denoiser.pad_id)
+        return self._known
+
+    def _there(self, values: Ints) -> Tensor:
+        return torch.as_tensor(values, device=self.denoiser.device)
+
+    def _at(self, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        """(rows_N, positions_N) of all that is asked."""
+        rows_N = np.repeat(np.arange(len(questions)), [len(question.at_N) for question in questions])
+        return self._there(rows_N), self._there(np.concatenate([question.at_N for question in questions]))
+
+    def _answer(self, states_ND: Tensor, queries_B: list[int]) -> Answer:
+        return Answer(states_ND, queries_B, self.denoiser.vocabulary, self.denoiser.head)
+
+
+class StoredSession(Session):
+    """A session with keys and values: a forward computes what the cache calls stale and reads the rest."""
+
+    def __init__(self, denoiser: NativeDenoiser, cache: Cache) -> None:
+        super().__init__(denoiser)
+        self.native, self.cache = denoiser, cache
+        self.store = Store()
+        self.kept: dict[int, Kept] = {}
+
+    def admit(self, row: int, canvas: Canvas) -> None:
+        """Let a row in; it gets a place in the store."""
+        super().admit(row, canvas)
+        self.store.reserve(row, len(canvas))
+        self.kept[row] = Kept(ids_L=canvas.ids, seen_L=np.full(len(canvas), -1), start=-1, stop=-1)
+
+    def drop(self, row: int) -> None:
+        """Let a row go; its place is free for the next."""
+        super().drop(row)
+        self.store.release(row)
+        del self.kept[row]
+
+    @torch.inference_mode()
+    def ask(self, questions: Sequence[Question]) -> Answer:
+        """One forward of the stale positions of all rows that ask. Raises ValueError for a row that is not in."""
+        for question in questions:
+            self._check(question.row)
+        stale = [self._stale(question) for question in questions]
+        layout = self._layout(tuple(question.row for question in questions))
+        query_BQ, written_BQ = _padded(stale, 0), _padded(stale, self.store.length)
+        ids_BQ = np.stack([question.ids_L[row_Q] for question, row_Q in zip(questions, query_BQ, strict=True)])
+        places = np.array([self.store.places[question.row] for question in questions])
+        opened = Opened(self.store, self._there(places), self._there(written_BQ), layout.region_BL.shape[1])
+        states_BQD = self.native.part(self._there(ids_BQ), layout, query_BQ, opened)
+        rows_N, _ = self._at(questions)
+        return self._answer(states_BQD[rows_N, self._there(self._index(questions, stale))], [*map(len, stale)])
+
+    def _stale(self, question: Question) -> Ints:
+        """The positions to compute for a row: the cache's, those that predict what is asked, those never computed."""
+        kept = self.kept[question.row]
+        kept.fresh, kept.ids_L = question.start != kept.start, question.ids_L
+        kept.start, kept.stop = question.start, question.stop
+        needed = predicted_from(question.at_N, self.native.shift)
+        stale = np.union1d(self.cache.stale(kept), np.concatenate([needed, np.flatnonzero(kept.seen_L < 0)]))
+        kept.seen_L[stale] = kept.ids_L[stale]
+        return stale
+
+    def _index(self, questions: Sequence[Question], stale: Sequence[Ints]) -> Ints:
+        """Where among a row's computed positions the states are that predict what it asks, row after row."""
+        pairs = zip(questions, stale, strict=True)
+        return np.concatenate([np.searchsorted(at, predicted_from(q.at_N, self.native.shift)) for q, at in pairs])
+
+
+def _padded(rows: Sequence[Ints], value: int) -> Ints:
+    found = np.full((len(rows), max(map(len, rows))), value, np.int64)
+    for line, row in zip(found, rows, strict=True):
+        line[: len(row)] = row
+    return found

@@ -1,0 +1,75 @@
+"""The key/value store of a session: one tensor of keys and one of values a layer, in which each row has its place.
+
+A row keeps its place from admission to its end; places of rows that left are used again. Keys are kept after their
+rotary positions. Letters: B rows of a forward, Q positions computed, S places, C positions of a place, d head size.
+Does not know which keys are out of date (caches.py) or who may look at them (canvas/visibility.py).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Store:
+    """Keys and values of all rows: [S, heads, C + 1, d] a layer. The last position takes what is written for nobody."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, int] = {}
+        self.length = 0
+        self._size = 0
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def reserve(self, row: int, length: int) -> None:
+        """Give a row the first free place, of at least `length` positions."""
+        taken = {*self.places.values()}
+        self.places[row] = next(place for place in range(len(taken) + 1) if place not in taken)
+        size, length = max(self._size, self.places[row] + 1), max(self.length, length)
+        if (size, length) != (self._size, self.length):
+            for number, (keys, values) in self._layers.items():
+                self._layers[number] = (self._grown(keys, size, length), self._grown(values, size, length))
+            self._size, self.length = size, length
+
+    def release(self, row: int) -> None:
+        """Take a row's place back."""
+        del self.places[row]
+
+    def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer, made like [B, heads, Q, d] where they are not there yet."""
+        if number not in self._layers:
+            shape = (self._size, like.shape[1], self.length + 1, like.shape[3])
+            # Zeros, not just any memory: what nobody may look at is still multiplied by 0.
+            self._layers[number] = (like.new_zeros(shape), like.new_zeros(shape))
+        return self._layers[number]
+
+    def _grown(self, old: Tensor, size: int, length: int) -> Tensor:
+        new = old.new_zeros(size, old.shape[1], length + 1, old.shape[3])
+        new[: self._size, :, : self.length] = old[:, :, : self.length]
+        return new
+
+
+class Opened:
+    """The store as one forward sees it: the places of its rows, and where in them each computed position is written.
+
+    place_B     places of the rows
+    written_BQ  canvas positions of what is computed; the store's `length` for what is only padding
+    length      K, positions to look at
+    """
+
+    def __init__(self, store: Store, place_B: Tensor, written_BQ: Tensor, length: int) -> None:
+        self.store, self.place_B, self.written_BQ, self.length = store, place_B, written_BQ, length
+        count = len(place_B)
+        self.first = bool((place_B == torch.arange(count, device=place_B.device)).all())
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """Keep [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at. Called by transformers."""
+        kept = self.store.layer(layer, key)
+        for old, new in zip(kept, (key, value), strict=True):
+            old[self.place_B[:, None], :, self.written_BQ] = new.transpose(1, 2)
+        keys, values = (self._looked_at(tensor) for tensor in kept)
+        return keys, values
+
+    def _looked_at(self, tensor: Tensor) -> Tensor:
+        # The first places in order need no copy.
+        rows = tensor[: len(self.place_B)] if self.first else tensor[self.place_B]
+        return rows[:, :, : self.length]

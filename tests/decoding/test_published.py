@@ -1,0 +1,119 @@
+"""The same tokens in the same steps and forwards as published decoders: shared/data/reference/decoders.json.
+
+Where ours differs on purpose, the table says why instead of naming a policy.
+"""
+
+import json
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+
+from conftest import DATA
+from nap.canvas.canvas import CanvasSpec, layout
+from nap.data.trace import COMMIT, EDIT, REMASK
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.registry import parse_policy
+from nap.models.load import load
+
+FILE = DATA / "reference/decoders.json"
+RECORDS = json.loads(FILE.read_text()) if FILE.is_file() else []
+KINDS = {COMMIT: "commit", REMASK: "remask", EDIT: "edit"}
+
+
+class Ours(NamedTuple):
+    """How a recorded decode is asked for here."""
+
+    policy: str
+    budget: Budget | None = None
+    cache: str = "none"
+
+
+def ours(record) -> Ours | None:
+    """The policy and budget of a record that uses a policy of ours; None for the others."""
+    name, settings, block = record["name"], record["settings"], record["block_length"]
+    steps = Budget(steps=settings["steps"]) if "steps" in settings else None
+    dream = Budget(steps=settings["steps"], schedule="dream") if steps and settings.get("alg") else None
+    kept = next((cache for cache in ("prefix", "dual") if cache in name), "none")
+    match name.split(".")[0], settings:
+        case ("fast_dllm" | "fast_dllm_v1" | "dllm_port", {"threshold": tau}):
+            return Ours(f"threshold:tau={tau},block={block}", None, kept)
+        case ("dllm_port", {"factor": f}):
+            return Ours(f"factor:f={f},block={block}", None, kept)
+        case ("fast_dllm" | "fast_dllm_v1", {"steps": _}) if not {"frechet_margin", "factor"} & {*settings}:
+            return Ours(f"low_confidence:block={block}", steps, kept)
+        case ("saber", _) if name in ("saber.baseline.entropy", "saber.baseline.margin"):
+            return Ours(name.rpartition(".")[2], steps)
+        case ("klass", {"conf_threshold": tau, "kl_threshold": eps, "kl_history_length": h}):
+            return Ours(f"klass:tau={tau},eps={eps},history={h},block={block}", steps)
+        case ("remdm", {"init_unmask_ratio": ratio, "unmask_k": k, "loop_steps": loops}):
+            return Ours(f"remdm:ratio={ratio},k={k},loops={loops}")
+        case ("llada21", {"threshold": tau, "editing_threshold": edit, "num_to_transfer": n, "max_post_steps": post}):
+            return Ours(f"token_edit:tau={tau},edit={edit},least={n},patience={post},size={block}")
+        case ("d3llm", {"entropy_threshold": h, "block_add_threshold": add, "decoded_token_threshold": ready}):
+            return Ours(f"multi_block:entropy={h},add={add},ready={ready},size={block}")
+        case ("dream", {"alg": "maskgit_plus" | "entropy" | "topk_margin" as rule}) if not settings.get("alg_temp"):
+            rules = {"maskgit_plus": "low_confidence", "topk_margin": "margin"}
+            return Ours(rules.get(rule, rule), dream)
+    return None
+
+
+# Records of policies that are here, which ours does not repeat, and why.
+DIFFERENT = {
+    "fast_dllm_v1.generate.factor": "off by one: where the last rank fails it is committed all the same",
+    "fast_dllm_v1.prefix_cache.factor": "the same",
+    "dllm_port.none.steps12": "spreads 16 tokens over 6 steps as 3 3 2 3 2 3, LLaDA and we as 3 3 3 3 2 2",
+    "dllm_port.prefix.steps12": "the same",
+    "saber.baseline.entropy.blocks": "commits beyond the block, and leaves masks",
+    "saber.baseline.margin.blocks": "the same",
+    "dinfer.threshold": "lowers the threshold to 1e-5 below the best, so that what ties with the best goes with it",
+    "dinfer.hierarchy": "has two thresholds, which our hierarchy has not",
+    "dream.maskgit_plus.G32.steps16": "lets the mask be a candidate: from step 8 on it commits it four times",
+    "sdar.": "counts a forward that fills its cache before the first block, and one after each",
+}
+
+
+@pytest.fixture(scope="module")
+def models(nap_data):
+    @cache
+    def opened(name, block_size=None):
+        return load(str(nap_data / "reference" / name), block_size=block_size)
+
+    return opened
+
+
+def decoded(record, wanted, models):
+    """(tokens, commit steps, forwards, events) of each prompt of a record, all in one batch."""
+    own_blocks = {"block_size": record["block_length"]} if record["checkpoint"] == "sdar" else {}
+    denoiser = models(record["checkpoint"], **own_blocks)
+    prompts = record["prompt"] if isinstance(record["prompt"][0], list) else [record["prompt"]]
+    spec = CanvasSpec(paths=1, path_tokens=record["gen_length"], summary_tokens=0, tags="none")
+    canvases = [layout(prompt, spec, None, denoiser.mask_id) for prompt in prompts]
+    traces = decode_traces(denoiser, canvases, parse_policy(wanted.policy), budget=wanted.budget, cache=wanted.cache)
+    for prompt, trace in zip(prompts, traces, strict=True):
+        start, last = len(prompt), {event.position: event.step for event in trace.events if event.kind != REMASK}
+        steps = [last[start + i] for i in range(record["gen_length"])]
+        events = sorted([e.step, KINDS[e.kind], e.position - start, e.token] for e in trace.events)
+        yield trace.final[start:], steps, trace.forwards, events
+
+
+NAMES = [record["name"] for record in RECORDS if ours(record) and record["name"] not in DIFFERENT]
+
+
+def test_enough_is_recorded(nap_data):
+    assert len(NAMES) >= 44
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tokens_steps_and_forwards_are_those_of_the_published_code(name, models):
+    record = next(record for record in RECORDS if record["name"] == name)
+    found = [*decoded(record, ours(record), models)]
+    several = isinstance(record["prompt"][0], list)
+    tokens = record["tokens"] if several else [record["tokens"]]
+    steps = record["commit_step"] if several else [record["commit_step"]]
+    assert [row[0] for row in found] == tokens
+    assert [row[1] for row in found] == steps
+    assert {row[2] for row in found} == {record["forwards"]}
+    if "events" in record:
+        assert found[0][3] == sorted(record["events"])

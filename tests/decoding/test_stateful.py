@@ -1,0 +1,236 @@
+"""Policies that remember, take tokens back, edit, keep several blocks open or ask a second model."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_decode import SURE, canvas, oracle, order, plain
+
+from nap.canvas.canvas import fill
+from nap.common.files import InputError
+from nap.data.trace import COMMIT, EDIT, REMASK, check_trace
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, best
+from nap.decoding.policies.registry import parse_policy, policy_name
+from toys import MASK, PAD, WORDS, HashDenoiser, ToyDenoiser
+
+STATEFUL = [
+    "klass:tau=0.3,eps=5",
+    "multi_block:size=3,entropy=2",
+    "remdm:ratio=0.5,loops=3,k=2",
+    "token_edit:tau=0.2,edit=0.1,size=4",
+]
+
+
+def run(denoiser, canvases, policy, **given_settings):
+    denoiser.masked_only = False
+    policy = parse_policy(policy) if isinstance(policy, str) else policy
+    budget = Budget(tokens=1) if policy.paced else None
+    return decode_traces(denoiser, canvases, policy, budget=budget, **given_settings)
+
+
+# By hand. Writable: 3 4 5, 7 8 9 and 11 12; how sure the oracle is of each never changes: SURE.
+
+
+@pytest.mark.parametrize(
+    ("policy", "commits"),
+    [
+        # Steady from the third step on, when two changes are known to be none: then 5 and 4, which are above .9.
+        ("klass", [[11], [8], [5, 4], [12], [7], [3], [9]]),
+        ("klass:history=3", [[11], [8], [5], [4], [12], [7], [3], [9]]),
+        # Blocks 3 4 5 7 and 8 9 11 12. Sure are 11, 8 and 5; the second opens when half of the first is written, and
+        # from then on the first commits its surest, too.
+        ("multi_block:size=4", [[5], [4], [11, 8, 7], [12, 3], [9]]),
+        ("multi_block:size=4,add=1", [[5], [4], [7], [3], [11, 8], [12], [9]]),
+        ("remdm:ratio=0.5,loops=2,k=2", [[11, 8], [5, 4], [], [5, 4], [], [5, 4], [12, 7], [3, 9]]),
+        ("remdm:ratio=1,loops=0", [[11], [8], [5], [4], [12], [7], [3], [9]]),
+        ("token_edit", [[11, 8, 5, 4, 12], [7], [3], [9]]),
+        ("token_edit:size=8", [[5, 4], [7], [3], [], [11, 8, 12], [9]]),
+    ],
+)
+def test_an_oracle_is_decoded_in_exactly_the_known_order(policy, commits):
+    one = canvas()
+    (trace,) = run(oracle(one, ["a b", "c d", "e"], SURE), [one], policy)
+    assert order(trace, COMMIT) == commits
+    assert trace.final == fill(one, ["a b", "c d", "e"], WORDS, PAD).tolist()
+
+
+def test_remdm_takes_back_what_is_least_probable_now():
+    one = canvas()
+    (trace,) = run(oracle(one, ["a b", "c d", "e"], SURE), [one], "remdm:ratio=0.5,loops=2,k=2")
+    assert order(trace, REMASK) == [[], [], [4, 5], [], [4, 5], [], [], []]
+
+
+class ChangesItsMind(ToyDenoiser):
+    """Says token 5 (.8) while anything is masked, and 6 (.9) when all is written."""
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        open_B = ((ids_BL == MASK) & (layout.region_BL >= 0)).any(axis=1)
+        chance_NV = np.full((len(rows_N), self.vocabulary), 1e-3)
+        token_N = np.where(open_B[rows_N], 5, 6)
+        chance_NV[np.arange(len(rows_N)), token_N] = np.where(open_B[rows_N], 0.8, 0.9)
+        return np.log(chance_NV / chance_NV.sum(axis=1, keepdims=True))
+
+
+def test_token_edit_replaces_what_the_model_has_changed_its_mind_about_and_then_ends():
+    (trace,) = run(ChangesItsMind(vocabulary=9), [plain(4)], "token_edit")
+    check_trace(trace)
+    assert order(trace, COMMIT)[0] == [1, 2, 3, 4] and order(trace, EDIT)[1] == [1, 2, 3, 4]
+    assert trace.final[1:] == [6] * 4
+    assert trace.forwards == 3, "one that drafts, one that edits, one that finds nothing to edit"
+
+
+class NeverContent(ToyDenoiser):
+    """Is sure of another token than the one that stands there, whatever it is."""
+
+    def scores(self, ids_BL, layout, rows_N, positions_N):
+        wanted_N = 5 + (ids_BL[rows_N, positions_N] + positions_N) % 2
+        chance_NV = np.full((len(rows_N), self.vocabulary), 1e-6)
+        chance_NV[
+            np.arange(len(rows_N)), np.where(ids_BL[rows_N, positions_N] == wanted_N, 11 - wanted_N, wanted_N)
+        ] = 1
+        return np.log(chance_NV / chance_NV.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("policy", [*STATEFUL, "token_edit", "remdm"])
+def test_every_decode_ends_even_where_the_model_is_never_content(policy):
+    for length in (1, 9):
+        (trace,) = run(NeverContent(vocabulary=9), [plain(length)], policy)
+        check_trace(trace)
+        assert MASK not in trace.final
+        assert trace.forwards < MOST_STEPS_PER_TOKEN * length
+
+
+@settings(max_examples=40)
+@given(
+    st.sampled_from(STATEFUL), st.lists(st.integers(1, 9), min_size=1, max_size=4), st.randoms(use_true_random=False)
+)
+def test_a_row_gives_the_same_events_alone_and_in_any_batch_and_its_trace_replays(policy, lengths, random):
+    rows = [plain(length, "abcd"[n]) for n, length in enumerate(lengths)]
+    together = run(HashDenoiser(), rows, policy)
+    shuffled = random.sample(range(len(rows)), len(rows))
+    again = run(HashDenoiser(), [rows[n] for n in shuffled], policy)
+    for place, n in enumerate(shuffled):
+        (alone,) = run(HashDenoiser(), [rows[n]], policy)
+        for other in (again[place], alone):
+            assert [e[:4] for e in other.events] == [e[:4] for e in together[n].events]
+            assert other.costs == together[n].costs
+        check_trace(together[n])
+        assert MASK not in together[n].final
+
+
+# A second model
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A toy guide: it lets positions through whose parity it is named after."""
+
+    name: str
+
+    def allows(self, position_N):
+        return position_N % 2 == {"even": 0, "odd": 1}[self.name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guided(Based):
+    """Commits the most probable position that the guide allows, the most probable of all where it allows none."""
+
+    guide: Parity
+    known: ClassVar[tuple[str, ...]] = ("even", "odd")
+
+    @staticmethod
+    def open_guide(name):
+        if name not in Guided.known:
+            raise InputError(f"no guide {name!r}; known: even, odd")
+        return Parity(name)
+
+    def ask(self, row):
+        return row.masked_N
+
+    def act(self, row, said):
+        allowed = self.guide.allows(said.position_N)
+        score_N = said.probability_N + allowed if allowed.any() else said.probability_N
+        chosen = best(score_N, 1)
+        return Edits(said.position_N[chosen], said.token_N[chosen], guide_calls=1)
+
+
+@pytest.fixture
+def guided(monkeypatch):
+    class Point:
+        name = "guided"
+        load = staticmethod(lambda: Guided)
+
+    monkeypatch.setattr("nap.decoding.policies.registry.entry_points", lambda group: [Point])
+
+
+def test_a_guide_is_opened_by_its_name_and_its_calls_are_counted(guided):
+    policy = parse_policy("guided:guide=odd")
+    assert policy == Guided(guide=Parity("odd")) and policy_name(policy) == "guided:guide=odd"
+    one = canvas()
+    (trace,) = run(oracle(one, ["a b", "c d", "e"], SURE), [one], policy)
+    assert order(trace) == [[11], [5], [7], [3], [9], [8], [4], [12]]
+    assert [cost.guide_calls for cost in trace.costs] == [1] * 8
+
+
+def test_a_guide_that_is_not_named_or_not_known_is_said_in_one_line(guided):
+    with pytest.raises(InputError, match=r"policy 'guided' needs guide; write guided:guide=\.\.\."):
+        parse_policy("guided")
+    with pytest.raises(InputError, match="no guide 'left'; known: even, odd"):
+        parse_policy("guided:guide=left")
+
+
+# What a policy may not do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rogue(Based):
+    """Asks and writes what it is told to."""
+
+    wants: tuple[int, ...] = (1,)
+    writes: tuple[tuple[int, int], ...] = ((1, 5),)
+
+    def ask(self, row):
+        return np.array(self.wants, np.int64)
+
+    def act(self, row, said):
+        return Edits(np.array([p for p, _ in self.writes]), np.array([t for _, t in self.writes]))
+
+
+@pytest.mark.parametrize(
+    ("settings_of", "said"),
+    [
+        ({"wants": (0,)}, "asks about a position that is in no slot, or was given"),
+        ({"wants": (9,)}, "asks about a position that is in no slot"),
+        ({"wants": (-1,)}, "asks about a position that is in no slot"),
+        ({"wants": (2, 1)}, "asks about positions that do not rise"),
+        ({"wants": (1, 1)}, "asks about positions that do not rise"),
+        ({"wants": ()}, "asks about nothing while there are masks"),
+        ({"writes": ((0, 5),)}, "writes outside the slots, or over what was given"),
+        ({"writes": ((7, 5),)}, "writes outside the slots"),
+        ({"writes": ((1, 5), (1, 6))}, "writes a position twice"),
+        ({"writes": ((1, -5),)}, "writes a token below 0"),
+        ({"writes": ()}, "committed nothing"),
+    ],
+)
+def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, said):
+    with pytest.raises(InputError, match=r"policy 'Rogue.*, step 0: it ") as caught:
+        run(HashDenoiser(), [plain(4)], Rogue(**settings_of))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("remdm:ratio=0", "ratio must be in"), ("remdm:k=0", "k at least 1"),
+        ("token_edit:size=0", "size and least must be at least 1"), ("multi_block:add=2", "add and ready"),
+        ("klass:block=0", "block must be at least 1"), ("klass:history=0", "history must be at least 1"),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_range_names_its_range(text, said):
+    with pytest.raises(InputError, match=said):
+        parse_policy(text)
