@@ -17,7 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"canvas"},
     "decoding": {"models", "canvas"},
     "dependence": {"models", "canvas"},
-    "curation": {"tasks", "canvas"},
+    "curation": {"tasks", "canvas", "models"},
     "training": {"decoding", "models", "canvas", "tasks"},
     "evaluation": {"decoding", "models", "canvas", "tasks", "order"},
     "report": {"evaluation", "order"},

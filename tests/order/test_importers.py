@@ -143,4 +143,4 @@ def test_the_command_takes_texts_mask_and_padding_from_a_tokenizer(tmp_path, tin
     monkeypatch.setattr("sys.argv", [*command, "--tokenizer", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "there is no tokenizer in" in capsys.readouterr().err
+    assert "has no tokenizer" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """`nap trace`: show, convert and import recorded traces."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -111,12 +111,12 @@ class TraceImport:
 def _with_tokenizer(known: "Known", name: str) -> "Known":
     from dataclasses import replace
 
-    from transformers import AutoTokenizer
+    from nap.models import checkpoint
+    from nap.models.families import declared_mask
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(f"there is no tokenizer in {name}: {str(error).splitlines()[0]}") from None
+    tokenizer: Any = checkpoint.open_tokenizer(name)
+    folder, _ = checkpoint.find(name, weights=False)
+    config = checkpoint.read_config(folder) if (folder / "config.json").is_file() else {}
     ends = tuple(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None)
-    mask = tokenizer.mask_token_id if known.mask_id is None else known.mask_id
+    mask = declared_mask(config, tokenizer) if known.mask_id is None else known.mask_id
     return replace(known, mask_id=mask, uncounted=ends, text=lambda token: tokenizer.decode([token]))

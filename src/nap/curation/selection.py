@@ -16,7 +16,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any, Literal
 
-from nap.common.files import InputError
+from nap.models import checkpoint
 
 # The words of one n-gram: long enough that two solutions of one problem do not share most of them by its wording.
 GRAM = 4
@@ -61,12 +61,13 @@ def _mean(text: str, model: str) -> Any:
 
 @cache
 def _opened(model: str) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
-    try:
-        return AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot open the embedder {model} ({error!s:.80}); give a folder or hub name") from None
+    tokenizer, (folder, _) = checkpoint.open_tokenizer(model), checkpoint.find(model)
+    # A stranger's Python is never run, and a stranger's pickle never opened.
+    safe: Any = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+    with checkpoint.foreign(f"cannot open the embedder {model}"):
+        return tokenizer, AutoModel.from_pretrained(folder, **safe).eval()
 
 
 def distinct(count: int, *limits: tuple[Sequence[Sequence[float]], float]) -> list[int]:

@@ -4,13 +4,17 @@ Does not know tasks, and decodes nothing.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
 from nap.common.files import InputError
 from nap.data.problems import Problem
+from nap.decoding.template import as_turn
+from nap.models.checkpoint import foreign
 from nap.models.denoiser import Denoiser
+from nap.models.families import FAMILIES
 
 
 def prompt_ids(denoiser: Denoiser, text: str, raw: bool = False) -> list[int]:
@@ -23,15 +27,23 @@ def prompt_ids(denoiser: Denoiser, text: str, raw: bool = False) -> list[int]:
             f"{denoiser.setting.get('model')} has no tokenizer, so it cannot read text; "
             "put its tokenizer.json into its folder"
         )
-    return encode_prompt(text, denoiser.tokenizer, raw)
+    family = FAMILIES.get(str(denoiser.setting.get("family")))
+    return encode_prompt(text, denoiser.tokenizer, raw, dict(family.template) if family else {})
 
 
-def encode_prompt(text: str, tokenizer: Any, raw: bool = False) -> list[int]:
-    """The ids of a prompt, in training as in decoding: a turn of the tokenizer's chat template if it has one."""
+def encode_prompt(
+    text: str, tokenizer: Any, raw: bool = False, template: Mapping[str, Any] = MappingProxyType({})
+) -> list[int]:
+    """The ids of a prompt, in training as in decoding: a turn of the tokenizer's chat template if it has one.
+
+    template  keywords for the chat template
+
+    Raises InputError for a template or a tokenizer that fails on the text.
+    """
     if not raw and getattr(tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": text}]
-        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-    return list(tokenizer.encode(text, add_special_tokens=False))
+        text = as_turn(text, tokenizer, template)
+    with foreign("the checkpoint's tokenizer fails on the prompt"):
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def check_length(denoiser: Denoiser, length: int) -> None:

@@ -63,7 +63,12 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
     logging.disable_progress_bar()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=number, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=number,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # transformers raises a dozen types, and not the same in each version.
         raise InputError(f"{folder} does not load as a causal language model ({checkpoint.brief(error)})") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, read_text
+from nap.common.text import printable
 from nap.models.families import Config
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
+# The longest list of shards is some 5 MB.
+MAX_JSON = 64 * 2**20
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# What is fetched of a hub's model: texts and safe weights.
+# What is fetched of a hub's model: safe weights and texts.
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 
 # transformers' class for each set of tokenizer files.
@@ -31,8 +34,13 @@ TOKENIZERS = {
 }
 
 
-def find(name: str, revision: str | None = None, *, code: bool = False) -> tuple[Path, str | None]:
-    """(folder, revision) of a folder, a bundled model, or a hub name, which is fetched; `code`: with its Python files.
+def find(
+    name: str, revision: str | None = None, *, code: bool = False, weights: bool = True
+) -> tuple[Path, str | None]:
+    """(folder, revision) of a folder, a bundled model, or a hub name, which is fetched.
+
+    code     fetch its Python files as well
+    weights  fetch its weights
 
     Raises InputError where there is no such model, or the hub does not give it.
     """
@@ -48,13 +56,12 @@ def find(name: str, revision: str | None = None, *, code: bool = False) -> tuple
     if not HUB_NAME.fullmatch(name):
         bundled = ", ".join(sorted(path.parent.name for path in ASSETS.glob("*/config.json"))) or "none"
         raise InputError(f"no model {name!r}: no such folder; bundled: {bundled}; a hub name is written owner/model")
-    return _fetch(name, revision, code)
+    return _fetch(name, revision, WANTED[not weights :] + ["*.py"] * code)
 
 
-def _fetch(name: str, revision: str | None, code: bool) -> tuple[Path, str]:
+def _fetch(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
-    wanted = WANTED + ["*.py"] * code
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # The hub's clients raise a dozen types, and not the same in each version.
@@ -80,15 +87,31 @@ def cached(name: str, revision: str | None = None) -> tuple[Path, str] | None:
 
 def brief(error: BaseException) -> str:
     """The type and the first line of an error that somebody else wrote."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {printable(str(error).strip().partition(chr(10))[0], 300)}"
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside, in code that reads a stranger's files, is an InputError that starts with `what`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, InputError):
+        raise
+    except BaseException as error:  # A panic of the tokenizers library is no Exception.
+        raise InputError(f"{what} ({brief(error)})") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError if the file is absent or holds something else."""
     try:
+        if (size := path.stat().st_size) > MAX_JSON:
+            raise InputError(f"{path} has {size} bytes; {MAX_JSON} is the most that is read of a checkpoint's JSON")
+    except OSError:
+        pass  # What is wrong with it, reading says better.
+    try:
         value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON ({error})") from None
+    except (ValueError, RecursionError) as error:  # Not JSON, a number of 5,000 digits, lists in lists in lists.
+        raise InputError(f"{path} is not JSON that can be read ({brief(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object was expected, got {type(value).__name__}")
     return value
@@ -122,12 +145,22 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
 
     for reader, needed in TOKENIZERS.items():
         if all((folder / file).is_file() for file in needed):
-            try:
-                with _quietly():
-                    return getattr(transformers, reader).from_pretrained(folder)
-            except Exception as error:  # tokenizers raises bare Exception
-                raise InputError(f"{folder}: its tokenizer cannot be read ({brief(error)})") from None
+            with foreign(f"{folder}: its tokenizer cannot be read"), _quietly():
+                return getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
     return None
+
+
+def open_tokenizer(name: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a folder, a bundled model or a hub name, of which no weights are fetched.
+
+    Raises InputError where there is none.
+    """
+    folder, _ = find(name, weights=False)
+    found = read_tokenizer(folder)
+    if found is None:
+        files = " or ".join(" and ".join(needed) for needed in TOKENIZERS.values())
+        raise InputError(f"{name} has no tokenizer: {folder} holds no {files}")
+    return found
 
 
 @contextmanager

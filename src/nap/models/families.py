@@ -15,12 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 from nap.common.files import InputError
 from nap.common.text import unknown
+from nap.models.config_checks import check_config
 
 Native = Literal["llama", "qwen2", "qwen3", "bert"]
 Config = dict[str, Any]
 
 # What a tokenizer that sets no mask_token calls its mask, most specific first.
-MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "[MASK]", "<mask>")
+MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "|<MASK>|", "[MASK]", "<mask>")
 
 # Of a published config only these matter to a forward pass and to a decoder. The rest would be noise (a LLaDA config
 # says both `weight_tying: false` and, by an accident of PretrainedConfig, `tie_word_embeddings: true`).
@@ -46,6 +47,8 @@ def _keep(config: Config) -> Config:
     """
     config = dict(config)
     if rope := config.pop("rope_parameters", None):
+        if any(isinstance(value, dict) for value in rope.values()):
+            raise InputError("rope_parameters differs from layer to layer, which is not supported")
         rope = dict(rope)
         config["rope_theta"] = rope.pop("rope_theta", config.get("rope_theta", 10000.0))
         config["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
@@ -58,7 +61,7 @@ def _llada_to_llama(config: Config) -> Config:
     renamed = {
         "vocab_size": config.get("embedding_size") or config["vocab_size"],
         "hidden_size": width,
-        "intermediate_size": config.get("mlp_hidden_size") or config.get("mlp_ratio", 4) * width,
+        "intermediate_size": config.get("mlp_hidden_size") or int(config.get("mlp_ratio", 4) * width),
         "num_hidden_layers": config["n_layers"],
         "num_attention_heads": heads,
         "num_key_value_heads": config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads),
@@ -90,6 +93,7 @@ class Family:
                 many positions, counted from the canvas's start; `block_size` in the config goes before it
     mask_id     where neither config nor tokenizer declares one
     end_tokens  texts of the tokens that end a text or a turn, beside the declared eos
+    template    keywords for the chat template, as its published checkpoints were trained
     """
 
     native: Native
@@ -101,6 +105,7 @@ class Family:
     block_size: int | None = None
     mask_id: int | None = None
     end_tokens: tuple[str, ...] = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>")
+    template: tuple[tuple[str, Any], ...] = ()
 
     def rename(self, name: str) -> str | None:
         """The native name of a published tensor; None for one that is dropped."""
@@ -131,6 +136,8 @@ FAMILIES: dict[str, Family] = {
     # A2D trains with full attention and no shift unless told otherwise; of one that was told (BD3LM, say), give
     # block_size and shift, or write block_size and shift_logits into its config.
     **{f"a2d-{name}": family for name, family in _PLAIN.items()},
+    # Trained by dllm on turns whose thinking is empty.
+    "a2d-qwen3": Family(native="qwen3", template=(("enable_thinking", False),)),
     # Mask: 126336 for LLaDA-8B and 1.5, 5 for iLLaDA; both declare it.
     "llada": Family(
         native="llama",
@@ -163,15 +170,21 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-# By architecture as well: LLaDA-MoE calls its model_type `llada`.
 _INSTEAD = "use LLaDA-8B, Dream or SDAR, or trust_remote_code with a pinned revision"
+_EXPERTS = "is not supported yet (its expert layers have no native class here)"
+_FAST = "Fast-dLLM v2 is not supported yet (its shifted block diffusion is not yet checked against its published code)"
+# Model types and architectures, without case and marks: LLaDA-MoE calls its model_type `llada`, dllm's `lladamoe`.
 UNSUPPORTED: dict[str, str] = {
-    "LLaDAMoEModelLM": f"LLaDA-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
-    "llada_moe": f"LLaDA-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
-    "llada2_moe": f"LLaDA2 is not supported yet (its expert layers have no native class here); {_INSTEAD}",
-    "sdar_moe": f"SDAR-MoE is not supported yet (its expert layers have no native class here); {_INSTEAD}",
-    "diffusion_gemma": f"DiffusionGemma is not supported yet (it starts from uniform noise, not masks); {_INSTEAD}",
+    **dict.fromkeys(("lladamoemodellm", "lladamoemodel", "lladamoe"), f"LLaDA-MoE {_EXPERTS}; {_INSTEAD}"),
+    **dict.fromkeys(("llada2moe", "llada2moemodellm"), f"LLaDA2 {_EXPERTS}; {_INSTEAD}"),
+    **dict.fromkeys(("sdarmoe", "sdarmoeforcausallm"), f"SDAR-MoE {_EXPERTS}; {_INSTEAD}"),
+    **dict.fromkeys(("fastdllmqwen", "fastdllmqwenforcausallm", "fastdllmqwenmodel"), f"{_FAST}; {_INSTEAD}"),
+    "diffusiongemma": f"DiffusionGemma is not supported yet (it starts from uniform noise, not masks); {_INSTEAD}",
 }
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def family_of(config: Config, where: object) -> Family:
@@ -179,9 +192,15 @@ def family_of(config: Config, where: object) -> Family:
     name = config.get("model_type")
     if name is None:
         raise InputError(f"{where}/config.json has no model_type; known: {', '.join(FAMILIES)}")
-    for key in (name, *(config.get("architectures") or ())):
+    check_config(config, where)
+    for key in map(_plain, (name, *(config.get("architectures") or ()))):
         if key in UNSUPPORTED:
             raise InputError(f"{where}: {UNSUPPORTED[key]}")
+    if config.get("quantization_config"):
+        raise InputError(
+            f"{where}: its weights are quantised (quantization_config), which is not supported; "
+            "take the checkpoint that they were made from"
+        )
     if name not in FAMILIES:
         raise InputError(f"{where}: {unknown('model_type', str(name), FAMILIES)}")
     family = FAMILIES[name]
@@ -200,6 +219,7 @@ def native_config(config: Config, where: object) -> Config:
     except KeyError as error:
         name = config["model_type"]
         raise InputError(f"{where}/config.json lacks {error.args[0]!r}, which model_type {name!r} needs") from None
+    check_config(native, where)
     return native
 
 
@@ -223,6 +243,7 @@ def special_ids(
         raise InputError(
             f"{where}: its tokenizer has {len(tokenizer)} tokens and the model only {size}; is it another model's?"
         )
+    check_config({key: config.get(key) for key in (*_IDS, "vocab_size")}, where)
     mask = _mask_id(config, family, tokenizer, where, mask_id)
     declared = config.get("eos_token_id")
     ends = [*declared] if isinstance(declared, list) else [declared]
@@ -242,8 +263,7 @@ def special_ids(
 
 def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: object, given: int | None) -> int:
     said = tokenizer.mask_token_id if tokenizer is not None else None
-    found = [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
-    sources = (given, config.get("mask_token_id"), said, *found, family.mask_id)
+    sources = (given, declared_mask(config, tokenizer), family.mask_id)
     mask = next((token for token in sources if token is not None), None)
     if mask is None:
         raise InputError(
@@ -260,6 +280,13 @@ def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: objec
             "leave mask_id out, or correct mask_token in tokenizer_config.json"
         )
     return mask
+
+
+def declared_mask(config: Config, tokenizer: Any | None) -> int | None:
+    """The mask that a config or a tokenizer declares, or a token that is called as masks are; None for none."""
+    found = [config.get("mask_token_id"), getattr(tokenizer, "mask_token_id", None)]
+    found += [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
+    return next((token for token in found if token is not None), None)
 
 
 def _id_of(text: str, tokenizer: Any) -> int | None:

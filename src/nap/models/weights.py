@@ -78,6 +78,8 @@ def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "I
             # that writing over the file later cannot change, or crash, a model in use.
             with safe_open(file, framework="pt") as handle:
                 tensor = handle.get_tensor(name)
+                if tensor.is_floating_point() and tensor.element_size() < 2:
+                    raise InputError(f"{file}: {name} is {tensor.dtype}; quantised weights are not supported")
                 yield name, tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
     except (SafetensorError, OSError) as error:
         raise _not_whole(file, error) from None
@@ -114,7 +116,9 @@ def fill_weights(
 ) -> None:
     """Put the tensors of `files` into the model. Raises InputError naming the first that is missing or does not fit."""
     places = {name: _place(model, name) for name, _ in model.named_parameters(remove_duplicate=False)}
-    unexpected: list[str] = []
+    unexpected, read = list[str](), set[str]()
+    files = [*files]
+    where = ", ".join(sorted({str(file.parent) for file in files}))
     for file in files:
         for published, tensor in read_tensors(file, device, dtype):
             name = family.rename(published)
@@ -124,19 +128,40 @@ def fill_weights(
                 unexpected.append(published)
                 continue
             module, attribute = places[name]
-            wanted = getattr(module, attribute).shape
-            if tensor.shape != wanted:
-                raise InputError(f"{file}: {published} is {list(tensor.shape)}, its config says {list(wanted)}")
+            place = getattr(module, attribute)
+            if tensor.shape != place.shape:
+                raise InputError(f"{file}: {published} is {list(tensor.shape)}, its config says {list(place.shape)}")
+            if name in read:
+                raise InputError(f"{where}: {published} is a second tensor for {name}; take one of them out")
+            read.add(name)
+            _check_values(tensor, f"{file}: {published}")
             setattr(module, attribute, type(getattr(module, attribute))(tensor))
-    where = ", ".join(sorted({str(file.parent) for file in files}))
     _tie(model, where)
-    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    missing = _missing(model, read)
     if missing or unexpected:
         raise InputError(
             f"{where}: the weights are not those of its config: missing {_some(missing)}, "
             f"unexpected {_some(unexpected)}; is model_type right?"
         )
     model.to(device)  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
+
+
+def _missing(model: "PreTrainedModel", read: set[str]) -> list[str]:
+    """The parameters that no tensor was read for, under any of their names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    # One may have storage and still not be read: what `build` made again for its buffers.
+    return [n for n, p in model.named_parameters() if p.is_meta or not read.intersection(names[id(p)])]
+
+
+def _check_values(tensor: "Tensor", what: str) -> None:
+    """Raise InputError for weights that are no numbers: a model of them decodes garbage without a word."""
+    if not tensor.is_floating_point():
+        raise InputError(f"{what} is {tensor.dtype}; quantised weights are not supported, floating point was expected")
+    # The least and the greatest are found without a copy, and a NaN is both.
+    if tensor.numel() and not all(bound.isfinite() for bound in tensor.aminmax()):
+        raise InputError(f"{what} holds values that are no numbers (NaN or infinity); was it saved from a broken run?")
 
 
 def _tie(model: "PreTrainedModel", where: str) -> None:
@@ -175,6 +200,9 @@ def open_weights(
     import torch
 
     files = weight_files(folder)
+    count, layers = len(tensor_names(files)), native["num_hidden_layers"]
+    if layers > count:
+        raise InputError(f"{folder}/config.json: num_hidden_layers {layers}, and the files have {count} tensors in all")
     model = build(native, family, folder)
     fill_weights(model, files, family, device=torch.device(device), dtype=dtype)
     return model

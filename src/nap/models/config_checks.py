@@ -1,0 +1,83 @@
+"""Bounds of what a checkpoint's config may say, checked before anything is made of it.
+
+A config is a stranger's file: a number may be a text, a list, or so large that the model would never be built. The
+bounds are far beyond every published model, and each key has the same meaning in all families that use it.
+
+Does not know which keys a family needs (families.py).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nap.common.files import InputError
+
+# Whole numbers, with the least and the most: ten times what the largest published models have.
+WHOLE: dict[str, tuple[int, int]] = {
+    **dict.fromkeys(("vocab_size", "embedding_size", "type_vocab_size"), (1, 10_000_000)),
+    **dict.fromkeys(("hidden_size", "d_model"), (1, 200_000)),
+    **dict.fromkeys(("intermediate_size", "mlp_hidden_size"), (1, 2_000_000)),
+    **dict.fromkeys(("num_hidden_layers", "n_layers"), (1, 2_000)),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "n_heads", "n_kv_heads"), (1, 10_000)),
+    **dict.fromkeys(("max_position_embeddings", "max_sequence_length"), (1, 1_000_000_000)),
+    **dict.fromkeys(("mask_token_id", "pad_token_id", "bos_token_id"), (-1, 10_000_000)),
+    "head_dim": (1, 100_000),
+    "block_size": (1, 1_000_000_000),
+}
+# Numbers of any kind, with what they must be more than, and less than.
+NUMBERS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), (0.0, 1.0)),
+    "rope_theta": (1.0, 1e15),
+    "initializer_range": (0.0, 1e6),
+    "mlp_ratio": (0.0, 1000.0),
+}
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model_type", "hidden_act"), (str,)),
+    **dict.fromkeys(("tie_word_embeddings", "weight_tying", "attention_bias", "mlp_bias", "shift_logits"), (bool,)),
+    **dict.fromkeys(("rope_parameters", "rope_scaling", "auto_map", "quantization_config"), (dict,)),
+    "architectures": (list,),
+}
+
+
+def check_config(config: Mapping[str, Any], where: object) -> None:
+    """Raise InputError naming the first value that no model can have."""
+    for key, value in config.items():
+        if value is not None and (wanted := _wanted(key, value)):
+            raise InputError(f"{where}/config.json: {key} must be {wanted}, got {_shown(value)}")
+    if not all(isinstance(name, str) for name in config.get("architectures") or ()):
+        raise InputError(f"{where}/config.json: architectures must be a list of names")
+    ends = config.get("eos_token_id")
+    if any(_wanted("pad_token_id", end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+        raise InputError(f"{where}/config.json: eos_token_id must be a token id or a list of them, got {_shown(ends)}")
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if width and heads and not config.get("head_dim") and width % heads:
+        raise InputError(f"{where}/config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+    if heads and (shared := config.get("num_key_value_heads")) and heads % shared:
+        raise InputError(
+            f"{where}/config.json: num_attention_heads {heads} is not a multiple of {shared} key-value heads"
+        )
+    for rope in (config.get("rope_parameters"), config.get("rope_scaling")):
+        if rope:
+            check_config({key: value for key, value in rope.items() if key == "rope_theta"}, where)
+
+
+def _wanted(key: str, value: Any) -> str:
+    """What a value should be; nothing where it is."""
+    if key in WHOLE:
+        low, high = WHOLE[key]
+        return "" if type(value) is int and low <= value <= high else f"a whole number from {low} to {high}"
+    if key in NUMBERS:
+        low, high = NUMBERS[key]
+        # A comparison with a number of thousands of digits is fine, but float() of it is not.
+        fits = type(value) in (int, float) and not (type(value) is float and math.isnan(value)) and low < value < high
+        return "" if fits else f"a number above {low:g} and below {high:g}"
+    kinds = KINDS.get(key)
+    return "" if kinds is None or isinstance(value, kinds) else " or ".join(_NAMES[kind] for kind in kinds)
+
+
+_NAMES = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def _shown(value: Any) -> str:
+    # A number of more than 4,300 digits has no repr.
+    return "a huge number" if isinstance(value, int) and abs(value) > 10**30 else f"{value!r:.60}"
