@@ -24,7 +24,7 @@ from nap.decoding.policies.policy import Floats, Ints, Said
 from nap.models.session import Answer
 
 # Bytes of float32 logits in a chunk.
-CHUNK = 32 << 20
+CHUNK = 16 << 20
 # Rounds of `_draw` in which a token outside the nucleus is passed over, before what is left is sorted.
 PATIENCE = 8
 
@@ -191,9 +191,9 @@ def draw(logits_nV: Tensor, sampling: Sampling, noise: torch.Generator) -> Tenso
     weight_nV = (logits_nV / sampling.temperature).float()
     if 0 < sampling.top_k < weight_nV.shape[-1]:
         least_n1 = weight_nV.topk(sampling.top_k, dim=-1).values[:, -1:]
-        weight_nV = weight_nV.masked_fill(weight_nV < least_n1, -torch.inf)
-    weight_nV = weight_nV.sub_(weight_nV.amax(dim=-1, keepdim=True)).exp_()
-    # torch draws the same numbers for a row whether they come in one piece or in several.
+        weight_nV.masked_fill_(weight_nV < least_n1, -torch.inf)
+    weight_nV.sub_(weight_nV.amax(dim=-1, keepdim=True)).exp_()
+    # A generator gives a row the same numbers whether they come in one piece or in several.
     race_nV = torch.rand(weight_nV.shape, generator=noise, dtype=torch.float64, device=noise.device)
     race_nV = race_nV.to(weight_nV.device).log_().neg_().reciprocal_().mul_(weight_nV)
     token_n = race_nV.argmax(dim=-1)
@@ -202,18 +202,25 @@ def draw(logits_nV: Tensor, sampling: Sampling, noise: torch.Generator) -> Tenso
 
 def _in_nucleus(token_n: Tensor, race_nV: Tensor, weight_nV: Tensor, top_p: float) -> Tensor:
     """The winner of each race that is in the nucleus: those before it hold less than `top_p`."""
-    most_n = top_p * weight_nV.sum(dim=-1, dtype=torch.float64)
+    most_n = top_p * weight_nV.sum(dim=-1)
     left = torch.arange(len(token_n), device=token_n.device)
-    for _ in range(PATIENCE):
-        own_m1 = weight_nV[left].gather(1, token_n[left, None])
-        heavier_m = torch.where(weight_nV[left] > own_m1, weight_nV[left], 0.0).sum(dim=-1, dtype=torch.float64)
+    for round in range(PATIENCE):
+        # The first time all are looked at, and need no copy.
+        weight_mV = weight_nV[left] if round else weight_nV
+        heavier_m = _heavier(weight_mV, token_n[left])
         left = left[heavier_m >= most_n[left]]
         if not len(left):
             return token_n
         race_nV[left, token_n[left]] = -1.0
         token_n[left] = race_nV[left].argmax(dim=-1)
     sorted_mV, order_mV = weight_nV[left].sort(dim=-1, descending=True)
-    before_mV = sorted_mV.cumsum(dim=-1, dtype=torch.float64) - sorted_mV
-    dropped_mV = (before_mV >= most_n[left, None]).scatter(1, order_mV, before_mV >= most_n[left, None])
-    token_n[left] = race_nV[left].masked_fill(dropped_mV, -1.0).argmax(dim=-1)
+    dropped_mV = sorted_mV.cumsum(dim=-1) - sorted_mV >= most_n[left, None]
+    dropped_mV = dropped_mV.scatter(1, order_mV, dropped_mV)
+    token_n[left] = race_nV[left].masked_fill_(dropped_mV, -1.0).argmax(dim=-1)
     return token_n
+
+
+def _heavier(weight_mV: Tensor, token_m: Tensor) -> Tensor:
+    """The weight of all tokens that are more probable than this one."""
+    own_m1 = weight_mV.gather(1, token_m[:, None])
+    return torch.where(weight_mV > own_m1, weight_mV, 0.0).sum(dim=-1)
