@@ -719,9 +719,9 @@ HEAD = """# The controlled study
 
 How much of NAP's gain is data, decoder, ensembling or layout, on models of 1.3 M parameters trained from scratch.
 Made by `python recipes/study_page.py` from `docs/study/*.parquet`, which `python recipes/study.py` makes: {done} of
-{planned} models are done. `nap reproduce` trains two of them again (15 minutes on two cores of an AMD Zen 5, an
-hour and a half on two that do not multiply bfloat16) and says whether what comes is what another seed would give. It
-cannot ask for more: on another processor sums are rounded otherwise (docs/models.md).
+{planned} models are done. `python recipes/reproduce.py` trains two of them again (15 minutes on two cores of an AMD Zen
+5, an hour and a half on two that do not multiply bfloat16) and says whether what comes is what another seed would give.
+It cannot ask for more: on another processor sums are rounded otherwise (docs/models.md).
 
 Intervals are 95 %, over problems and, where an arm has several, training seeds (crossed bootstrap). McNemar's test
 takes the pairs of all seeds together, so it speaks of these models; the interval speaks of other seeds as well, but of

@@ -20,7 +20,6 @@ from nap.commands.decode import Decode
 from nap.commands.evaluate import Eval
 from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
-from nap.commands.reproduce import Reproduce
 from nap.commands.seqdep import Seqdep, SeqdepFilter
 from nap.commands.tasks import Problems, Score
 from nap.commands.trace import TraceConvert, TraceImport, TraceShow
@@ -38,7 +37,6 @@ COMMANDS: dict[str, Any] = {
     "eval": Eval,
     "order": OrderCommand,
     "report": ReportCommand,
-    "reproduce": Reproduce,
     "score": Score,
     "seqdep": Seqdep,
     "seqdep filter": SeqdepFilter,
