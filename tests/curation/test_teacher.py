@@ -16,7 +16,7 @@ pytest.importorskip("aiohttp")
 from nap.common.files import InputError
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
-from nap.tasks.answers import MAX_TEXT
+from nap.tasks.marks import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
 
 QUICK = Asking(concurrency=4, retries=2, backoff=0.01, timeout=5)

@@ -25,7 +25,7 @@ from nap.data.trace_files import read_traces
 from nap.evaluation.rows import Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
-from nap.tasks.answers import equations
+from nap.tasks.arithmetic import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
 
 PROBLEMS = 5

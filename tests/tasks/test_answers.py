@@ -10,22 +10,11 @@ from hypothesis import strategies as st
 
 import nap.tasks.mathworker
 from nap.common.files import InputError
-from nap.tasks.answers import (
-    MAX_BRACKETS,
-    MAX_DIGITS,
-    MAX_TEXT,
-    countdown_expression,
-    countdown_ok,
-    equations,
-    evaluate,
-    extract_answer,
-    extract_boxed,
-    extract_number,
-    math_equal,
-    same_number,
-    to_number,
-)
+from nap.tasks.answers import extract_answer, extract_number, math_equal
+from nap.tasks.arithmetic import MAX_BRACKETS, countdown_expression, countdown_ok, equations, evaluate
+from nap.tasks.marks import MAX_TEXT, extract_boxed
 from nap.tasks.mathworker import MathWorker
+from nap.tasks.numbers import MAX_DIGITS, same_number, to_number
 from nap.tasks.registry import data_file
 
 # Other work shares the cores: no example is slow by itself.

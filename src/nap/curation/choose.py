@@ -24,7 +24,7 @@ from nap.curation.prompts import fill
 from nap.curation.selection import cosines, distinct, mean_overlap, overlaps, select, spread
 from nap.data.problems import Problem
 from nap.data.samples import Path
-from nap.tasks.answers import MAX_TEXT
+from nap.tasks.marks import MAX_TEXT
 from nap.tasks.registry import Task, load_task
 
 # What counts as a token where no tokenizer says: vocabularies of byte pairs hold most words and no long number.

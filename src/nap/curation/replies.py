@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
-from nap.tasks.answers import MAX_TEXT
+from nap.tasks.marks import MAX_TEXT
 
 # What servers call the end of a text: OpenAI's word, Together's, TGI's, and that of Anthropic's models behind a proxy.
 COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")

@@ -38,7 +38,7 @@ from nap.models import checkpoint
 from nap.models.denoiser import Denoiser
 from nap.models.load import load
 from nap.models.weights import weight_files
-from nap.tasks.answers import equations
+from nap.tasks.arithmetic import equations
 from nap.tasks.registry import answer_text, load_task
 
 

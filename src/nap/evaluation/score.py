@@ -20,7 +20,7 @@ from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
-from nap.tasks.answers import to_number
+from nap.tasks.numbers import to_number
 from nap.tasks.public import gold_text
 from nap.tasks.registry import GOLD, QUESTION, Reads, Task, first_of, load_task
 

@@ -21,7 +21,7 @@ from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.answers import countdown_expression, countdown_ok
+from nap.tasks.arithmetic import countdown_expression, countdown_ok
 from nap.tasks.registry import check_split, split_of
 
 # (left, operation, right, result) of one combination of two numbers.

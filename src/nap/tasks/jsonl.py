@@ -1,28 +1,39 @@
-"""Any JSONL file of questions and answers as a task.
+"""Any file of questions and answers as a task; docs/answers.md says how each kind of answer is compared.
 
     {"prompt": "What is 6 times 7?", "answer": 42, "id": "a1"}        # `id` may be left out
 
-A number is compared as a number, anything else as text without case, outer punctuation and repeated spaces. For
-answers in LaTeX load the file with the task `math500` instead.
+A number is compared as a number, a letter of a multiple choice as a letter, anything else as text without case, outer
+punctuation, LaTeX's \\text and repeated spaces. For answers in LaTeX load the file with the task `math500` instead.
 
 Does not know paraphrases: an answer in other words is wrong.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
-from nap.tasks.answers import extract_number, marked_answers, same_number, to_number
+from nap.tasks.answers import extract_number
+from nap.tasks.marks import MAX_LINE, MAX_TEXT, STOPS, marked_answers, outside_reasoning, until
+from nap.tasks.numbers import same_number, to_number
 from nap.tasks.public import problems
+
+# The letter of a choice as a gold answer, and at the start of what a model answers: `(B)`, `B. Paris`, `B because`.
+_CHOICE = re.compile(r"\(?([A-J])\)?")
+_CHOSEN = re.compile(r"\(?([A-J])(?:\)|[.:,](?=\s|$)|(?=\s*$)|(?=\s+(?:because|since|as|which|is|and|for|with)\b))")
+_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}|\*\*|\\[()]|\$")
+_LEAD = re.compile(r"(?:therefore|thus|hence|so|finally|in conclusion)\b[,:]?\s*", re.IGNORECASE)
+_YES_NO = ("yes", "no", "true", "false")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jsonl:
-    """Your own problems, from a file that `load` is given."""
+    """Your own problems, from a file that `load` is given. What stands behind one of `stop` is not read."""
 
     name: str = "jsonl"
+    stop: tuple[str, ...] = STOPS
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """The first `limit` problems of the file (all by default). A bad line is named by its number."""
@@ -31,17 +42,41 @@ class Jsonl:
         return problems(self.name, read_rows(path), limit)
 
     def extract(self, problem: Problem, text: str) -> str | None:
-        """The number that the text gives, if the problem's answer is one; else its marked answer, or its last line."""
+        """The number, the letter or the words that the text gives, by what kind the problem's answer is."""
+        text = until(text, self.stop)
         if to_number(problem.answer) is not None:
             return extract_number(text)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return next(marked_answers(text), None) or (lines[-1] if lines else None)
+        found = [answer for part in outside_reasoning(text[-MAX_TEXT:]) for answer in _answers(part)]
+        if _CHOICE.fullmatch(_unwrapped(problem.answer)):
+            return next((letter[1] for answer in found if (letter := _CHOSEN.match(answer))), None)
+        if _plain(problem.answer) in _YES_NO:
+            return next((word for answer in found if (word := _first_word(answer)) in _YES_NO), None)
+        return next(iter(found), None)
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text's answer is the problem's."""
-        answer = self.extract(problem, text)
-        return same_number(answer, problem.answer) or (answer is not None and _plain(answer) == _plain(problem.answer))
+        answer, gold = self.extract(problem, text), problem.answer
+        if answer is None or same_number(answer, gold):
+            return answer is not None
+        letter = _CHOICE.fullmatch(_unwrapped(gold))
+        forms = (answer, _CHOSEN.sub("", answer, count=1))  # `B) Paris` is Paris
+        return answer == letter[1] if letter else any(_plain(form) == _plain(gold) for form in forms)
+
+
+def _answers(text: str) -> Iterator[str]:
+    """The marked answers, the most explicit mark first, and then the last line."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    for answer in (*marked_answers(text), *(line[-MAX_LINE:] for line in lines[-1:])):
+        yield _LEAD.sub("", _unwrapped(answer), count=1).strip()
+
+
+def _unwrapped(text: str) -> str:
+    return _WRAPPED.sub(lambda found: found[1] or "", text).strip()
+
+
+def _first_word(text: str) -> str:
+    return _plain(re.split(r"[\s,.;:!]", text.strip(), maxsplit=1)[0])
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip(" .!?\"'").casefold()
+    return re.sub(r"\s+", " ", _unwrapped(text)).strip(" .!?\"'“”。").casefold()

@@ -18,7 +18,9 @@ from typing import Any
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
-from nap.tasks.answers import extract_answer, extract_number, math_equal, same_number
+from nap.tasks.answers import extract_answer, extract_number, math_equal
+from nap.tasks.marks import STOPS, until
+from nap.tasks.numbers import same_number
 from nap.tasks.registry import GOLD, QUESTION, data_file, first_of
 
 
@@ -82,9 +84,13 @@ def gold_text(gold: Any, place: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Gsm8k:
-    """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal."""
+    """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal.
+
+    stop  strings behind which nothing is read: base models go on with a next question
+    """
 
     name: str = "gsm8k"
+    stop: tuple[str, ...] = STOPS
     source: Source = Source("gsm8k/{split}.jsonl", ("openai/gsm8k", "main"), ("train", "test"))
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
@@ -94,11 +100,11 @@ class Gsm8k:
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The number that the text gives as its answer."""
-        return extract_number(text)
+        return extract_number(until(text, self.stop))
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that number is the problem's. Raises InputError if the problem's own answer holds no number."""
-        return same_number(extract_number(text), _gold_number(problem))
+        return same_number(self.extract(problem, text), _gold_number(problem))
 
 
 def _gold_number(problem: Problem) -> str:
@@ -121,6 +127,7 @@ class Math500:
     """500 problems of MATH (Lightman et al. 2023, arXiv 2305.20050): the final answer must have the same value."""
 
     name: str = "math500"
+    stop: tuple[str, ...] = STOPS
     source: Source = Source("math500/math500_test.json", ("HuggingFaceH4/MATH-500",))
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
@@ -129,8 +136,8 @@ class Math500:
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The LaTeX that the text gives as its answer."""
-        return extract_answer(text)
+        return extract_answer(until(text, self.stop))
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that has the value of the problem's answer. Raises InputError if math-verify is not installed."""
-        return math_equal(extract_answer(text), problem.answer)
+        return math_equal(self.extract(problem, text), problem.answer)

@@ -22,7 +22,7 @@ from typing import Any
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
-from nap.tasks.answers import marked_answers
+from nap.tasks.marks import marked_answers
 from nap.tasks.registry import GOLD, QUESTION, check_split, first_of, split_of
 
 # Rows and columns of a box.

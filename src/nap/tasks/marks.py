@@ -1,0 +1,131 @@
+"""Where a text gives its answer: boxes, tags, `#### 42`, `The answer is 42`, 答案是 42; and where its reasoning ends.
+
+    next(marked_answers(text), None)        # the most explicitly marked answer
+    until(text, ("\nQuestion:",))           # what comes before a next question that a base model invents
+
+Every search takes linear time, and no more than MAX_TEXT characters are ever read.
+
+Does not know what an answer means.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+# An answer stands at the end, and the longest chains of thought (32k tokens) are about this long: more is not read.
+MAX_TEXT = 100_000
+# No answer is longer that stands in a box that was never closed.
+MAX_LINE = 1_000
+
+# What a base model goes on with after its answer, in the few-shot forms of GSM8K's and MATH's evaluations
+# (lm-evaluation-harness: gsm8k, gsm8k_cot, minerva_math), and ends of text that a decoder left in it. LLaDA's published
+# outputs go on behind <|eot_id|>, and its evaluation reads what they say there.
+STOPS = ("\nQuestion:", "\nQ:", "\nProblem:", "</s>", "<|im_end|>", "<|endoftext|>")
+
+# Diffusion models often lose the backslash of \boxed, and the whitespace before the brace.
+_BOX = r"\\?\b(?:boxed|fbox)\s?\{"
+_BOX_OR_BRACE = re.compile(rf"\\[\\{{}}]|{_BOX}|[{{}}]")
+# TeX boxes one token that has no braces; people mean the whole number.
+_BARE_BOX = re.compile(
+    r"\\(?:boxed|fbox)[ \t]*(?!\{)(-?[\d.]+(?:[,/]\d+)*|\\[a-z]{1,10}(?:\{[^{}\n]{0,99}\}){1,2}|[A-Z]\b)"
+)
+# Boxes with nothing but this between them are the parts of one answer: `\boxed{1}, \boxed{2} and \boxed{3}`.
+_BETWEEN = re.compile(
+    r"(?:[\s$,;、，]|\\[,; ()\[\]]|\band\b|\bor\b|和|与|或|\\text\{\s*(?:and|or)\s*\}|[a-z]_?\d?\s?=){1,40}"
+)
+_ANSWER_TAG = re.compile(r"<answer>((?:(?!</|<answer).)*)", re.DOTALL | re.IGNORECASE)
+_BOX_OR_TAG = re.compile(r"\b(?:boxed|fbox)\s?\{|<answer>", re.IGNORECASE)
+_HASHES = re.compile(r"####[ \t]*([^\n#]+)")
+# `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet.
+_PHRASE = re.compile(
+    r"(?i:\b(?:answer|option|choice))\**\s?(?:[:=]|is\b:?(?=[\s*]*(?:[^a-zA-Z\s*]|[A-Z]\b)))[\s*]*([^\n]+)"
+    r"|(?:答案|答え|(?<!回)答(?=[:：]))\**\s?(?:[:：=]|是|为|為|は|等于)[:：]?[\s*]*([^\n。]+)"
+)
+# An answer in up to three words ends its sentence: `So the answer is yes.`
+_WORD = r"[^\W\d_][^\W\d_'’-]*"
+_SAID = re.compile(
+    rf"(?i:\b(?:answer|option|choice)\s+is):?[\s*\"“']+"
+    rf"((?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}})[\"”*']*(?=[.!?]|\n|$)"
+)
+_REASONING_ENDS = re.compile(r"</think(?:ing)?>|<\|end_of_thought\|>")
+
+
+def until(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of the stops that anything visible comes before."""
+    start = len(text) - len(text.lstrip())
+    found = [place for stop in stops if stop and (place := text.find(stop, start)) > start]
+    return text[: min(found)] if found else text
+
+
+def outside_reasoning(text: str) -> list[str]:
+    """What follows the end of a chain of thought, if anything does, and then the whole: where to look, in order."""
+    ends = [found.end() for found in _REASONING_ENDS.finditer(text)]
+    return [text[ends[-1] :], text] if ends and text[ends[-1] :].strip() else [text]
+
+
+def boxes(text: str) -> list[str]:
+    r"""What the last box holds (`\boxed{...}`, `\fbox{...}`, `\boxed 5`), and before it those that it is a list with.
+
+    Of nested boxes the inner one counts. Placeholders (`\boxed{...}`) do not. A last box that was never closed ends
+    with its line.
+    """
+    text = text[-MAX_TEXT:]
+    found = sorted([*_braced(text), *((f.start(), f.end(), f[1]) for f in _BARE_BOX.finditer(text))], reverse=True)
+    found = [(start, end, box.strip()) for start, end, box in found if not is_placeholder(box)]
+    kept = found[:1]
+    for start, end, box in found[1:]:
+        between = (end, kept[-1][0])
+        # With only a space between them the later one corrects the earlier one.
+        if not (_BETWEEN.fullmatch(text, *between) and text[slice(*between)].strip("$ \n")) or len(kept) > MAX_LINE:
+            break
+        kept.append((start, end, box))
+    listed = [box for _, _, box in reversed(kept)]
+    # A model that repeats itself says the same thing, not a list of it.
+    return listed if len({*listed}) > 1 else listed[-1:]
+
+
+def _braced(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, content) of each box whose braces balance, and of the last one if they do not."""
+    opened: list[tuple[int, int] | None] = []
+    last = -1
+    for found in _BOX_OR_BRACE.finditer(text):
+        token = found.group()
+        if token == "}":
+            if opened and (box := opened.pop()):
+                yield box[0], found.end(), text[box[1] : found.start()]
+        elif token.endswith("{") and token != r"\{":
+            is_box = "box" in token
+            opened.append((found.start(), found.end()) if is_box else None)
+            last = found.start() if is_box else last
+    for box in opened:
+        if box and box[0] == last:
+            content = re.split(r"\n|</", text[box[1] : box[1] + MAX_LINE])[0]
+            yield box[0], box[1] + len(content), content
+
+
+def extract_boxed(text: str) -> str | None:
+    r"""What the last box of a text holds; of neighbouring boxes `1, 2`; None if there is none or all are empty."""
+    return ", ".join(boxes(text)) or None
+
+
+def marked_answers(text: str) -> Iterator[str]:
+    """The answers that the text marks as such, the most explicit mark first."""
+    text = text[-MAX_TEXT:]
+    if boxed := extract_boxed(text):
+        yield boxed
+    for mark in (_ANSWER_TAG, _HASHES, _PHRASE, _SAID):
+        answers = [answer.strip() for found in mark.finditer(text) if not is_placeholder(answer := _group(found))]
+        yield from answers[-1:]
+
+
+def _group(found: re.Match[str]) -> str:
+    return next(group for group in found.groups() if group is not None)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether there is nothing in a mark but dots, or a box of dots."""
+    return not re.sub(rf"{_BOX}[.… ]*\}}", "", text).strip(".… \n\t")
+
+
+def has_box_or_tag(text: str) -> bool:
+    """Whether the text marks a place for its answer, whatever is in it."""
+    return bool(_BOX_OR_TAG.search(text))

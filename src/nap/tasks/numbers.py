@@ -1,0 +1,98 @@
+"""Numbers as people and models write them, exactly: `1,234.5`, `3½`, `-3/4`, `2 x 10^3`, `1,00,000`, `１８`.
+
+Compared as fractions. Every search takes linear time, and every bound on the text is named below.
+
+Does not know which number of a text is its answer; answers.py does.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from fractions import Fraction
+
+# No answer of a benchmark has more; Python refuses to convert 4,301 digits, and takes quadratic time before that.
+MAX_DIGITS = 50
+# No answer is longer that is one number.
+MAX_NUMBER = 1_000
+
+# Thousands by three digits, or as in India by two: 1,00,000.
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"
+# Chinese, Japanese and Korean write no space before a number, so a minus after one of their letters is a sign, unless
+# the letter is the unit of another number: 7元-5元.
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+# A minus with a space after it is a subtraction or a bullet, except where the text starts with it.
+_NUMBER = re.compile(
+    rf"(?P<sign>^-\s?|(?<![)\]}}])(?<![^\W{_CJK}])(?<!\d[{_CJK}])-)?(?:\$\s?)?(?:"
+    rf"(?P<whole>\d+)\s(?P<part>\d+)/(?P<of>\d+)"
+    rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?!\d|\.\d)"
+    rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?)"
+)
+_VULGAR = re.compile(r"(\d?)\s?([¼-¾⅐-⅞])")
+_POWER = re.compile(r"(?<=\d)\s?(?:[xX×*·]|\\times|\\cdot)\s?10\s?(?:\^\s?\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+# Minus signs and commas of typography and of Chinese keyboards.
+_TYPED = str.maketrans({"−": "-", "–": "-", "－": "-", "﹣": "-", "．": "."})
+
+
+def to_number(text: str) -> Fraction | None:
+    """The exact value of a text that is one number and nothing else; None for any other text."""
+    if len(text) > MAX_NUMBER:
+        return None
+    found = _NUMBER.fullmatch(plain_number(text).strip(" \n\t$").rstrip("%. "))
+    return _value(found) if found else None
+
+
+def same_number(answer: str | None, gold: str | None) -> bool:
+    """Whether both are numbers and equal: `1,234.50` is `1234.5` and `3/4` is `0.75`; `50%` is `50`, not `0.5`."""
+    if answer is None or gold is None:
+        return False
+    value = to_number(answer)
+    return value is not None and value == to_number(gold)
+
+
+def first_number(text: str) -> str | None:
+    """The first number of a text, as it is written there."""
+    return _first_valid(_NUMBER.finditer(plain_number(text)))
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a text, as it is written there."""
+    # A whole text that starts with "- 5" starts with a list, not with a negative number.
+    return _first_valid(reversed(list(_NUMBER.finditer("\n" + plain_number(text)))))
+
+
+def _first_valid(numbers: Iterable[re.Match[str]]) -> str | None:
+    return next((found.group().strip() for found in numbers if _value(found) is not None), None)
+
+
+def _value(found: re.Match[str]) -> Fraction | None:
+    """The number that `_NUMBER` found; None if it has too many digits or divides by zero."""
+    part = {name: text.replace(",", "") for name, text in found.groupdict().items() if text}
+    if len(found.group()) > MAX_DIGITS or not Fraction(part.get("of") or part.get("bottom") or 1):
+        return None
+    if "decimal" in part:
+        value = Fraction(part["decimal"]) * Fraction(10) ** int(part.get("exponent", 0))
+    elif "whole" in part:
+        value = int(part["whole"]) + Fraction(int(part["part"]), int(part["of"]))
+    else:
+        value = Fraction(int(part["top"]), int(part["bottom"]))
+    return -value if "sign" in part else value
+
+
+def plain_number(text: str) -> str:
+    r"""LaTeX around numbers as plain text: `1{,}234` and `\$5` and `\frac{3}{4}` and the typographic minus."""
+    text = re.sub(r"\{,\}|,\\[!;]|(?<=\d)，(?=\d{3}(?!\d))", ",", text.translate(_TYPED))
+    text = _VULGAR.sub(_vulgar, text)
+    text = _POWER.sub(lambda found: f"e{(found[1] or found[2]).translate(_RAISED)}", text)
+    text = re.sub(r"(\d?)\s?\\[dt]?frac\s?(?:\{(\d+)\}\s?\{(\d+)\}|(\d)\s?(\d))", _plain_fraction, text)
+    return re.sub(r"\\[,;! ()\[\]]|\*\*|\\(?=[$%])", "", text)
+
+
+def _plain_fraction(found: re.Match[str]) -> str:
+    before, *parts = found.groups()
+    top, bottom = (part for part in parts if part)
+    return f"{before} {top}/{bottom}" if before else f"{top}/{bottom}"
+
+
+def _vulgar(found: re.Match[str]) -> str:
+    return f"{found[1]} {unicodedata.normalize('NFKC', found[2]).replace('⁄', '/')}".lstrip()

@@ -1,0 +1,55 @@
+"""The jsonl task: letters of multiple choices, words and yes or no, in the forms that models give them."""
+
+import pytest
+
+from nap.data.problems import Problem
+from nap.tasks.jsonl import Jsonl
+
+
+def check(text, gold):
+    return Jsonl().check(Problem(id="1", prompt="?", answer=gold), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("The answer is D. photosynthesis", "D"),
+        (r"\boxed{E: A polygenic risk score}", "E"),
+        (r"\boxed{\text{E}}", "E"),
+        (r"We need \boxed{\langle H\rangle \ll \Delta E}." + "\n\n**Answer: D**", "D"),
+        ("Answer: (B)", "B"),
+        ("The correct answer is (B) because A is too small.", "B"),
+        ("The correct option is **B**.", "B"),
+        ("Answer: B\n", "(B)"),
+        ("<answer>B) Paris</answer>", "B"),
+        ("<answer>B) Paris</answer>", "Paris"),
+        ("B.", "B"),
+        ("I compare them.\n(C)", "C"),
+        ("The answer is Paris.", "Paris"),
+        ("So the answer is yes.", "Yes"),
+        ("Therefore, yes.", "Yes"),
+        ("No, because it is odd.", "no"),
+        (r"\boxed{\text{True}}", "true"),
+        ("<think>Perhaps the answer is Rome.</think>\nThe answer is Paris.", "Paris"),
+        ("The answer is Paris.\n\nQ: And of Italy?\nThe answer is Rome.", "Paris"),
+    ],
+)
+def test_the_usual_forms_are_right(text, gold):
+    assert check(text, gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("The answer is A good question", "A"),
+        ("The answer is C.", "B"),
+        ("Bananas", "B"),
+        ("The answer is Paris or Rome.", "Paris"),
+        ("No.", "Yes"),
+        ("Nothing is known", "no"),
+        ("", "B"),
+        ("", "Yes"),
+    ],
+)
+def test_near_misses_are_wrong(text, gold):
+    assert not check(text, gold)

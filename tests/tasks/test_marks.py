@@ -1,0 +1,123 @@
+"""Which of a text's answers is its answer: marks in the forms that models and people write, and where a text ends."""
+
+import time
+
+import pytest
+
+from nap.tasks.answers import extract_answer, extract_number
+from nap.tasks.marks import STOPS, boxes, extract_boxed, until
+from nap.tasks.numbers import same_number, to_number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        # What follows the end of a chain of thought outranks a box inside it.
+        (r"<think>Maybe \boxed{10}? No: 6*12=72.</think> The answer is 72.", "72"),
+        (r"<think>Maybe \boxed{10}? No.</think> So there are 72 of them", "72"),
+        (r"<|begin_of_thought|>\boxed{10}<|end_of_thought|>It is 72", "72"),
+        (r"<think>The answer is \boxed{10}. Hmm, but I forgot", "10"),
+        (r"<think>\boxed{10}</think>", "10"),
+        (r"<think>\boxed{10}</think> That is it.", "10"),
+        (r"<think>\boxed{10}</think> It is \boxed{}", None),
+        # The last box counts, closed or cut.
+        (r"\boxed{10}, no: \boxed{72", "72"),
+        (r"\boxed{10} or \boxed{", "10"),
+        (r"\fbox{460} dollars for 3 weeks", "460"),
+        (r"$\boxed 5$ apples out of 7", "5"),
+        (r"\boxed 1,234.", "1,234"),
+        (r"\boxed-5", "-5"),
+        (r"\boxed\frac{1}{2} of 7", "1/2"),
+        (r"\boxed{\text{Week 2: }460}", "460"),
+        (r"\boxed{460 \text{ dollars in 2 weeks}}", "460"),
+        (r"\boxed{\text{460}}", "460"),
+        # Chinese and Japanese.
+        ("答案是-3", "-3"),
+        ("答えは-3です", "-3"),
+        ("答案：70,000元（共2步）", "70000"),
+        ("最终答案为18。验证：9×2=18，3+4=7。", "18"),
+        ("答：共有１８个，3天。", "18"),
+        ("请回答：2个问题。答案为 **5** 个", "5"),
+        ("70，000元", "70000"),
+        ("答案是−5。", "-5"),
+        ("温度是–5度", "-5"),
+        ("7元-5元", "5"),
+    ],
+)
+def test_the_number_that_a_text_gives(text, number):
+    found = extract_number(text)
+    assert found == number or same_number(found, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3½", "7/2"), ("½", "1/2"), ("-2 ¾", "-11/4"), ("2 x 10^3", "2000"), (r"2.5 \times 10^{-2}", "1/40"),
+        ("6.02×10³", "6020"), ("1,00,000", "100000"), ("12,34,567.5", "1234567.5"), ("–5", "-5"), ("－５", "-5"),
+        ("1,00,00", None), ("3–5", None),
+    ],
+)  # fmt: skip
+def test_numbers_of_typography_and_of_india_are_read(text, value):
+    assert to_number(text) == (None if value is None else to_number(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (r"\boxed{1}, \boxed{-2}", ["1", "-2"]),
+        (r"The roots are $\boxed{3}$, $\boxed{5}$, and $\boxed{7}$.", ["3", "5", "7"]),
+        (r"x = \boxed{1} \text{ or } x = \boxed{2}", ["1", "2"]),
+        (r"\boxed{4} 和 \boxed{5}", ["4", "5"]),
+        (r"First \boxed{1}, then we go on: \boxed{2}", ["2"]),
+        ("\\boxed{1}\n\n\\boxed{2}", ["2"]),
+        (r"\boxed{5}, \boxed{5}, \boxed{5}", ["5"]),
+        (r"\boxed{1}, \boxed{...}", ["1"]),
+        ("none", []),
+    ],
+)
+def test_neighbouring_boxes_are_one_list(text, found):
+    assert boxes(text) == found and (extract_boxed(text) or "") == ", ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is east.", "east"),
+        ("So the answer is **New York City**!", "New York City"),
+        ("The answer is obtained by adding all of 3 and 4.", "4"),
+        ("The answer is the sum of them: 7", "7"),
+        ("The correct option is **B**.", "B**."),
+    ],
+)
+def test_an_answer_in_words_ends_its_sentence(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (" 9 * 2 = 18.\n#### 18\n\nQuestion: A robe\n#### 3", " 9 * 2 = 18.\n#### 18\n"),
+        ("The answer is 18.\n\nQ: There are 15 trees", "The answer is 18.\n"),
+        ("\nQuestion: what?\nIt is 5", "\nQuestion: what?\nIt is 5"),
+        ("5<|endoftext|>6</s>", "5"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_a_text_ends_where_a_base_model_goes_on_with_a_next_question(text, kept):
+    assert until(text, STOPS) == kept
+
+
+LONG = [
+    r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
+    ", $", r"\boxed{1} x_1 =",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", LONG)
+def test_hostile_texts_take_bounded_time(part):
+    text = part * (10**6 // len(part))
+    start = time.perf_counter()
+    extract_number(text)
+    extract_answer(text)
+    until(text, STOPS)
+    assert time.perf_counter() - start < 10
