@@ -44,6 +44,7 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"intermediate_size": 1.5}, "intermediate_size must be a whole number"),
     ({"rope_parameters": "x"}, "rope_parameters must be an object, got 'x'"),
     ({"rope_parameters": {"rope_theta": 0, "rope_type": "default"}}, "rope_theta must be a number above 1"),
+    ({"rope_parameters": {"rope_theta": 1e4, "rope_type": 3}}, "rope_type must be a text, got 3"),
     ({"rope_parameters": None, "rope_theta": 0}, "rope_theta must be a number above 1 and below 1e.15, got 0"),
     ({"rope_parameters": None, "rope_theta": float("nan")}, "rope_theta must be a number above 1"),
     ({"rope_parameters": None, "rope_theta": [1]}, "rope_theta must be a number above 1"),
@@ -185,6 +186,7 @@ def test_embeddings_of_bert_that_are_missing_are_not_made_up(tmp_path: Path) -> 
         ("tokenizer.json", "[" * 100_000),
         ("tokenizer_config.json", "[" * 100_000),
         ("tokenizer_config.json", '{"added_tokens_decoder": 5}'),
+        ("tokenizer_config.json", '{"unk_token": ""}'),
         ("tokenizer_config.json", '{"model_max_length": ' + "9" * 5000 + "}"),
     ],
 )

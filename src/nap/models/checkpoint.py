@@ -146,7 +146,11 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     for reader, needed in TOKENIZERS.items():
         if all((folder / file).is_file() for file in needed):
             with foreign(f"{folder}: its tokenizer cannot be read"), _quietly():
-                return getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
+                found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
+                # A broken one may open, and fail when it is first asked.
+                found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
+                found.convert_tokens_to_ids("no token is called this")
+                return found
     return None
 
 

@@ -32,7 +32,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "mlp_ratio": (0.0, 1000.0),
 }
 KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("model_type", "hidden_act"), (str,)),
+    **dict.fromkeys(("model_type", "hidden_act", "rope_type", "type"), (str,)),
     **dict.fromkeys(("tie_word_embeddings", "weight_tying", "attention_bias", "mlp_bias", "shift_logits"), (bool,)),
     **dict.fromkeys(("rope_parameters", "rope_scaling", "auto_map", "quantization_config"), (dict,)),
     "architectures": (list,),
@@ -58,7 +58,7 @@ def check_config(config: Mapping[str, Any], where: object) -> None:
         )
     for rope in (config.get("rope_parameters"), config.get("rope_scaling")):
         if rope:
-            check_config({key: value for key, value in rope.items() if key == "rope_theta"}, where)
+            check_config({key: rope[key] for key in ("rope_theta", "rope_type", "type") if key in rope}, where)
 
 
 def _wanted(key: str, value: Any) -> str:
