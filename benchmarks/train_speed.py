@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 
 from nap.canvas.canvas import CanvasSpec
-from nap.common.machine import choose_dtype
+from nap.common.machine import DTYPES, fast_dtype
 from nap.data.problems import Problem
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16, for both")
     options = parser.parse_args()
     # As `nap train` chooses.
-    dtype = choose_dtype(options.dtype, torch.device("cpu"), 512)
+    dtype = DTYPES.get(options.dtype) or fast_dtype(torch.device("cpu"))
     machine, parameters = peak(dtype), sum(p.numel() for p in build_model(options.vocabulary).parameters())
     head, ours, plain = options.vocabulary * WIDTH, [], []
     for _ in range(options.turns):

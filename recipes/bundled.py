@@ -135,7 +135,7 @@ def fit(
     """
     import torch
 
-    from nap.common.machine import choose_dtype, usable_device
+    from nap.common.machine import fast_dtype, usable_device
     from nap.training.batches import DiffusionBatches
     from nap.training.loss import Objective
     from nap.training.trainer import train
@@ -155,7 +155,7 @@ def fit(
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{folder.name}: {parameters:.2f} M parameters, {recipe.steps} steps", flush=True)
     # Large products, as those of training are, decide: the width of this model would always choose float32.
-    dtype = choose_dtype("auto", usable_device(device), 512)
+    dtype = fast_dtype(usable_device(device))
     # A GPU has done with a model of this size before it is compiled for every length of a batch.
     train(
         model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed,

@@ -28,7 +28,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from nap.common.machine import choose_dtype, fast_float32
+from nap.common.machine import fast_dtype, fast_float32
 
 # Seconds between requests that were sent together.
 TOGETHER = 0.5
@@ -74,7 +74,7 @@ class Writer:
         # Without this a name of one's own is given no mask, and padding is read like text.
         AttentionMaskInterface.register("grouped", sdpa_mask)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        dtype = choose_dtype("auto", torch.device("cpu"), 1 << 20)
+        dtype = fast_dtype(torch.device("cpu"))
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, attn_implementation="grouped"
         )

@@ -32,7 +32,7 @@ from nap.decoding.prompt import check_length, prompt_ids
 from nap.models import attention, checkpoint
 from nap.models.attention import attention_mask, use_products
 from nap.models.families import FAMILIES
-from nap.models.load import load
+from nap.models.load import load, own_dtype
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = Path(os.environ.get("NAP_DATA", ROOT / "../shared/data")) / "reference"
@@ -344,7 +344,7 @@ MEASURE = """
 import sys, torch
 from pathlib import Path
 from transformers import LlamaForCausalLM
-from nap.models.load import load
+from nap.models.load import load, own_dtype
 def memory(key):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
@@ -455,16 +455,33 @@ def test_bfloat16_gives_float32_logits_near_the_exact_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "width", "short_seconds", "chosen"),
+    ("device", "own", "chosen"),
     [
-        ("cpu", 4096, 0.125, torch.bfloat16), ("cpu", 4096, 50.0, torch.float32), ("cpu", 4096, 0.9, torch.float32),
-        ("cpu", 256, 0.125, torch.float32), ("cuda", 256, 0.1, torch.bfloat16), ("mps", 4096, 0.5, torch.float16),
+        ("cpu", "bfloat16", torch.float32), ("cpu", None, torch.float32), ("cuda", "float32", torch.float32),
+        ("cuda", "float16", torch.float16), ("cuda", None, torch.bfloat16), ("mps", None, torch.float16),
     ],
 )  # fmt: skip
-def test_the_automatic_type_is_the_one_that_is_measured_to_be_fast(monkeypatch, device, width, short_seconds, chosen):
-    speeds = {torch.float32: 1.0, torch.bfloat16: short_seconds, torch.float16: short_seconds}
+def test_the_automatic_type_depends_on_no_clock(monkeypatch, device, own, chosen):
+    monkeypatch.setattr(machine, "_product_seconds", lambda *_: pytest.fail("the machine was measured"))
+    assert machine.choose_dtype("auto", torch.device(device), own) == chosen
+
+
+@pytest.mark.parametrize(
+    ("short_seconds", "fast"), [(0.125, torch.bfloat16), (50.0, torch.float32), (0.9, torch.float32)]
+)
+def test_where_a_shorter_type_is_much_faster_one_line_says_so(monkeypatch, short_seconds, fast):
+    speeds = {torch.float32: 1.0, torch.bfloat16: short_seconds}
     monkeypatch.setattr(machine, "_product_seconds", lambda where, dtype: speeds[dtype])
-    assert machine.choose_dtype("auto", torch.device(device), width) == chosen
+    cpu = torch.device("cpu")
+    assert machine.fast_dtype(cpu) == fast
+    hint = machine.dtype_hint(cpu, "float32", 4096)
+    assert (hint is not None and "--dtype bfloat16" in hint) == (fast == torch.bfloat16)
+    assert machine.dtype_hint(cpu, "bfloat16", 4096) is None and machine.dtype_hint(cpu, "float32", 128) is None
+
+
+def test_a_checkpoint_says_its_type_under_either_versions_name():
+    assert [own_dtype({key: "bfloat16"}) for key in ("dtype", "torch_dtype")] == ["bfloat16"] * 2
+    assert own_dtype({"torch_dtype": "torch.float16"}) == "float16" and own_dtype({}) is None
 
 
 def test_measuring_the_machine_gives_a_time():

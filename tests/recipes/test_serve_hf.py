@@ -15,7 +15,7 @@ PROMPTS = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 2, 9], [11]]
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     made = recipe("serve_hf")
-    made.choose_dtype = lambda *_: torch.float32
+    made.fast_dtype = lambda *_: torch.float32
     folder = save_causal(tmp_path_factory.mktemp("models") / "llama")
     return made, made.Writer(str(folder), 8), folder
 

@@ -347,7 +347,7 @@ def test_an_adapter_decodes_as_what_was_trained_and_not_as_its_base(bytewise, tm
     made = job(bytewise, "llada", WIDE, steps=3, batch_size=4, rows=4, lora=2, learning_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
         # In bfloat16 the two would agree to two digits only.
-        patch.setattr("nap.common.machine.choose_dtype", lambda *args: torch.float32)
+        patch.setattr("nap.common.machine.fast_dtype", lambda *args: torch.float32)
         save = training.DiffusionTrainer.save_model
         patch.setattr(
             training.DiffusionTrainer, "save_model",

@@ -23,7 +23,7 @@ class Loading:
     device: str = "cpu"
     """cpu, cuda, cuda:1 or mps"""
     dtype: str = "auto"
-    """auto (what this machine is fast at), float32, bfloat16 or float16"""
+    """auto (float32 on a CPU, elsewhere the checkpoint's own), float32, bfloat16 or float16"""
     revision: Words = None
     """revision of a hub checkpoint"""
     mask_id: Whole = None

@@ -16,7 +16,7 @@ from nap.common.files import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Narrower models stay exact on a CPU: their forward is mostly overhead, which no shorter type makes less.
+# Hidden states of fewer numbers are not worth a shorter type on a CPU.
 SMALL_WIDTH = 512
 # A shorter type must be this much faster to be worth its rounding. Measured ratios are far from it: 8, or 1/50.
 WORTHWHILE = 1.5
@@ -32,22 +32,37 @@ def usable_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} is not usable here ({str(error).splitlines()[0]}); try cpu") from None
 
 
-def choose_dtype(name: str, device: torch.device, width: int) -> torch.dtype:
-    """The type called `name`; for `auto` the one to use on a device for a model with hidden states of `width`.
+def choose_dtype(name: str, device: torch.device, own: str | None = None) -> torch.dtype:
+    """The type called `name`; for `auto` float32 on a CPU, and elsewhere the checkpoint's `own` type.
 
-    That is float32, unless a matrix product in bfloat16 (float16 on Apple's mps) is measured to be clearly faster:
-    bfloat16 is 8 times faster than float32 on a CPU with AMX and 50 times slower on one without. A narrow model on a
-    CPU is always float32. Raises InputError for an unknown name.
+    Nothing is measured: the same command gives the same numbers on every machine of a kind. A checkpoint that does not
+    say its type gets bfloat16 on an accelerator, float16 on Apple's mps. Raises InputError for an unknown name.
     """
     if name not in ("auto", *DTYPES):
         raise InputError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
     if name != "auto":
         return DTYPES[name]
-    if device.type == "cpu" and width < SMALL_WIDTH:
+    if device.type == "cpu":
         return torch.float32
+    return DTYPES.get(own or "", torch.float16 if device.type == "mps" else torch.bfloat16)
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The type in which a device multiplies large matrices fastest, measured: for training, and for hints.
+
+    bfloat16 is 8 times faster than float32 on a CPU with AMX and 50 times slower on one without.
+    """
     short = torch.float16 if device.type == "mps" else torch.bfloat16
     ratio = _product_seconds(device, torch.float32) / _product_seconds(device, short)
     return short if ratio > WORTHWHILE else torch.float32
+
+
+def dtype_hint(device: torch.device, used: str, width: int) -> str | None:
+    """One line where another type would be much faster than float32 here for a model of `width`; else None."""
+    # The forward of a narrower model is mostly overhead, which no shorter type makes less.
+    if used != "float32" or device.type != "cpu" or width < SMALL_WIDTH or fast_dtype(device) == torch.float32:
+        return None
+    return "this machine multiplies bfloat16 much faster than float32: --dtype bfloat16, which decodes other tokens"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from nap.dependence.causal import CausalScorer
 from nap.dependence.scorer import Scorer
 from nap.dependence.server import ServerScorer
 from nap.models import checkpoint
+from nap.models.load import own_dtype
 from nap.models.weights import weight_files
 
 
@@ -58,7 +59,7 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
     place, config = usable_device(device), checkpoint.read_config(folder)
     if config.get("mask_token_id") is not None:
         raise InputError(f"{folder} is a masked diffusion model; a scorer is a causal language model such as SmolLM2")
-    number = choose_dtype(dtype, place, config.get("hidden_size") or 0)
+    number = choose_dtype(dtype, place, own_dtype(config))
     weight_files(folder)
     logging.disable_progress_bar()
     try:

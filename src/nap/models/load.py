@@ -6,18 +6,25 @@ Does not know one family from another (families.py).
 """
 
 import re
+from dataclasses import dataclass
+from logging import getLogger
+from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
-from nap.common.machine import choose_dtype, onednn_is_exact, usable_device
+from nap.common.machine import choose_dtype, dtype_hint, onednn_is_exact, usable_device
 from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.models.weights import open_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def load(
@@ -35,12 +42,42 @@ def load(
 
     The folder of a LoRA adapter opens as its base with the adapter merged into it, in memory.
 
-    dtype              float32, bfloat16, float16, or auto: measured on this device, see `machine.choose_dtype`
+    dtype              float32, bfloat16, float16, or auto: float32 on a CPU, elsewhere the checkpoint's own
     trust_remote_code  run the checkpoint's own Python instead; a hub name then needs `revision`, a full commit hash
     mask_id, shift, block_size  go before what the checkpoint and its family say
 
     Raises InputError for anything about the checkpoint or a setting that does not fit.
     """
+    _check(name, revision, trust_remote_code, block_size)
+    place = usable_device(device)
+    if trust_remote_code:
+        return _load_remote(name, revision, place, dtype, mask_id, shift)
+    found = _found(name, revision)
+    ids = special_ids(found.native, found.family, found.tokenizer, found.folder, mask_id)
+    chosen = {
+        "shift_logits": found.native.get("shift_logits", found.family.shift) if shift is None else shift,
+        "block_size": found.native.get("block_size", found.family.block_size) if block_size is None else block_size,
+    }
+    number = choose_dtype(dtype, place, own_dtype(found.config))
+    # In the config, so that the model says them itself wherever it is saved.
+    model = _opened(found, chosen | {"mask_token_id": ids.mask_id}, number, place)
+    said = str(number).removeprefix("torch.")
+    if dtype == "auto" and parent_process() is None and (hint := dtype_hint(place, said, found.native["hidden_size"])):
+        getLogger("nap").warning(hint)
+    return NativeDenoiser(
+        model=model,
+        tokenizer=found.tokenizer,
+        **ids._asdict(),
+        vocabulary=found.native["vocab_size"],
+        shift=chosen["shift_logits"],
+        block_size=chosen["block_size"],
+        setting=_setting(name, found.commit, found.config) | chosen | {"dtype": said},
+        max_length=found.native.get("max_position_embeddings"),
+        canvas=found.canvas,
+    )
+
+
+def _check(name: str, revision: str | None, trust_remote_code: bool, block_size: int | None) -> None:
     if trust_remote_code and not Path(name).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         raise InputError(
             f"trust_remote_code runs code from {name}, so its revision must be a full commit hash (40 hex digits), "
@@ -48,59 +85,73 @@ def load(
         )
     if block_size is not None and (block_size < 1 or trust_remote_code):
         raise InputError(f"block_size must be at least 1, and none with trust_remote_code; got {block_size}")
-    place = usable_device(device)
-    folder, commit = checkpoint.find(name, revision, code=trust_remote_code)
-    base = adapter.base_of(folder) if adapter.is_adapter(folder) and not trust_remote_code else None
-    config = checkpoint.read_config(adapter.described_by(folder, base) if base else folder)
-    setting = {"model": name, "revision": commit, "family": config.get("model_type")}
-    if trust_remote_code:
-        return _load_remote(folder, config, setting, place, dtype, mask_id, shift)
 
-    family = family_of(config, folder)
-    native = native_config(config, folder)
-    tokenizer = checkpoint.read_tokenizer(folder) or (checkpoint.read_tokenizer(base.folder) if base else None)
-    ids = special_ids(native, family, tokenizer, folder, mask_id)
-    chosen = {
-        "shift_logits": native.get("shift_logits", family.shift) if shift is None else shift,
-        "block_size": native.get("block_size", family.block_size) if block_size is None else block_size,
-    }
-    number = choose_dtype(dtype, place, native["hidden_size"])
-    canvas = checkpoint.read_canvas(folder) or (checkpoint.read_canvas(base.folder) if base else None)
-    if base:
-        model = adapter.merged(folder, base, dtype=number, device=place)
-    else:
-        # In the config, so that the model says them itself wherever it is saved.
-        told = native | chosen | {"mask_token_id": ids.mask_id}
-        model = open_weights(folder, told, family, dtype=number, device=str(place))
-    if place.type == "cpu" and number == torch.float32 and onednn_is_exact():
-        use_products(model)
-    return NativeDenoiser(
-        model=model,
-        tokenizer=tokenizer,
-        **ids._asdict(),
-        vocabulary=native["vocab_size"],
-        shift=chosen["shift_logits"],
-        block_size=chosen["block_size"],
-        setting=setting | chosen | {"dtype": str(number).removeprefix("torch.")},
-        max_length=native.get("max_position_embeddings"),
-        canvas=canvas,
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A checkpoint's folder with all that is read of it but the weights.
+
+    base    what it is an adapter of, if it is one: config, tokenizer and canvas are then the base's where it has none
+    native  its config in the words of its family's native class
+    """
+
+    folder: Path
+    commit: str | None
+    base: adapter.Base | None
+    config: Config
+    family: Family
+    native: Config
+    tokenizer: Any
+    canvas: CanvasSpec | None
+
+
+def _found(name: str, revision: str | None) -> Found:
+    folder, commit = checkpoint.find(name, revision)
+    base = adapter.base_of(folder) if adapter.is_adapter(folder) else None
+    config = checkpoint.read_config(adapter.described_by(folder, base) if base else folder)
+    return Found(
+        folder=folder,
+        commit=commit,
+        base=base,
+        config=config,
+        family=family_of(config, folder),
+        native=native_config(config, folder),
+        tokenizer=checkpoint.read_tokenizer(folder) or (checkpoint.read_tokenizer(base.folder) if base else None),
+        canvas=checkpoint.read_canvas(folder) or (checkpoint.read_canvas(base.folder) if base else None),
     )
 
 
+def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device) -> "PreTrainedModel":
+    """The model with its weights, and the attention that is fastest where it is."""
+    if found.base:
+        model = adapter.merged(found.folder, found.base, dtype=number, device=place)
+    else:
+        model = open_weights(found.folder, found.native | told, found.family, dtype=number, device=str(place))
+    if place.type == "cpu" and number == torch.float32 and onednn_is_exact():
+        use_products(model)
+    return model
+
+
+def _setting(name: str, commit: str | None, config: Config) -> dict[str, Any]:
+    return {"model": name, "revision": commit, "family": config.get("model_type")}
+
+
+def own_dtype(config: Config) -> str | None:
+    """The number type that a checkpoint's config says its weights are in, under its name of either version."""
+    said = config.get("dtype") or config.get("torch_dtype")
+    return said.removeprefix("torch.") if isinstance(said, str) else None
+
+
 def _load_remote(
-    folder: Path,
-    config: Config,
-    setting: dict[str, Any],
-    device: torch.device,
-    dtype: str,
-    mask_id: int | None,
-    shift: bool | None,
+    name: str, revision: str | None, device: torch.device, dtype: str, mask_id: int | None, shift: bool | None
 ) -> RemoteDenoiser:
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, __version__
 
+    folder, commit = checkpoint.find(name, revision, code=True)
+    config = checkpoint.read_config(folder)
     # Where the family is known its conventions hold, whoever's code runs.
     family = FAMILIES.get(str(config.get("model_type")), Family(native="llama"))
-    number = choose_dtype(dtype, device, config.get("hidden_size") or config.get("d_model") or 0)
+    number = choose_dtype(dtype, device, own_dtype(config))
     maker = AutoModelForCausalLM if "AutoModelForCausalLM" in config.get("auto_map", {}) else AutoModel
     try:
         model = maker.from_pretrained(folder, trust_remote_code=True, use_safetensors=True, dtype=number)
@@ -117,7 +168,8 @@ def _load_remote(
         **special_ids(full, family, tokenizer, folder, mask_id)._asdict(),
         vocabulary=full["vocab_size"],
         shift=shift,
-        setting=setting | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
+        setting=_setting(name, commit, config)
+        | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
         max_length=full.get("max_position_embeddings") or full.get("max_sequence_length"),
         canvas=checkpoint.read_canvas(folder),
     )

@@ -38,7 +38,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     """
     import torch
 
-    from nap.common.machine import choose_dtype
+    from nap.common.machine import fast_dtype
     from nap.training.final import is_finished, write_final
     from nap.training.start import open_start
 
@@ -50,7 +50,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     final = folder / "final"
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Large products, as those of training are, decide.
-    fast = choose_dtype("auto", on, 512)
+    fast = fast_dtype(on)
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
