@@ -126,6 +126,7 @@ class ExactDenoiser:
     def __post_init__(self) -> None:
         self.mask_id, self.pad_id = self.tokenizer.mask_token_id, self.tokenizer.pad_token_id
         self.eos_ids: tuple[int, ...] = ()
+        self.vocabulary = len(self.tokenizer)
         self.setting: dict[str, Any] = {"model": "exact"}
         prompts = [tuple(canvas.ids[canvas.region == PROMPT].tolist()) for canvas in self.canvases]
         self.known = {prompt: row for row, prompt in enumerate(prompts)}
@@ -136,6 +137,14 @@ class ExactDenoiser:
         import torch
 
         return torch.device("cpu")
+
+    def states(self, ids_BL: Any, layout: Layout, at: tuple[Any, Any]) -> Any:
+        """What the head is given: the law has no states, so the logits themselves."""
+        return self.logits(ids_BL, layout, at)
+
+    def head(self, states_ND: Any) -> Any:
+        """The logits, in memory of their own."""
+        return states_ND.clone()
 
     def logits(self, ids_BL: Any, layout: Layout, at: tuple[Any, Any]) -> Any:
         """logits_NV of the exact law, in one pass over the rows."""

@@ -87,7 +87,7 @@ class Work:
         traces = [trace for start in starts for trace in decoded(canvases=self.canvases[start : start + BATCH])]
         valid = [self.valid(*each) for each in zip(self.problems, self.canvases, traces, strict=True)]
         costs = [cost_of(*each) for each in zip(traces, self.parts, strict=True)]
-        orders = [order_columns(trace) for trace in traces]
+        orders = [vars(order_columns(trace)) for trace in traces]
         units = len(traces) * self.task.count
         return {
             "policy": policy, "pace": pace, "canvases": len(traces), "units": units,
@@ -97,7 +97,7 @@ class Work:
             "tokens": sum(len(trace.events) for trace in traces),
             "correlation": sum(cost.correlation for cost in costs) / units,
             "conflicts": sum(cost.conflicts for cost in costs), "mistakes": sum(cost.mistakes for cost in costs),
-            **{name: mean_of([order[name] for order in orders]) for name in KEPT},
+            **{name: mean_of([order[name.replace("@", "_at_")] for order in orders]) for name in KEPT},
             "each": [grids for grids, _ in valid],
         }  # fmt: skip
 
