@@ -156,8 +156,8 @@ def test_decode_prints_each_path_the_summary_and_the_order_with_its_random_refer
     assert [line.partition(":")[0] for line in lines[:4]] == ["path 1", "path 2", "path 3", "summary"]
     number = r"-?\d+\.\d\d"
     assert re.fullmatch(
-        rf"tokens \d+, forwards 6, TPF {number}, AFP {number}, tau-b {number}, Global-ARness@1 {number} \({number}\), "
-        rf"within a path {number} \({number}\); in brackets: a random order",
+        rf"tokens \d+, forwards 6, query tokens \d+, TPF {number}, AFP {number}, tau-b {number}, "
+        rf"Global-ARness@1 {number} \({number}\), within a path {number} \({number}\); in brackets: a random order",
         lines[4],
     )
 
@@ -298,6 +298,7 @@ def test_order_of_bare_orders_and_their_mean(run):
         "id",
         "tokens",
         "steps",
+        "queries",
         "TPF",
         "AFP",
         "tau-b",
@@ -307,9 +308,9 @@ def test_order_of_bare_orders_and_their_mean(run):
         "path@1",
         "local@1",
     ]
-    assert rows[1] == ["1", "4", "4", "-", "1.00", "1.00", "0.00", "1.00", "(0.52)", "-", "0.75"]
-    assert rows[2] == ["2", "4", "4", "-", "1.00", "-1.00", "0.00", "0.25", "(0.52)", "-", "0.00"]
-    assert rows[3][:7] == ["mean", "4.00", "4.00", "-", "1.00", "0.00", "0.00"]
+    assert rows[1] == ["1", "4", "4", "-", "-", "1.00", "1.00", "0.00", "1.00", "(0.52)", "-", "0.75"]
+    assert rows[2] == ["2", "4", "4", "-", "-", "1.00", "-1.00", "0.00", "0.25", "(0.52)", "-", "0.00"]
+    assert rows[3][:8] == ["mean", "4.00", "4.00", "-", "-", "1.00", "0.00", "0.00"]
     code, out, err = run("order", "o.jsonl", "--json")
     first, second, mean = map(json.loads, out.splitlines())
     assert (code, err, first["id"], mean["id"]) == (0, "", "1", "mean")

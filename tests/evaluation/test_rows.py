@@ -17,7 +17,8 @@ from nap.evaluation.sweep import Sweep
 from samples import chain, row
 from tiny import QUESTION
 
-# As every version since the first has written them. A change here makes old and new runs differ in their bytes.
+# The last two since traces have costs, the others as every version since the first has written them. A change here
+# makes old and new runs differ in their bytes.
 ROWS = {
     "cell": "string", "model": "string", "policy": "string", "pace": "string", "task": "string",
     "problem_id": "string", "index": "int64", "correct": "bool", "answer": "string", "text": "string",
@@ -27,11 +28,13 @@ ROWS = {
     "global_arness@1_optimistic": "double", "global_arness@1_pessimistic": "double",
     "global_arness@1_random": "double", "local_arness@1": "double", "path_global_arness@1": "double",
     "path_global_arness@1_random": "double", "path_local_arness@1": "double", "path_tau_b": "double",
+    "queries": "int64", "guide_calls": "int64",
 }  # fmt: skip
 MEANS = (
     "tpf", "global_arness@1", "path_global_arness@1", "afp", "tau_b", "equations_right", "forwards", "local_arness@1",
     "path_local_arness@1", "path_tau_b", "tied_share", "n_tokens", "global_arness@1_random",
-    "path_global_arness@1_random", "global_arness@1_optimistic", "global_arness@1_pessimistic",
+    "path_global_arness@1_random", "global_arness@1_optimistic", "global_arness@1_pessimistic", "queries",
+    "guide_calls",
 )  # fmt: skip
 SUMMARY = [
     "model", "policy", "pace", "task", "cell", "problems", "right", "accuracy", "accuracy_interval",
@@ -47,7 +50,7 @@ FULL = Row(
     n_steps=5, forwards=5, tpf=0.8, afp=1.0, tau_b=1.0, tied_share=0.0, global_arness_at_1=1.0,
     global_arness_at_1_optimistic=1.0, global_arness_at_1_pessimistic=1.0, global_arness_at_1_random=0.5,
     local_arness_at_1=0.75, path_global_arness_at_1=1.0, path_global_arness_at_1_random=0.5,
-    path_local_arness_at_1=0.75, path_tau_b=1.0,
+    path_local_arness_at_1=0.75, path_tau_b=1.0, queries=65, guide_calls=0,
 )  # fmt: skip
 
 

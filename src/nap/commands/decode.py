@@ -99,7 +99,9 @@ def _print_completion(prompt: str | None, completion: Any, report: "OrderReport"
     if completion.summary:
         console.print(f"summary: {visible(completion.summary)}", markup=False, style="bold", soft_wrap=True)
     whole, tpf = report.whole, report.counts.tpf
-    known = {"tokens": whole.n_tokens, "forwards": trace.forwards, "TPF": tpf, "AFP": whole.afp}
+    known = {"tokens": whole.n_tokens, "forwards": trace.forwards, "query tokens": report.counts.queries}
+    known |= {"guide calls": report.counts.guide_calls} if report.counts.guide_calls else {}
+    known |= {"TPF": tpf, "AFP": whole.afp}
     known |= {"tau-b": whole.tau_b, "Global-ARness@1": against_random(report.at(1))}
     known |= {"within a path": against_random(report.path_at(1))}
     text = ", ".join(f"{name} {short(value)}" for name, value in known.items())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nap.order.order import Order
     from nap.order.scores import OrderReport
 
-COLUMNS = ("id", "tokens", "steps", "TPF", "AFP", "tau-b", "tied")
+COLUMNS = ("id", "tokens", "steps", "queries", "TPF", "AFP", "tau-b", "tied")
 BLOCK = 1000  # lines of one table
 
 
@@ -127,7 +127,7 @@ def _line(label: str, report: "OrderReport", ks: Sequence[int]) -> list[str]:
     from nap.common.text import printable
 
     whole, counts = report.whole, report.counts
-    values = (whole.n_tokens, counts.n_steps, counts.tpf, whole.afp, whole.tau_b, whole.tied_share)
+    values = (whole.n_tokens, counts.n_steps, counts.queries, counts.tpf, whole.afp, whole.tau_b, whole.tied_share)
     cells = [printable(label), *map(short, values)]
     for k in ks:
         at = report.at(k)

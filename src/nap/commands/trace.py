@@ -9,6 +9,7 @@ from nap.commands.flags import Whole, Words, check_trace_file
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
+    from nap.data.trace import Trace
     from nap.order.importers import Known
 
 
@@ -42,11 +43,17 @@ class TraceShow:
         verdict = {True: "right", False: "wrong", None: "not checked"}[trace.correct]
         answer = "no answer" if trace.answer is None else f"answer {printable(trace.answer)}"
         title = f"{printable(trace.problem_id)}: {printable(str(trace.setting.get('policy', 'unknown policy')))}, "
-        console.print(f"{title}{trace.forwards} forwards, {answer} ({verdict})", markup=False)
+        line = f"{title}{trace.forwards} forwards, {_queries(trace)}{answer} ({verdict})"
+        console.print(line, markup=False, soft_wrap=True)
         for frame in frames(trace):
             if self.step is None or frame.step == self.step - 1:
                 console.print(frame.headline)
                 console.print(frame.lanes)
+
+
+def _queries(trace: "Trace") -> str:
+    """What was computed in the forwards, where the trace says so."""
+    return f"{sum(cost.queries for cost in trace.costs)} query tokens, " if trace.costs else ""
 
 
 @dataclass(frozen=True, kw_only=True)

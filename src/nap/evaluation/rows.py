@@ -24,7 +24,7 @@ from nap.order.order import order_of
 
 @dataclass(frozen=True, kw_only=True)
 class OrderColumns:
-    """What a row keeps of the order of its trace (docs/counting.md). `path_...` are means over the paths."""
+    """What a row keeps of its trace's order and cost (docs/counting.md). `path_...` are means over the paths."""
 
     n_tokens: int | None = None
     n_uncounted: int | None = None
@@ -43,6 +43,8 @@ class OrderColumns:
     path_global_arness_at_1_random: float | None = None
     path_local_arness_at_1: float | None = None
     path_tau_b: float | None = None
+    queries: int | None = None
+    guide_calls: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ def order_columns(trace: Trace) -> OrderColumns:
         path_global_arness_at_1_random=path.global_arness_random,
         path_local_arness_at_1=path.local_arness,
         path_tau_b=report.path_mean.tau_b if report.path_mean else None,
+        queries=order.queries,
+        guide_calls=order.guide_calls,
     )
 
 

@@ -83,6 +83,8 @@ class Record:
     path_global_arness_at_1_random: Mean
     global_arness_at_1_optimistic: Mean
     global_arness_at_1_pessimistic: Mean
+    queries: Mean
+    guide_calls: Mean
     when_right: Split
     when_wrong: Split
     parallel_efficiency: float | None

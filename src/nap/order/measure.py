@@ -18,7 +18,7 @@ from nap.data.trace import Trace
 from nap.order.arness import Floats, Ties, check_settings, global_hits, local_hits, random_hits
 from nap.order.means import mean_of_known
 from nap.order.order import Order, order_of
-from nap.order.rates import neighbour_counts, pair_counts, share_of_pairs, tau_of, tpf
+from nap.order.rates import neighbour_counts, pair_counts, share_of_pairs, tau_of, tokens_per_query, tpf
 from nap.order.scores import STAGES, Arness, Counts, Number, OrderReport, Scores, mean_scores
 from nap.order.sequences import Ints, Sequences, by_length
 
@@ -154,7 +154,8 @@ def _reports(orders: Sequence[Order], scores: Sequence[Scores], ks: Sequence[int
     found, slots = [], iter(scores[(1 + len(STAGES)) * len(orders) :])
     for i, order in enumerate(orders):
         counts = Counts(
-            order.n_steps, order.n_edits, order.n_remasked, order.n_uncounted, order.forwards, tpf(order)
+            order.n_steps, order.n_edits, order.n_remasked, order.n_uncounted, order.forwards, tpf(order),
+            order.queries, tokens_per_query(order), order.guide_calls,
         )  # fmt: skip
         start = len(orders) + len(STAGES) * i
         own = {"whole": scores[i], "counts": counts, "stages": tuple(scores[start : start + len(STAGES)])}

@@ -39,6 +39,8 @@ class Order:
     paths         P; 0 for a bare order, which has no slots
     n_steps       S, steps of the whole run, also those that finalised nothing
     forwards      model calls, where known
+    queries       positions computed in them, where counted
+    guide_calls   calls of a second model, where counted
     n_edits       edit events
     n_remasked    remask events
     n_uncounted   positions that were finalised and do not count: padding, end of text, fills
@@ -50,6 +52,8 @@ class Order:
     n_steps: int
     paths: int = 0
     forwards: int | None = None
+    queries: int | None = None
+    guide_calls: int | None = None
     n_edits: int = 0
     n_remasked: int = 0
     n_uncounted: int = 0
@@ -86,6 +90,8 @@ def order_of(trace: Trace, count_padding: bool = False) -> Order:
         n_steps=trace.steps,
         paths=trace.paths,
         forwards=trace.forwards,
+        queries=sum(cost.queries for cost in trace.costs) if trace.costs else None,
+        guide_calls=sum(cost.guide_calls for cost in trace.costs) if trace.costs else None,
         n_edits=kinds[EDIT],
         n_remasked=kinds[REMASK],
         n_uncounted=len(committed) + sum(region[p] >= 0 for p in replay.filled) - len(counted),

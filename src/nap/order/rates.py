@@ -95,6 +95,14 @@ def tpf(order: Order) -> float | None:
     return len(order) / order.forwards if order.forwards else None
 
 
+def tokens_per_query(order: Order) -> float | None:
+    """Tokens per query: n / positions computed in all forwards [ours]. None where nobody counted them.
+
+    Without a cache a forward computes the whole canvas of L positions, so this is TPF / L; with one it is more.
+    """
+    return len(order) / order.queries if order.queries else None
+
+
 def aup(points: Sequence[tuple[float, float]], y_max: float) -> float:
     """Accuracy under parallelism (2601.07568) of (TPF rho, accuracy y in %) points of one method on one task.
 

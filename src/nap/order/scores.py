@@ -86,7 +86,13 @@ PLAIN = tuple(f.name for f in fields(Scores) if f.name != "arness")
 
 
 class Counts(NamedTuple):
-    """What is counted of a whole run beside its scores; `forwards` and TPF where they are known."""
+    """What is counted of a whole run beside its scores; what it cost where that is known.
+
+    tpf               tokens a forward
+    queries           positions computed in all forwards
+    tokens_per_query  tokens a position computed, which makes caches comparable
+    guide_calls       calls of a second model
+    """
 
     n_steps: Number
     n_edits: Number
@@ -94,6 +100,9 @@ class Counts(NamedTuple):
     n_uncounted: Number
     forwards: Number
     tpf: Number
+    queries: Number = None
+    tokens_per_query: Number = None
+    guide_calls: Number = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ export function sweepTable(records, severalRuns) {
     { ...words("pace", "pace"), show: (r) => paceName(r.pace) },
     { ...numeric("accuracy %", "accuracy", "right answers, 95 % Wilson interval"), show: accuracyCell },
     numeric("TPF", "tpf", "tokens per forward"),
+    { ...numeric("queries", "queries", "positions computed in all forwards of a problem"), show: (r) => short(r.queries, 0) },
     numeric("ARness", "global_arness@1", "Global-ARness@1; in brackets: what a random order has", "global_arness@1_random"),
     numeric("ARness/path", "path_global_arness@1", "the same within each path; in brackets: a random order", "path_global_arness@1_random"),
     numeric("AFP", "afp", "tokens per finalising step"),
