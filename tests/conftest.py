@@ -9,6 +9,9 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("NAP_DATA", ROOT.parent / "shared" / "data"))
 
+# The tasks find their data by this variable alone; a test of what they do without it takes it away.
+os.environ.setdefault("NAP_DATA", str(DATA))
+
 # The cores that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("nap", deadline=None)
 settings.load_profile("nap")

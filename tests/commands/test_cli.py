@@ -526,7 +526,7 @@ WRONG = {
         DATA, make("d.jsonl", f'{{"prompt": "{QUESTION}", "answer": 8}}\n{{"prompt"\n'),
         "d.jsonl:2: not JSON",
     ),
-    "a line without answer": (DATA, make("d.jsonl", '\n{"prompt": "Ann"}'), "d.jsonl:2: the answer must be"),
+    "a line without answer": (DATA, make("d.jsonl", '\n{"prompt": "Ann"}'), "d.jsonl:2: a row needs the right answer"),
     "a task without its file": (["eval", "--models", "tiny", "--task", "jsonl"], None, "name it with --data FILE"),
     "a baseline that is not run": (
         [*EVAL, "--baseline", "tiny"], None,

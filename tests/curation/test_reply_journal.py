@@ -139,7 +139,7 @@ def test_a_file_that_is_cut_keeps_what_is_left(tmp_path: Path, full: bytes, shar
 def test_what_a_killed_process_left_in_the_log_is_saved_too(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     code = (
-        "import os, signal; from test_journal import *\n"
+        "import os, signal; from test_reply_journal import *\n"
         f"with Journal({str(path)!r}) as journal:\n"
         "    for request in MANY:\n"
         "        journal.add(request, reply_to(request))\n"

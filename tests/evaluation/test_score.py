@@ -62,8 +62,8 @@ def test_a_sudoku_needs_only_its_question(tmp_path):
     ("row", "message"),
     [
         ({"answer": 1}, "out.jsonl:2: a row needs the model's text in one of generation, .*; got answer"),
-        ({"answer": 1, "text": 3}, "out.jsonl:2: a row needs the model's text"),
-        ({"answer": [1], "text": "a"}, r"out.jsonl:2: the answer must be text or a number .* got \[1\]"),
+        ({"answer": 1, "text": True}, "out.jsonl:2: a model's output should be a text, got True"),
+        ({"answer": [1, 2], "text": "a", "length": 1}, r"out.jsonl:2: the answer must be text or a number, got \[1, 2"),
         ({"answer": "many", "text": "1", "length": 1}, "its answer 'many' holds no number"),
         ({"answer": 1, "text": "1"}, "out.jsonl:2: no field 'length' to group by; got answer, text"),
     ],
@@ -71,7 +71,7 @@ def test_a_sudoku_needs_only_its_question(tmp_path):
 def test_a_bad_row_is_named_by_its_line(tmp_path, row, message):
     good = {"answer": 1, "text": "1", "length": 1}
     with pytest.raises(InputError, match=message):
-        score_file(write(tmp_path / "out.jsonl", good, row), "gsm8k", by="length")
+        score_file(write(tmp_path / "out.jsonl", good, row), "gsm8k", by="length", strict=True)
 
 
 def test_an_empty_file_and_an_unknown_task_are_refused(tmp_path):

@@ -303,7 +303,9 @@ def test_math500_accepts_each_of_its_own_solutions():
 def test_without_data_both_ways_to_get_it_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("NAP_DATA", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"put test.jsonl at .*gsm8k/test.jsonl .*pip install 'nap-dlm\[hub\]'"):
+    with pytest.raises(
+        InputError, match=r"set NAP_DATA to the folder that holds gsm8k/test.jsonl, .*pip install 'nap-dlm\[hub\]'"
+    ):
         Gsm8k().load()
 
 
@@ -356,16 +358,19 @@ def test_any_jsonl_of_prompts_and_answers_is_a_task(tmp_path):
         ("[1]", r"mine.jsonl:2, row 1: a JSON object was expected, got int"),
         ({"answer": 1}, r"mine.jsonl:2: a row needs its question as text in one of question, .*; got answer"),
         ({"prompt": " ", "answer": 1}, r"mine.jsonl:2: a row needs its question"),
-        ({"prompt": "a"}, r"mine.jsonl:2: the answer must be text or a number in one of .*, got None"),
-        ({"prompt": "a", "answer": [1]}, r"mine.jsonl:2: the answer must be text or a number .* got \[1\]"),
-        ({"prompt": "a", "answer": True}, r"mine.jsonl:2: the answer must be text or a number .* got True"),
+        (
+            {"prompt": "a"},
+            r"mine.jsonl:2: a row needs the right answer in one of .*; got prompt; name another with --a",
+        ),
+        ({"prompt": "a", "answer": [1, 2]}, r"mine.jsonl:2: the answer must be text or a number, got \[1, 2\]"),
+        ({"prompt": "a", "answer": True}, r"mine.jsonl:2: the answer must be text or a number, got True"),
         ({"prompt": "a", "answer": ""}, r"mine.jsonl:2: the answer must be text or a number"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path, row, message):
     path = write(tmp_path / "mine.jsonl", {"prompt": "6 x 7?", "answer": 42}, row)
     with pytest.raises(InputError, match=message):
-        Jsonl().load(path=path)
+        Jsonl(strict=True).load(path=path)
 
 
 def test_jsonl_needs_a_file_and_numeric_tasks_a_number(tmp_path):
@@ -373,7 +378,7 @@ def test_jsonl_needs_a_file_and_numeric_tasks_a_number(tmp_path):
         Jsonl().load()
     with pytest.raises(InputError, match="no such file"):
         Jsonl().load(path=str(tmp_path / "absent.jsonl"))
-    with pytest.raises(InputError, match="problem 'gsm8k-1': its answer 'many' holds no number"):
+    with pytest.raises(InputError, match=r"mine.jsonl:1: its answer 'many' holds no number"):
         Gsm8k().load(path=write(tmp_path / "mine.jsonl", {"question": "How many?", "answer": "many"}))
 
 

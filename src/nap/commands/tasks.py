@@ -1,13 +1,18 @@
 """`nap problems` and `nap score`: a task's problems, and the accuracy of a file of outputs."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from nap.commands.flags import Words
 from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from nap.evaluation.score import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,37 +20,70 @@ class Score:
     """Accuracy of a file of outputs."""
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """a .jsonl whose rows have the model's text (generation, output, completion, response or text) and the right answer
-    (ground_truth, gold, target or answer), or for the public tasks the question"""
+    """rows with a model's text and the right answer, or for the public tasks the question: JSONL, JSON, Parquet or CSV,
+    as they are or in gzip"""
     task: str
     """which task's extraction and check to use"""
     by: Words = None
     """a field of the rows to group by, such as gen_length"""
+    output_field: Words = None
+    """the field with the model's text (default: the usual names)"""
+    answer_field: Words = None
+    """the field with the right answer (default: the usual names)"""
+    prompt_field: Words = None
+    """the field with the question (default: the usual names)"""
+    stop: Annotated[tuple[str, ...] | None, arg(metavar="TEXT", help_behavior_hint="")] = None
+    """read nothing behind the first of these, \\n for a new line; "" for none (default: a next question)"""
+    out: Words = None
+    """write each verdict and what was extracted to this .jsonl or .parquet file"""
+    strict: bool = False
+    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
     json: bool = False
     """print one JSON object"""
 
     def run(self) -> None:
         """Print accuracy with Wilson's interval."""
         from nap.common.text import printable
-        from nap.evaluation.score import score_file
+        from nap.evaluation.score import score_file, write_scored
+        from nap.tasks.fields import Fields
 
-        scores = score_file(self.file, self.task, by=self.by)
-        if not self.json:
-            groups = tuple(replace(group, name=printable(group.name)) for group in scores.groups)
-            print(replace(scores, by=self.by and printable(self.by), groups=groups))
+        if self.out is not None and not self.out.endswith((".jsonl", ".parquet")):
+            raise InputError(f"verdicts are written as .jsonl or .parquet, got {self.out!r}")
+        columns = Fields(prompt=self.prompt_field, answer=self.answer_field, output=self.output_field)
+        stop = None if self.stop is None else tuple(text.replace("\\n", "\n") for text in self.stop if text)
+        scores = score_file(self.file, self.task, by=self.by, columns=columns, stop=stop, strict=self.strict)
+        if self.out is not None:
+            write_scored(scores.rows, self.out)
+        say_left_out(scores.left_out)
+        if self.json:
+            print(json.dumps(_as_json(self.task, self.by, scores)))
             return
-        groups = [
-            {
-                "group": group.name,
-                "right": group.correct,
-                "rows": group.total,
-                "no_answer": group.missing,
-                "accuracy": group.accuracy,
-                "interval": list(group.interval),
-            }
-            for group in scores.groups
-        ]
-        print(json.dumps({"task": self.task, "by": self.by, "groups": groups}))
+        groups = tuple(replace(group, name=printable(group.name)) for group in scores.groups)
+        print(replace(scores, by=self.by and printable(self.by), groups=groups))
+
+
+def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, Any]:
+    groups = [
+        {
+            "group": group.name,
+            "right": group.correct,
+            "rows": group.total,
+            "no_answer": group.missing,
+            "accuracy": group.accuracy,
+            "interval": list(group.interval),
+        }
+        for group in scores.groups
+    ]
+    return {"task": task, "by": by, "groups": groups, "left_out": list(scores.left_out)}
+
+
+def say_left_out(rows: Sequence[str]) -> None:
+    """One line on standard error for rows that nothing can be checked by: how many, and the first."""
+    from nap.common.text import printable
+
+    if rows:
+        more = "" if len(rows) == 1 else f" (the first of {len(rows)})"
+        print(f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}; --strict refuses them", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +98,32 @@ class Problems:
     """how many"""
     data: Words = None
     """the task's problems from this file"""
+    prompt_field: Words = None
+    """the field of its rows with the question (default: the usual names)"""
+    answer_field: Words = None
+    """the field of its rows with the right answer (default: the usual names)"""
+    strict: bool = False
+    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
 
     def run(self) -> None:
         """One JSON object a line."""
         from nap.common.text import visible
+        from nap.tasks.fields import USUAL, Fields
         from nap.tasks.registry import load_task
 
         if self.limit < 1:
             raise InputError(f"limit must be at least 1, got {self.limit}")
-        for problem in load_task(self.task).load(self.split, self.limit, self.data):
+        columns = Fields(prompt=self.prompt_field, answer=self.answer_field)
+        task = load_task(self.task)
+        if columns != USUAL or self.strict:
+            if not hasattr(task, "fields"):
+                raise InputError(
+                    f"{self.task} knows its own columns; --prompt-field, --answer-field and --strict change nothing"
+                )
+            task = load_task(self.task, fields=columns, strict=self.strict)
+        problems = task.load(self.split, self.limit, self.data)
+        say_left_out(getattr(problems, "left_out", ()))
+        for problem in problems:
             line = json.dumps(asdict(problem), ensure_ascii=False)
             # JSON leaves some characters as they are that move a cursor.
             print(visible(line, quote=json.dumps))

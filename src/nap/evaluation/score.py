@@ -1,38 +1,47 @@
-"""Score a file of outputs: any JSONL of model texts with the problem or its answer.
+"""Score a file of outputs: any file of model texts with the problem or its answer.
 
     print(score_file("llada8b_instruct_gsm8k.jsonl", "gsm8k", by="gen_length"))
 
-A row names the model's text `generation`, `output`, `completion`, `response` or `text`, the question `question`,
-`prompt`, `problem` or `input`, and the right answer `ground_truth`, `gold`, `target`, `answer` or `final_ans`. A row
-without an answer is looked up in the task's own test split by its question, or, for tasks whose question says all
-(sudoku, countdown), needs none. Accuracies have Wilson's 95 % interval.
+What the columns are called is known for the usual files, or named (tasks/fields.py). A row with several outputs counts
+once for each; one that is null is no answer; a document that lm-evaluation-harness logs once for each of its filters
+counts once. A row without an answer is looked up in the task's own test split by its question, or, for tasks whose
+question says all (sudoku, countdown), needs none. A row that nothing can be checked by (its answer is null, or
+`proof`) is left out and named. Accuracies have Wilson's 95 % interval.
 
 Does not run a model, and does not compare groups; `stats` does.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError
-from nap.common.rows import read_rows
+from nap.common.files import InputError, atomic
+from nap.common.rows import FileRow, read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
+from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, gold_of, missing, outputs_of, question_of
+from nap.tasks.marks import until
 from nap.tasks.numbers import to_number
 from nap.tasks.public import gold_text
-from nap.tasks.registry import GOLD, QUESTION, Reads, Task, first_of, load_task
-
-TEXT = ("generation", "output", "completion", "response", "text")
+from nap.tasks.registry import Reads, Task, load_task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One row of the file: what was found in its text, what is right, and whether they agree."""
+    """One output of the file: what was found in its text, what is right, and whether they agree.
+
+    line    its row's line, or its number in a list or in Parquet, from 1
+    output  its number among the outputs of its row, from 1
+    """
 
     line: int
+    output: int
     group: str
+    question: str
     answer: str | None
     gold: str
     correct: bool
@@ -56,12 +65,16 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Every row, and the accuracy of each group in the order of their names (numbers by value). Prints as a table."""
+    """Every output, and the accuracy of each group in the order of their names (numbers by value). Prints as a table.
+
+    left_out  each row that nothing could be checked by: where it stands, and why
+    """
 
     task: str
     by: str | None
     rows: tuple[Scored, ...]
     groups: tuple[Group, ...]
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = (self.by or self.task, "accuracy", "95 % interval", "right", "of", "no answer")
@@ -77,18 +90,54 @@ def _cells(group: Group) -> tuple[str, ...]:
     return group.name, f"{group.accuracy:.1%}", interval, str(group.correct), str(group.total), str(group.missing)
 
 
-def score_file(path: str | Path, task: str, by: str | None = None) -> Scores:
-    """Check every row of a file with a task. `by` is a field of the rows to group by, such as `gen_length`.
+def score_file(
+    path: str | Path,
+    task: str,
+    by: str | None = None,
+    *,
+    columns: Fields = USUAL,
+    stop: tuple[str, ...] | None = None,
+    strict: bool = False,
+) -> Scores:
+    """Check every output of a file with a task.
 
-    Raises InputError for an unknown task, an empty file, or a row that lacks a field, named by its line.
+    by       a field of the rows to group by, such as `gen_length`
+    columns  names of the columns, where they are not the usual ones
+    stop     strings behind which a text is not read; None: the task's own
+    strict   refuse the file for a row that nothing can be checked by, instead of leaving it out
+
+    Raises InputError for an unknown task, an empty file, or a row that lacks a column, named by its place.
     """
-    score = _Scorer(load_task(task), by)
-    rows = tuple(score(row.where, row.number, row.value) for row in read_rows(path))
+    found, left_out = load_task(task), list[str]()
+    if stop is not None and hasattr(found, "stop"):
+        found = load_task(task, stop=stop)
+    rows = tuple(_Scorer(found, by, columns, stop or ()).all(read_rows(path), None if strict else left_out))
     if not rows:
-        raise InputError(f"{path} holds no rows to score")
+        raise InputError(left_out[0] if left_out else f"{path} holds no rows to score")
     names = sorted({row.group for row in rows}, key=_numbers_first)
     groups = tuple(_group(name, [row for row in rows if row.group == name]) for name in names)
-    return Scores(task=task, by=by, rows=rows, groups=groups)
+    return Scores(task=task, by=by, rows=rows, groups=groups, left_out=tuple(left_out))
+
+
+def write_scored(rows: Iterable[Scored], path: str | Path) -> None:
+    """Write each verdict and what was extracted as JSONL or, for a name that ends in .parquet, Parquet."""
+    found = [{name: _clean(value) for name, value in asdict(row).items()} for row in rows]
+    if Path(path).suffix != ".parquet":
+        with atomic(path) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"line": pa.int64(), "output": pa.int64(), "correct": pa.bool_()}
+    schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(Scored)])
+    with atomic(path, "wb") as file:
+        pq.write_table(pa.Table.from_pylist(found, schema), file, compression="zstd")
+
+
+def _clean(value: Any) -> Any:
+    # Half of a surrogate pair, which JSON can escape, is in no file of text.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _group(name: str, rows: list[Scored]) -> Group:
@@ -108,34 +157,82 @@ class _Scorer:
 
     task: Task
     by: str | None
+    columns: Fields
+    stop: tuple[str, ...]
 
-    def __call__(self, place: str, line: int, row: dict[str, Any]) -> Scored:
-        text, problem = first_of(row, TEXT), self._problem(place, line, row)
-        if not isinstance(text, str):
-            raise InputError(f"{place}: a row needs the model's text in one of {', '.join(TEXT)}; got {', '.join(row)}")
-        if self.by is not None and self.by not in row:
-            raise InputError(f"{place}: no field {self.by!r} to group by; got {', '.join(row)}")
+    def all(self, rows: Iterable[FileRow], left_out: list[str] | None) -> Iterator[Scored]:
+        """The outputs of all rows; those left out are named in the list, or without one refused."""
+        seen = set[str]()
+        for row in rows:
+            if self._is_again(row.value, seen):
+                continue
+            outputs = self._outputs(row)
+            try:
+                problem = self._problem(row)
+            except InputError as error:
+                if left_out is None:
+                    raise
+                left_out.append(str(error))
+                continue
+            yield from (self._scored(row, problem, *one) for one in enumerate(outputs, 1))
+
+    def _is_again(self, row: dict[str, Any], seen: set[str]) -> bool:
+        """Whether lm-evaluation-harness logged the same outputs of this document before, for another filter."""
+        if "resps" not in row or "filter" not in row:
+            return False
+        key = json.dumps([row.get("doc_id"), row.get("doc_hash"), row.get("prompt_hash"), row["resps"]], default=str)
+        seen_before = key in seen
+        seen.add(key)
+        return seen_before
+
+    def _outputs(self, row: FileRow) -> list[str | None]:
+        try:
+            outputs = outputs_of(row.value, self.columns)
+            if outputs is None:
+                raise missing(row.value, "the model's text", "--output-field", self.columns.output, OUTPUT)
+        except InputError as error:
+            raise InputError(f"{row.where}: {error}") from None
+        if self.by is not None and self.by not in row.value:
+            raise InputError(f"{row.where}: no field {self.by!r} to group by; got {', '.join(row.value)}")
+        return outputs
+
+    def _scored(self, row: FileRow, problem: Problem, number: int, output: str | None) -> Scored:
+        text = until(output or "", self.stop)
         return Scored(
-            line=line,
-            group=self.task.name if self.by is None else str(row[self.by]),
-            answer=self.task.extract(problem, text),
+            line=row.number,
+            output=number,
+            group=self.task.name if self.by is None else str(row.value[self.by]),
+            question=problem.prompt,
+            answer=self.task.extract(problem, text) if text else None,
             gold=problem.answer,
-            correct=self.task.check(problem, text),
+            correct=bool(text) and self.task.check(problem, text),
         )
 
-    def _problem(self, place: str, line: int, row: dict[str, Any]) -> Problem:
-        question, gold, name = str(first_of(row, QUESTION) or ""), first_of(row, GOLD), self.task.name
+    def _problem(self, row: FileRow) -> Problem:
+        question, name = question_of(row.value, self.columns) or "", self.task.name
+        gold = gold_of(row.value, self.columns)
         if isinstance(self.task, Reads):
-            return self.task.read(f"{name}-{line}", question, gold)
-        if gold is not None:
-            return Problem(id=f"{name}-{line}", prompt=question, answer=gold_text(gold, place), task=name)
-        if (known := self._known.get(_spaced(question))) is None:
-            raise InputError(f"{place}: no answer in {', '.join(GOLD)}, and no {name} problem asks {question[:60]!r}")
-        return known
+            try:
+                return self.task.read(f"{name}-{row.number}", question, gold)
+            except InputError as error:
+                raise InputError(f"{row.where}: {error}") from None
+        known = None if gold is not None or self.columns.answer else self._known.get(_spaced(question))
+        if known is not None:
+            return known
+        if gold is None and not self.columns.answer:
+            raise InputError(
+                f"{row.where}: no answer in {', '.join(GOLD)} (name another with --answer-field), and no "
+                f"{name} problem asks {question[:60]!r}"
+            )
+        answer = gold_text(self.task, row, self.columns)
+        return Problem(id=f"{name}-{row.number}", prompt=question, answer=answer, task=name)
 
     @cached_property
     def _known(self) -> dict[str, Problem]:
-        return {_spaced(problem.prompt): problem for problem in self.task.load("test")}
+        try:
+            return {_spaced(problem.prompt): problem for problem in self.task.load("test")}
+        except InputError:
+            return {}  # There are no such problems here: only the answers that are in the file can be used.
 
 
 def _spaced(text: str) -> str:

@@ -14,14 +14,15 @@ import random
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 from nap.common.files import InputError
-from nap.common.rows import read_rows
+from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
 from nap.tasks.arithmetic import countdown_expression, countdown_ok
+from nap.tasks.fields import question_of
 from nap.tasks.registry import check_split, split_of
 
 # (left, operation, right, result) of one combination of two numbers.
@@ -137,18 +138,21 @@ class Countdown:
         return chosen
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
-        """Generated problems, or those of a JSONL file of {"input": "30,100,93", "output": "23"}."""
+        """Generated problems, or those of a file: {"input": "30,100,93", "output": "23"}, or a question for `read`."""
         if path is None:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        problems = []
-        for where, number, row in read_rows(path):
-            try:
-                numbers = tuple(int(x) for x in str(row["input"]).split(","))
-                problems.append(_problem(f"{number}", numbers, int(row["output"])))
-            except (KeyError, ValueError):
-                form = '{"input": "30,100,93", "output": "23"}'
-                raise InputError(f"{where}: a countdown problem looks like {form}, got {row!r:.80}") from None
-        return problems[:limit]
+        return [self._from_row(row) for row in islice(read_rows(path), limit)]
+
+    def _from_row(self, row: FileRow) -> Problem:
+        given = str(row.value.get("input"))
+        try:
+            if "output" in row.value and "," in given:
+                numbers = tuple(int(x) for x in given.split(","))
+                return _problem(f"{row.number}", numbers, int(row.value["output"]))
+            return self.read(str(row.value.get("id") or row.number), question_of(row.value) or "")
+        except (InputError, ValueError):
+            form = '{"input": "30,100,93", "output": "23"}, or has a question that ends in the target'
+            raise InputError(f"{row.where}: a countdown problem looks like {form}; got {row.value!r:.80}") from None
 
     def read(self, id: str, question: str, gold: Any = None) -> Problem:
         """The problem of a question such as `Numbers: [30, 100, 93] Target: 23`: its whole numbers, the target last."""

@@ -11,7 +11,8 @@ from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Sample
-from nap.tasks.registry import GOLD, QUESTION, Generator, Reads, first_of
+from nap.tasks.fields import GOLD, QUESTION, first_of
+from nap.tasks.registry import Generator, Reads
 
 
 class Law(NamedTuple):

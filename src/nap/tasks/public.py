@@ -3,25 +3,27 @@
     Gsm8k().load("test", limit=100)                    # from NAP_DATA, else from the Hugging Face hub
     Math500().load(path="my_problems.jsonl")           # your own rows, by the same check
 
-A file is JSONL, or one JSON list. Its rows name the question `question`, `prompt`, `problem` or `input`, and the answer
-`ground_truth`, `gold`, `target`, `answer` or `final_ans`; other fields go to the problem's `meta`.
+A file is anything that rows.py reads. What its rows call the question and the answer is known or named (fields.py);
+other fields go to the problem's `meta`. A row that nothing can be checked by is left out, and named.
 
 Does not hold any data itself, and has no training split where the set has none.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
+from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, question_of
 from nap.tasks.marks import STOPS, until
 from nap.tasks.numbers import same_number
-from nap.tasks.registry import GOLD, QUESTION, data_file, first_of
+from nap.tasks.registry import Screens, Task, data_file
+
+# What data sets of proofs and of failed extractions (NuminaMath) write in place of an answer.
+NO_ANSWERS = ("proof", "notfound", "not found", "unknown", "n/a")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Source:
             return read_rows(path)
         if split not in self.splits:
             raise InputError(f"{name} has no split {split!r}; known: {', '.join(self.splits)}")
-        file = data_file(self.file.format(split=split))
-        return read_rows(file) if file.exists() else self._hub_rows(file, split)
+        file = self.file.format(split=split)
+        if os.environ.get("NAP_DATA") and data_file(file).exists():
+            return read_rows(data_file(file))
+        return self._hub_rows(file, split)
 
-    def _hub_rows(self, file: Path, split: str) -> Iterator[FileRow]:
-        choices = f"give a file with --data, put {file.name} at {file} (the folder is NAP_DATA)"
+    def _hub_rows(self, file: str, split: str) -> Iterator[FileRow]:
+        choices = f"give a file with --data, set NAP_DATA to the folder that holds {file}"
         try:
             from datasets import load_dataset  # pyright: ignore[reportMissingImports]
         except ImportError:
@@ -54,53 +58,98 @@ class Source:
         return (FileRow(f"{self.hub[0]}:{number}", number, row) for number, row in enumerate(rows, 1))
 
 
-def problems(task: str, rows: Iterable[FileRow], limit: int | None) -> list[Problem]:
-    """The first `limit` rows as problems, their answers as text. Raises InputError naming a row that is none."""
-    return [_problem(task, *row) for row in islice(rows, limit)]
+class Problems(list[Problem]):
+    """Problems of a file, and the rows that were left out: where each stands and why nothing can be checked by it."""
+
+    def __init__(self, found: Iterable[Problem] = (), left_out: Iterable[str] = ()) -> None:
+        super().__init__(found)
+        self.left_out = tuple(left_out)
 
 
-def _problem(task: str, place: str, number: int, row: dict[str, Any]) -> Problem:
-    question, gold = first_of(row, QUESTION), first_of(row, GOLD)
-    names = ", ".join(QUESTION)
+def problems(
+    task: Task, rows: Iterable[FileRow], limit: int | None, fields: Fields = USUAL, strict: bool = False
+) -> Problems:
+    """The first `limit` problems of the rows, their answers as text.
+
+    A row without a question, or with an answer that nothing can be checked by (null, `proof`), is left out and named.
+    Raises InputError for the first one if `strict`, or if there is no other.
+    """
+    found, left_out = list[Problem](), list[str]()
+    for row in rows:
+        if limit is not None and len(found) >= limit:
+            break
+        try:
+            found.append(_problem(task, row, fields))
+        except InputError as error:
+            if strict:
+                raise
+            left_out.append(str(error))
+    if left_out and not found and limit != 0:
+        raise InputError(left_out[0] + (f" (and so for all {len(left_out)} rows)" if len(left_out) > 1 else ""))
+    return Problems(found, left_out)
+
+
+def _problem(task: Task, row: FileRow, fields: Fields) -> Problem:
+    question = question_of(row.value, fields)
     if not isinstance(question, str) or not question.strip():
-        raise InputError(f"{place}: a row needs its question as text in one of {names}; got {', '.join(row)}")
-    name = first_of(row, ("id", "unique_id"))
-    rest = {key: value for key, value in row.items() if key not in (*QUESTION, *GOLD, "id")}
+        refusal = missing(row.value, "its question as text", "--prompt-field", fields.prompt, QUESTION)
+        raise InputError(f"{row.where}: {refusal}")
+    name = first_of(row.value, ("id", "unique_id"))
+    used = {*QUESTION, *GOLD, "id", fields.prompt, fields.answer}
     return Problem(
-        id=f"{task}-{number}" if name is None else str(name),
+        id=f"{task.name}-{row.number}" if name is None else str(name),
         prompt=question,
-        answer=gold_text(gold, place),
-        task=task,
-        meta=rest,
+        answer=gold_text(task, row, fields),
+        task=task.name,
+        meta={key: value for key, value in row.value.items() if key not in used},
     )
 
 
-def gold_text(gold: Any, place: str) -> str:
-    """A gold answer as text. Raises InputError, naming the place, unless it is a number or text that is not blank."""
+def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
+    """A row's right answer as text. Raises InputError, naming the row, where the task can check nothing by it."""
+    gold = gold_of(row.value, fields)
+    if isinstance(gold, list) and len(gold) == 1:
+        gold = gold[0]
+    if not has_gold(row.value, fields):
+        refusal = missing(row.value, "the right answer", "--answer-field", fields.answer, GOLD)
+        raise InputError(f"{row.where}: {refusal}")
     if isinstance(gold, bool) or not isinstance(gold, int | float | str) or not str(gold).strip():
-        raise InputError(f"{place}: the answer must be text or a number in one of {', '.join(GOLD)}, got {gold!r:.60}")
-    return str(gold).strip()
+        raise InputError(f"{row.where}: the answer must be text or a number, got {gold!r:.60}")
+    text = str(gold).strip()
+    why = task.unusable(text) if isinstance(task, Screens) else None
+    if why or text.lower() in NO_ANSWERS:
+        raise InputError(f"{row.where}: {why or f'its answer {text!r} is none that can be checked'}")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gsm8k:
     """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal.
 
-    stop  strings behind which nothing is read: base models go on with a next question
+    stop    strings behind which nothing is read: base models go on with a next question
+    fields  columns of a file with other names than the usual ones
+    strict  refuse a file for a row that nothing can be checked by, instead of leaving it out
     """
 
     name: str = "gsm8k"
     stop: tuple[str, ...] = STOPS
+    fields: Fields = USUAL
+    strict: bool = False
     source: Source = Source("gsm8k/{split}.jsonl", ("openai/gsm8k", "main"), ("train", "test"))
 
-    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> Problems:
         """The first `limit` problems (all by default); `meta["solution"]` keeps a worked answer (`... #### 18`)."""
-        found = problems(self.name, self.source.rows(self.name, split, path), limit)
-        return [replace(p, answer=_gold_number(p), meta={"solution": p.answer, **p.meta}) for p in found]
+        found = problems(self, self.source.rows(self.name, split, path), limit, self.fields, self.strict)
+        numbers = [replace(p, answer=_gold_number(p), meta={"solution": p.answer, **p.meta}) for p in found]
+        return Problems(numbers, found.left_out)
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The number that the text gives as its answer."""
         return extract_number(until(text, self.stop))
+
+    def unusable(self, gold: str) -> str | None:
+        """Why not: an answer without a number."""
+        return None if extract_number(gold) is not None else f"its answer {gold!r:.60} holds no number"
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that number is the problem's. Raises InputError if the problem's own answer holds no number."""
@@ -128,11 +177,13 @@ class Math500:
 
     name: str = "math500"
     stop: tuple[str, ...] = STOPS
+    fields: Fields = USUAL
+    strict: bool = False
     source: Source = Source("math500/math500_test.json", ("HuggingFaceH4/MATH-500",))
 
-    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> Problems:
         """The first `limit` problems (all by default)."""
-        return problems(self.name, self.source.rows(self.name, split, path), limit)
+        return problems(self, self.source.rows(self.name, split, path), limit, self.fields, self.strict)
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The LaTeX that the text gives as its answer."""

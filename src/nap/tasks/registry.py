@@ -11,7 +11,7 @@ Does not decode, train or score anything.
 
 import importlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,10 +34,6 @@ TASKS = {
 
 # One generated problem in this many is held out for testing.
 TEST_SHARE = 16
-
-# What the question and the gold answer are called in the wild; the first that a row has is taken.
-QUESTION = ("question", "prompt", "problem", "input")
-GOLD = ("ground_truth", "gold", "target", "answer", "final_ans")
 
 
 class Task(Protocol):
@@ -66,6 +62,15 @@ class Generator(Task, Protocol):
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of the stream `seed`: the same for the same arguments, never in both splits."""
+        ...
+
+
+@runtime_checkable
+class Screens(Protocol):
+    """A task that can say of a gold answer that nothing could ever be checked by it."""
+
+    def unusable(self, gold: str) -> str | None:
+        """Why not: `its answer 'many' holds no number`; None for an answer that can be checked."""
         ...
 
 
@@ -115,11 +120,9 @@ def check_split(task: str, split: str) -> None:
 
 
 def data_file(name: str) -> Path:
-    """Where the data set file `name` should be: under NAP_DATA, by default `shared/data` beside the source tree."""
-    default = Path(__file__).parents[4] / "shared" / "data"
-    return Path(os.environ.get("NAP_DATA") or default) / name
-
-
-def first_of(row: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The value of the first of the names that the row has and that is not null; None if it has none."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    """Where the data set file `name` is, in the folder that NAP_DATA names. Raises InputError if that is not set."""
+    if not (folder := os.environ.get("NAP_DATA")):
+        raise InputError(
+            f"where the public data sets lie is not known: set NAP_DATA to the folder that holds {name}, or give a file"
+        )
+    return Path(folder) / name

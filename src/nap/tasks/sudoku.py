@@ -22,8 +22,9 @@ from typing import Any
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
+from nap.tasks.fields import GOLD, QUESTION, first_of
 from nap.tasks.marks import marked_answers
-from nap.tasks.registry import GOLD, QUESTION, check_split, first_of, split_of
+from nap.tasks.registry import check_split, split_of
 
 # Rows and columns of a box.
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}

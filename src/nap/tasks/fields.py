@@ -1,0 +1,136 @@
+"""What the rows of files in the wild mean: where the question, the right answer and a model's outputs stand.
+
+    taken = Taken.of(row)            # taken.question, taken.gold, taken.outputs
+
+Known are our own files and those of lm-evaluation-harness (`--log_samples`), d1, OpenCompass, dLLM-RL, verl, SGLang,
+OpenThoughts, OpenR1, s1K, DeepMath, MATH and NuminaMath; any other column is named by the user. The first name that a
+row has counts, so of two answers the one that says that it is the truth.
+
+Does not judge an answer, and reads no file.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nap.common.files import InputError
+
+QUESTION = ("question", "prompt", "problem", "input", "query", "instruction", "origin_prompt")
+GOLD = (
+    "ground_truth", "ground_truth_answer", "gold", "target", "answer", "final_ans", "final_answer", "expected_answer",
+)  # fmt: skip
+OUTPUT = (
+    "generation", "generations", "output", "outputs", "completion", "completions", "response", "responses",
+    "prediction", "predictions", "full_output", "model_output", "resps", "text",
+)  # fmt: skip
+CONVERSATION = ("messages", "conversations", "conversation")
+# Who speaks in a conversation, and under which name what is said.
+MODEL = ("assistant", "gpt", "model", "bot")
+SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The columns that the user names; None: the usual names."""
+
+    prompt: str | None = None
+    answer: str | None = None
+    output: str | None = None
+
+
+USUAL = Fields()
+
+
+def first_of(row: Row, names: Iterable[str]) -> Any:
+    """The value of the first of the names that the row has and that is not null; None if it has none."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def has_one(row: Row, names: Iterable[str]) -> bool:
+    """Whether the row has one of the columns, be it null."""
+    return any(name in row for name in names)
+
+
+def missing(row: Row, what: str, flag: str, named: str | None, names: Sequence[str]) -> InputError:
+    """The refusal of a row without a column: the names that are known, those that are there, and the flag."""
+    there = f"got {', '.join(map(str, row))[:200] or 'none'}; name another with {flag}"
+    if named is not None:
+        return InputError(f"there is no field {named!r} for {what}; {there}")
+    return InputError(f"a row needs {what} in one of {', '.join(names)}; {there}")
+
+
+def question_of(row: Row, fields: Fields = USUAL) -> str | None:
+    """What is asked: a text, or in a conversation the last that is said to the model. None where there is nothing."""
+    names = (fields.prompt,) if fields.prompt else (*QUESTION, *CONVERSATION)
+    value = first_of(row, names)
+    if value is None and not fields.prompt and isinstance(row.get("doc"), dict):
+        return question_of(row["doc"])
+    if isinstance(value, list):
+        asked = [said for speaker, said in _turns(value) if speaker not in (*MODEL, "system", "developer")]
+        return asked[-1] if asked else None
+    return value if isinstance(value, str) else None
+
+
+def gold_of(row: Row, fields: Fields = USUAL) -> Any:
+    """The right answer as it stands; None where there is none. Of a worked `solution` it is what its box holds."""
+    if fields.answer:
+        return row.get(fields.answer)
+    places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
+    for place in places:
+        if has_one(place, GOLD):
+            return first_of(place, GOLD)
+    return next((_of_solution(place["solution"]) for place in places if isinstance(place.get("solution"), str)), None)
+
+
+def has_gold(row: Row, fields: Fields = USUAL) -> bool:
+    """Whether the row has a column for the right answer."""
+    names = (fields.answer,) if fields.answer else (*GOLD, "solution", "reward_model", "doc")
+    return has_one(row, names)
+
+
+def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
+    """The texts of a model, None for one that gave none; None for a row without a column for them."""
+    names = [fields.output] if fields.output else [*OUTPUT, *CONVERSATION]
+    there = [name for name in names if name in row]
+    name = next((name for name in there if row[name] is not None), next(iter(there), None))
+    if name is None:
+        return None
+    value = row[name]
+    if name in CONVERSATION and isinstance(value, list):
+        return [*([said for speaker, said in _turns(value) if speaker in MODEL][-1:] or [None])]
+    return [*_texts(value)]
+
+
+def _texts(value: Any) -> Iterable[str | None]:
+    """The texts of a value; lists of lists, as lm-evaluation-harness writes them, are one list."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
+    elif isinstance(value, dict):
+        yield from _texts(first_of(value, SAID))
+    elif value is None or isinstance(value, str):
+        yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+    else:
+        raise InputError(f"a model's output should be a text, got {value!r:.40}")
+
+
+def _turns(conversation: Sequence[Any]) -> Iterable[tuple[str, str]]:
+    """(speaker in small letters, what is said) of each turn that says something."""
+    for turn in conversation:
+        if isinstance(turn, dict):
+            speaker, said = first_of(turn, SPEAKER), first_of(turn, SAID)
+            # What is said may come in parts: {"type": "text", "text": ...}.
+            text = "".join(filter(None, _texts(said)))
+            if text:
+                yield str(speaker).lower(), text
+
+
+def _of_solution(solution: str) -> str | None:
+    """The answer of a worked solution: its last box, or all of it where it is no more than an answer."""
+    from nap.tasks.marks import extract_boxed
+
+    return extract_boxed(solution) or (solution if len(solution) < 60 else None)

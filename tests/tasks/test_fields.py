@@ -1,0 +1,110 @@
+"""Rows as other people's files have them: the question, the right answer and the outputs are found, or asked for."""
+
+import json
+
+import pytest
+
+from nap.common.files import InputError
+from nap.tasks.countdown import Countdown
+from nap.tasks.fields import Fields, gold_of, outputs_of, question_of
+from nap.tasks.jsonl import Jsonl
+from nap.tasks.public import Gsm8k, Math500
+from nap.tasks.registry import data_file
+
+USER, MODEL = {"role": "user", "content": "6*7?"}, {"role": "assistant", "content": "It is 42"}
+ROWS = {
+    "lm-eval": (
+        {"doc": {"question": "6*7?", "answer": "#### 42"}, "target": "#### 42", "resps": [["It is 42"]]}, "#### 42",
+    ),
+    "lm-eval without a target": ({"doc": {"question": "6*7?", "answer": "42"}, "resps": [["It is 42"]]}, "42"),
+    "d1": ({"question": "6*7?", "generations": "It is 42", "ground_truth": 42.0}, 42.0),
+    "opencompass": ({"origin_prompt": "6*7?", "prediction": "It is 42", "gold": "42"}, "42"),
+    "opencompass chat": (
+        {"origin_prompt": [{"role": "HUMAN", "prompt": "6*7?"}], "prediction": "It is 42", "gold": "42"}, "42",
+    ),
+    "dLLM-RL": ({"question": "6*7?", "ground_truth_answer": "42", "full_output": ["It is 42"], "prompt": "<|im"}, "42"),
+    "verl": ({"prompt": [USER], "reward_model": {"ground_truth": "42"}, "responses": ["It is 42"]}, "42"),
+    "messages": ({"messages": [{"role": "system", "content": "s"}, USER, MODEL], "answer": "42"}, "42"),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": "6*7?"}, {"from": "gpt", "value": "It is 42"}], "answer": "42"},
+        "42",
+    ),
+    "parts": ({"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "It is 42"}]}]}, None),
+    "deepmath": ({"question": "6*7?", "final_answer": "42", "output": "It is 42"}, "42"),
+    "s1k": ({"question": "6*7?", "solution": "42", "output": "It is 42"}, "42"),
+    "math": ({"problem": "6*7?", "solution": r"As 6*7 is known, it is \boxed{42}.", "output": "It is 42"}, "42"),
+    "the model's answer": ({"question": "6*7?", "response": "It is 42", "answer": "41", "ground_truth": "42"}, "42"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_question_answer_and_output_are_found(name):
+    row, gold = ROWS[name]
+    assert (question_of(row), gold_of(row), outputs_of(row)) == ("6*7?", gold, ["It is 42"])
+
+
+def test_named_columns_outrank_the_usual_ones():
+    row = {"question": "a", "answer": "b", "output": "c", "q": "x", "a": "y", "o": "z"}
+    fields = Fields(prompt="q", answer="a", output="o")
+    assert (question_of(row, fields), gold_of(row, fields), outputs_of(row, fields)) == ("x", "y", ["z"])
+
+
+def test_outputs_may_be_null_several_or_numbers():
+    assert outputs_of({"output": None}) == [None]
+    assert outputs_of({"output": ["a", None, 3]}) == ["a", None, "3"]
+    assert outputs_of({"generation": None, "output": "a"}) == ["a"]
+    assert outputs_of({"question": "a"}) is None
+    with pytest.raises(InputError, match="should be a text, got True"):
+        outputs_of({"output": True})
+
+
+def write(path, *rows):
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+GOOD = {"problem": "2+2?", "solution": r"\boxed{4}", "answer": "4"}
+ODD = [
+    {"problem": "Prove it.", "answer": "proof"}, {"problem": "Find n.", "answer": "notfound"},
+    {"problem": "3+3?", "answer": ""}, {"problem": "4+4?", "solution": r"\boxed{8}", "answer": None},
+    {"problem": None, "answer": "4"}, {"problem": "5+5?"}, {"problem": "6+6?", "answer": ["a", "b"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [Gsm8k, Math500, Jsonl])
+def test_odd_rows_are_left_out_and_named_and_refused_where_that_is_wanted(tmp_path, task):
+    path = write(tmp_path / "rows.jsonl", ODD[0], GOOD, *ODD[1:])
+    found = task().load(path=path)
+    assert [problem.answer for problem in found] == ["4"]
+    assert len(found.left_out) == len(ODD) and all("rows.jsonl:" in said for said in found.left_out)
+    with pytest.raises(InputError, match=r"rows.jsonl:1: its answer 'proof'"):
+        task(strict=True).load(path=path)
+
+
+def test_a_file_of_nothing_but_odd_rows_is_refused_with_the_first(tmp_path):
+    with pytest.raises(InputError, match=r"rows.jsonl:1: its answer 'proof' .*\(and so for all 7 rows\)"):
+        Math500().load(path=write(tmp_path / "rows.jsonl", *ODD))
+
+
+def test_columns_that_are_not_found_are_listed_with_those_there_and_the_flag(tmp_path):
+    path = write(tmp_path / "rows.jsonl", {"q": "6*7?", "a": "42"})
+    with pytest.raises(InputError, match=r"in one of question, .*; got q, a; name another with --prompt-field"):
+        Jsonl().load(path=path)
+    with pytest.raises(InputError, match=r"in one of ground_truth, .*; got q, a; name another with --answer-field"):
+        Jsonl(fields=Fields(prompt="q")).load(path=path)
+    with pytest.raises(InputError, match=r"there is no field 'b' for the right answer; got q, a"):
+        Jsonl(fields=Fields(prompt="q", answer="b")).load(path=path)
+    (problem,) = Jsonl(fields=Fields(prompt="q", answer="a")).load(path=path)
+    assert (problem.prompt, problem.answer, problem.meta) == ("6*7?", "42", {})
+
+
+def test_problems_that_nap_prints_are_problems_again(tmp_path):
+    (problem,) = Countdown().load(limit=1)
+    row = {"id": problem.id, "prompt": problem.prompt, "answer": problem.answer, "task": "countdown", "meta": {}}
+    assert Countdown().load(path=write(tmp_path / "p.jsonl", row)) == [problem]
+
+
+def test_without_nap_data_the_message_says_what_to_set(monkeypatch):
+    monkeypatch.delenv("NAP_DATA")
+    with pytest.raises(InputError, match=r"set NAP_DATA to the folder that holds gsm8k/test.jsonl"):
+        data_file("gsm8k/test.jsonl")
