@@ -40,10 +40,11 @@ def recipe(name: str) -> ModuleType:
 def tiny_model(tokenizer: Any, seed: int = 0, **config: Any) -> LlamaForCausalLM:
     """One layer of random weights, so far apart that its candidates are."""
     torch.manual_seed(seed)
-    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.pad_token_id}
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    shape |= {"max_position_embeddings": 128, "initializer_range": 1.0, "tie_word_embeddings": False}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape | ids | config))
+    known: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.pad_token_id}
+    known |= {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    known |= {"max_position_embeddings": 128, "initializer_range": 1.0, "tie_word_embeddings": False}
+    known |= {"bos_token_id": None}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **known | config))
 
 
 def save_tiny(folder: Path, seed: int = 0, spec: CanvasSpec = SPEC, **config: Any) -> Path:

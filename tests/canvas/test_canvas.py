@@ -1,5 +1,7 @@
 """What goes into a canvas comes back out, nothing is cut unsaid, and who sees whom is as drawn here by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,12 +13,19 @@ from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 from toys import CHARS, EOS, LETTERS, MASK, PAD, PIECES, TAGLESS, UNKNOWN, WORDS, Toy
 
-PLAIN = {"paths": 1, "summary_tokens": 0, "tags": "none"}
+PLAIN: dict[str, Any] = {"paths": 1, "summary_tokens": 0, "tags": "none"}
 TOKENIZERS = {"single-token tags": WORDS, "tags of characters": CHARS, "tags with spaces": PIECES}
 
 
-def spec(**fields):
-    return CanvasSpec(**{"paths": 2, "path_tokens": 4, "summary_tokens": 3} | fields)
+def spec(**fields: Any) -> CanvasSpec:
+    known: dict[str, Any] = {"paths": 2, "path_tokens": 4, "summary_tokens": 3}
+    return CanvasSpec(**known | fields)
+
+
+def who_sees(where: Layout) -> np.ndarray:
+    """visible_BLL of a layout under which not all see all."""
+    assert where.visible_BLL is not None
+    return where.visible_BLL
 
 
 @st.composite
@@ -66,7 +75,7 @@ def test_a_canvas_is_prompt_headers_and_masked_slots():
 
 def test_a_header_of_several_tokens_is_clamped_whole():
     canvas = layout([9], spec(paths=1, path_tokens=1, summary_tokens=0), PIECES, MASK)
-    assert PIECES.decode(canvas.ids[1:5]) == "< think 1 >"
+    assert PIECES.decode(canvas.ids[1:5].tolist()) == "< think 1 >"
     assert canvas.region.tolist() == [PROMPT, *[HEADER] * 4, 0]
 
 
@@ -92,6 +101,11 @@ def test_a_plain_canvas_is_one_slot_without_tags_and_needs_no_tokenizer():
     canvas = layout([9, 8], CanvasSpec(path_tokens=3, **PLAIN), None, MASK)
     assert canvas.ids.tolist() == [9, 8, MASK, MASK, MASK] and canvas.region.tolist() == [PROMPT, PROMPT, 0, 0, 0]
     assert canvas.spec.special_tokens == []
+
+
+def test_tags_without_a_tokenizer_are_refused_in_one_line():
+    with pytest.raises(InputError, match=r"^no tokenizer to write the tag '<think 1>' with; use a canvas without tags"):
+        layout([9, 8], spec(), None, MASK)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +232,7 @@ def ragged():
 def test_with_attention_paths_a_path_sees_the_prompt_and_itself_and_the_summary_sees_all(ragged):
     _, where = collate([Canvas(ids=np.append(c.ids, 0), region=np.append(c.region, OUTSIDE), spec=c.spec)
                         for c in ragged], PAD)  # fmt: skip
-    assert drawn(where.visible_BLL[0]) == DRAWN.strip("\n").rstrip()
+    assert drawn(who_sees(where)[0]) == DRAWN.strip("\n").rstrip()
 
 
 def test_headers_of_several_tokens_belong_to_the_slot_that_they_open():
@@ -229,14 +243,14 @@ def test_headers_of_several_tokens_belong_to_the_slot_that_they_open():
 def test_with_full_attention_all_see_all_but_padding(ragged):
     full = [Canvas(ids=c.ids, region=c.region, spec=spec(attention="full")) for c in ragged]
     assert collate(full[:1], PAD)[1].visible_BLL is None
-    visible_BLL = collate(full, PAD)[1].visible_BLL
+    visible_BLL = who_sees(collate(full, PAD)[1])
     assert visible_BLL[0].all() and visible_BLL[1, :, :8].all() and not visible_BLL[1, :8, 8].any()
 
 
 @pytest.mark.parametrize("attention", ["full", "paths"])
 def test_no_position_sees_nothing(ragged, attention):
     region_BL = collate(ragged, PAD)[1].region_BL
-    assert Layout(region_BL, attention, paths=2).visible_BLL.any(axis=2).all()
+    assert who_sees(Layout(region_BL, attention, paths=2)).any(axis=2).all()
 
 
 def test_collate_pads_ragged_rows_on_the_right(ragged):
@@ -252,7 +266,7 @@ def test_collate_pads_ragged_rows_on_the_right(ragged):
 @pytest.mark.parametrize("other", [{"attention": "full"}, {"paths": 3, "attention": "paths"}])
 def test_rows_of_several_layouts_share_a_batch_and_each_sees_what_it_sees_alone(ragged, other):
     rows = [ragged[0], layout([], spec(**other), WORDS, MASK)]
-    together = collate(rows, PAD)[1].visible_BLL
+    together = who_sees(collate(rows, PAD)[1])
     for n, row in enumerate(rows):
         alone = collate([row], PAD)[1].visible_BLL
         alone = np.ones((1, len(row), len(row)), bool) if alone is None else alone

@@ -653,7 +653,7 @@ def test_a_pipe_that_closes_early_is_no_error(here, arguments):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
-        assert process.stdout.readline()
+        assert process.stdout and process.stderr and process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode in (0, 1)

@@ -61,7 +61,7 @@ with atomic({str(old)!r}) as file:
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "writing\n"
+        assert process.stdout and process.stdout.readline() == "writing\n"
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert old.read_text() == "old" and len(names(old.parent)) == 2

@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_problems(b, c):
 def test_mcnemar_finds_nothing_where_nothing_differs():
     assert mcnemar([], []).p_value == 1
     assert mcnemar([True, False], [True, False]).p_value == 1
-    assert mcnemar([1, 0, 1], [0, 1, 1]).p_value == 1
+    ones: Any = [1, 0, 1], [0, 1, 1]
+    assert mcnemar(*ones).p_value == 1
 
 
 def test_mcnemar_refuses_what_is_not_paired_outcomes():
@@ -83,7 +85,7 @@ def test_mcnemar_refuses_what_is_not_paired_outcomes():
         mcnemar([True], [True, False])
     for outcome in (None, 0.5, "yes", math.nan):
         with pytest.raises(InputError, match="True or False"):
-            mcnemar([True], [outcome])
+            mcnemar([True], [outcome])  # pyright: ignore[reportArgumentType]
 
 
 def test_bootstrap_of_a_mean_is_close_to_the_normal_interval_and_repeats():

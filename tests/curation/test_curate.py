@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,9 +282,10 @@ def test_a_teacher_writes_the_summary_from_the_paths_and_a_wrong_one_is_left_out
 # Replies are untrusted
 
 
-def outcome_of(*texts: str | Reply, answer: str = "42", task: str = "math500", **changes):
+def outcome_of(*texts: str | Reply, answer: str = "42", task: str = "math500", **changes: Any):
     replies = tuple(("m", Reply(text=text) if isinstance(text, str) else text) for text in texts)
-    plan = Plan(task=task, models=("m",), samples=len(texts), **{"paths": len(texts)} | changes)
+    shape: dict[str, Any] = {"paths": len(texts)}
+    plan = Plan(task=task, models=("m",), samples=len(texts), **shape | changes)
     return Choose(plan)(Solved(Problem(id="p", prompt="?", answer=answer), replies))
 
 

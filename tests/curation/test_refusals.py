@@ -206,7 +206,8 @@ def problems(tmp_path: Path, count: int = 4) -> str:
 
 def make(server: Server, tmp_path: Path, asking: Asking = QUICK, **changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {"task": "jsonl", "data": problems(tmp_path), "models": ("m",), "paths": 2}
-    plan = Plan(**settings | {"max_overlap": 1.0} | changes)
+    settings["max_overlap"] = 1.0
+    plan = Plan(**settings | changes)
     work = Work(asking=asking, backend="threads")
     return curate(plan, tmp_path / "run", [Endpoint(url=server.url, model="m")], work=work)
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,6 +261,8 @@ def test_what_is_no_address_is_named(path: Path, url: str) -> None:
 
 
 def test_bad_settings_are_named() -> None:
-    for settings in ({"concurrency": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")}, {"backoff": -1}):
+    wrong: list[dict[str, Any]]
+    wrong = [{"concurrency": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")}, {"backoff": -1}]
+    for settings in wrong:
         with pytest.raises(InputError, match=next(iter(settings))):
             Asking(**settings)

@@ -37,11 +37,12 @@ from toys import (
 ONE, ALL = Budget(tokens=1), Budget(tokens=99)
 # All that take exactly what their budget has.
 PACED = [name for name, kind in POLICIES.items() if kind.paced and name != "klass"]
-PLAIN = {"paths": 1, "summary_tokens": 0, "tags": "none"}
+PLAIN: dict[str, Any] = {"paths": 1, "summary_tokens": 0, "tags": "none"}
 
 
-def canvas(prompt="a b", *, tokenizer=WORDS, problem_id="", **shape):
-    spec = CanvasSpec(**{"paths": 2, "path_tokens": 3, "summary_tokens": 2} | shape)
+def canvas(prompt="a b", *, tokenizer=WORDS, problem_id="", **shape: Any) -> Canvas:
+    known: dict[str, Any] = {"paths": 2, "path_tokens": 3, "summary_tokens": 2}
+    spec = CanvasSpec(**known | shape)
     return layout(tokenizer.encode(prompt), spec, tokenizer, MASK, problem_id=problem_id)
 
 
@@ -409,11 +410,11 @@ def test_a_trace_says_how_to_run_it_again():
 FALLING = [0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]
 
 
-def ending(eos, sure=FALLING, slot="a b < / think 1 >", paths=1, budget=ONE, policy="low_confidence", **shape):
+def ending(eos, sure=FALLING, slot="a b < / think 1 >", paths=1, budget=ONE, policy="low_confidence", **shape: Any):
     """(trace, first position of path 1) of an oracle whose paths all hold the tokens of `slot`, then padding."""
     summary = 0 if paths == 1 else 5
-    shape = {"paths": paths, "path_tokens": 10, "summary_tokens": summary} | shape
-    one = canvas("a", tokenizer=PIECES, **shape)
+    known: dict[str, Any] = {"paths": paths, "path_tokens": 10, "summary_tokens": summary}
+    one = canvas("a", tokenizer=PIECES, **known | shape)
     target, confidence = one.ids.copy(), np.full(len(one), 0.5)
     content = [EOS if word == "<eos>" else PIECES.id_of[word] for word in slot.split()]
     for code in range(paths):

@@ -1,6 +1,7 @@
 """Rows that join and leave change nobody, whatever they are told; chunks change nothing; a row can be cancelled."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_rows_of_any_kind_that_join_at_any_time_are_what_they_are_alone(arrivals
 def test_a_cancelled_row_gives_its_trace_so_far_and_leaves_the_others_as_they_are():
     engine, policy = Engine(denoiser()), parse_policy("low_confidence")
     canvases = [plain(4, "a"), plain(6, "b")]
-    told = {"budget": Budget(tokens=1)}
+    told: dict[str, Any] = {"budget": Budget(tokens=1)}
     recordings = [Recording(canvas, run_setting(engine.denoiser, policy, **told)) for canvas in canvases]
     for canvas in canvases:
         engine.add(canvas, policy, **told)
@@ -98,8 +99,8 @@ def test_a_cancelled_row_gives_its_trace_so_far_and_leaves_the_others_as_they_ar
 
 
 def test_an_idle_engine_steps_without_a_forward():
-    engine = Engine(denoiser())
-    assert engine.step() == [] and engine.denoiser.calls == []
+    toy = denoiser()
+    assert Engine(toy).step() == [] and toy.calls == []
 
 
 def test_a_row_is_refused_before_it_is_in():

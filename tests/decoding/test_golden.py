@@ -6,6 +6,7 @@ NAP_REGENERATE=1 python -m pytest tests/test_golden.py
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from nap.canvas.canvas import CanvasSpec, layout
 from nap.data.trace_files import read_traces, write_traces
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
+from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
 from toys import MASK, WORDS, HashDenoiser
 
@@ -31,6 +33,7 @@ def decoded():
     shape = CanvasSpec(paths=2, path_tokens=4, summary_tokens=2, attention="paths")
     canvases = [layout(WORDS.encode(prompt), shape, WORDS, MASK, problem_id=prompt) for prompt in ("a b c", "d")]
     policies = [parse_policy(name) for name in FIRST]
+    runs: list[tuple[Policy, dict[str, Any]]]
     runs = [(policy, {"budget": Budget(tokens=3) if policy.paced else None}) for policy in policies]
     sampling = Sampling(temperature=1.0, top_p=0.9, top_k=8)
     runs.append((parse_policy("factor:f=2,block=4"), {"sampling": sampling, "eos": "stop", "seed": 1}))

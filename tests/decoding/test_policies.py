@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,10 +69,10 @@ def test_ar_takes_the_leftmost(quota, expected):
 @given(scores=st.lists(st.integers(0, 9), min_size=1, max_size=9), quota=st.integers(1, 10))
 def test_low_confidence_entropy_and_margin_rank_by_their_own_column(policy, column, scores, quota):
     # The other columns say the opposite.
-    others = {name: [9.0 - s for s in scores] for name in ("probability", "margin")} | {
+    others: dict[str, Any] = {name: [9.0 - s for s in scores] for name in ("probability", "margin")} | {
         "entropy": [float(s) for s in scores]
     }
-    own = {column: [9.0 - s for s in scores] if column == "entropy" else [float(s) for s in scores]}
+    own: dict[str, Any] = {column: [9.0 - s for s in scores] if column == "entropy" else [float(s) for s in scores]}
     ranked = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     assert chosen(policy, view(**(others | own), quota=quota)) == ranked[:quota]
 

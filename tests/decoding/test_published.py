@@ -55,6 +55,7 @@ def ours(record) -> Ours | None:
             return Ours(f"multi_block:entropy={h},add={add},ready={ready},size={block}")
         case ("dream", {"alg": "maskgit_plus" | "entropy" | "topk_margin" as rule}) if not settings.get("alg_temp"):
             rules = {"maskgit_plus": "low_confidence", "topk_margin": "margin"}
+            assert rule
             return Ours(rules.get(rule, rule), dream)
     return None
 

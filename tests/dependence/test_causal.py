@@ -1,5 +1,8 @@
 """The fast path gives what the reference gives, and that what two forwards a segment give."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +39,12 @@ def saved(folder, kind):
     return save_causal(folder, model, getattr(transformers, f"{name}Config"), **changes)
 
 
+def causal(folder: Path, **how: Any) -> CausalScorer:
+    scorer = open_scorer(str(folder), **how)
+    assert isinstance(scorer, CausalScorer)
+    return scorer
+
+
 def assert_equals_brute_force(scorer, folder, text):
     own = measure(scorer, text)
     with_history, alone = brute_force(folder, text)
@@ -47,7 +56,7 @@ def assert_equals_brute_force(scorer, folder, text):
 @pytest.mark.parametrize("how", ["lines", "tokens:7"])
 def test_one_reading_gives_what_two_forwards_a_segment_give(tmp_path, kind, how):
     folder = saved(tmp_path / kind, kind)
-    scorer = open_scorer(str(folder))
+    scorer = causal(folder)
     assert scorer.branches_share == (kind != "mistral-window")
     for prompt in ("", "What did the cat do?"):
         assert_equals_brute_force(scorer, folder, segment(Row("poem", prompt, POEM), how, scorer.encode))
@@ -72,7 +81,7 @@ def test_branches_leave_the_trunk_at_different_places_in_any_sequence(llama):
 @pytest.mark.parametrize("tokens", [4, 60, 200, 1000])
 def test_texts_that_share_a_forward_change_no_number_of_each_other(llama, monkeypatch, tokens):
     monkeypatch.setattr(nap.dependence.forest, "FORWARD", tokens)
-    apart, together = open_scorer(str(llama)), open_scorer(str(llama))
+    apart, together = causal(llama), causal(llama)
     monkeypatch.setattr(apart, "score", apart.reference)
     texts = [segment(Row("", prompt, POEM[:end]), "tokens:5", apart.encode) for prompt in "ab" for end in (20, 60, 40)]
     for one, other in zip(measure_corpus(apart, texts), measure_corpus(together, texts), strict=True):
@@ -136,7 +145,7 @@ def test_text_that_looks_like_a_special_token_is_only_text(llama):
 
 
 def test_a_short_number_type_is_close_and_has_to_be_asked_for(llama):
-    exact, short = open_scorer(str(llama)), open_scorer(str(llama), dtype="bfloat16")
+    exact, short = causal(llama), causal(llama, dtype="bfloat16")
     assert exact.model.dtype == torch.float32 and short.model.dtype == torch.bfloat16
     text = segment(Row("poem", "", POEM), "lines", exact.encode)
     assert measure(short, text).per_token() == pytest.approx(measure(exact, text).per_token(), abs=0.1)

@@ -21,13 +21,18 @@ SAME, OTHER = 0.8 + 0.2 / 4, 0.2 / 4
 class ToyScorer:
     """One token a character, and a probability of each after what stands before it."""
 
-    name, start, max_length = "toy", (), None
+    name = "toy"
+    start: tuple[int, ...] = ()
+    max_length: int | None = None
 
     def encode(self, text):
         return [ord(c) for c in text]
 
     def score(self, readings):
         return [Scores(*self.score_one(*reading)) for reading in readings]
+
+    def log_p(self, before: tuple[int, ...], token: int) -> float:
+        raise NotImplementedError
 
     def score_one(self, trunk, branches, scored_from):
         own = [self.log_p(trunk[:i], trunk[i]) for i in range(scored_from, len(trunk))]
@@ -112,6 +117,7 @@ def test_the_excess_over_all_pairs_of_independent_samples_is_zero_under_any_scor
 
 def test_seqdep_is_the_mean_gain_of_the_segments_after_the_first():
     found = measure_sample(Copier(), "aabc", prompt="x", segments="tokens:1")
+    assert found is not None
     alone = math.log(0.5 / 4)
     gains = [math.log(SAME) - alone, math.log(OTHER) - alone, math.log(OTHER) - alone]
     assert found.per_segment() == pytest.approx(sum(gains) / 3)
@@ -122,7 +128,7 @@ def test_seqdep_is_the_mean_gain_of_the_segments_after_the_first():
 
 def test_per_token_divides_by_the_tokens_of_the_segments_that_were_measured():
     found = measure_sample(Arbitrary(), ["a", "bbb", "cc"], prompt="x", segments="paths")
-    assert found.tokens.tolist() == [4, 3]
+    assert found is not None and found.tokens.tolist() == [4, 3]
     assert found.per_token() == pytest.approx(found.difference().sum() / 7)
 
 

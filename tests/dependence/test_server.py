@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,20 @@ from scorers import POEM
 pytest.importorskip("openai")
 
 
+class Running(ThreadingHTTPServer):
+    """A server of the model `lm`; `fault` makes it another server. It keeps what was asked."""
+
+    def __init__(self, lm: Any) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lm, self.url = lm, f"http://127.0.0.1:{self.server_port}/v1"
+        self.fault: str | None = None
+        self.requests: list[dict[str, Any]] = []
+
+
 class Handler(BaseHTTPRequestHandler):
-    """What vLLM does with echo and logprobs, for token ids and one model; `server.fault` makes it another server."""
+    """What vLLM does with echo and logprobs, for token ids and one model."""
+
+    server: Running  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def log_message(self, format, *args):
         pass
@@ -57,16 +70,14 @@ class Handler(BaseHTTPRequestHandler):
         with torch.no_grad():
             scores = self.server.lm(torch.tensor([ids])).logits[0].log_softmax(-1)
         known = [None, *(scores[i, token].item() for i, token in enumerate(ids[1:]))]
-        written = {"no echo": [], "holes": [None] * len(known)}.get(self.server.fault, known)
+        written = {"no echo": [], "holes": [None] * len(known)}.get(self.server.fault or "", known)
         logprobs = None if self.server.fault == "no logprobs" else {"token_logprobs": [*written, -1.5]}
         return {"index": index, "text": "", "finish_reason": "length", "logprobs": logprobs}
 
 
 @pytest.fixture
 def server(llama):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.lm, running.fault, running.requests = AutoModelForCausalLM.from_pretrained(llama), None, []
-        running.url = f"http://127.0.0.1:{running.server_port}/v1"
+    with Running(AutoModelForCausalLM.from_pretrained(llama)) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         yield running

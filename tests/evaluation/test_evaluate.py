@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,10 +39,11 @@ CELLS = [
 ]
 
 
-def sweep_of(model, **changes):
+def sweep_of(model, **changes: Any) -> Sweep:
     policies = ("ar", "threshold:tau=0.3", "parallel_forced")
-    known = {"task": "arith", "models": (str(model),), "policies": policies, "problems": PROBLEMS}
-    return Sweep(**known | {"tokens_per_step": (4,), "steps": (3,)} | changes)
+    known: dict[str, Any] = {"task": "arith", "models": (str(model),), "policies": policies, "problems": PROBLEMS}
+    paces: dict[str, Any] = {"tokens_per_step": (4,), "steps": (3,)}
+    return Sweep(**known | paces | changes)
 
 
 def files_of(folder):
@@ -154,6 +156,7 @@ def test_after_kill_9_its_workers_die_and_the_same_command_completes_the_run(who
     settings = {name: value for name, value in vars(sweep_of(tiny)).items() if value is not None}
     script.write_text(SCRIPT.format(sweep=settings, folder=str(folder)))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout
         workers = [int(pid) for pid in process.stdout.readline().split()]
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -186,7 +189,9 @@ def test_a_dead_worker_is_replaced_and_loses_no_row(whole, tiny, tmp_path):
 
     def kill_once(progress):
         if not reports:
-            os.kill(active_children()[0].pid, signal.SIGKILL)
+            pid = active_children()[0].pid
+            assert pid
+            os.kill(pid, signal.SIGKILL)
         reports.append(progress.done)
 
     run_sweep(sweep_of(tiny), tmp_path / "run", batch_size=1, workers=2, traces=2, report=kill_once)

@@ -5,6 +5,7 @@ Reference checkpoints are found through NAP_DATA (default ../shared/data), real 
 """
 
 import gc
+import importlib
 import json
 import os
 import pickle
@@ -14,7 +15,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from nap.common.files import InputError
 from nap.decoding.prompt import check_length, prompt_ids
 from nap.models import attention, checkpoint
 from nap.models.attention import attention_mask, use_products
+from nap.models.denoiser import NativeDenoiser
 from nap.models.families import FAMILIES
 from nap.models.load import load, own_dtype
 
@@ -150,11 +152,15 @@ def llada_names(state):
     return {names[name]: tensor.contiguous() for name, tensor in state.items()}
 
 
+def config_of(denoiser) -> Any:
+    return denoiser.model.config
+
+
 @needs_reference
 def test_llada_is_exactly_a_llama_under_other_names():
     published = load_file(REFERENCE / "llada" / "model.safetensors")
     denoiser = load(str(REFERENCE / "llada"))
-    model = transformers.LlamaForCausalLM(denoiser.model.config).eval()
+    model = transformers.LlamaForCausalLM(config_of(denoiser)).eval()
     state = model.state_dict()
     names = dict(zip(llada_names(state), state, strict=True))
     model.load_state_dict({names[name]: tensor for name, tensor in published.items()})
@@ -165,7 +171,7 @@ def test_llada_is_exactly_a_llama_under_other_names():
 @needs_reference
 def test_dream_is_exactly_a_qwen2():
     denoiser = load(str(REFERENCE / "dream"), shift=False)
-    model = transformers.Qwen2ForCausalLM(denoiser.model.config).eval()
+    model = transformers.Qwen2ForCausalLM(config_of(denoiser)).eval()
     model.load_state_dict(load_file(REFERENCE / "dream" / "model.safetensors"))
     ids = some_ids(high=500)
     assert torch.equal(all_logits(denoiser, ids), native_logits(model, ids, EVERYONE))
@@ -294,9 +300,8 @@ def test_paths_do_not_see_each_other_and_the_summary_sees_all(tmp_path, native):
 def test_a_row_alone_and_in_a_ragged_batch_has_the_same_logits(tmp_path, native, attention):
     make(tmp_path, native)
     denoiser = load(str(tmp_path))
-    tokenizer = SimpleNamespace(encode=lambda text, add_special_tokens=False: [2], decode=lambda ids: "<think 1>")
     spec = CanvasSpec(paths=1, path_tokens=9, summary_tokens=0, tags="none", attention=attention)
-    canvases = [layout(range(2, 2 + n), spec, tokenizer, MASK) for n in (3, 15, 7)]
+    canvases = [layout(range(2, 2 + n), spec, None, MASK) for n in (3, 15, 7)]
     ids, together = collate(canvases, denoiser.pad_id)
     batch = all_logits(denoiser, torch.from_numpy(ids), together)
     assert batch.isfinite().all()
@@ -325,6 +330,7 @@ def test_rows_that_agree_share_one_mask():
 def test_a_mask_is_built_once_a_layout_and_goes_with_it(tmp_path, monkeypatch):
     make(tmp_path, "llama")
     denoiser, ids, built = load(str(tmp_path)), some_ids(), []
+    assert isinstance(denoiser, NativeDenoiser)
     remembered = denoiser.whole_mask
     build = remembered.build
     monkeypatch.setattr(remembered, "build", lambda where: (built.append(1), build(where))[1])
@@ -332,7 +338,8 @@ def test_a_mask_is_built_once_a_layout_and_goes_with_it(tmp_path, monkeypatch):
     for where in (*layouts, *layouts):
         all_logits(denoiser, ids, where)
     assert len(built) == 2 and len(remembered.known) == 2
-    del where, layouts
+    layouts.clear()
+    where = None
     gc.collect()
     assert not remembered.known
 
@@ -359,9 +366,10 @@ for dtype in ("bfloat16", "float32"):  # The larger last: the peak is of all so 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from /proc")
 def test_loading_never_holds_the_weights_twice(tmp_path):
+    mask: dict[str, Any] = {"mask_token_id": 1}
     config = transformers.LlamaConfig(
         vocab_size=5000, hidden_size=1024, intermediate_size=2816, num_hidden_layers=5, num_attention_heads=8,
-        num_key_value_heads=8, pad_token_id=0, mask_token_id=1,
+        num_key_value_heads=8, pad_token_id=0, **mask,
     )  # fmt: skip
     with torch.device("meta"):
         shapes = transformers.LlamaForCausalLM(config).state_dict()
@@ -746,7 +754,7 @@ class OwnModel(PreTrainedModel):
 
 @pytest.fixture
 def own_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     folder = tmp_path / "own"
     folder.mkdir()
@@ -792,8 +800,7 @@ def test_own_code_from_the_hub_needs_a_pinned_commit(revision):
 @pytest.mark.skipif(not (MODELS / "antiberty" / "antiberty").is_dir(), reason=f"no antiberty in {MODELS} (NAP_MODELS)")
 def test_antiberty_restores_an_antibody_exactly_as_plain_transformers_does(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    import antiberty
-
+    antiberty = importlib.import_module("antiberty")
     antiberty.convert(MODELS / "antiberty", tmp_path)
     denoiser = load(str(tmp_path), dtype="float32")
     source = MODELS / "antiberty" / "antiberty" / "trained_models" / "AntiBERTy_md_smooth"

@@ -125,9 +125,10 @@ def with_values(value: float) -> Callable[[Path], None]:
 
 
 def shards(name: str) -> Callable[[Path], None]:
-    return lambda folder: (
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}})) and None
-    )
+    def spoil(folder: Path) -> None:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+
+    return spoil
 
 
 NORM = "model.norm.weight"
@@ -167,9 +168,9 @@ def test_a_wrapper_inside_a_name_is_taken_out_and_a_module_of_that_name_stays() 
 
 
 def test_embeddings_of_bert_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
-    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ids = {"pad_token_id": 0, "mask_token_id": 5, "eos_token_id": 1}
-    BertForMaskedLM(BertConfig(vocab_size=20, max_position_embeddings=32, **shape, **ids)).save_pretrained(tmp_path)
+    shape: dict[str, Any] = {"pad_token_id": 0, "mask_token_id": 5, "eos_token_id": 1}
+    shape |= {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertForMaskedLM(BertConfig(vocab_size=20, max_position_embeddings=32, **shape)).save_pretrained(tmp_path)
     load(str(tmp_path))
     tensors(lambda found: {name: value for name, value in found.items() if "position_embeddings" not in name})(tmp_path)
     with pytest.raises(InputError, match=r"missing bert.embeddings.position_embeddings.weight"):

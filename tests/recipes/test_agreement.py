@@ -89,7 +89,7 @@ def test_total_correlation_by_hand(contents, nats):
 
 def trace_of(*steps):
     """Commits of {position: token}, a step each."""
-    events = [Event(i, COMMIT, *commit, 0.5) for i, step in enumerate(steps) for commit in step.items()]
+    events = [Event(i, COMMIT, at, token, 0.5) for i, step in enumerate(steps) for at, token in step.items()]
     return Trace(
         problem_id="x", initial=(MASK,) * 4, region=(0,) * 4, events=tuple(events), forwards=len(steps), mask_id=MASK
     )  # fmt: skip

@@ -66,9 +66,10 @@ def trained(request, tmp_path_factory):
 def test_what_a_recipe_saves_opens_and_decodes_its_own_task(trained):
     task, kind, folder = trained
     denoiser = load(str(folder))
-    assert denoiser.canvas == BUNDLED.canvas_of(task, kind)
+    spec = denoiser.canvas
+    assert spec is not None and spec == BUNDLED.canvas_of(task, kind)
     problems = load_task(task).load("test", 2)
-    canvases = [canvas_of(denoiser, problem, denoiser.canvas) for problem in problems]
+    canvases = [canvas_of(denoiser, problem, spec) for problem in problems]
     traces = decode_traces(denoiser, canvases, parse_policy("parallel_forced"), budget=Budget(tokens=24))
     for trace, canvas in zip(traces, canvases, strict=True):
         assert denoiser.mask_id not in trace.final

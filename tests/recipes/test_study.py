@@ -3,6 +3,7 @@
 import json
 import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,8 @@ STUDY, PAGE, USED = recipe("study"), recipe("study_page"), recipe("paths_used")
 
 def sample(arm, task, index=3):
     chosen = STUDY.ARMS[arm]
-    return chosen.view(load_task(task, **chosen.task).sample(0, index, chosen.written))
+    drawn: Any = load_task(task, **chosen.task)
+    return chosen.view(drawn.sample(0, index, chosen.written))
 
 
 @pytest.mark.parametrize("model", STUDY.queue(), ids=lambda model: model.name)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
@@ -140,7 +141,7 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(run_folder, tmp_path):
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed: the page's arithmetic is not tested")
 def test_the_page_counts_as_nap_does(tmp_path):
     traces = [chain(), lanes(), trace_of([]), *map(shuffled, range(30))]
-    data = payload([Run(name="r", traces=[recorded(trace, "ar", str(i)) for i, trace in enumerate(traces)])])
+    data: Any = payload([Run(name="r", traces=[recorded(trace, "ar", str(i)) for i, trace in enumerate(traces)])])
     packed = {(p["problem"], p["policy"], p["pace"]): p for p in data["traces"]}
     cases = []
     for i, trace in enumerate(traces):

@@ -24,6 +24,7 @@ from tiny import QUESTION, SLOTS
 def decoding(tiny):
     """A denoiser, its canvas, and a function that decodes anew."""
     denoiser, policy = load(str(tiny)), parse_policy("parallel_forced")
+    assert denoiser.canvas is not None
     canvas = canvas_of(denoiser, Problem(id="p", prompt=QUESTION, answer=""), denoiser.canvas, False)
     return denoiser, canvas, lambda: decode(denoiser, [canvas], policy, budget=Budget(tokens=9))
 
@@ -71,8 +72,8 @@ def test_the_streamers_of_transformers_plug_in(decoding, capsys, name):
 
 
 def lanes_of(**options):
-    console = Console(file=io.StringIO(), width=80, highlight=False, **options)
-    return console, console.file
+    file = io.StringIO()
+    return Console(file=file, width=80, highlight=False, **options), file
 
 
 def test_lanes_follow_a_decode_without_colour_in_80_columns(decoding):

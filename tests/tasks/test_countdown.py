@@ -27,7 +27,9 @@ def test_the_paths_are_exact_and_use_every_number_once():
                 lines = [" = ".join(reversed(line.split(" = "))) for line in reversed(lines)]
             left = list(numbers)
             for line in lines:
-                a, sign, b, result = LINE.fullmatch(line).groups()
+                found = LINE.fullmatch(line)
+                assert found
+                a, sign, b, result = found.groups()
                 assert value(a, sign, b) == int(result)
                 left.remove(int(a))
                 left.remove(int(b))

@@ -311,10 +311,12 @@ def autoregressive(folder):
     said["added_tokens"] = [token for token in said["added_tokens"] if token["content"] != "<mask>"]
     backend = Tokenizer.from_str(json.dumps(said))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+        max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=eos, bos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

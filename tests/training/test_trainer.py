@@ -2,6 +2,7 @@
 
 import shutil
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -47,9 +48,9 @@ def losses(monkeypatch):
     return seen
 
 
-def run(folder, **changes):
+def run(folder, **changes: Any):
     model = tiny_model(TOKENIZER, seed=changes.pop("init", 0), initializer_range=0.1, attn_implementation="eager")
-    rates = {"learning_rate": 1e-2, "matrix_learning_rate": 2e-2}
+    rates: dict[str, Any] = {"learning_rate": 1e-2, "matrix_learning_rate": 2e-2}
     settings = rates | {"seed": 0, "bf16": False, "save_steps": 3, "compile": False} | changes
     return train(model, batches_of(), folder, **settings).state_dict()
 

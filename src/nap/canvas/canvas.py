@@ -112,7 +112,7 @@ class Canvas:
 
 
 def layout(
-    prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer, mask_id: int, *, problem_id: str = ""
+    prompt_ids: Sequence[int], spec: CanvasSpec, tokenizer: Tokenizer | None, mask_id: int, *, problem_id: str = ""
 ) -> Canvas:
     """The canvas of a prompt with every slot masked. Raises InputError if the tokenizer lacks the tags."""
     ids, region = list(prompt_ids), [PROMPT] * len(prompt_ids)
@@ -160,8 +160,10 @@ def _tag_pattern(tag: str) -> re.Pattern[str]:
     return re.compile(r"\s*".join(map(re.escape, re.findall(r"[a-z]+|\S", tag))))
 
 
-def encode_tag(tag: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids of a tag. Raises InputError if the tokenizer loses it."""
+def encode_tag(tag: str, tokenizer: Tokenizer | None) -> list[int]:
+    """The ids of a tag. Raises InputError if the tokenizer loses it, or there is none."""
+    if tokenizer is None:
+        raise InputError(f"no tokenizer to write the tag {tag!r} with; use a canvas without tags (--canvas plain)")
     ids = list(tokenizer.encode(tag, add_special_tokens=False))
     if not _tag_pattern(tag).fullmatch(tokenizer.decode(ids).strip()):
         raise InputError(

@@ -98,7 +98,7 @@ def order_of(trace: Trace, count_padding: bool = False) -> Order:
     )
 
 
-def bare_order(pairs: Sequence[Sequence[int]]) -> Order:
+def bare_order(pairs: Sequence[Sequence[int | np.integer]]) -> Order:
     """The order of [position, step] pairs, in any sequence; a step may finalise several positions.
 
     Raises InputError for no pairs, a pair that is not two integers from 0 to `LARGEST`, or a position given twice.

@@ -131,16 +131,22 @@ class Edits(NamedTuple):
 
 
 class Policy(Protocol):
-    """How a row is filled.
+    """How a row is filled. Its three properties may be plain fields or class attributes, of a frozen dataclass too."""
 
-    paced   whether it follows a budget
-    block   the row is divided into blocks of this many writable positions, decoded one after the other; None: it is one
-    reads   the columns of `Said` that `act` will read, so that they are computed together with the candidates
-    """
+    @property
+    def paced(self) -> bool:
+        """Whether it follows a budget."""
+        ...
 
-    paced: bool
-    block: int | None
-    reads: tuple[str, ...]
+    @property
+    def block(self) -> int | None:
+        """The row is divided into blocks of this many writable positions, decoded in turn; None: it is one."""
+        ...
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of `Said` that `act` will read, so that they are computed together with the candidates."""
+        ...
 
     def start(self, canvas: Canvas) -> Any:
         """What this policy remembers of a row; it comes back as `row.state`."""
