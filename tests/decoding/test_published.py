@@ -54,9 +54,8 @@ def ours(record) -> Ours | None:
         case ("d3llm", {"entropy_threshold": h, "block_add_threshold": add, "decoded_token_threshold": ready}):
             return Ours(f"multi_block:entropy={h},add={add},ready={ready},size={block}")
         case ("dream", {"alg": "maskgit_plus" | "entropy" | "topk_margin" as rule}) if not settings.get("alg_temp"):
-            rules = {"maskgit_plus": "low_confidence", "topk_margin": "margin"}
-            assert rule
-            return Ours(rules.get(rule, rule), dream)
+            rules = {"maskgit_plus": "low_confidence", "entropy": "entropy", "topk_margin": "margin"}
+            return Ours(rules[rule], dream)
     return None
 
 
