@@ -10,7 +10,7 @@ Shape letters: B batch, L canvas length (prompt included), P paths.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Tags = Literal["think", "hash", "none"]
+AfterEnd = Literal["cut", "keep"]
 
 OPENING: dict[str, Callable[[int], str]] = {
     "think": lambda number: f"<think {number}>",
@@ -50,6 +51,8 @@ class CanvasSpec:
     summary_tokens  tokens of the summary slot, likewise; 0 for no summary
     tags            `think` writes <think 1>, `hash` <think #1>, `none` writes no tags at all
     attention       `full`: all positions see all. `paths`: a path sees the prompt and itself, the summary everything
+    after_end       `cut`: a slot's text ends at its first end of text, as in Dream's and dllm's evaluations. `keep`:
+                    words behind one count, as in LLaDA's
     """
 
     paths: int = 3
@@ -57,6 +60,7 @@ class CanvasSpec:
     summary_tokens: int = 32
     tags: Tags = "think"
     attention: Attention = "full"
+    after_end: AfterEnd = "cut"
 
     def __post_init__(self) -> None:
         for name, bound in (("paths", PATHS), ("path_tokens", SLOT_TOKENS), ("summary_tokens", SUMMARY_TOKENS)):
@@ -69,6 +73,8 @@ class CanvasSpec:
             raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
         if self.attention not in ("full", "paths"):
             raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
+        if self.after_end not in get_args(AfterEnd):
+            raise InputError(f"unknown after_end {self.after_end!r}; known: {', '.join(get_args(AfterEnd))}")
         if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
         if self.paths > 1 and not self.summary_tokens:
@@ -174,17 +180,19 @@ def encode_tag(tag: str, tokenizer: Tokenizer | None) -> list[int]:
 
 
 def parse(
-    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, uncounted: Sequence[int] = ()
+    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, ends: Sequence[int] = ()
 ) -> Completion:
-    """Read a decoded canvas back. A slot's text ends at its closing tag, or at its end without padding.
+    """Read a decoded canvas back. A slot's text ends at its closing tag or its first end of text (spec.after_end).
 
-    `uncounted` are the ids of padding and end of text, dropped from the texts.
+    `ends` are the ids of padding and end of text, which are in no text.
     """
     ids = np.asarray(ids)
     texts, closed = [], []
     for code, _, _, closing in canvas.spec.slots:
-        slot = ids[canvas.region == code]
-        text = tokenizer.decode([int(i) for i in slot if i not in set(uncounted)])
+        slot = ids[canvas.region == code].tolist()
+        if canvas.spec.after_end == "cut":
+            slot = slot[: next((place for place, i in enumerate(slot) if i in ends), None)]
+        text = tokenizer.decode([i for i in slot if i not in ends])
         found = _tag_pattern(closing).search(text) if closing else None
         texts.append(text[: found.start() if found else None].strip())
         closed.append(found is not None)

@@ -46,6 +46,8 @@ class CanvasFlags:
     """tokens of the summary slot (default: 32)"""
     tags: Annotated[Literal["think", "hash"] | None, arg(metavar="{think,hash}", help_behavior_hint="")] = None
     """<think 1> or <think #1> (default: think)"""
+    after_end: Annotated[Literal["cut", "keep"] | None, arg(metavar="{cut,keep}", help_behavior_hint="")] = None
+    """text behind a slot's first end of text: cut, as Dream's evaluation, or keep, as LLaDA's (default: cut)"""
 
     def spec(self) -> "CanvasSpec | None":
         """None for the checkpoint's own. Raises InputError for a flag that would change nothing."""
