@@ -5,6 +5,7 @@ torch, tokenizers or tasks; trace_files.py reads and writes it.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, takewhile
@@ -118,17 +119,24 @@ class Replay:
         self.committed: dict[int, int] = {}
         self.filled: set[int] = set()
 
+    def before(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Each event just before it happens."""
+        ids, mask_id, committed, filled = self.ids, self.mask_id, self.committed, self.filled
+        for event in events:
+            yield event
+            step, kind, position, token, _ = event
+            ids[position] = mask_id if kind == REMASK else token
+            if kind == COMMIT:
+                committed[position] = step
+            elif kind == FILL:
+                filled.add(position)
+            elif kind == REMASK:
+                committed.pop(position, None)
+                filled.discard(position)
+
     def apply(self, events: Iterable[Event]) -> "Replay":
         """Let the events happen. Returns itself."""
-        for step, kind, position, token, _ in events:
-            self.ids[position] = self.mask_id if kind == REMASK else token
-            if kind == COMMIT:
-                self.committed[position] = step
-            elif kind == FILL:
-                self.filled.add(position)
-            elif kind == REMASK:
-                self.committed.pop(position, None)
-                self.filled.discard(position)
+        deque(self.before(events), maxlen=0)
         return self
 
     def steps(self, events: Iterable[Event]) -> Iterator[tuple[int, list[Event]]]:
@@ -158,31 +166,31 @@ def check_trace(trace: Trace) -> Trace:
     if len(trace.region) != length:
         raise InputError(f"trace {trace.problem_id!r} has {length} tokens but {len(trace.region)} regions")
     # Every slot holds a token, so no code reaches the length: what is larger would only cost time and memory.
-    if not all(OUTSIDE <= code < length for code in trace.region):
+    if length and not OUTSIDE <= min(trace.region) <= max(trace.region) < length:
         raise InputError(f"trace {trace.problem_id!r}: a region code is not {OUTSIDE} to {length - 1}")
     counts = [trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted]
-    counts += [n for event in trace.events for n in (event.step, event.token)]
-    if not all(0 <= n < 2**31 for n in counts):
+    counts += [*(event[0] for event in trace.events), *(event[3] for event in trace.events)]
+    if min(counts) < 0 or max(counts) >= 2**31:
         raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
     _check_costs(trace)
     if not all(0 <= seconds < math.inf for seconds in trace.seconds):
         raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
     replay, previous = Replay(trace.initial, trace.mask_id), 0
-    for event in trace.events:
-        if not 0 <= event.position < length:
-            raise InputError(f"trace {trace.problem_id!r}: position {event.position} is outside its canvas of {length}")
-        if event.kind not in (COMMIT, REMASK, EDIT, FILL) or event.step < previous:
+    for event in replay.before(trace.events):
+        step, kind, position, token, probability = event
+        if not 0 <= position < length:
+            raise InputError(f"trace {trace.problem_id!r}: position {position} is outside its canvas of {length}")
+        if kind not in (COMMIT, REMASK, EDIT, FILL) or step < previous:
             raise InputError(f"trace {trace.problem_id!r}: bad event {tuple(event)}; steps must rise, kinds be 0 to 3")
-        masked = replay.ids[event.position] == trace.mask_id
-        if masked != (event.kind in (COMMIT, FILL)):
+        masked = replay.ids[position] == trace.mask_id
+        if masked != (kind in (COMMIT, FILL)):
             state = "masked" if masked else "not masked"
-            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: position {event.position} is {state}")
-        if event.kind != REMASK and event.token == trace.mask_id:
-            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: the mask is no token to commit")
-        if not (math.isnan(event.probability) or 0 <= event.probability <= 1):
-            raise InputError(f"trace {trace.problem_id!r}, step {event.step}: probability {event.probability}")
-        replay.apply((event,))
-        previous = event.step
+            raise InputError(f"trace {trace.problem_id!r}, step {step}: position {position} is {state}")
+        if kind != REMASK and token == trace.mask_id:
+            raise InputError(f"trace {trace.problem_id!r}, step {step}: the mask is no token to commit")
+        if not (0 <= probability <= 1 or math.isnan(probability)):
+            raise InputError(f"trace {trace.problem_id!r}, step {step}: probability {probability}")
+        previous = step
     return trace
 
 

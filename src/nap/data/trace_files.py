@@ -39,12 +39,11 @@ def trace_from_row(row: dict[str, Any]) -> Trace:
         raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
     try:
         row = dict(row)
-        row["events"] = tuple(
-            Event(index(s), index(k), index(p), index(t), math.nan if c is None else float(c))
-            for s, k, p, t, c in row["events"]
-        )
+        *numbers, probabilities = zip(*row["events"], strict=True) if row["events"] else [()] * 5
+        known = [math.nan if c is None else float(c) for c in probabilities]
+        row["events"] = tuple(map(Event, *(map(index, column) for column in numbers), known))
         for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
-            row[name] = tuple(kind(x) for x in row.get(name, ()))
+            row[name] = tuple(map(kind, row.get(name, ())))
         row["costs"] = tuple(Cost(*map(index, cost)) for cost in row.get("costs") or ())
         row["version"] = TRACE_VERSION
         row["forwards"], row["mask_id"] = index(row["forwards"]), index(row["mask_id"])

@@ -6,7 +6,7 @@ Does not measure.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nap.common.files import InputError
@@ -59,6 +59,12 @@ class Means:
         return {"n_traces": self.n_traces, "mean": mean, "counted": counted}
 
 
+def numbers_of(report: OrderReport) -> dict[str, Sequence[Number]]:
+    """The numbers of each part of a report, and its counts."""
+    found: dict[str, Sequence[Number]] = {name: scores.numbers() for name, scores in report.parts()}
+    return found | {"counts": report.counts}
+
+
 class Tally:
     """The means of reports that are given one after the other."""
 
@@ -68,13 +74,12 @@ class Tally:
         self.waiting: dict[str, list[Sequence[Number]]] = {}
         self.sums: dict[str, list[ExactSum]] = {}
 
-    def add(self, report: OrderReport) -> None:
-        """Count a report in. All must be of the same ks."""
+    def add(self, report: OrderReport, numbers: Mapping[str, Sequence[Number]] | None = None) -> None:
+        """Count a report in, or its `numbers_of` where they are at hand. All must be of the same ks."""
         self.reports += 1
         self.ks = tuple(report.whole.arness)
-        for name, scores in report.parts():
-            self.waiting.setdefault(name, []).append(scores.numbers())
-        self.waiting.setdefault("counts", []).append(report.counts)
+        for name, row in (numbers or numbers_of(report)).items():
+            self.waiting.setdefault(name, []).append(row)
         if self.reports % WAITING == 0:
             self._sum()
 
@@ -110,10 +115,11 @@ class Aggregate:
 
     def add(self, report: OrderReport, correct: bool | None = None) -> None:
         """Count a trace's report in; one of which nobody knows whether it is right is in `all` only."""
-        self.all.add(report)
+        numbers = numbers_of(report)
+        self.all.add(report, numbers)
         if correct is not None:
             self.checked = True
-            (self.right if correct else self.wrong).add(report)
+            (self.right if correct else self.wrong).add(report, numbers)
 
     def means(self) -> dict[str, Means]:
         """`all`; and `right` and `wrong`, if of any trace it is known."""

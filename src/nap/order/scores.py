@@ -9,6 +9,8 @@ Does not measure (measure.py) or average (means.py).
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from nap.common.records import Json
@@ -65,24 +67,26 @@ class Scores:
 
     def numbers(self) -> list[Number]:
         """All numbers, those of each k last."""
-        return [*(getattr(self, name) for name in PLAIN), *(x for values in self.arness.values() for x in values)]
+        return [*_plain(self), *chain.from_iterable(self.arness.values())]
 
     @classmethod
     def made(cls, ks: Sequence[int], numbers: Sequence[Number]) -> "Scores":
         """The inverse of `numbers`."""
         width, start = len(Arness._fields), len(PLAIN)
-        parts = {k: Arness(*numbers[start + i * width : start + (i + 1) * width]) for i, k in enumerate(ks)}
+        ends = range(start + width, len(numbers) + 1, width)
+        parts = {k: Arness._make(numbers[end - width : end]) for k, end in zip(ks, ends, strict=True)}
         return cls(**dict(zip(PLAIN, numbers, strict=False)), arness=parts)
 
     def json(self) -> dict[str, Json]:
         """Flat, with names such as `global_arness@1`."""
-        found: dict[str, Json] = {name: getattr(self, name) for name in PLAIN}
+        found: dict[str, Json] = dict(zip(PLAIN, _plain(self), strict=True))
         for k, values in self.arness.items():
             found.update(zip(arness_keys(k), values, strict=True))
         return found
 
 
 PLAIN = tuple(f.name for f in fields(Scores) if f.name != "arness")
+_plain = attrgetter(*PLAIN)
 
 
 class Counts(NamedTuple):
