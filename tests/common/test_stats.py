@@ -14,6 +14,7 @@ from nap.common.files import InputError
 from nap.common.stats import (
     Interval,
     bootstrap_mean,
+    bootstrap_means,
     crossed_bootstrap,
     holm,
     mcnemar,
@@ -112,6 +113,15 @@ def test_bootstrap_of_two_values_matches_its_exact_distribution():
 
 def test_equal_values_give_an_interval_of_no_width():
     assert bootstrap_mean([2.0] * 5, resamples=50) == (2, 2)
+
+
+def test_columns_that_share_their_draws_have_the_intervals_of_each_alone():
+    draw = np.random.default_rng(1)
+    columns = [draw.random(n).tolist() for n in (7, 40, 7, 2000, 40)] + [[0.1] * 40, [3.0, 3.0]]
+    assert bootstrap_means(columns, resamples=600) == [bootstrap_mean(one, resamples=600) for one in columns]
+    data, drawn = np.array(columns[1]), np.random.default_rng(0).integers(40, size=(600, 40))
+    low, high = np.quantile(data[drawn].mean(axis=1), [0.025, 0.975])
+    assert bootstrap_means(columns, resamples=600)[1] == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,16 @@ def from_row(kind: type[R], row: Mapping[str, object]) -> R:
     Raises InputError for a column that is missing or holds what its field cannot.
     """
     values = {}
-    for name, field, check, optional in _checks(kind):
-        if name in row:
+    for name, field, check, may_be_none, has_default in _checks(kind):
+        value = row.get(name, MISSING)
+        if value is None and may_be_none:
+            values[field] = None
+        elif value is not MISSING:
             try:
-                values[field] = check(row[name])
+                values[field] = check(value)
             except ValueError as error:
-                raise InputError(f"{name} {error}, got {row[name]!r:.60}") from None
-        elif not optional:
+                raise InputError(f"{name} {error}, got {value!r:.60}") from None
+        elif not has_default:
             raise InputError(f"there is no {name}")
     return kind(**values)
 
@@ -75,9 +78,17 @@ def check_text(what: str, value: str) -> None:
 
 
 @cache
-def _checks(kind: type) -> list[tuple[str, str, Check, bool]]:
+def _checks(kind: type) -> list[tuple[str, str, Check, bool, bool]]:
     hints = get_type_hints(kind)
-    return [(column(f.name), f.name, check_of(hints[f.name]), _has_default(f)) for f in fields(kind)]
+    return [(column(f.name), f.name, *_known(hints[f.name]), _has_default(f)) for f in fields(kind)]
+
+
+def _known(hint: Any) -> tuple[Check, bool]:
+    """What a value must be, and whether it may be None instead. Raises KeyError for a type that no row can hold."""
+    parts = [part for part in get_args(hint) if part is not NoneType]
+    if NoneType not in get_args(hint):
+        return CHECKS[get_origin(hint) if get_origin(hint) is tuple else hint], False
+    return _known(parts[0])[0], True
 
 
 def _has_default(field: Field[Any]) -> bool:
@@ -85,12 +96,9 @@ def _has_default(field: Field[Any]) -> bool:
 
 
 def check_of(hint: Any) -> Check:
-    """What a value of a field must be. Raises KeyError for a type that no row can hold."""
-    if NoneType in get_args(hint):
-        (other,) = (part for part in get_args(hint) if part is not NoneType)
-        check = check_of(other)
-        return lambda value: None if value is None else check(value)
-    return CHECKS[get_origin(hint) if get_origin(hint) is tuple else hint]
+    """What a value of a field must be."""
+    check, may_be_none = _known(hint)
+    return (lambda value: None if value is None else check(value)) if may_be_none else check
 
 
 def _text(value: object) -> str:

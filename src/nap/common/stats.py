@@ -19,6 +19,7 @@ from nap.common.files import InputError
 
 RESAMPLES = 10_000
 BLOCK = 1_000_000  # draws in memory at a time
+TOGETHER = 200  # columns whose means are in memory at a time
 
 
 class Interval(NamedTuple):
@@ -84,17 +85,36 @@ def bootstrap_mean(
     For an accuracy use `wilson_interval`, which does not collapse at 0 and 1. Raises InputError for fewer than two
     values (one says nothing about its spread), values that are not finite, or resamples < 1.
     """
+    return bootstrap_means([values], confidence, resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_means(
+    columns: Sequence[Sequence[float]], confidence: float = 0.95, *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """`bootstrap_mean` of each column, to the bit. Columns of one length share their draws, which cost the most."""
+    if resamples < 1:
+        raise InputError(f"resamples must be at least 1, got {resamples}")
+    _check_confidence(confidence)
+    tail, found, lengths = (1 - confidence) / 2, dict[int, Interval](), dict[int, list[int]]()
+    data = [_checked_values(column) for column in columns]
+    for place, values in enumerate(data):
+        lengths.setdefault(len(values), []).append(place)
+    for places in lengths.values():
+        for start in range(0, len(places), TOGETHER):
+            part = places[start : start + TOGETHER]
+            means = _resampled_means([data[place] for place in part], resamples, seed)
+            ends = np.quantile(means, [tail, 1 - tail], axis=1).T.tolist()
+            found |= {place: Interval(low, high) for place, (low, high) in zip(part, ends, strict=True)}
+    return [found[place] for place in range(len(data))]
+
+
+def _checked_values(values: Sequence[float]) -> NDArray[np.float64]:
     data = np.asarray(values, float)
     if data.ndim != 1 or len(data) < 2:
         raise InputError(f"a bootstrap interval needs a list of at least 2 values, got {data.size}")
     if not np.isfinite(data).all():
         raise InputError("a bootstrap interval needs finite values, got nan or infinity; leave unmeasured values out")
-    if resamples < 1:
-        raise InputError(f"resamples must be at least 1, got {resamples}")
-    _check_confidence(confidence)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(_resampled_means(data, resamples, seed), [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    return data
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -127,12 +147,16 @@ def _t_interval(values: Sequence[float], confidence: float, *, of_another: bool)
     return Interval(float(data.mean()) - half, float(data.mean()) + half)
 
 
-def _resampled_means(data: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """[resamples] means of draws with replacement, a block of them at a time to bound the memory."""
-    generator = np.random.default_rng(seed)
-    block = max(1, BLOCK // len(data))
-    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
-    return np.concatenate([data[generator.integers(len(data), size=(n, len(data)))].mean(axis=1) for n in sizes])
+def _resampled_means(columns: Sequence[NDArray[np.float64]], resamples: int, seed: int) -> NDArray[np.float64]:
+    """[columns, resamples] means of draws with replacement, a block of them at a time to bound the memory."""
+    generator, length = np.random.default_rng(seed), len(columns[0])
+    block, means = max(1, BLOCK // length), np.empty((len(columns), resamples))
+    for start in range(0, resamples, block):
+        drawn = generator.integers(length, size=(min(block, resamples - start), length))
+        for row, data in zip(means, columns, strict=True):
+            # Values that are all equal have one mean, however they are drawn.
+            row[start : start + block] = data.mean() if (data == data[0]).all() else data.take(drawn).mean(axis=1)
+    return means
 
 
 def paired_bootstrap(

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from nap.common.files import InputError
-from nap.common.stats import Interval, bootstrap_mean, holm, mcnemar, wilson_interval
+from nap.common.stats import Interval, bootstrap_means, holm, mcnemar, wilson_interval
 from nap.common.text import printable
 from nap.evaluation.rows import Row, Seconds
 from nap.order.rates import aup
@@ -114,7 +114,7 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: st
     if not rows:
         raise InputError("there are no rows to summarise")
     cells = grouped(rows)
-    means = {name: {column: mean_of(members, column) for column in MEANS} for name, members in cells.items()}
+    means = _means(cells)
     labels, spent = _labels(cells), _seconds(seconds)
     tests = _tests(cells, find_baseline(list(cells), rows[0].model, baseline))
     areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
@@ -144,10 +144,13 @@ def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return cells
 
 
-def mean_of(rows: Sequence[Row], column: str) -> Mean:
-    """The mean of a column, with its interval."""
-    values = _known(rows, column)
-    return Mean(_average(values), bootstrap_mean(values) if len(values) > 1 else None)
+def _means(cells: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Mean]]:
+    """Of each cell the mean of every column, with its interval."""
+    values = {(name, column): _known(rows, column) for name, rows in cells.items() for column in MEANS}
+    spread = {key: column for key, column in values.items() if len(column) > 1}
+    intervals = dict(zip(spread, bootstrap_means([*spread.values()]), strict=True))
+    means = {key: Mean(_average(column), intervals.get(key)) for key, column in values.items()}
+    return {name: {column: means[name, column] for column in MEANS} for name in cells}
 
 
 def _split(rows: Sequence[Row], correct: bool) -> Split:
