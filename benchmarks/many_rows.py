@@ -4,7 +4,8 @@
     python benchmarks/many_rows.py --traces 100000 --rows 112000
 
 Decodes 14 problems, and makes all traces and rows of these by giving them other ids. Each figure is a process of its
-own: wall time, processor time and the most memory that it held, the median of --repeats. docs/speed.md has the numbers. Linux only.
+own: wall time, processor time and the most memory that it held, the median of --repeats. docs/speed.md has the
+numbers. Linux only.
 """
 
 import argparse
