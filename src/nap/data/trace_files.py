@@ -39,7 +39,8 @@ def trace_from_row(row: dict[str, Any]) -> Trace:
         raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
     try:
         row = dict(row)
-        *numbers, probabilities = zip(*row["events"], strict=True) if row["events"] else [()] * 5
+        events: list[Any] = [*row["events"]]
+        *numbers, probabilities = zip(*events, strict=True) if events else [()] * 5
         known = [math.nan if c is None else float(c) for c in probabilities]
         row["events"] = tuple(map(Event, *(map(index, column) for column in numbers), known))
         for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
