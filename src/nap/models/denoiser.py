@@ -76,7 +76,6 @@ class _Loaded(ABC):
     mask_id: int
     pad_id: int
     eos_ids: tuple[int, ...]
-    vocabulary: int
     shift: bool
     setting: dict[str, Any]
     max_length: int | None
@@ -85,6 +84,7 @@ class _Loaded(ABC):
     def __post_init__(self) -> None:
         # Once: the model's own property walks its modules.
         self._device = self.model.device
+        self.vocabulary = int(self.model.config.vocab_size)
 
     @property
     def device(self) -> torch.device:

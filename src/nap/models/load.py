@@ -68,7 +68,6 @@ def load(
         model=model,
         tokenizer=found.tokenizer,
         **ids._asdict(),
-        vocabulary=found.native["vocab_size"],
         shift=chosen["shift_logits"],
         block_size=chosen["block_size"],
         setting=_setting(name, found.commit, found.config) | chosen | {"dtype": said},
@@ -166,7 +165,6 @@ def _load_remote(
         model=model.to(device).eval(),  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
         tokenizer=tokenizer,
         **special_ids(full, family, tokenizer, folder, mask_id)._asdict(),
-        vocabulary=full["vocab_size"],
         shift=shift,
         setting=_setting(name, commit, config)
         | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
