@@ -44,10 +44,10 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.denoiser, name)
 
-    def logits(self, ids_BL: torch.Tensor, layout: Any, at: Any) -> torch.Tensor:
+    def states(self, ids_BL: torch.Tensor, layout: Any, at: Any) -> torch.Tensor:
         """The denoiser's own."""
         self.calls.append((ids_BL.clone(), layout, at))
-        return self.denoiser.logits(ids_BL, layout, at)
+        return self.denoiser.states(ids_BL, layout, at)
 
 
 def seconds(function: Callable[[], Any]) -> float:
