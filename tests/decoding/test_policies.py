@@ -91,7 +91,7 @@ def test_random_goes_on_with_its_own_generator():
 # At their own pace
 
 
-@given(chances, st.floats(0, 1.1))
+@given(chances, st.floats(0, 1))
 def test_threshold_takes_all_at_or_above_tau_and_at_least_one(probability, tau):
     above = [i for i, c in enumerate(probability) if c >= tau]
     expected = above or [int(np.argmax(probability))]
@@ -250,7 +250,7 @@ def test_parallel_threshold_by_hand(tau, expected):
     assert sorted(chosen(ParallelThreshold(tau=tau), seen)) == expected
 
 
-@given(slots(), st.floats(0, 1.1), st.sampled_from(["last", "joint"]))
+@given(slots(), st.floats(0, 1), st.sampled_from(["last", "joint"]))
 def test_parallel_threshold_is_a_threshold_in_every_path_and_moves_each_of_them(case, tau, summary):
     paths, region, probability = case
     taken = chosen(ParallelThreshold(tau=tau, summary=summary), view(probability, region=region, paths=paths))
@@ -310,6 +310,12 @@ def test_the_summary_of_a_policy_in_every_path_is_last_or_written_beside_them(na
 )
 def test_a_policy_is_read_from_its_name_and_settings(text, policy):
     assert parse_policy(text) == policy
+
+
+@pytest.mark.parametrize("kind", POLICIES.values())
+def test_every_number_that_a_policy_is_told_has_a_range(kind):
+    numbers = {f.name for f in dataclasses.fields(kind) if not isinstance(f.default, str) and f.name != "block"}
+    assert set(kind.ranges) == numbers
 
 
 @pytest.mark.parametrize("kind", POLICIES.values())

@@ -41,6 +41,10 @@ def ours(record) -> Ours | None:
             return Ours(f"threshold:tau={tau},block={block}", None, kept)
         case ("dllm_port", {"factor": f}):
             return Ours(f"factor:f={f},block={block}", None, kept)
+        case ("fast_dllm_pp", {"frechet_margin": delta}):
+            return Ours(f"bounded:delta={delta},block={block}", None, kept)
+        case ("localleap", {"threshold": tau, "relaxed_threshold": relaxed, "radius": radius}):
+            return Ours(f"localleap:tau={tau},relaxed={relaxed},radius={radius},block={block}")
         case ("fast_dllm" | "fast_dllm_v1", {"steps": _}) if not {"frechet_margin", "factor"} & {*settings}:
             return Ours(f"low_confidence:block={block}", steps, kept)
         case ("saber", _) if name in ("saber.baseline.entropy", "saber.baseline.margin"):
@@ -63,6 +67,7 @@ def ours(record) -> Ours | None:
 DIFFERENT = {
     "fast_dllm_v1.generate.factor": "off by one: where the last rank fails it is committed all the same",
     "fast_dllm_v1.prefix_cache.factor": "the same",
+    "fast_dllm_pp.prefix_cache.frechet-0.8": "its second most sure candidate of the first step is the mask: no commit",
     "dllm_port.none.steps12": "spreads 16 tokens over 6 steps as 3 3 2 3 2 3, LLaDA and we as 3 3 3 3 2 2",
     "dllm_port.prefix.steps12": "the same",
     "saber.baseline.entropy.blocks": "commits beyond the block, and leaves masks",
@@ -102,7 +107,7 @@ NAMES = [record["name"] for record in RECORDS if ours(record) and record["name"]
 
 
 def test_enough_is_recorded(nap_data):
-    assert len(NAMES) >= 44
+    assert len(NAMES) >= 51
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -226,9 +226,12 @@ def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, sa
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("remdm:ratio=0", "ratio must be in"), ("remdm:k=0", "k at least 1"),
-        ("token_edit:size=0", "size and least must be at least 1"), ("multi_block:add=2", "add and ready"),
+        ("remdm:ratio=0", "'remdm': ratio must be above 0 and at most 1, got 0.0"),
+        ("remdm:k=0", "k must be at least 1, got 0"), ("token_edit:size=0", "size must be at least 1"),
+        ("token_edit:patience=32", "patience must be from 1 to 31"), ("multi_block:add=2", "add must be from 0 to 1"),
         ("klass:block=0", "block must be at least 1"), ("klass:history=0", "history must be at least 1"),
+        ("threshold:tau=1.5", "tau must be from 0 to 1"), ("factor:f=-1", "f must be at least 0"),
+        ("entropy_bound:gamma=nan", "gamma must be at least 0, got nan"), ("bounded:delta=2", "delta must be from -1"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_names_its_range(text, said):

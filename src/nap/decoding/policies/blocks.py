@@ -1,12 +1,13 @@
 """Policies that keep several blocks open at once."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
 from nap.decoding.policies.policy import Based, Edits, Floats, Ints, RowView, Said, best
+from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, SHARE
 
 
 @dataclass
@@ -27,14 +28,11 @@ class MultiBlock(Based):
     """
 
     reads = ("entropy",)
+    ranges: ClassVar = {"entropy": NONNEGATIVE, "add": SHARE, "ready": SHARE, "size": COUNT}
     entropy: float = 0.5
     add: float = 0.5
     ready: float = 0.5
     size: int = 32
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.add <= 1 and 0 <= self.ready <= 1 and self.size >= 1):
-            raise InputError(f"multi_block: add and ready must be from 0 to 1 and size at least 1; got {self}")
 
     def start(self, canvas: Canvas) -> Opened:
         """No block is open yet."""

@@ -1,10 +1,12 @@
 """Policies that set their own pace: as many commits as a bound on their error allows. Papers: docs/papers.md."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nap.decoding.policies.policy import Floats, Ints, Selecting, View, best
+from nap.decoding.policies.ranges import NONNEGATIVE, SHARE, Range
 
 
 def above(probability_N: Floats, tau: float) -> Ints:
@@ -26,6 +28,7 @@ class Threshold(Selecting):
     """Every candidate of probability `tau` or more, at least one (Fast-dLLM 2505.22618)."""
 
     paced = False
+    ranges: ClassVar = {"tau": SHARE}
     tau: float = 0.9
     block: int | None = None
 
@@ -39,6 +42,7 @@ class Factor(Selecting):
     """The largest n with (n+1)(1 - c_(n)) < f, at least one (Fast-dLLM 2505.22618, Theorem 1)."""
 
     paced = False
+    ranges: ClassVar = {"f": NONNEGATIVE}
     f: float = 1.0
     block: int | None = None
 
@@ -56,9 +60,32 @@ class EntropyBound(Selecting):
 
     paced = False
     reads = ("entropy",)
+    ranges: ClassVar = {"gamma": NONNEGATIVE}
     gamma: float = 0.1
     block: int | None = None
 
     def select(self, view: View) -> Ints:
         """The longest allowed prefix by entropy; a single token always is."""
         return within(view.entropy_N, self.gamma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Selecting):
+    """The largest n with L_n - U_n > delta, at least one (Fast-dLLM++ 2606.02955).
+
+    L_n = sum c - (n-1) bounds the probability that all n are right from below (Frechet), U_n = 1 - c_(n) is the chance
+    that the least sure of them is wrong.
+    """
+
+    paced = False
+    ranges: ClassVar = {"delta": Range(-1, 1)}
+    delta: float = 0.25
+    block: int | None = None
+
+    def select(self, view: View) -> Ints:
+        """The n most probable."""
+        order = best(view.probability_N, len(view.probability_N))
+        c = view.probability_N[order]
+        # Both bounds fall with n, so that what is allowed is a prefix.
+        allowed = np.cumsum(c) - np.arange(len(c)) - (1 - c) > self.delta
+        return order[: max(1, int(allowed.sum()))]

@@ -1,13 +1,14 @@
 """Policies that replace tokens already written."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
 from nap.decoding.policies.bounded import above
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, Ints, RowView, Said
+from nap.decoding.policies.ranges import COUNT, SHARE, Range
 
 
 @dataclass
@@ -29,16 +30,14 @@ class TokenEdit(Based):
     tau, edit  the paper's quality mode; its fast one has .5 and 0
     """
 
+    ranges: ClassVar = {
+        "tau": SHARE, "edit": SHARE, "least": COUNT, "size": COUNT, "patience": Range(1, MOST_STEPS_PER_TOKEN - 1),
+    }  # fmt: skip
     tau: float = 0.7
     edit: float = 0.5
     least: int = 1
     patience: int = 16
     size: int = 32
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.least < 1 or not 1 <= self.patience < MOST_STEPS_PER_TOKEN:
-            most = MOST_STEPS_PER_TOKEN - 1
-            raise InputError(f"token_edit: size and least must be at least 1, patience from 1 to {most}; got {self}")
 
     def start(self, canvas: Canvas) -> Place:
         """At the first block."""

@@ -1,7 +1,7 @@
 """Policies that advance every path of a canvas at every step. Papers: docs/papers.md."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from nap.common.files import InputError
 from nap.common.text import unknown
 from nap.decoding.policies.bounded import above, within
 from nap.decoding.policies.policy import Ints, RowView, Selecting, View
+from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
 
 Summary = Literal["last", "joint"]
 
@@ -19,6 +20,7 @@ class InPaths(Selecting):
     summary: Summary
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.summary not in get_args(Summary):
             raise InputError(unknown("summary", self.summary, get_args(Summary)))
 
@@ -60,6 +62,7 @@ class ParallelThreshold(InPaths):
     """
 
     paced = False
+    ranges: ClassVar = {"tau": SHARE}
     tau: float = 0.9
     summary: Summary = "last"
 
@@ -77,6 +80,7 @@ class ParallelEntropyBound(InPaths):
 
     paced = False
     reads = ("entropy",)
+    ranges: ClassVar = {"gamma": NONNEGATIVE}
     gamma: float = 0.1
     summary: Summary = "last"
 

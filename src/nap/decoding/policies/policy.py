@@ -10,16 +10,16 @@ Shape letters: L canvas length, N positions asked about, V vocabulary.
 Does not draw candidates (candidates.py) or spend budgets (budget.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
+from nap.decoding.policies.ranges import COUNT, Range, check_ranges
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -206,11 +206,18 @@ class View:
 
 
 class Based:
-    """Defaults of a policy: no blocks, nothing remembered, nothing read but candidates, its own pace."""
+    """Defaults of a policy: no blocks, nothing remembered, nothing read but candidates, its own pace.
+
+    ranges  what its settings may be; InputError names one that is out of its range
+    """
 
     paced = False
     block: int | None = None
     reads: tuple[str, ...] = ()
+    ranges: ClassVar[Mapping[str, Range]] = {}
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"block": COUNT, **self.ranges})
 
     def start(self, canvas: Canvas) -> Any:
         """Nothing is remembered."""
@@ -221,14 +228,6 @@ class Selecting(Based):
     """A policy that commits candidates at masked positions of the current block: `select` says which."""
 
     paced = True
-
-    def __post_init__(self) -> None:
-        if self.block is not None and self.block < 1:
-            # Not above: the registry knows all policies, and so imports this.
-            from nap.decoding.policies.registry import policy_name
-
-            name = policy_name(self).partition(":")[0]
-            raise InputError(f"policy {name!r}: block must be at least 1, got {self.block}")
 
     def eligible(self, row: RowView) -> Ints:
         """Indices into `row.open_N`: where the model is asked. All of them, unless a policy says otherwise."""

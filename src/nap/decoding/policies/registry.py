@@ -10,12 +10,13 @@ from typing import Any
 from nap.common.files import InputError
 from nap.common.text import unknown
 from nap.decoding.policies.blocks import MultiBlock
-from nap.decoding.policies.bounded import EntropyBound, Factor, Threshold
+from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
 from nap.decoding.policies.editing import TokenEdit
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
 from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.remasking import Remdm
+from nap.decoding.policies.spacing import Dilated, LocalLeap
 from nap.decoding.policies.steady import Klass
 
 POLICIES: dict[str, type] = {
@@ -26,7 +27,10 @@ POLICIES: dict[str, type] = {
     "margin": Margin,
     "threshold": Threshold,
     "factor": Factor,
+    "bounded": Bounded,
     "entropy_bound": EntropyBound,
+    "localleap": LocalLeap,
+    "dilated": Dilated,
     "hierarchy": Hierarchy,
     "parallel_forced": ParallelForced,
     "parallel_threshold": ParallelThreshold,

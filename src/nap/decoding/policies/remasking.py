@@ -1,12 +1,13 @@
 """Policies that take tokens back and decide on them again."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
 from nap.decoding.policies.policy import Based, Edits, Ints, RowView, Said, best
+from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, Range
 
 
 @dataclass
@@ -26,13 +27,10 @@ class Remdm(Based):
     """
 
     reads = ("current",)
+    ranges: ClassVar = {"ratio": Range(0, 1, above=True), "loops": NONNEGATIVE, "k": COUNT}
     ratio: float = 0.875
     loops: int = 8
     k: int = 1
-
-    def __post_init__(self) -> None:
-        if not (0 < self.ratio <= 1 and self.loops >= 0 and self.k >= 1):
-            raise InputError(f"remdm: ratio must be in (0, 1], loops at least 0 and k at least 1; got {self}")
 
     def start(self, canvas: Canvas) -> Loop:
         """The loop is still to come."""

@@ -4,14 +4,14 @@ It compares each step's distributions with the step's before, so it keeps V numb
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
 from nap.decoding.policies.policy import Edits, Floats, Ints, RowView, Said, Selecting, best
+from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, SHARE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,15 +44,11 @@ class Klass(Selecting):
     """
 
     reads = ("distribution",)
+    ranges: ClassVar = {"tau": SHARE, "eps": NONNEGATIVE, "history": COUNT}
     tau: float = 0.9
     eps: float = 0.01
     history: int = 2
     block: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.history < 1:
-            raise InputError(f"klass: history must be at least 1, got {self.history}")
 
     def start(self, canvas: Canvas) -> Steadiness:
         """No change is known yet, which counts as none."""

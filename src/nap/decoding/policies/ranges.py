@@ -1,0 +1,47 @@
+"""What a policy's settings may be. Does not read them from text (registry.py)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nap.common.files import InputError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be, both ends included.
+
+    above  `low` itself is not among them
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        least = f"above {self.low}" if self.above else f"at least {self.low}"
+        if self.high == math.inf:
+            return least
+        return f"{least} and at most {self.high}" if self.above else f"from {self.low} to {self.high}"
+
+
+SHARE = Range(0, 1)
+COUNT = Range(1)
+POSITIVE = Range(0, above=True)
+NONNEGATIVE = Range(0)
+
+
+def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
+    """Raise InputError that names the first setting out of its range; None is in every range."""
+    for name, allowed in ranges.items():
+        value = getattr(policy, name)
+        if value is not None and value not in allowed:
+            # Not above: the registry knows all policies, and so imports this.
+            from nap.decoding.policies.registry import policy_name
+
+            said = policy_name(policy).partition(":")[0]
+            raise InputError(f"policy {said!r}: {name} must be {allowed}, got {value}")
