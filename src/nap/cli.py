@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
 from typing import Any
 
@@ -26,7 +26,8 @@ from nap.commands.trace import TraceConvert, TraceImport, TraceShow
 from nap.commands.train import Train
 from nap.common.files import InputError
 from nap.common.memory import keep_memory
-from nap.common.text import did_you_mean, visible
+from nap.common.terminal import guarded, plain
+from nap.common.text import did_you_mean
 
 # What the extra `models` installs; the base installation has none of it.
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
@@ -64,7 +65,8 @@ def _parse(command: Any, name: str, arguments: list[str]) -> Any:
     """The command with its flags. Raises InputError for flags that are wrong, in one line where tyro draws a box."""
     said = io.StringIO()
     try:
-        with redirect_stderr(said):
+        # Help has colours of its own, and nothing in it that is not ours.
+        with redirect_stderr(said), redirect_stdout(plain(sys.stdout)):
             return tyro.cli(command, args=arguments, prog=name, description=cleandoc(command.__doc__))
     except SystemExit as stop:
         if not stop.code:
@@ -107,6 +109,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for a terminal that cannot show it
     keep_memory()
+    with guarded():
+        _main()
+
+
+def _main() -> None:
     try:
         run(sys.argv[1:])
         sys.stdout.flush()
@@ -134,5 +141,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"nap: {visible(' '.join(message.split()))}", file=sys.stderr)
+    print(f"nap: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -144,3 +144,27 @@ def test_the_command_takes_texts_mask_and_padding_from_a_tokenizer(tmp_path, tin
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "has no tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "said"),
+    [
+        ("'<i8'", "(99999999999,)", "its header says .* bytes, and it has 64"),
+        ("'<i8'", "(1000000000,1000000000,1000000000)", "its header says"),
+        ("'<i8'", "(-1,8)", "of shape"),
+        ("'|O'", "(8,)", "not a .npy of integers"),
+        ("'<f8'", "(8,)", "float64"),
+        ("'<U1000000000'", "(8,)", "not a .npy of integers"),
+        ("[('a','<i8')]", "(8,)", "not a .npy of integers"),
+        ("'\x1b[31m'", "(8,)", r"not a .npy of integers \(.*x1b"),
+        ("'<i8'", "__import__('os')", "not a .npy of integers"),
+        ("(" * 5000, "()", "not a .npy of integers"),
+    ],
+)
+def test_a_npy_whose_header_lies_is_one_line_and_takes_no_memory(tmp_path, kind, shape, said):
+    head = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    path = tmp_path / "lies.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(64))
+    with pytest.raises(InputError, match=said) as refused:
+        list(import_traces(path, "canvases", KNOWN))
+    assert "\n" not in str(refused.value)

@@ -9,7 +9,6 @@ from tyro.conf import OmitArgPrefixes, arg
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words, check_trace_file
 from nap.commands.tables import against_random, short
 from nap.common.files import InputError
-from nap.common.text import visible
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
@@ -89,15 +88,15 @@ class Decode:
 
 
 def _print_completion(prompt: str | None, completion: Any, report: "OrderReport", trace: "Trace") -> None:
-    from rich.console import Console
+    from nap.common.terminal import open_console
 
-    console = Console(highlight=False)
+    console = open_console()
     if prompt is not None:
-        console.print(f"prompt: {visible(prompt)}", markup=False, style="bold", soft_wrap=True)
+        console.print(f"prompt: {prompt}", markup=False, style="bold", soft_wrap=True)
     for number, text in enumerate(completion.paths, 1):
-        console.print(f"path {number}: {visible(text)}", markup=False, soft_wrap=True)
+        console.print(f"path {number}: {text}", markup=False, soft_wrap=True)
     if completion.summary:
-        console.print(f"summary: {visible(completion.summary)}", markup=False, style="bold", soft_wrap=True)
+        console.print(f"summary: {completion.summary}", markup=False, style="bold", soft_wrap=True)
     whole, tpf = report.whole, report.counts.tpf
     known = {"tokens": whole.n_tokens, "forwards": trace.forwards, "query tokens": report.counts.queries}
     known |= {"guide calls": report.counts.guide_calls} if report.counts.guide_calls else {}

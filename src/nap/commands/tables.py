@@ -22,11 +22,11 @@ def short(value: float | str | None) -> str:
 
 def open_console() -> "Console":
     """Standard output, as wide as the terminal."""
-    from rich.console import Console
+    from nap.common import terminal
 
     # Where nobody looks there is no width: a pipe gets whole lines.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=10_000)
+    console = terminal.open_console()
+    return console if console.is_terminal else terminal.open_console(width=10_000)
 
 
 def draw(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -47,13 +47,14 @@ def draw(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str
 def _draw_lines(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """As rich draws a table that fits, which takes it a millisecond a line."""
     from rich.cells import cell_len
-    from rich.control import strip_control_codes
     from rich.text import Text
+
+    from nap.common.text import visible
 
     def width(cell: str) -> int:
         return len(cell) if cell.isascii() else cell_len(cell)
 
-    rows = [[strip_control_codes(cell) for cell in line] for line in (header, *lines)]
+    rows = [[visible(cell, kept="") for cell in line] for line in (header, *lines)]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     first, *rest = ("  ".join(c + " " * (w - width(c)) for c, w in zip(row, widths, strict=True)) for row in rows)
     console.print(Text(first, style="bold"), no_wrap=True, crop=False)

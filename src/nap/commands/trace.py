@@ -28,8 +28,7 @@ class TraceShow:
         """Print the frames."""
         from itertools import islice
 
-        from rich.console import Console
-
+        from nap.common.terminal import open_console
         from nap.common.text import printable
         from nap.data.trace_files import read_traces
         from nap.report.terminal import frames
@@ -39,7 +38,7 @@ class TraceShow:
             raise InputError(f"{self.file} has no trace number {self.index}; the first one is number 0")
         if self.step is not None and not 1 <= self.step <= trace.steps:
             raise InputError(f"step must be from 1 to {trace.steps}, got {self.step}")
-        console = Console(highlight=False)
+        console = open_console()
         verdict = {True: "right", False: "wrong", None: "not checked"}[trace.correct]
         answer = "no answer" if trace.answer is None else f"answer {printable(trace.answer)}"
         title = f"{printable(trace.problem_id)}: {printable(str(trace.setting.get('policy', 'unknown policy')))}, "

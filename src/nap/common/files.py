@@ -23,11 +23,14 @@ class InputError(ValueError):
 @contextmanager
 def exits_on_bad_input(name: str) -> Iterator[None]:
     """An InputError inside ends the script of that name: one line on standard error, exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    from nap.common.terminal import guarded
+
+    with guarded():
+        try:
+            yield
+        except InputError as error:
+            print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(2)
 
 
 @contextmanager

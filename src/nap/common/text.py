@@ -15,7 +15,16 @@ def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> 
 
     quote  how a character is escaped: `repr` as in Python, `json.dumps` where the text must stay JSON
     """
-    return "".join(c if c.isprintable() or c in kept else quote(c)[1:-1] for c in text)
+    strange = {ord(c): quote(c)[1:-1] for c in set(text) if not (c.isprintable() or c in kept)}
+    return text.translate(strange) if strange else text
+
+
+def shortened(line: str, most: int) -> str:
+    """The line with its middle left out where it is longer: an error says first what was wrong, and last what to do."""
+    if len(line) <= most:
+        return line
+    start, end = most * 2 // 3, most // 4
+    return f"{line[:start]} ... ({len(line) - start - end} characters) ... {line[-end:]}"
 
 
 def printable(text: str, most: int = 40) -> str:

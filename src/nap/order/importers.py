@@ -10,17 +10,23 @@ No source says how sure its model was: probabilities are nan. A step is taken fo
 Does not run the other system, and reads no pickles: JSON and .npy only.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
-from math import nan
+from math import nan, prod
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
-from nap.common.files import InputError
+from nap.common.files import InputError, open_input
 from nap.common.rows import read_values
+from nap.common.text import printable
 from nap.data.trace import COMMIT, HEADER, OUTSIDE, PROMPT, Event, Trace, changes, check_trace
 from nap.order.order import bare_order
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Ids = Sequence[int]
 Source = Literal["canvases", "dllm", "dream", "pairs"]
@@ -69,14 +75,30 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
 def _values(path: Path) -> Iterable[tuple[str, Any]]:
     if path.suffix != ".npy":
         return read_values(path)
-    import numpy as np
+    with open_input(path) as file:
+        try:
+            return [(f"{path}:1", _array(file).tolist())]
+        except Exception as error:  # NumPy parses a header as Python does, with a dozen types of errors.
+            raise InputError(f"{path} is not a .npy of integers ({printable(str(error), 80)})") from None
 
-    try:
-        return [(f"{path}:1", np.load(path, allow_pickle=False).tolist())]
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a .npy of integers ({str(error)[:80]})") from None
+
+def _array(file: BinaryIO) -> "NDArray[np.integer]":
+    """The array of a .npy, whose header says no more than the file holds. Raises ValueError for another."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version[0]}.{version[1]}")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, by_columns, kind = read(file)
+    if kind.kind not in "iu" or any(size < 0 for size in shape):
+        raise ValueError(f"{kind} of shape {shape}")
+    said, left = prod(shape) * kind.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+    if said > left:
+        raise ValueError(f"its header says {said} bytes, and it has {left}: was its write cut?")
+    found = np.frombuffer(file.read(said), kind)
+    return found.reshape(shape, order="F" if by_columns else "C")
 
 
 def _runs(value: Any, source: Source) -> list[Any]:

@@ -9,6 +9,7 @@ sends our steps to any streamer with these names, transformers' own included.
 Does not read files or decode.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nap.common.files import InputError
+from nap.common.terminal import open_console
 from nap.common.text import printable
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Replay, Step, Trace, changes
 
@@ -127,7 +129,7 @@ class Screen:
     """Pictures in place on a terminal, one below the other elsewhere. The last one stays."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or open_console(sys.stderr)
         self.live: Live | None = None
 
     def __enter__(self) -> "Screen":

@@ -1,0 +1,84 @@
+"""Where text leaves for a terminal: whatever it was made of, nothing in it moves a cursor, and no error is endless.
+
+    with guarded():                 # every command and recipe runs in it
+        print(anything)
+
+A file's name, an answer, another library's message: all of it is somebody else's text, so the streams themselves show
+control characters as escapes, and no command can forget to. What moves a cursor on purpose (colours, a line that is
+written over) goes through `open_console` or `plain`, which clean the text within.
+
+Does not lay anything out; commands/tables.py and report/terminal.py do.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nap.common.text import shortened, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A person reads an error; what is longer is a file's text that got into it.
+LONGEST_ERROR = 2000
+
+
+class Guarded:
+    """A text stream that shows control characters as escapes; new lines stay. The rest is the stream's own.
+
+    longest  characters of a line, of which what is more is left out in the middle; 0: any number
+    """
+
+    def __init__(self, stream: TextIO, longest: int = 0) -> None:
+        self.stream, self.longest = stream, longest
+
+    def write(self, text: str) -> int:
+        """Write the text, cleaned."""
+        shown = visible(text)
+        if 0 < self.longest < len(shown):
+            shown = "\n".join(shortened(line, self.longest) for line in shown.split("\n"))
+        self.stream.write(shown)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Within it whatever is written to standard output and error is clean."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (
+        stream if stream is None or isinstance(stream, Guarded) else Guarded(stream, longest)  # pyright: ignore
+        for stream, longest in zip(before, (0, LONGEST_ERROR), strict=True)
+    )
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def plain(stream: TextIO) -> TextIO:
+    """The stream as it is without a guard: for what moves a cursor on purpose, and holds no other text."""
+    return stream.stream if isinstance(stream, Guarded) else stream
+
+
+def open_console(stream: TextIO | None = None, **options: Any) -> "Console":
+    """rich's console on a stream, by default standard output: its colours are its own, and the text in it is clean."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Clean(Console):
+        def render(self, renderable: Any, options: Any = None) -> Any:
+            for part in super().render(renderable, options):
+                text, style, control = part
+                # What rich itself sends to move the cursor is no text.
+                yield part if control or text.isprintable() else Segment(visible(text), style)
+
+    return Clean(file=plain(sys.stdout if stream is None else stream), highlight=False, **options)
