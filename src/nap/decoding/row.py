@@ -44,6 +44,7 @@ class Row:
         place = "cpu" if denoiser.device.type == "mps" else denoiser.device
         self.noise = torch.Generator(place).manual_seed(int.from_bytes(key) >> 1)
         self.free = self.masked = np.flatnonzero((canvas.region >= 0) & (canvas.ids == self.mask_id))
+        self.slots = frozenset(self.free.tolist())
         self.block_of = np.full(len(canvas), -1)
         self.block_of[self.free] = np.arange(len(self.free)) // (policy.block or len(canvas))
         self.budget = budget.per_block(int(self.block_of.max(initial=0)) + 1)
@@ -101,14 +102,12 @@ class Row:
         """Ask the policy what it wants to ask the model."""
         self.seen = self._view()
         self.wanted = np.asarray(self.policy.ask(self.seen), np.int64)
-        if len(self.wanted) and not self._writable(self.wanted):
+        if self.wanted is self.seen.open_N:
+            return
+        if not self.slots.issuperset(self.wanted.tolist()):
             raise self._fault("asks about a position that is in no slot, or was given")
-        if (np.diff(self.wanted) <= 0).any():
+        if (self.wanted[1:] <= self.wanted[:-1]).any():
             raise self._fault("asks about positions that do not rise")
-
-    def _writable(self, position_N: Ints) -> bool:
-        inside = position_N.min() >= 0 and position_N.max() < len(self.ids)
-        return bool(inside and self.block_of[position_N].min() >= 0)
 
     def _view(self) -> RowView:
         """The row before a step: its open block, and how many commits the budget asks for."""
@@ -131,25 +130,28 @@ class Row:
         """Write, in arrays of this step's own; an event for each position that changes."""
         position_N, token_N = (np.asarray(column, np.int64) for column in edits[:2])
         self._check(position_N, token_N)
-        n = np.searchsorted(said.position_N, position_N).clip(max=len(said.position_N) - 1)
-        old_N, told = self.ids[position_N], (said.position_N[n] == position_N) & (said.token_N[n] == token_N)
-        kind_N = np.where(token_N == self.mask_id, REMASK, np.where(old_N == self.mask_id, COMMIT, EDIT))
-        probability_N = np.where(told & (kind_N != REMASK), said.model_N[n], np.nan)
+        n_N = np.searchsorted(said.position_N, position_N).clip(max=len(said.position_N) - 1)
+        masks_N, old_N = token_N == self.mask_id, self.ids[position_N]
+        told_N = (said.position_N[n_N] == position_N) & (said.token_N[n_N] == token_N) & ~masks_N
+        probability_N = np.where(told_N, said.model_N[n_N], np.nan)
         self.ids, self.step_of, self.confidence = self.ids.copy(), self.step_of.copy(), self.confidence.copy()
         self.ids[position_N], self.confidence[position_N] = token_N, probability_N
-        self.step_of[position_N] = np.where(kind_N == REMASK, -1, self.steps)
-        changed = token_N != old_N
-        columns = (column[changed].tolist() for column in (kind_N, position_N, token_N, probability_N))
-        return [Event(self.steps, *change) for change in zip(*columns, strict=True)]
+        self.step_of[position_N] = np.where(masks_N, -1, self.steps)
+        columns = zip(*(column.tolist() for column in (position_N, old_N, token_N, probability_N)), strict=True)
+        return [Event(self.steps, self._kind(old, new), at, new, p) for at, old, new, p in columns if new != old]
+
+    def _kind(self, old: int, new: int) -> int:
+        return REMASK if new == self.mask_id else COMMIT if old == self.mask_id else EDIT
 
     def _check(self, position_N: Ints, token_N: Ints) -> None:
         if position_N.shape != token_N.shape:
             raise self._fault(f"writes {len(token_N)} tokens at {len(position_N)} positions")
-        if len(position_N) and not self._writable(position_N):
+        places, tokens = {*position_N.tolist()}, token_N.tolist()
+        if not self.slots.issuperset(places):
             raise self._fault("writes outside the slots, or over what was given")
-        if len({*position_N.tolist()}) < len(position_N):
+        if len(places) < len(tokens):
             raise self._fault("writes a position twice")
-        if (token_N < 0).any():
+        if min(tokens, default=0) < 0:
             raise self._fault("writes a token below 0")
 
     def _filled(self) -> Iterator[Event]:

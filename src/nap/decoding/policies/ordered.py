@@ -16,9 +16,9 @@ from nap.decoding.policies.policy import Ints, RowView, Selecting, View, best
 class AR(Selecting):
     """Leftmost first: the order of an autoregressive model."""
 
-    def eligible(self, row: RowView) -> Ints:
+    def ask(self, row: RowView) -> Ints:
         """The leftmost `quota`; one where the budget has none for this step, which takes a forward all the same."""
-        return np.arange(min(max(row.quota, 1), len(row.open_N)))
+        return row.open_N[: max(row.quota, 1)]
 
     def select(self, view: View) -> Ints:
         """All that the budget has."""
@@ -31,9 +31,9 @@ class Random(Selecting):
 
     block: int | None = None
 
-    def eligible(self, row: RowView) -> Ints:
+    def ask(self, row: RowView) -> Ints:
         """`quota` positions, drawn before the model is asked; one where the budget has none for this step."""
-        return np.sort(row.rng.permutation(len(row.open_N))[: max(row.quota, 1)])
+        return np.sort(row.rng.permutation(row.open_N)[: max(row.quota, 1)])
 
     def select(self, view: View) -> Ints:
         """All that the budget has."""

@@ -24,10 +24,10 @@ class InPaths(Selecting):
         if self.summary not in get_args(Summary):
             raise InputError(unknown("summary", self.summary, get_args(Summary)))
 
-    def eligible(self, row: RowView) -> Ints:
+    def ask(self, row: RowView) -> Ints:
         """The paths; the summary when they are done, or always."""
         in_path = row.region_L[row.open_N] < row.paths
-        return np.flatnonzero(in_path) if self.summary == "last" and in_path.any() else np.arange(len(in_path))
+        return row.open_N[in_path] if self.summary == "last" and in_path.any() else row.open_N
 
 
 def in_each(region_N: Ints) -> list[Ints]:

@@ -229,17 +229,13 @@ class Selecting(Based):
 
     paced = True
 
-    def eligible(self, row: RowView) -> Ints:
-        """Indices into `row.open_N`: where the model is asked. All of them, unless a policy says otherwise."""
-        return np.arange(len(row.open_N))
-
     def select(self, view: View) -> Ints:
         """Indices into the view, of what to commit, in the order that the trace shall have."""
         raise NotImplementedError(f"{type(self).__name__} has no select")
 
     def ask(self, row: RowView) -> Ints:
-        """The eligible ones of the open positions."""
-        return row.open_N[self.eligible(row)]
+        """All open positions, unless a policy says otherwise."""
+        return row.open_N
 
     def act(self, row: RowView, said: Said) -> Edits:
         """The candidates at the selected positions."""

@@ -46,13 +46,13 @@ class Dilated(Selecting):
     base: int = 2
     block: int | None = None
 
-    def eligible(self, row: RowView) -> Ints:
+    def ask(self, row: RowView) -> Ints:
         """The masks of the first pass that has any."""
         block = np.flatnonzero(row.block_L == row.block_L[row.open_N].max(initial=-2))
         place_N, spacing, due = np.searchsorted(block, row.open_N), len(block), row.open_N[:0]
         while spacing and not len(due):
             spacing //= self.base
-            due = np.flatnonzero(place_N % max(1, spacing) == 0)
+            due = row.open_N[place_N % max(1, spacing) == 0]
         return due
 
     def select(self, view: View) -> Ints:
