@@ -35,8 +35,10 @@ from toys import (
 )
 
 ONE, ALL = Budget(tokens=1), Budget(tokens=99)
+# Those that remember, take back, edit or look ahead: test_stateful.py.
+STATEFUL_NAMES = {"klass", "multi_block", "remdm", "token_edit", "credit", "saber", "prophet", "p2"}
 # All that take exactly what their budget has.
-PACED = [name for name, kind in POLICIES.items() if kind.paced and name != "klass"]
+PACED = [name for name, kind in POLICIES.items() if kind.paced and name not in STATEFUL_NAMES]
 PLAIN: dict[str, Any] = {"paths": 1, "summary_tokens": 0, "tags": "none"}
 
 
@@ -144,9 +146,7 @@ def test_an_oracle_is_decoded_in_exactly_the_known_order_to_the_known_text(polic
 
 
 def test_every_policy_has_a_known_order():
-    # Those that remember, take back or edit: test_stateful.py.
-    others = {"random", "klass", "multi_block", "remdm", "token_edit"}
-    assert {policy.partition(":")[0] for policy, *_ in KNOWN} == set(POLICIES) - others
+    assert {policy.partition(":")[0] for policy, *_ in KNOWN} == set(POLICIES) - STATEFUL_NAMES - {"random"}
 
 
 def test_random_commits_the_known_text_at_the_known_pace():
@@ -196,7 +196,8 @@ POLICY_TEXTS = [
     *PACED,
     *("low_confidence:block=3", "random:block=2", "entropy:block=4", "margin:block=1", "parallel_forced:summary=joint"),
     *("threshold:tau=0.5", "threshold:tau=0.3,block=3", "factor", "factor:f=3,block=2", "entropy_bound:gamma=2"),
-    *("entropy_bound:gamma=1,block=4", "hierarchy", "hierarchy:block=5"),
+    *("entropy_bound:gamma=1,block=4", "hierarchy", "hierarchy:block=5", "bounded:delta=0", "dilated:block=4"),
+    *("localleap:tau=0.4,relaxed=0.1", "localleap:tau=0.2,radius=1,block=5"),
 ]
 SAMPLINGS = [
     Sampling(),

@@ -43,6 +43,15 @@ def ours(record) -> Ours | None:
             return Ours(f"factor:f={f},block={block}", None, kept)
         case ("fast_dllm_pp", {"frechet_margin": delta}):
             return Ours(f"bounded:delta={delta},block={block}", None, kept)
+        case ("dinfer", {"credit_alpha": alpha, "boost_gamma": gamma, "decay_beta": beta, "threshold": tau}):
+            return Ours(f"credit:tau={tau},alpha={alpha},beta={beta},gamma={gamma},block={block}")
+        case ("saber", {"n": n}):
+            return Ours(f"saber:n={n},block={block}")
+        case ("open_dllm", {"alg": "p2"}):
+            return Ours("p2", steps)
+        case ("prophet", {"thresholds": {"early": early, "mid": middle, "late": late}}):
+            gaps = f"early={early},middle={middle},late={late}"
+            return Ours(f"prophet:{gaps},answer=5,at=20,block={block}", steps)
         case ("localleap", {"threshold": tau, "relaxed_threshold": relaxed, "radius": radius}):
             return Ours(f"localleap:tau={tau},relaxed={relaxed},radius={radius},block={block}")
         case ("fast_dllm" | "fast_dllm_v1", {"steps": _}) if not {"frechet_margin", "factor"} & {*settings}:
@@ -68,6 +77,8 @@ DIFFERENT = {
     "fast_dllm_v1.generate.factor": "off by one: where the last rank fails it is committed all the same",
     "fast_dllm_v1.prefix_cache.factor": "the same",
     "fast_dllm_pp.prefix_cache.frechet-0.8": "its second most sure candidate of the first step is the mask: no commit",
+    "saber.n3": "with fewer masks than n it writes over a token that stands, too",
+    "open_dllm.p2.steps16": "lets the mask be the candidate of what is written, and so keeps a token for its sake",
     "dllm_port.none.steps12": "spreads 16 tokens over 6 steps as 3 3 2 3 2 3, LLaDA and we as 3 3 3 3 2 2",
     "dllm_port.prefix.steps12": "the same",
     "saber.baseline.entropy.blocks": "commits beyond the block, and leaves masks",
@@ -107,7 +118,7 @@ NAMES = [record["name"] for record in RECORDS if ours(record) and record["name"]
 
 
 def test_enough_is_recorded(nap_data):
-    assert len(NAMES) >= 51
+    assert len(NAMES) >= 59
 
 
 @pytest.mark.parametrize("name", NAMES)

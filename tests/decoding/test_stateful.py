@@ -12,7 +12,7 @@ from test_decode import SURE, canvas, oracle, order, plain
 from nap.canvas.canvas import fill
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, REMASK, check_trace
-from nap.decoding.budget import Budget
+from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, best
 from nap.decoding.policies.registry import parse_policy, policy_name
@@ -23,6 +23,11 @@ STATEFUL = [
     "multi_block:size=3,entropy=2",
     "remdm:ratio=0.5,loops=3,k=2",
     "token_edit:tau=0.2,edit=0.1,size=4",
+    "credit:tau=0.6",
+    "prophet:early=1.5,middle=1,late=0.5",
+    "saber",
+    "saber:n=3,block=4",
+    "p2",
 ]
 
 
@@ -48,6 +53,17 @@ def run(denoiser, canvases, policy, **given_settings):
         ("multi_block:size=4,add=1", [[5], [4], [7], [3], [11, 8], [12], [9]]),
         ("remdm:ratio=0.5,loops=2,k=2", [[11, 8], [5, 4], [], [5, 4], [], [5, 4], [12, 7], [3, 9]]),
         ("remdm:ratio=1,loops=0", [[11], [8], [5], [4], [12], [7], [3], [9]]),
+        # By hand: p (1 + C)^3 to the rest, C = p^.2 at first, so that .6 is .912, .5 is .867 and .3 is .709.
+        ("credit:alpha=3", [[11, 8, 5, 4, 12, 7], [3], [9]]),
+        ("credit:alpha=0", [[11, 8, 5, 4], [12], [7], [3], [9]]),
+        ("credit:alpha=3,block=4", [[5, 4, 7], [3], [11, 8, 12], [9]]),
+        # The answer is the summary; from the sixth step on the budget has come through two thirds.
+        ("prophet:early=99,middle=99,late=0", [[11], [8], [5], [4], [12], [7, 3, 9]]),
+        ("prophet:early=99,middle=0,late=99", [[11], [8], [5, 4, 12, 7, 3, 9]]),
+        ("prophet:early=99,middle=99,late=99", [[11], [8], [5], [4], [12], [7], [3], [9]]),
+        # Of the best two one is taken back: the less sure, and once nothing changes the leftmost that is written.
+        ("saber", [[11], [8], [5], [12], [7], [4], [3, 9]]),
+        ("p2", [[11], [8], [5], [4], [12], [7], [3], [9]]),
         ("token_edit", [[11, 8, 5, 4, 12], [7], [3], [9]]),
         ("token_edit:size=8", [[5, 4], [7], [3], [], [11, 8, 12], [9]]),
     ],
@@ -94,6 +110,33 @@ class NeverContent(ToyDenoiser):
             np.arange(len(rows_N)), np.where(ids_BL[rows_N, positions_N] == wanted_N, 11 - wanted_N, wanted_N)
         ] = 1
         return np.log(chance_NV / chance_NV.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("block", ["", ",block=3"])
+def test_credit_that_counts_for_nothing_is_a_threshold(block):
+    rows = [plain(9, "a"), plain(7, "b")]
+    (credit, threshold) = (
+        run(HashDenoiser(), rows, f"{name}tau=0.3{block}") for name in ("credit:alpha=0,", "threshold:")
+    )
+    assert [[e[:4] for e in t.events] for t in credit] == [[e[:4] for e in t.events] for t in threshold]
+
+
+def test_what_credit_lifts_is_drawn_in_the_rows_way():
+    one = plain(6)
+    drawn = {
+        tuple(run(HashDenoiser(), [one], "credit:tau=0.3", sampling=Sampling(temperature=3.0), seed=n)[0].final)
+        for n in range(5)
+    }
+    assert len(drawn) > 1
+
+
+def test_prophet_looks_at_the_answer_alone():
+    # Position 11 is sure (.99), 9 is not (.3): the gaps differ by what their odds differ.
+    one = canvas()
+    for place, steps in ((6, 1), (5, 8)):
+        policy = f"prophet:early=6,middle=6,late=6,at={place},answer=1"
+        (trace,) = run(oracle(one, ["a b", "c d", "e"], SURE), [one], policy)
+        assert trace.forwards == steps
 
 
 @pytest.mark.parametrize("policy", [*STATEFUL, "token_edit", "remdm"])
@@ -230,8 +273,12 @@ def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, sa
         ("remdm:k=0", "k must be at least 1, got 0"), ("token_edit:size=0", "size must be at least 1"),
         ("token_edit:patience=32", "patience must be from 1 to 31"), ("multi_block:add=2", "add must be from 0 to 1"),
         ("klass:block=0", "block must be at least 1"), ("klass:history=0", "history must be at least 1"),
-        ("threshold:tau=1.5", "tau must be from 0 to 1"), ("factor:f=-1", "f must be at least 0"),
-        ("entropy_bound:gamma=nan", "gamma must be at least 0, got nan"), ("bounded:delta=2", "delta must be from -1"),
+        ("credit:beta=1.1", "beta must be from 0 to 1"), ("saber:n=0", "n must be at least 1"),
+        ("prophet:answer=0", "answer must be at least 1"), ("dilated:base=1", "base must be at least 2"),
+        ("localleap:radius=-1", "radius must be at least 0"), ("threshold:tau=1.5", "tau must be from 0 to 1"),
+        ("factor:f=-1", "f must be at least 0"),
+        ("entropy_bound:gamma=nan", "gamma must be at least 0, got nan"),
+        ("bounded:delta=2", "delta must be from -1"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_names_its_range(text, said):

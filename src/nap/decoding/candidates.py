@@ -88,12 +88,21 @@ class Heard:
             probability_N[chunk.part] = probability_of(token_n, chunk).cpu().numpy()
             for name, column_N in self.columns.items():
                 column_N[chunk.part] = COLUMNS[name](chunk).cpu().numpy()
-        return [self._said(number, token_N, probability_N) for number in range(len(self.rows))]
+        return [self._said(number, token_N[part], probability_N[part]) for number, part in enumerate(self.parts)]
 
     def _said(self, number: int, token_N: Ints, probability_N: Floats) -> Said:
-        row, part = self.rows[number], self.parts[number]
-        late_N = np.isin(token_N[part], row.late) if row.late else None
-        return Said(row.position_N, token_N[part], probability_N[part], partial(self.compute, number), late_N)
+        """What a row hears, of columns of its own."""
+        row = self.rows[number]
+        late_N = np.isin(token_N, row.late) if row.late else None
+        compute, redraw = partial(self.compute, number), partial(self.redraw, number)
+        return Said(row.position_N, token_N, probability_N, compute, late_N, redraw)
+
+    @torch.inference_mode()
+    def redraw(self, number: int, logits_NV: Tensor) -> Said:
+        """What a row would have heard of these logits."""
+        chunk = self._made(logits_NV.float().clone(), self.parts[number])
+        token_N = self._candidates(chunk)
+        return self._said(number, token_N.cpu().numpy(), probability_of(token_N, chunk).cpu().numpy())
 
     @torch.inference_mode()
     def compute(self, number: int, name: str) -> Floats | Tensor:
@@ -122,6 +131,10 @@ class Heard:
         logits_nV = self.answer.logits(part)
         if logits_nV.device.type == "mps":  # It has no float64.
             logits_nV = logits_nV.cpu()
+        return self._made(logits_nV, part)
+
+    def _made(self, logits_nV: Tensor, part: slice) -> Chunk:
+        """A chunk of these logits, which are its own from now on."""
         for row, here in self._rows_in(part):
             if row.never:
                 logits_nV[here, list(row.never)] = -torch.inf
@@ -168,6 +181,12 @@ def margin(chunk: Chunk) -> Tensor:
     return two_n2[:, 0] - two_n2[:, 1]
 
 
+def gap(chunk: Chunk) -> Tensor:
+    """The largest logit less the second."""
+    two_n2 = chunk.logits_nV.topk(2, dim=-1).values
+    return two_n2[:, 0] - two_n2[:, 1]
+
+
 def current(chunk: Chunk) -> Tensor:
     """The probability of the token that stands there now."""
     return probability_of(chunk.current_n, chunk)
@@ -179,7 +198,12 @@ def distribution(chunk: Chunk) -> Tensor:
 
 
 # Columns of one number a position.
-COLUMNS: dict[str, Callable[[Chunk], Tensor]] = {"entropy": entropy, "margin": margin, "current": current}
+COLUMNS: dict[str, Callable[[Chunk], Tensor]] = {
+    "entropy": entropy,
+    "margin": margin,
+    "gap": gap,
+    "current": current,
+}
 
 
 def draw(logits_nV: Tensor, sampling: Sampling, noise: torch.Generator) -> Tensor:

@@ -81,9 +81,10 @@ class Said:
         probability_N: Floats,
         compute: Callable[[str], Any],
         late_N: NDArray[np.bool_] | None = None,
+        redraw: "Callable[[Tensor], Said] | None" = None,
     ) -> None:
         self.position_N, self.token_N, self.model_N = position_N, token_N, probability_N
-        self._compute, self._late_N = compute, late_N
+        self._compute, self._late_N, self._redraw = compute, late_N, redraw
 
     @cached_property
     def probability_N(self) -> Floats:
@@ -101,6 +102,11 @@ class Said:
         return self._ranked(self._compute("margin"), -1.0)
 
     @cached_property
+    def gap_N(self) -> Floats:
+        """How far the largest logit is above the second."""
+        return self._compute("gap")
+
+    @cached_property
     def current_N(self) -> Floats:
         """The probability of the token that stands at each position now."""
         return self._compute("current")
@@ -114,6 +120,14 @@ class Said:
     def states_ND(self) -> "Tensor":
         """The model's last hidden states, from which it predicts."""
         return self._compute("states")
+
+    def redrawn(self, logits_NV: "Tensor") -> "Said":
+        """What would have been said if these were the model's logits: other candidates, drawn in the row's way.
+
+        Only candidates and their probabilities are those of `logits_NV`; the other columns stay the model's.
+        """
+        assert self._redraw is not None, "nobody said how candidates are drawn"
+        return self._redraw(logits_NV)
 
     def _ranked(self, column_N: Floats, worst: float) -> Floats:
         return column_N if self._late_N is None else np.where(self._late_N, worst, column_N)

@@ -11,11 +11,15 @@ from nap.common.files import InputError
 from nap.common.text import unknown
 from nap.decoding.policies.blocks import MultiBlock
 from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
+from nap.decoding.policies.credit import Credit
+from nap.decoding.policies.early import Prophet
 from nap.decoding.policies.editing import TokenEdit
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
+from nap.decoding.policies.p2 import P2
 from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.remasking import Remdm
+from nap.decoding.policies.saber import Saber
 from nap.decoding.policies.spacing import Dilated, LocalLeap
 from nap.decoding.policies.steady import Klass
 
@@ -35,9 +39,13 @@ POLICIES: dict[str, type] = {
     "parallel_forced": ParallelForced,
     "parallel_threshold": ParallelThreshold,
     "parallel_entropy_bound": ParallelEntropyBound,
+    "credit": Credit,
     "klass": Klass,
+    "prophet": Prophet,
     "multi_block": MultiBlock,
     "remdm": Remdm,
+    "p2": P2,
+    "saber": Saber,
     "token_edit": TokenEdit,
 }
 

@@ -1,0 +1,66 @@
+"""CreditDecoding: what was the likeliest token for long is believed more than it says (2510.06133).
+
+It keeps V numbers for every position of the current block.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas
+from nap.decoding.policies.bounded import above
+from nap.decoding.policies.policy import Edits, RowView, Said, Selecting
+from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Earned:
+    """What the masks of a block have earned: [places of the block, V], and which block it is."""
+
+    credit_KV: "Tensor | None" = None
+    block: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credit(Selecting):
+    """`Threshold` on logits + alpha log(1 + C), where C <- beta C, then C[top token] += p^gamma.
+
+    Credit is earned from the model's own distribution, position by position, and begins anew with each block.
+    """
+
+    paced = False
+    reads = ("distribution",)
+    ranges: ClassVar = {"tau": SHARE, "alpha": NONNEGATIVE, "beta": SHARE, "gamma": NONNEGATIVE}
+    tau: float = 0.9
+    alpha: float = 0.7
+    beta: float = 0.8
+    gamma: float = 0.2
+    block: int | None = None
+
+    def start(self, canvas: Canvas) -> Earned:
+        """Nothing is earned yet."""
+        return Earned()
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """Everything that credit lifts to the threshold, as credit has it."""
+        chance_NV = said.distribution_NV
+        fused = said.redrawn(chance_NV.log() + self.alpha * self._credit(row, said, chance_NV).log1p())
+        chosen = above(fused.probability_N, self.tau)
+        return Edits(said.position_N[chosen], fused.token_N[chosen])
+
+    def _credit(self, row: RowView, said: Said, chance_NV: "Tensor") -> "Tensor":
+        """[N, V] the credit of what is asked about, this step's earnings included."""
+        state: Earned = row.state
+        number = int(row.block_L[said.position_N[0]])
+        block = np.flatnonzero(row.block_L == number)
+        if number != state.block or state.credit_KV is None:
+            state.block, state.credit_KV = number, chance_NV.new_zeros(len(block), chance_NV.shape[1])
+        place_N = np.searchsorted(block, said.position_N)
+        top = chance_NV.index_fill(1, chance_NV.new_tensor([row.mask_id], dtype=int), 0).max(dim=-1)
+        state.credit_KV *= self.beta
+        state.credit_KV[place_N, top.indices] += top.values**self.gamma
+        return state.credit_KV[place_N]

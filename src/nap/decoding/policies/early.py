@@ -1,0 +1,54 @@
+"""Prophet: stops asking when the answer is clear (2508.19982)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nap.decoding.policies.policy import Edits, Ints, RowView, Said, Selecting, best
+from nap.decoding.policies.ranges import COUNT, NONNEGATIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prophet(Selecting):
+    """The budget's most probable, until the mean gap of the two largest logits over the answer is wide enough.
+
+    Then everything is written at once. Wide enough is `early`, `middle` or `late`, by how much of the canvas the budget
+    has come through with this step: less than .33, less than .67, or more.
+
+    answer  so many positions are the answer
+    at      the place of its first among all that are written; by default the summary's first, or the answer is last
+    """
+
+    reads = ("gap",)
+    ranges: ClassVar = {"early": NONNEGATIVE, "middle": NONNEGATIVE, "late": NONNEGATIVE, "answer": COUNT,
+                        "at": NONNEGATIVE}  # fmt: skip
+    early: float = 7.5
+    middle: float = 5.0
+    late: float = 2.5
+    answer: int = 5
+    at: int | None = None
+    block: int | None = None
+
+    def ask(self, row: RowView) -> Ints:
+        """Every mask, because this step may write them all, and the answer, written or not."""
+        return np.union1d(row.masked_N, self._answer(row)) if len(row.masked_N) else row.masked_N
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The best of the block, or everything that is masked."""
+        masked = np.flatnonzero(row.ids_L[said.position_N] == row.mask_id)
+        chosen = masked[best(said.probability_N[masked], len(masked))]
+        if said.gap_N[np.isin(said.position_N, self._answer(row))].mean() < self._wanted(row):
+            chosen = chosen[np.isin(said.position_N[chosen], row.open_N)][: row.quota]
+        return Edits(said.position_N[chosen], said.token_N[chosen])
+
+    def _wanted(self, row: RowView) -> float:
+        writable = (row.block_L >= 0).sum()
+        progress = (writable - len(row.masked_N) + row.quota) / writable
+        return self.early if progress < 0.33 else self.middle if progress < 0.67 else self.late
+
+    def _answer(self, row: RowView) -> Ints:
+        writable_N = np.flatnonzero(row.block_L >= 0)
+        summary = np.flatnonzero(row.region_L[writable_N] == row.paths)
+        first = self.at if self.at is not None else int(summary[0]) if len(summary) else -self.answer
+        return writable_N[first:][: self.answer]
