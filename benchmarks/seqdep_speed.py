@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nap.common.files import read_jsonl_objects, read_text
+from nap.common.files import read_text
 from nap.common.machine import fast_float32
+from nap.common.rows import read_rows
 from nap.dependence.load import open_scorer
 from nap.dependence.scorer import Branch, Reading
 from nap.dependence.segments import Ids, Row, Text
@@ -32,8 +33,8 @@ from nap.tasks.registry import data_file
 
 def texts_of(scorer: Any, count: int) -> dict[str, list[Text]]:
     """The texts by what they are, `count` of each as far as there are (five R1 traces)."""
-    gsm8k = [row for _, row in read_jsonl_objects(data_file("gsm8k/train.jsonl"))][:count]
-    math = [row for _, row in read_jsonl_objects(data_file("multi_traj/qwen2.5-math_math100x8.jsonl"))][:count]
+    gsm8k = [row.value for row in read_rows(data_file("gsm8k/train.jsonl"))][:count]
+    math = [row.value for row in read_rows(data_file("multi_traj/qwen2.5-math_math100x8.jsonl"))][:count]
     r1 = json.loads(read_text(data_file("multi_traj/rasbt_sample_ollama_outputs.json")))[:count]
     words = [Row("gsm8k", row["question"], row["answer"]) for row in gsm8k]
     solutions = [Row("math", row["question"], row["code"][0]) for row in math]

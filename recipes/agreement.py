@@ -26,7 +26,8 @@ from bundled import ROOT, Recipe, build_tokenizer, fit, run_each
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
-from nap.common.files import InputError, atomic, exits_on_bad_input
+from nap.common.files import InputError, exits_on_bad_input
+from nap.common.parquet import write_parquet
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
 from nap.models.denoiser import Denoiser
@@ -223,13 +224,11 @@ def measure_model(model: Model, trained: Path | None, folder: Path) -> list[dict
 def write_rows(model: Model, rows: list[dict[str, Any]], path: Path, setting: dict[str, Any]) -> None:
     """One file a model, with what it is made of."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.Table.from_pylist([{k: round(v, 5) if isinstance(v, float) else v for k, v in r.items()} for r in rows])
     told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, **setting}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path, "wb") as file:
-        pq.write_table(table.replace_schema_metadata({"setting": json.dumps(told)}), file, compression="zstd")
+    write_parquet(path, table.replace_schema_metadata({"setting": json.dumps(told)}))
 
 
 def run_one(model: Model, runs: Path, results: Path) -> None:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from study import ARMS, BUNDLED, RESULTS, SLOTS
 
 from nap.canvas.canvas import Canvas, fill, parse
-from nap.common.files import atomic, exits_on_bad_input
+from nap.common.files import exits_on_bad_input
+from nap.common.parquet import write_parquet
 from nap.data.samples import Sample
 from nap.data.trace import HEADER, Trace
 from nap.decoding.budget import Budget
@@ -100,7 +101,6 @@ def rows_of(task_name: str, arm: str, problems: int) -> list[dict[str, Any]]:
 
 def main() -> int:
     import pyarrow as pa
-    import pyarrow.parquet as pq
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -109,8 +109,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for task in SLOTS for arm in BUNDLED for row in rows_of(task, arm, options.problems)]
-    with atomic(options.out, "wb") as file:
-        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
+    write_parquet(options.out, pa.Table.from_pylist(rows))
     return 0
 
 

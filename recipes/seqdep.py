@@ -19,7 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, atomic, exits_on_bad_input, read_jsonl_objects, read_text
+from nap.common.files import InputError, atomic, exits_on_bad_input, read_text
+from nap.common.rows import read_rows
 from nap.data.samples import join_paths, read_samples
 from nap.dependence.causal import CausalScorer
 from nap.dependence.load import open_scorer
@@ -63,7 +64,7 @@ class Corpus:
 
 
 def gsm8k(count: int) -> Rows:
-    rows = [row for _, row in read_jsonl_objects(data_file("gsm8k/train.jsonl"))][:count]
+    rows = [row.value for row in read_rows(data_file("gsm8k/train.jsonl"))][:count]
     return [Row(f"gsm8k {i}", row["question"], row["answer"]) for i, row in enumerate(rows)]
 
 
@@ -87,7 +88,7 @@ def shakespeare(count: int) -> Rows:
 
 def math_solved(count: int) -> Solved:
     """(question, eight sampled solutions) of the problems with the shortest longest solution: few are quick to read."""
-    rows = [row for _, row in read_jsonl_objects(data_file("multi_traj/qwen2.5-math_math100x8.jsonl"))]
+    rows = [row.value for row in read_rows(data_file("multi_traj/qwen2.5-math_math100x8.jsonl"))]
     rows.sort(key=lambda row: max(map(len, row["code"])))
     return [(row["question"], row["code"]) for row in rows[:count]]
 
@@ -126,8 +127,8 @@ def curated_solved(count: int, file: Path) -> Solved:
 def own_solved(count: int, runs: Path, scorer: CausalScorer) -> Solved:
     """(question, independent continuations at temperature 1) of GSM8K test questions by the scorer itself, kept."""
     kept = runs / "own.jsonl"
-    found = [(row["question"], row["texts"]) for _, row in read_jsonl_objects(kept)] if kept.exists() else []
-    questions = [row["question"] for _, row in read_jsonl_objects(data_file("gsm8k/test.jsonl"))]
+    found = [(row.value["question"], row.value["texts"]) for row in read_rows(kept)] if kept.exists() else []
+    questions = [row.value["question"] for row in read_rows(data_file("gsm8k/test.jsonl"))]
     for index in range(len(found), count):
         found.append((questions[index], continuations(scorer, questions[index], index)))
         with atomic(kept) as file:

@@ -24,6 +24,7 @@ from bundled import ROOT, Recipe, fit, run_each
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import atomic
+from nap.common.parquet import write_parquet
 from nap.data.problems import Problem
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
@@ -136,11 +137,9 @@ def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
 
 def write_results(path: Path, rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"setting": json.dumps(setting)})
-    with atomic(path, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, table)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nap.common.files import InputError, atomic, exits_on_bad_input, read_jsonl, read_jsonl_objects, read_text
+from nap.common.files import InputError, atomic, exits_on_bad_input, read_text
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from tiny import disk_full_after
@@ -136,33 +136,6 @@ def test_what_cannot_be_read_as_text_is_one_line_with_its_name(tmp_path, make, s
 def test_a_path_through_a_file_is_an_input_error(old):
     with pytest.raises(InputError, match="cannot read"):
         read_text(old / "below")
-
-
-def test_jsonl_lines_are_numbered_from_one_and_blank_ones_are_skipped(tmp_path):
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"a": 1}\n\n  \n[2]\r\n"\u2028 \x0c"\n', newline="")
-    path.write_text(path.read_text().replace("\x0c", "\\f"))
-    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, [2]), (5, "\u2028 \f")]
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"a": 1', "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("9" * 5000, "not JSON"),
-        ("\ufeff{}", "not JSON"),
-        ("3", "JSON object was expected, got int"),
-    ],
-    ids=["cut", "deep", "long integer", "byte order mark", "not an object"],
-)
-def test_a_bad_line_is_one_line_that_names_file_and_row(tmp_path, line, said):
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"a": 1}\n' + line, encoding="utf-8")
-    with pytest.raises(InputError, match=said) as caught:
-        list(read_jsonl_objects(path))
-    assert str(caught.value).startswith(f"{path}:2: ")
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(path))
 
 
 def test_a_script_ends_in_one_line_on_bad_input(capsys):

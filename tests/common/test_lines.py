@@ -16,7 +16,7 @@ def key_of(entry: dict) -> str:
 
 
 def written(path: Path, entries: list[dict] = ENTRIES) -> bytes:
-    with Journal(path, key_of) as journal:
+    with Journal(path, key_of, read=dict, write=dict) as journal:
         journal.add(entries[:4])
         journal.add(entries[4:])
     return path.read_bytes()
@@ -24,14 +24,14 @@ def written(path: Path, entries: list[dict] = ENTRIES) -> bytes:
 
 def opened(path: Path) -> tuple[dict[str, dict], list[str]]:
     said: list[str] = []
-    with Journal(path, key_of, said.append) as journal:
+    with Journal(path, key_of, said.append, read=dict, write=dict) as journal:
         return journal.done, said
 
 
 def test_entries_come_back_and_the_last_of_one_key_counts(tmp_path: Path) -> None:
     written(tmp_path / "j")
-    with Journal(tmp_path / "j", key_of) as journal:
-        journal.add([ENTRIES[0] | {"row": 7}])
+    with Journal(tmp_path / "j", key_of, read=dict, write=dict) as journal:
+        journal.add([{**ENTRIES[0], "row": 7}])
     done, said = opened(tmp_path / "j")
     assert done == {entry["id"]: entry for entry in ENTRIES} | {"p0": {"id": "p0", "row": 7}} and not said
     assert all(json.loads(line)["entry"]["id"] for line in (tmp_path / "j").read_text().splitlines())
@@ -58,7 +58,7 @@ def test_whatever_happens_to_bytes_no_entry_is_falsified_and_untouched_lines_sta
     # What was mended is whole: nothing is said twice, and what is appended can be read.
     again, said = opened(path)
     assert again == done and not said
-    with Journal(path, key_of) as journal:
+    with Journal(path, key_of, read=dict, write=dict) as journal:
         journal.add([ENTRIES[0]])
     assert opened(path)[0] == done | {"p0": ENTRIES[0]}
 

@@ -248,7 +248,7 @@ def test_solutions_may_stand_one_a_row(tmp_path) -> None:
         ([{"prompt": "P", "solutions": ["a"]}], "a row needs the right answer in one of"),
         ([{"prompt": "P", "answer": n, "solutions": ["a"]} for n in (1, 2)], "two answers to problem"),
         ([], "no problems"),
-        ([{"prompt": "P\ud800", "answer": 1, "solutions": ["a"]}], "half a character"),
+        ([{"prompt": "P\ud800", "answer": 1, "solutions": ["a"]}], "is not valid text"),
         ([{"prompt": p, "answer": 1, "id": "x", "solutions": ["a"]} for p in "PQ"], "the id of another one"),
     ],
 )

@@ -26,7 +26,7 @@ def test_samples_in_lines_of_json_are_those_of_parquet(tmp_path: Path) -> None:
     [
         ({"paths": [{"text": None}]}, "the text of path 1 is empty"),
         ({"paths": [{"text": 5}]}, "the text of path 1 is no text"),
-        ({"paths": None}, "NoneType"),
+        ({"paths": None}, "paths is no list"),
         ({"paths": [{"words": "x"}]}, "words"),
         ({"paths": ["x"]}, "mapping"),
         ({"summary": None}, "summary is empty"),

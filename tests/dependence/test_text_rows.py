@@ -30,7 +30,7 @@ def test_rows_of_a_file_have_their_place_prompt_and_text(tmp_path):
         ({"text": "a"}, "paths", "try --segments lines"),
         ({"segments": ["a", 1]}, "paths", "a list of texts"),
         ({"prompt": 1, "text": "a"}, "lines", "'prompt' should be a text"),
-        ({"text": "\ud800"}, "lines", "surrogate"),
+        ({"text": "\ud800"}, "lines", "it is not valid text"),
         ([1], "lines", "a JSON object"),
         ("{", "lines", "not JSON"),
     ],

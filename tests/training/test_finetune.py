@@ -15,7 +15,7 @@ import torch
 import nap.training.final as final
 import nap.training.trainer as training
 from nap.canvas.canvas import CanvasSpec, layout
-from nap.common.files import InputError, read_jsonl_objects
+from nap.common.files import InputError
 from nap.data.samples import write_samples
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
@@ -51,8 +51,12 @@ def job(place, model="model", spec=SPEC, **changes):
     return Job(model=str(place / model), data=str(place / "samples.parquet"), spec=spec, hyper=hyper)
 
 
+def metrics_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses_of(folder):
-    return [row["loss"] for _, row in read_jsonl_objects(folder / "metrics.jsonl") if "loss" in row]
+    return [row["loss"] for row in metrics_of(folder) if "loss" in row]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_what_it_makes_decodes_and_says_what_it_was_made_of(place, whole):
     assert setting["made_of"]["data"] in card and "| hyper.learning_rate | 0.01 |" in card
     assert setting.pop("kind") == "train"
     assert said == setting | {"result": {"steps": 6, "loss": losses_of(whole)[-1]}}
-    rows = [row for _, row in read_jsonl_objects(whole / "metrics.jsonl")]
+    rows = metrics_of(whole)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(row["tokens_per_second"] > 0 for row in rows)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert not list((whole / "final").rglob("*.bin")), "pickles have no place in a finished model"
@@ -281,7 +285,7 @@ def test_decoding_on_the_way_changes_no_loss(place, tmp_path, whole):
     watch = replace(WATCH, eval_task="arith", eval_every=2, eval_problems=1, eval_tokens_per_step=24)
     fine_tune(job(place), tmp_path / "run", watch, quiet)
     assert losses_of(tmp_path / "run") == losses_of(whole)
-    rows = [row for _, row in read_jsonl_objects(tmp_path / "run/metrics.jsonl") if "accuracy" in row]
+    rows = [row for row in metrics_of(tmp_path / "run") if "accuracy" in row]
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert all(row["accuracy"] in (0, 1) and row["problems"] == 1 and row["tpf"] > 4 for row in rows)
 

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -146,23 +146,7 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path} is not {name} text (byte {error.start}); convert it (iconv -t utf-8)") from None
 
 
-def read_jsonl(path: str | Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of each line that is not blank. Raises InputError naming a line that is not JSON."""
-    # str.splitlines would also cut at U+2028 and form feeds, which JSON allows inside strings.
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:  # ValueError alone: an integer of thousands of digits.
-            reason = getattr(error, "msg", None) or str(error)
-            raise InputError(f"{path}:{number}: not JSON ({reason}): {line[:60]!r}") from None
-        yield number, value
-
-
-def read_jsonl_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read_jsonl`, where each line must be a JSON object."""
-    for number, value in read_jsonl(path):
-        if not isinstance(value, dict):
-            raise InputError(f"{path}:{number}: a JSON object was expected, got {type(value).__name__}")
-        yield number, value
+def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:
+    """Write one JSON value a line."""
+    with atomic(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

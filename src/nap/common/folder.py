@@ -8,11 +8,11 @@ Does not know what a run does.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from nap.common.files import InputError, atomic, clean_partials, make_folder, read_text
 from nap.common.text import printable
@@ -39,7 +39,7 @@ def digest_files(paths: Iterable[Path]) -> str:
 def run_folder(
     folder: Path,
     kind: str,
-    setting: dict[str, Any],
+    setting: Mapping[str, object],
     *,
     may_hold: Sequence[str] = (),
     is_unused: Callable[[], bool] = lambda: False,
@@ -67,7 +67,7 @@ def run_folder(
         yield
 
 
-def _is_written(folder: Path, now: dict[str, Any], may_hold: Sequence[str], is_unused: Callable[[], bool]) -> bool:
+def _is_written(folder: Path, now: dict[str, object], may_hold: Sequence[str], is_unused: Callable[[], bool]) -> bool:
     """Whether the folder is this run's already. Raises InputError where it is something else's."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to write into")
@@ -94,7 +94,7 @@ def _is_written(folder: Path, now: dict[str, Any], may_hold: Sequence[str], is_u
     return True
 
 
-def _read_setting(path: Path) -> dict[str, Any]:
+def _read_setting(path: Path) -> dict[str, object]:
     try:
         found = json.loads(read_text(path))
         if isinstance(found, dict):
@@ -105,7 +105,7 @@ def _read_setting(path: Path) -> dict[str, Any]:
     raise InputError(f"{path} is not a run's setting ({reason}); choose another folder")
 
 
-def _check_same(folder: Path, old: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_same(folder: Path, old: Mapping[str, object], now: Mapping[str, object]) -> None:
     if differ := [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]:
         # Another flag changes what the run is made of too: that is no news.
         differ = [key for key in differ if not key.startswith("made_of.")] or differ
@@ -114,14 +114,14 @@ def _check_same(folder: Path, old: dict[str, Any], now: dict[str, Any]) -> None:
         raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
 
 
-def flat(value: Any, name: str = "") -> dict[str, Any]:
+def flat(value: object, name: str = "") -> dict[str, object]:
     """Nested objects as one, with dotted names."""
     if not isinstance(value, dict):
         return {name: value}
     return {full: x for key, part in value.items() for full, x in flat(part, f"{name}.{key}".lstrip(".")).items()}
 
 
-def lock(file: Any, place: str | Path) -> None:
+def lock(file: IO[str] | IO[bytes], place: str | Path) -> None:
     """Keep other processes out of `place` until the open `file` is closed, on systems that can.
 
     A killed process keeps nobody out. Raises InputError if another process is in.

@@ -1,6 +1,6 @@
 """An append-only file of finished work: one JSON object a line, each with a digest of its own.
 
-    with Journal(folder / "journal.jsonl", key_of=lambda entry: entry["id"]) as journal:
+    with Journal(folder / "journal.jsonl", lambda entry: entry["id"], read=dict, write=dict) as journal:
         journal.add([{"id": "p1", "right": True}])      # on the disk when it returns
         journal.done["p1"]
 
@@ -16,28 +16,24 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from nap.common.files import InputError, atomic, sync_folder
 from nap.common.text import say
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
-Entry = dict[str, Any]
+Entry = dict[str, object]
 # A line is BEFORE, the digest, BETWEEN, the entry, AFTER.
 BEFORE, BETWEEN, AFTER = b'{"digest": "', b'", "entry": ', b"}\n"
 DIGITS = 16
-
-
-def _same(entry: Any) -> Any:
-    return entry
 
 
 class Journal(Generic[Key, Item]):
     """What is done, by its key; a later entry of one key replaces an earlier one.
 
     key_of       the key of an item
-    read, write  an item as it is used, from an entry and back; by default the entry itself
+    read, write  an item as it is used, from an entry and back
 
     Where `key_of` or `read` raises InputError, LookupError or TypeError, the entry is none of this journal's.
     """
@@ -50,8 +46,8 @@ class Journal(Generic[Key, Item]):
         key_of: Callable[[Item], Key],
         say: Callable[[str], None] = say,
         *,
-        read: Callable[[Entry], Item] = _same,
-        write: Callable[[Item], Mapping[str, Any]] = _same,
+        read: Callable[[Entry], Item],
+        write: Callable[[Item], Mapping[str, object]],
     ) -> None:
         self.path, self.key_of, self.say, self.read, self.write = path, key_of, say, read, write
 
@@ -99,7 +95,7 @@ def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
                 yield (entry, True) if entry is not None else (_without_digest(line), False)
 
 
-def digested(entry: Mapping[str, Any]) -> bytes:
+def digested(entry: Mapping[str, object]) -> bytes:
     """The entry as a line with its digest."""
     text = json.dumps(entry).encode()
     return BEFORE + _digest(text) + BETWEEN + text + AFTER

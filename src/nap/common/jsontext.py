@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from nap.common.files import InputError
 from nap.common.textinput import TextInput
@@ -53,7 +52,7 @@ class JsonText:
         """Take one character."""
         self._take(self._at + 1)
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """Take one value. Raises InputError, naming the line that it begins on, for what is none."""
         while True:
             try:
@@ -91,14 +90,14 @@ class JsonText:
         self._text, self._at, self._ended = kept + new, 0, not new
 
 
-def values(text: JsonText) -> Iterator[tuple[int, Any]]:
+def values(text: JsonText) -> Iterator[tuple[int, object]]:
     """(line that it begins on, value) of each value. Raises InputError naming the line of what is no JSON."""
     while text.next():
         line = text.line
         yield line, text.value()
 
 
-def elements(text: JsonText) -> Iterator[tuple[int, int | None, Any]]:
+def elements(text: JsonText) -> Iterator[tuple[int, int | None, object]]:
     """(line, number in its list from 1, value) of each value and, in place of a list, of each of its elements."""
     while first := text.next():
         if first != "[":

@@ -16,6 +16,9 @@ from nap.common.files import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+# Its precision is a setting of torch 2.9 and later.
+_mkldnn: Any = torch.backends.mkldnn
+
 # Hidden states of fewer numbers are not worth a shorter type on a CPU.
 SMALL_WIDTH = 512
 # A shorter type must be this much faster to be worth its rounding. Measured ratios are far from it: 8, or 1/50.
@@ -89,18 +92,16 @@ class _Allowed:
         self.lock, self.within, self.before = threading.Lock(), 0, ""
 
     def enter(self) -> None:
-        backend: Any = torch.backends.mkldnn
         with self.lock:
             if not self.within:
-                self.before, backend.fp32_precision = backend.fp32_precision, "bf16"
+                self.before, _mkldnn.fp32_precision = _mkldnn.fp32_precision, "bf16"
             self.within += 1
 
     def leave(self) -> None:
-        backend: Any = torch.backends.mkldnn
         with self.lock:
             self.within -= 1
             if not self.within:
-                backend.fp32_precision = self.before
+                _mkldnn.fp32_precision = self.before
 
 
 _allowed = _Allowed()
@@ -110,16 +111,15 @@ _allowed = _Allowed()
 def onednn_is_exact() -> bool:
     """Whether `fast_float32` changes anything here: whether oneDNN, allowed bfloat16, still multiplies as float32."""
     # Not by the clock: two processes of one run must round alike.
-    backend: Any = torch.backends.mkldnn
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(backend, "fp32_precision"):
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(_mkldnn, "fp32_precision"):
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(512, 512, generator=generator) for _ in range(2))
-    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    before, _mkldnn.fp32_precision = _mkldnn.fp32_precision, "bf16"
     try:
         product = left @ right
     finally:
-        backend.fp32_precision = before
+        _mkldnn.fp32_precision = before
     exact = left.double() @ right.double()
     return float((product - exact).abs().max() / exact.abs().max()) < FLOAT32_ERROR
 

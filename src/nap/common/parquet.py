@@ -1,17 +1,17 @@
-"""The rows of a Parquet file, as JSON would have them, a few at a time.
+"""The rows of a Parquet file, as JSON would have them, a few at a time; and tables written.
 
 A few bytes of a Parquet file can stand for billions of values, so what a file may become in memory is bounded before
 and while it is read, each bound with its reason.
 
-Does not know what the rows mean, and writes nothing.
+Does not know what the rows mean.
 """
 
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from nap.common.files import InputError, open_input
+from nap.common.files import InputError, atomic, open_input
 from nap.common.footer import read_footer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ROW_BYTES, VALUE_BYTES = 500, 50
 MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
 
 
-def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> list[dict[str, Any]]:
+def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> list[dict[str, object]]:
     """All rows of a Parquet file. Raises InputError if it is absent, cut short, too large or not Parquet.
 
     columns  read those of these that the file has; by default all
@@ -40,7 +40,17 @@ def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> li
         return [*parquet_rows(path, file, columns)]
 
 
-def parquet_rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+def write_parquet(path: str | Path, table: "pa.Table") -> None:
+    """Write a table, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with atomic(path, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def parquet_rows(
+    path: str | Path, file: BinaryIO, columns: Collection[str] | None = None
+) -> Iterator[dict[str, object]]:
     """The rows in order. Raises InputError for a file that is damaged, cut, or would become too large."""
     import pyarrow as pa
 
@@ -58,7 +68,7 @@ def parquet_rows(path: str | Path, file: BinaryIO, columns: Collection[str] | No
         raise InputError(f"{path} is not a whole Parquet file ({why:.160}); was its write cut?") from None
 
 
-def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> Iterator[dict[str, Any]]:
+def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> Iterator[dict[str, object]]:
     import pyarrow.parquet as pq
 
     most = max(ALWAYS_FITS, MOST_TIMES * os.fstat(file.fileno()).st_size)
@@ -79,7 +89,7 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
         for part in _parts(path, number, batch):
             left -= _weight(part)
             if left > 0:
-                yield from map(_plain, part.to_pylist()) if _has_others(part) else part.to_pylist()
+                yield from map(_plain_row, part.to_pylist()) if _has_others(part) else part.to_pylist()
                 number += len(part)
         if left <= 0:
             break
@@ -107,7 +117,7 @@ def _weight(batch: "pa.RecordBatch") -> int:
     return sum(map(_bytes, batch.columns))
 
 
-def _bytes(array: "pa.Array[Any]") -> int:
+def _bytes(array: "pa.Array") -> int:
     import pyarrow as pa
 
     own = VALUE_BYTES * len(array)
@@ -122,7 +132,7 @@ def _bytes(array: "pa.Array[Any]") -> int:
     return own + int(_lengths(array).sum())
 
 
-def _lengths(array: "pa.Array[Any]") -> "NDArray[np.int64]":
+def _lengths(array: "pa.Array") -> "NDArray[np.int64]":
     """Bytes of each text of an array; none where it holds something else."""
     import numpy as np
     import pyarrow.compute as pc
@@ -137,7 +147,11 @@ def _has_others(batch: "pa.RecordBatch") -> bool:
     return any(word in str(batch.schema.types) for word in ("binary", "date", "time", "decimal", "duration", "map"))
 
 
-def _plain(value: Any) -> Any:
+def _plain_row(row: dict[str, object]) -> dict[str, object]:
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: object) -> object:
     """The value as JSON would have it: dates as text, and of bytes (images) only how many there were."""
     if isinstance(value, dict):
         return {str(name): _plain(part) for name, part in value.items()}

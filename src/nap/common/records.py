@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields
 from functools import cache
 from math import isfinite
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 from nap.common.files import InputError
 
@@ -34,7 +34,7 @@ def columns(kind: type) -> tuple[str, ...]:
     return tuple(column(f.name) for f in fields(kind))
 
 
-def to_row(record: object) -> dict[str, Any]:
+def to_row(record: object) -> dict[str, Json]:
     """The record as one flat row."""
     return {name: getattr(record, field) for name, field in _names(type(record))}
 
@@ -69,21 +69,13 @@ def checked(record: R) -> R:
     return from_row(type(record), to_row(record))
 
 
-def check_text(what: str, value: str) -> None:
-    """Raise InputError for text that UTF-8 cannot hold, such as a file's name in another encoding."""
-    try:
-        _text(value)
-    except ValueError as error:
-        raise InputError(f"{what} {error}, got {value!r:.60}") from None
-
-
 @cache
 def _checks(kind: type) -> list[tuple[str, str, Check, bool, bool]]:
     hints = get_type_hints(kind)
     return [(column(f.name), f.name, *_known(hints[f.name]), _has_default(f)) for f in fields(kind)]
 
 
-def _known(hint: Any) -> tuple[Check, bool]:
+def _known(hint: object) -> tuple[Check, bool]:
     """What a value must be, and whether it may be None instead. Raises KeyError for a type that no row can hold."""
     parts = [part for part in get_args(hint) if part is not NoneType]
     if NoneType not in get_args(hint):
@@ -91,11 +83,11 @@ def _known(hint: Any) -> tuple[Check, bool]:
     return _known(parts[0])[0], True
 
 
-def _has_default(field: Field[Any]) -> bool:
+def _has_default(field: Field[object]) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
-def check_of(hint: Any) -> Check:
+def check_of(hint: object) -> Check:
     """What a value of a field must be."""
     check, may_be_none = _known(hint)
     return (lambda value: None if value is None else check(value)) if may_be_none else check
@@ -139,4 +131,4 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
-CHECKS: dict[Any, Check] = {str: _text, bool: _truth, int: _whole, float: _number, tuple: _texts}
+CHECKS: dict[object, Check] = {str: _text, bool: _truth, int: _whole, float: _number, tuple: _texts}

@@ -13,7 +13,7 @@ import csv
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from nap.common.files import InputError, open_input
 from nap.common.jsontext import PART, JsonText, elements, values
@@ -30,7 +30,7 @@ class FileRow(NamedTuple):
 
     where: str
     number: int
-    value: dict[str, Any]
+    value: dict[str, object]
 
 
 def read_rows(path: str | Path) -> Iterator[FileRow]:
@@ -49,7 +49,7 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
         yield FileRow(where, number, value)
 
 
-def read_values(path: str | Path) -> Iterator[tuple[str, Any]]:
+def read_values(path: str | Path) -> Iterator[tuple[str, object]]:
     """(where it stands, value) of each value of a JSON file, whatever it is, or of each row of Parquet or CSV."""
     with open_input(path) as file:
         if other := _not_json(path, file):
@@ -58,7 +58,7 @@ def read_values(path: str | Path) -> Iterator[tuple[str, Any]]:
             yield from ((f"{path}:{line}", value) for line, value in values(JsonText(TextInput(path, file))))
 
 
-def _elements(path: str | Path) -> Iterator[tuple[str, int, Any]]:
+def _elements(path: str | Path) -> Iterator[tuple[str, int, object]]:
     with open_input(path) as file:
         if other := _not_json(path, file):
             yield from other
@@ -67,7 +67,7 @@ def _elements(path: str | Path) -> Iterator[tuple[str, int, Any]]:
             yield (f"{path}:{line}", line, value) if number is None else (f"{path}:{line}, row {number}", number, value)
 
 
-def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict[str, Any]]] | None:
+def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict[str, object]]] | None:
     """The rows of Parquet or CSV; None for another file, which stands at its start."""
     head = file.read(len(PARQUET))
     file.seek(0)
@@ -77,7 +77,7 @@ def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict
     return _csv_rows(path, file, "\t" if name.endswith(".tsv") else ",") if name.endswith((".csv", ".tsv")) else None
 
 
-def _csv_rows(path: str | Path, file: BinaryIO, delimiter: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+def _csv_rows(path: str | Path, file: BinaryIO, delimiter: str) -> Iterator[tuple[str, int, dict[str, object]]]:
     rows = csv.DictReader(_lines(TextInput(path, file)), delimiter=delimiter, restkey="")
     try:
         for row in rows:
@@ -95,7 +95,7 @@ def _lines(text: TextInput) -> Iterator[str]:
         yield left
 
 
-def _held(value: Any) -> list[Any] | None:
+def _held(value: object) -> list[object] | None:
     """The rows that a file's only value stands for; None where it is a row itself, or nothing of the kind."""
     if not isinstance(value, dict):
         return None

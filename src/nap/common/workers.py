@@ -22,7 +22,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import active_children, get_context
-from typing import Any, Literal, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from nap.common.bounds import WORKERS, check
 from nap.common.files import InputError
@@ -109,7 +109,7 @@ def _with_processes(fn: Callable[[Row], Result], rows: Iterator[Row], workers: i
         pool.stop()
 
 
-def _is_done(sent: Future[Any] | None) -> bool:
+def _is_done(sent: Future[list[Result]] | None) -> bool:
     return sent is not None and sent.done() and not sent.cancelled() and sent.exception() is None
 
 
@@ -172,18 +172,19 @@ def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Resu
     call = _RayCall(fn)
     while block := list(islice(rows, RAY_ROWS)):
         # Rows travel as bytes: as Arrow columns a row would come back with other types than it has.
-        items = [{"index": index, "row": pickle.dumps(row)} for index, row in enumerate(block)]
+        items = [{"row": pickle.dumps(numbered)} for numbered in enumerate(block)]
         # A fraction of a core each: tasks that want a whole one starve the readers on a small machine.
         found = ray.data.from_items(items).map(call, num_cpus=0.5).take_all()
-        results = {record["index"]: record["result"] for record in found}
-        yield from (pickle.loads(results[index]) for index in range(len(block)))
+        results = dict(pickle.loads(record["result"]) for record in found)
+        yield from (results[index] for index in range(len(block)))
 
 
-class _RayCall:
+class _RayCall(Generic[Row, Result]):
     """`fn` as Ray Data calls it."""
 
-    def __init__(self, fn: Callable[[Any], Any]) -> None:
+    def __init__(self, fn: Callable[[Row], Result]) -> None:
         self.fn = fn
 
-    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {"index": record["index"], "result": pickle.dumps(self.fn(pickle.loads(record["row"])))}
+    def __call__(self, record: dict[str, bytes]) -> dict[str, bytes]:
+        index, row = pickle.loads(record["row"])
+        return {"result": pickle.dumps((index, self.fn(row)))}

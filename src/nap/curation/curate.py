@@ -24,6 +24,7 @@ from typing import Any
 from nap import __version__
 from nap.common.files import InputError, atomic, read_text
 from nap.common.folder import digest, run_folder
+from nap.common.text import check_text
 from nap.common.workers import Backend, map_rows
 from nap.curation.card import Outcome, Tally, markdown
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
@@ -113,7 +114,7 @@ class _Problems:
         if not self.solved:
             raise InputError(f"{plan.solutions or plan.data or plan.task} holds no problems")
         for problem, _ in self.solved:
-            _check_text(problem)
+            check_text(f"problem {problem.id!a}", problem.id + problem.prompt + problem.answer)
         ids = {solved.problem.id for solved in self.solved}
         if len(ids) < len(self.solved):
             raise InputError(f"{len(self.solved) - len(ids)} problems have the id of another one; give each its own")
@@ -135,15 +136,6 @@ class _Problems:
             "nap": __version__,
             "made_of": made_of,
         }
-
-
-def _check_text(problem: Problem) -> None:
-    try:
-        (problem.id + problem.prompt + problem.answer).encode()
-    except UnicodeEncodeError:
-        raise InputError(
-            f"problem {problem.id!a} is not valid text: it holds half a character (a lone surrogate); mend it"
-        ) from None
 
 
 def _load(plan: Plan) -> list[Problem]:

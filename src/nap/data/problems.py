@@ -15,4 +15,5 @@ class Problem:
     prompt: str
     answer: str
     task: str = ""
+    # Each task knows its own.
     meta: dict[str, Any] = field(default_factory=dict)

@@ -4,11 +4,10 @@ Does not choose the paths (curation) or lay them out (canvas).
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import Any
 
 from nap.common.files import InputError, atomic
 from nap.common.rows import read_rows
@@ -54,10 +53,10 @@ def write_samples(samples: Iterable[Sample], path: str | FilePath) -> int:
     return count
 
 
-def sample_to_row(sample: Sample) -> dict[str, Any]:
+def sample_to_row(sample: Sample) -> dict[str, object]:
     """The sample as one flat row."""
-    row = asdict(sample.problem) | {"paths": [asdict(path) for path in sample.paths], "summary": sample.summary}
-    return row | {"meta": json.dumps(sample.problem.meta, ensure_ascii=True)}
+    meta, paths = json.dumps(sample.problem.meta, ensure_ascii=True), [asdict(path) for path in sample.paths]
+    return {**asdict(sample.problem), "meta": meta, "paths": paths, "summary": sample.summary}
 
 
 def read_samples(path: str | FilePath) -> Iterator[Sample]:
@@ -71,19 +70,21 @@ def read_samples(path: str | FilePath) -> Iterator[Sample]:
         yield sample
 
 
-def sample_from_row(row: dict[str, Any]) -> Sample:
+def sample_from_row(row: Mapping[str, object]) -> Sample:
     """The sample of one row of `sample_to_row`. Raises KeyError, TypeError or ValueError for another row."""
     texts = {f.name: _text(row[f.name], f.name) for f in fields(Problem) if f.name != "meta"}
     meta = json.loads(row["meta"]) if isinstance(row["meta"], str) else row["meta"]
     if not isinstance(meta, dict):
         raise TypeError("meta is not an object")
-    paths = tuple(Path(**path) for path in row["paths"])
+    if not isinstance(written := row["paths"], list):
+        raise TypeError("paths is no list")
+    paths = tuple(Path(**path) for path in written)
     for number, path in enumerate(paths, 1):
         _text(path.text, f"the text of path {number}")
     return Sample(problem=Problem(**texts, meta=meta), paths=paths, summary=_text(row["summary"], "summary"))
 
 
-def _text(value: Any, name: str) -> str:
+def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {'empty' if value is None else 'no text'}")
     return value

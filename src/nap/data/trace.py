@@ -201,7 +201,7 @@ def _check_costs(trace: Trace) -> None:
         raise InputError(f"trace {trace.problem_id!r}: its costs do not add up to its {trace.forwards} forwards")
 
 
-def check_version(version: Any) -> None:
+def check_version(version: object) -> None:
     """Raise InputError for a version that this NAP does not read."""
     if version not in (1, TRACE_VERSION):
         known = f"1 and {TRACE_VERSION}, which this NAP reads"

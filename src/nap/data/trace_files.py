@@ -11,12 +11,16 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError, write_jsonl
+from nap.common.parquet import write_parquet
 from nap.common.rows import read_rows
 from nap.data.trace import TRACE_VERSION, Cost, Event, Trace, check_trace, check_version
 
+# A trace as JSON has it. What stands in it is only known once `trace_from_row` has read it.
+Row = dict[str, Any]
 
-def trace_to_row(trace: Trace) -> dict[str, Any]:
+
+def trace_to_row(trace: Trace) -> Row:
     """The trace as one JSON object."""
     row = {f.name: getattr(trace, f.name) for f in fields(trace)}
     # JSON has no nan: an unknown probability is null.
@@ -28,7 +32,7 @@ def trace_to_row(trace: Trace) -> dict[str, Any]:
     return row
 
 
-def trace_from_row(row: dict[str, Any]) -> Trace:
+def trace_from_row(row: Row) -> Trace:
     """The checked trace of one JSON object. Raises InputError for anything that is none."""
     known = {f.name for f in fields(Trace)}
     # Before the fields: a later version may have others.
@@ -39,7 +43,7 @@ def trace_from_row(row: dict[str, Any]) -> Trace:
         raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
     try:
         row = dict(row)
-        events: list[Any] = [*row["events"]]
+        events = [*row["events"]]
         *numbers, probabilities = zip(*events, strict=True) if events else [()] * 5
         known = [math.nan if c is None else float(c) for c in probabilities]
         row["events"] = tuple(map(Event, *(map(index, column) for column in numbers), known))
@@ -62,29 +66,19 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
     path = Path(path)
     rows = (trace_to_row(trace) for trace in traces)
     if path.suffix != ".parquet":
-        with atomic(path) as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_jsonl(path, rows)
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    columns: dict[str, list[Any]] = {f.name: [] for f in fields(Trace)}
+    columns: dict[str, list[object]] = {f.name: [] for f in fields(Trace)}
     for row in rows:
-        events = row.pop("events")
         row["vocabulary"] = json.dumps(row["vocabulary"], ensure_ascii=False)
         row["setting"] = json.dumps(row["setting"], ensure_ascii=False)
-        row["events"] = [dict(zip(Event._fields, event, strict=True)) for event in events]
+        row["events"] = [dict(zip(Event._fields, event, strict=True)) for event in row["events"]]
         for name, value in row.items():
             columns[name].append(value)
-    event_type = pa.struct(
-        [
-            ("step", pa.int32()),
-            ("kind", pa.int8()),
-            ("position", pa.int32()),
-            ("token", pa.int32()),
-            ("probability", pa.float64()),
-        ]
-    )
+    numbers = (pa.int32(), pa.int8(), pa.int32(), pa.int32(), pa.float64())
+    event_type = pa.struct(list(zip(Event._fields, numbers, strict=True)))
     types = {
         "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
         "events": pa.list_(event_type), "forwards": pa.int32(), "mask_id": pa.int32(),
@@ -92,9 +86,7 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
         "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
         "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
     }  # fmt: skip
-    table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-    with atomic(path, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}))
 
 
 def read_traces(path: str | Path) -> Iterator[Trace]:
@@ -109,7 +101,7 @@ def read_traces(path: str | Path) -> Iterator[Trace]:
             raise InputError(f"{row.where}: {error}") from None
 
 
-def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
+def _unpacked(row: Row) -> Row:
     """A row of Parquet as JSON has it; any other row as it is."""
     if not isinstance(row.get("vocabulary"), str):
         return row

@@ -7,15 +7,15 @@ under `prompt`, `question` or `problem`. Other fields are named by the user.
 Does not cut texts (segments.py).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nap.common import rows as files
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError, write_jsonl
 from nap.common.kinds import PARQUET
-from nap.common.text import unknown
+from nap.common.parquet import write_parquet
+from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
 
@@ -92,10 +92,7 @@ def _row(where: str, row: Object, how: str, fields: Fields) -> Row:
         raise InputError(f"{where}: {_missing(row, field, how)}")
     before, content = _content(where, row, field, how)
     prompt = _prompt(where, row, fields.prompt, before)
-    try:
-        "".join([prompt, *([content] if isinstance(content, str) else content)]).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: half of a surrogate pair, which is no character; repair the text") from None
+    check_text(f"{where}: it", "".join([prompt, *([content] if isinstance(content, str) else content)]))
     return Row(where, prompt, content)
 
 
@@ -156,11 +153,9 @@ def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], m
     """
     kept = [(number, mark) for number, mark in enumerate(marks) if mark is not None]
     if not str(path).endswith(".parquet"):
-        with atomic(path) as file:
-            file.writelines(json.dumps({**rows[i], **mark}, ensure_ascii=False) + "\n" for i, mark in kept)
+        write_jsonl(path, ({**rows[i], **mark} for i, mark in kept))
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         table = _taken(source, rows, [number for number, _ in kept])
@@ -169,8 +164,7 @@ def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], m
             table = table.drop_columns([name] if name in table.column_names else []).append_column(name, column)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(f"{path} cannot hold the rows of {source} ({error!s:.80}); write a .jsonl file") from None
-    with atomic(path, "wb") as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, table)
 
 
 def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -> "pa.Table":

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path as FilePath
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from nap.common.files import InputError, atomic
 from nap.common.records import Json, check_of, column
@@ -39,7 +39,7 @@ def flat(record: Record) -> dict[str, Json]:
     return found
 
 
-def read_record(row: Mapping[str, Any]) -> Record:
+def read_record(row: Mapping[str, object]) -> Record:
     """The record that `flat` made. Raises InputError for a value of another type, or a key that is missing."""
     hints, values = get_type_hints(Record), {}
     for f in fields(Record):
@@ -63,7 +63,7 @@ def read_record(row: Mapping[str, Any]) -> Record:
     return Record(**values)
 
 
-def _comparison(row: Mapping[str, Any]) -> Comparison | None:
+def _comparison(row: Mapping[str, object]) -> Comparison | None:
     baseline, *numbers = (row.get(name) for name in Comparison._fields)
     if baseline is None:
         return None

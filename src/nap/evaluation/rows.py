@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path as FilePath
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
-from nap.common.files import InputError, atomic
-from nap.common.parquet import read_parquet
+from nap.common.files import InputError
+from nap.common.parquet import read_parquet, write_parquet
 from nap.common.records import Json, column, from_row, to_row
 from nap.data.problems import Problem
 from nap.data.trace import Trace
@@ -99,7 +99,7 @@ class Entry:
         return {"row": to_row(self.row), "seconds": self.seconds, "trace": trace}
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> "Entry":
+    def read(cls, value: Mapping[str, object]) -> "Entry":
         """The entry of one JSON object. Raises InputError for anything else."""
         row, seconds, trace = (value.get(name) for name in ("row", "seconds", "trace"))
         if not (isinstance(row, dict) and isinstance(trace, dict | None) and isinstance(seconds, int | float)):
@@ -173,7 +173,6 @@ def read_seconds(path: FilePath) -> list[Seconds]:
 
 def _write(kind: type, records: Sequence[Row] | Sequence[Seconds], path: FilePath) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), tuple: pa.list_(pa.string())}
     hints, found = get_type_hints(kind), {}
@@ -183,5 +182,4 @@ def _write(kind: type, records: Sequence[Row] | Sequence[Seconds], path: FilePat
         (held,) = [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
         known = any(value is not None for value in values)
         found[column(field.name)] = pa.array(values, types[get_origin(held) or held] if known else pa.null())
-    with atomic(path, "wb") as file:
-        pq.write_table(pa.table(found), file, compression="zstd")
+    write_parquet(path, pa.table(found))

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from nap.common.files import InputError, atomic
+from nap.common.files import InputError, write_jsonl
+from nap.common.parquet import write_parquet
 from nap.common.rows import FileRow, read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
@@ -123,19 +123,16 @@ def write_scored(rows: Iterable[Scored], path: str | Path) -> None:
     """Write each verdict and what was extracted as JSONL or, for a name that ends in .parquet, Parquet."""
     found = [{name: _clean(value) for name, value in asdict(row).items()} for row in rows]
     if Path(path).suffix != ".parquet":
-        with atomic(path) as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        write_jsonl(path, found)
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     kinds = {"line": pa.int64(), "output": pa.int64(), "correct": pa.bool_()}
     schema = pa.schema([(field.name, kinds.get(field.name, pa.string())) for field in fields(Scored)])
-    with atomic(path, "wb") as file:
-        pq.write_table(pa.Table.from_pylist(found, schema), file, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(found, schema))
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: object) -> object:
     # Half of a surrogate pair, which JSON can escape, is in no file of text.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
@@ -176,7 +173,7 @@ class _Scorer:
                 continue
             yield from (self._scored(row, problem, *one) for one in enumerate(outputs, 1))
 
-    def _is_again(self, row: dict[str, Any], seen: set[str]) -> bool:
+    def _is_again(self, row: dict[str, object], seen: set[str]) -> bool:
         """Whether lm-evaluation-harness logged the same outputs of this document before, for another filter."""
         if "resps" not in row or "filter" not in row:
             return False

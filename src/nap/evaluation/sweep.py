@@ -9,7 +9,7 @@ from typing import get_args
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
-from nap.common.records import check_text
+from nap.common.text import check_text
 from nap.data.problems import Problem
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy

@@ -14,7 +14,7 @@ Does not measure (arness.py, rates.py), and does not score text.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -98,7 +98,7 @@ def order_of(trace: Trace, count_padding: bool = False) -> Order:
     )
 
 
-def bare_order(pairs: Sequence[Sequence[int | np.integer]]) -> Order:
+def bare_order(pairs: object) -> Order:
     """The order of [position, step] pairs, in any sequence; a step may finalise several positions.
 
     Raises InputError for no pairs, a pair that is not two integers from 0 to `LARGEST`, or a position given twice.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nap.common.files import InputError, read_text
 from nap.common.journal import read_journal
@@ -24,7 +24,7 @@ from nap.evaluation.record_files import read_record
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
 from nap.evaluation.summary import Record, grouped, summarise
 
-Found = TypeVar("Found", dict[str, Any], list[Any])
+Found = TypeVar("Found", dict[str, Json], list[Json])
 
 FILES = ("setting.json", "rows.parquet", "journal.jsonl", "traces.jsonl")
 # What the model wrote takes most of a file of rows, and no report shows it.
@@ -149,13 +149,16 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
         return [], []
     rows, traces, bad = [], [], 0
     for entry, _ in read_journal(journal):
+        row, trace = ((entry or {}).get(name) for name in ("row", "trace"))
+        if not isinstance(row, dict) or not isinstance(trace, dict | None):
+            bad += 1
+            continue
+        rows.append(row)
         try:
-            row, trace = (entry or {})["row"], (entry or {})["trace"]
-            rows.append(row)
             if trace:
                 names = {name: str(row[name]) for name in ("model", "policy", "pace")}
                 traces.append(Recorded(trace=trace_from_row(trace), **names))
-        except (InputError, ValueError, KeyError, TypeError, RecursionError):
+        except (InputError, KeyError):
             bad += 1
     rows = _usable(rows, notes)
     notes.append(f"this run is still being written, or was stopped: {len(rows)} rows so far, read from its journal")

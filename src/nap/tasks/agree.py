@@ -117,7 +117,7 @@ def choices(words: Sequence[str]) -> Iterator[Choice]:
             yield choice
 
 
-def _may_be(name: str, word: Any, words: Sequence[str]) -> bool:
+def _may_be(name: str, word: object, words: Sequence[str]) -> bool:
     """Whether a field that a clue may be about is free, or is the clue."""
     asked = [clue for clue in words if clue in FREE[name]]
     return not asked or word in asked
@@ -169,7 +169,7 @@ class Agree:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
         return read_problems(self.name, self, path, limit)
 
-    def read(self, id: str, question: str, gold: Any = None) -> Problem:
+    def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a story is missing, or no sentence holds its words."""
         clues = [tuple(part.split()) for part in re.split(r"story\s+\d", question)[1:]]
         if len(clues) != self.count or any(len(words) != CLUES for words in clues):

@@ -15,7 +15,6 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, islice
-from typing import Any
 
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
@@ -144,17 +143,16 @@ class Countdown:
         return [self._from_row(row) for row in islice(read_rows(path), limit)]
 
     def _from_row(self, row: FileRow) -> Problem:
-        given = str(row.value.get("input"))
+        given, target = str(row.value.get("input")), row.value.get("output")
         try:
-            if "output" in row.value and "," in given:
-                numbers = tuple(int(x) for x in given.split(","))
-                return _problem(f"{row.number}", numbers, int(row.value["output"]))
+            if isinstance(target, str | int | float) and "," in given:
+                return _problem(f"{row.number}", tuple(int(x) for x in given.split(",")), int(target))
             return self.read(str(row.value.get("id") or row.number), question_of(row.value) or "")
-        except (InputError, ValueError):
+        except (InputError, ValueError, OverflowError):
             form = '{"input": "30,100,93", "output": "23"}, or has a question that ends in the target'
             raise InputError(f"{row.where}: a countdown problem looks like {form}; got {row.value!r:.80}") from None
 
-    def read(self, id: str, question: str, gold: Any = None) -> Problem:
+    def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a question such as `Numbers: [30, 100, 93] Target: 23`: its whole numbers, the target last."""
         numbers = [int(x) for x in re.findall(r"\d{1,9}", question)]
         if len(numbers) < 3:

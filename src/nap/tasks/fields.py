@@ -11,7 +11,6 @@ Does not judge an answer, and reads no file.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nap.common.files import InputError
 
@@ -28,7 +27,7 @@ CONVERSATION = ("messages", "conversations", "conversation")
 MODEL = ("assistant", "gpt", "model", "bot")
 SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class Fields:
 USUAL = Fields()
 
 
-def first_of(row: Row, names: Iterable[str]) -> Any:
+def first_of(row: Row, names: Iterable[str]) -> object:
     """The value of the first of the names that the row has and that is not null; None if it has none."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
@@ -65,15 +64,15 @@ def question_of(row: Row, fields: Fields = USUAL) -> str | None:
     """What is asked: a text, or in a conversation the last that is said to the model. None where there is nothing."""
     names = (fields.prompt,) if fields.prompt else (*QUESTION, *CONVERSATION)
     value = first_of(row, names)
-    if value is None and not fields.prompt and isinstance(row.get("doc"), dict):
-        return question_of(row["doc"])
+    if value is None and not fields.prompt and isinstance(doc := row.get("doc"), dict):
+        return question_of(doc)
     if isinstance(value, list):
         asked = [said for speaker, said in _turns(value) if speaker not in (*MODEL, "system", "developer")]
         return asked[-1] if asked else None
     return value if isinstance(value, str) else None
 
 
-def gold_of(row: Row, fields: Fields = USUAL) -> Any:
+def gold_of(row: Row, fields: Fields = USUAL) -> object:
     """The right answer as it stands; None where there is none. Of a worked `solution` it is what its box holds."""
     if fields.answer:
         return row.get(fields.answer)
@@ -81,7 +80,7 @@ def gold_of(row: Row, fields: Fields = USUAL) -> Any:
     for place in places:
         if has_one(place, GOLD):
             return first_of(place, GOLD)
-    return next((_of_solution(place["solution"]) for place in places if isinstance(place.get("solution"), str)), None)
+    return next((_of_solution(found) for place in places if isinstance(found := place.get("solution"), str)), None)
 
 
 def has_gold(row: Row, fields: Fields = USUAL) -> bool:
@@ -103,7 +102,7 @@ def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
     return [*_texts(value)]
 
 
-def _texts(value: Any) -> Iterable[str | None]:
+def _texts(value: object) -> Iterable[str | None]:
     """The texts of a value; lists of lists, as lm-evaluation-harness writes them, are one list."""
     if isinstance(value, list):
         for part in value:
@@ -118,7 +117,7 @@ def _texts(value: Any) -> Iterable[str | None]:
         raise InputError(f"a model's output should be a text, got {value!r:.40}")
 
 
-def _turns(conversation: Sequence[Any]) -> Iterable[tuple[str, str]]:
+def _turns(conversation: Sequence[object]) -> Iterable[tuple[str, str]]:
     """(speaker in small letters, what is said) of each turn that says something."""
     for turn in conversation:
         if isinstance(turn, dict):

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from nap.common.files import InputError
 from nap.data.problems import Problem
@@ -116,7 +116,7 @@ class Grids:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
         return read_problems(self.name, self, path, limit)
 
-    def read(self, id: str, question: str, gold: Any = None) -> Problem:
+    def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a grid is missing, or has no solution."""
         puzzles = ["".join(re.findall(r"\d", part)) for part in re.split(r"grid\s+\d", question)[1:]]
         if len(puzzles) != self.count or any(size_of(puzzle) != self.size for puzzle in puzzles):

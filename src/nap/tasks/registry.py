@@ -78,7 +78,7 @@ class Screens(Protocol):
 class Reads(Protocol):
     """A task whose problem is more than a question and its answer: it reads numbers or a grid out of them."""
 
-    def read(self, id: str, question: str, gold: Any) -> Problem:
+    def read(self, id: str, question: str, gold: object) -> Problem:
         """The problem that a question states; `gold` may be None. Raises InputError if the question states none."""
         ...
 

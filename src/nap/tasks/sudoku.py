@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Any
 
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
@@ -187,7 +186,7 @@ class Sudoku:
             return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
         return [self._from_row(row) for row in islice(read_rows(path), limit)]
 
-    def read(self, id: str, question: str, gold: Any = None) -> Problem:
+    def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem whose puzzle stands in the question, 0 or . for a blank; `gold` is one of its solutions.
 
         Without `gold` the puzzle is solved. Raises InputError if there is no puzzle, or its solution is none.

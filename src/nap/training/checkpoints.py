@@ -7,9 +7,8 @@ in a checkpoint; the Trainer does.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from nap.common.files import InputError, atomic, sync_files, sync_folder
 from nap.common.folder import digest_files
@@ -43,15 +42,16 @@ def fault(checkpoint: Path, *, sizes_only: bool = False) -> str | None:
         return "its save was cut short"
     except OSError as error:
         return f"{MANIFEST} cannot be read: {error.strerror}"
-    if manifest is None:
+    files = (manifest or {}).get("files")
+    if not isinstance(files, dict):
         return f"{MANIFEST} is damaged"
-    for name, kept in manifest["files"].items():
+    for name, kept in files.items():
         if said := _differs(checkpoint / name, kept, sizes_only):
             return f"{name} {said}"
     return None
 
 
-def _differs(path: Path, kept: dict[str, Any], sizes_only: bool) -> str | None:
+def _differs(path: Path, kept: Mapping[str, object], sizes_only: bool) -> str | None:
     try:
         if not path.is_file():
             return "is missing"
