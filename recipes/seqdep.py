@@ -13,7 +13,7 @@ Expected numbers: docs/seqdep.md.
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -194,7 +194,7 @@ def measured(scorer: CausalScorer, corpus: Corpus, prompts: int) -> dict[str, An
     results = measure_corpus(scorer, cut.texts, excess=corpus.excess)
     setting = {"title": corpus.title, "segmenter": corpus.how, "most_tokens": corpus.most, "asked": prompts}
     setting |= {"scorer": Path(scorer.name).name, "date": datetime.now(UTC).date().isoformat()}
-    return setting | {"shortened": cut.shortened} | summarise(cut.texts, results)
+    return setting | {"shortened": cut.shortened} | asdict(summarise(cut.texts, results))
 
 
 # Tables

@@ -76,30 +76,30 @@ def measured(scorer, write, prompts=150, samples=4, length=6):
 
 def assert_estimates(estimate, value, width):
     """The interval is at most so wide and, made half as wide again, holds the value: 1 seed in 300 fails by chance."""
-    low, high = estimate["interval"]
+    low, high = estimate.interval
     assert high - low < width
-    assert abs(estimate["mean"] - value) < 0.75 * (high - low)
+    assert abs(estimate.mean - value) < 0.75 * (high - low)
 
 
 def test_a_chains_measures_are_those_of_its_closed_form():
     found = measured(Copier(), chain)
     entropy = SAME * math.log(SAME) + 3 * OTHER * math.log(OTHER)
-    assert_estimates(found["seqdep"]["per_segment"], entropy - math.log(0.5 / 4), 0.1)
+    assert_estimates(found.measures["seqdep"].per_segment, entropy - math.log(0.5 / 4), 0.1)
     # Another sample's last letter is the same one by chance, 1 in 4.
     excess = (SAME - 1 / 4) * math.log(SAME / OTHER)
-    for measure in ("excess", "control"):
-        assert_estimates(found[measure]["per_segment"], excess, 0.3)
-        assert_estimates(found[measure]["per_token"], excess, 0.3)
+    for measure in (found.measures["excess"], found.measures["control"]):
+        assert_estimates(measure.per_segment, excess, 0.3)
+        assert_estimates(measure.per_token, excess, 0.3)
 
 
 def test_independent_segments_have_seqdep_but_no_excess():
     found = measured(Copier(), independent)
     plain = (math.log(SAME) + 3 * math.log(OTHER)) / 4 - math.log(0.5 / 4)
-    assert_estimates(found["seqdep"]["per_segment"], plain, 0.3)
-    assert found["seqdep"]["per_segment"]["interval"][1] < -0.1
-    assert_estimates(found["excess"]["per_segment"], 0, 0.4)
+    assert_estimates(found.measures["seqdep"].per_segment, plain, 0.3)
+    assert found.measures["seqdep"].per_segment.interval.high < -0.1
+    assert_estimates(found.measures["excess"].per_segment, 0, 0.4)
     credulous = measured(Arbitrary(), independent)
-    assert_estimates(credulous["excess"]["per_segment"], 0, 0.6)
+    assert_estimates(credulous.measures["excess"].per_segment, 0, 0.6)
 
 
 def test_the_excess_over_all_pairs_of_independent_samples_is_zero_under_any_scorer():
@@ -153,19 +153,19 @@ def test_a_prompt_counts_once_however_many_samples_it_has():
     scorer = Copier()
     rows = [Row("", "x", "aa")] * 9 + [Row("", "y", "ab")]
     texts = cut_rows(scorer, rows, "tokens:1").texts
-    found = summarise(texts, measure_corpus(scorer, texts))["seqdep"]
+    found = summarise(texts, measure_corpus(scorer, texts)).measures["seqdep"]
     expected = (math.log(SAME) + math.log(OTHER)) / 2 - math.log(0.5 / 4)
-    assert found["per_segment"]["mean"] == pytest.approx(expected) == found["per_token"]["mean"]
-    assert found["per_segment"]["prompts"] == 2
+    assert found.per_segment.mean == pytest.approx(expected) == found.per_token.mean
+    assert found.per_segment.prompts == 2
 
 
 def test_the_curve_has_every_early_segment_and_then_spans_that_double():
     scorer = Copier()
     texts = cut_rows(scorer, [Row("", "x", "ab" * 20), Row("", "y", "ab" * 20)], "tokens:1").texts
-    curve = summarise(texts, measure_corpus(scorer, texts))["seqdep"]["curve"]
-    spans = [point["segments"] for point in curve]
-    assert spans == [[n, n] for n in range(2, 9)] + [[9, 16], [17, 32], [33, 64]]
-    assert all(point["per_token"]["mean"] == pytest.approx(math.log(OTHER / 0.125)) for point in curve)
+    curve = summarise(texts, measure_corpus(scorer, texts)).measures["seqdep"].curve
+    spans = [point.segments for point in curve]
+    assert spans == [(n, n) for n in range(2, 9)] + [(9, 16), (17, 32), (33, 64)]
+    assert all(point.per_token.mean == pytest.approx(math.log(OTHER / 0.125)) for point in curve)
 
 
 def test_rows_are_cut_to_the_context_and_those_without_a_history_left_out():

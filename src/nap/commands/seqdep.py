@@ -3,8 +3,8 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nap.dependence.rows import RowFile
     from nap.dependence.scorer import Scorer
     from nap.dependence.seqdep import Corpus, Dependence
+    from nap.dependence.summary import Estimate, Summary
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 File = Annotated[Positional[str], arg(metavar="FILE")]
@@ -96,41 +97,40 @@ class Seqdep:
         rows, scorer = read.rows[: self.limit], self.scoring.open()
         corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
         measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)))
-        counts = {"left_out": len(rows) - len(corpus.rows), "shortened": corpus.shortened}
-        found = counts | summarise(corpus.texts, measured)
+        left_out, found = len(rows) - len(corpus.rows), summarise(corpus.texts, measured)
         if self.json:
-            _print_json(corpus, measured, found | {"scorer": self.scoring.scorer, "segmenter": read.segmenter})
+            _print_texts(corpus, measured)
+            counts = {"id": "all", "left_out": left_out, "shortened": corpus.shortened}
+            print(json.dumps({**counts, **asdict(found), "scorer": self.scoring.scorer, "segmenter": read.segmenter}))
         else:
-            _print_tables(found)
+            _print_tables(found, left_out, corpus.shortened)
 
 
 def _progress(total: int) -> Callable[[int], None]:
     return lambda done: progress.show(done, total, "measured")
 
 
-def _print_json(corpus: "Corpus", measured: "list[Dependence]", found: dict[str, Any]) -> None:
+def _print_texts(corpus: "Corpus", measured: "list[Dependence]") -> None:
     for text, own in zip(corpus.texts, measured, strict=True):
         row = {"id": text.where, "segments": len(text.segments), "tokens": len(text.ids)}
         gains = {n: {"per_segment": own.per_segment(n), "per_token": own.per_token(n)} for n in own.baseline}
         print(json.dumps(row | {n: gain for n, gain in gains.items() if not math.isnan(gain["per_token"])}))
-    print(json.dumps({"id": "all"} | found))
 
 
-def _print_tables(found: dict[str, Any]) -> None:
-    console, measures = open_console(), {name: found[name] for name in QUESTIONS if found[name]}
+def _print_tables(found: "Summary", left_out: int, shortened: int) -> None:
+    console, measures = open_console(), found.measures
     console.print(
-        f"{found['samples']} texts of {found['prompts']} prompts, {found['segments_a_sample']:.1f} segments a text, "
-        f"{found['tokens_a_segment']:.1f} tokens a segment; left out for having no history: {found['left_out']}, "
-        f"cut short: {found['shortened']}"
+        f"{found.samples} texts of {found.prompts} prompts, {found.segments_a_sample:.1f} segments a text, "
+        f"{found.tokens_a_segment:.1f} tokens a segment; left out for having no history: {left_out}, "
+        f"cut short: {shortened}"
     )
     header = ["", "nats a segment", "nats a token", "rise, nats a token", "prompts"]
     lines = [
-        [name, *(_shown(own[key]) for key in ("per_segment", "per_token", "rise_per_token")),
-         str(own["per_segment"]["prompts"])]
+        [name, *map(_shown, (own.per_segment, own.per_token, own.rise_per_token)), str(own.per_segment.prompts)]
         for name, own in measures.items()
-    ]  # fmt: skip
+    ]
     draw(console, header, lines)
-    curves = {name: {tuple(p["segments"]): p["per_token"] for p in own["curve"]} for name, own in measures.items()}
+    curves = {name: {point.segments: point.per_token for point in own.curve} for name, own in measures.items()}
     names = {(first, last): str(first) if first == last else f"{first}-{last}" for first, last in curves["seqdep"]}
     spans = [[shown, *(_shown(curve.get(span)) for curve in curves.values())] for span, shown in names.items()]
     draw(console, ["segment", *(f"{name}, nats a token" for name in curves)], spans)
@@ -138,11 +138,11 @@ def _print_tables(found: dict[str, Any]) -> None:
         console.print(f"{name}: {QUESTIONS[name]}", style="dim")
 
 
-def _shown(estimate: dict[str, Any] | None) -> str:
+def _shown(estimate: "Estimate | None") -> str:
     if estimate is None:
         return "-"
-    ends = estimate["interval"]
-    return f"{estimate['mean']:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    ends = estimate.interval
+    return f"{estimate.mean:.3f}" + (f" [{ends.low:.3f}, {ends.high:.3f}]" if ends else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,12 @@ Does not measure (seqdep.py) and does not print.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from nap.common.stats import bootstrap_mean
+from nap.common.stats import Interval, bootstrap_mean
 from nap.dependence.scorer import Floats
 from nap.dependence.segments import Ids, Text
 from nap.dependence.seqdep import MEASURES, Dependence
@@ -17,51 +18,83 @@ from nap.dependence.seqdep import MEASURES, Dependence
 ALONE = 8
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A mean with its 95 % bootstrap interval over prompts (None for fewer than two), and how many prompts."""
 
     mean: float
-    interval: tuple[float, float] | None
+    interval: Interval | None
     prompts: int
 
 
-def summarise(texts: Sequence[Text], measured: Sequence[Dependence]) -> dict[str, Any]:
-    """What `measure_corpus` found, as JSON: each of MEASURES per segment, per token, its rise and its curve.
+@dataclass(frozen=True)
+class Point:
+    """A measure at the segments `first` to `last`, nats."""
+
+    segments: tuple[int, int]
+    per_segment: Estimate
+    per_token: Estimate
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What was found of one of MEASURES, nats."""
+
+    per_segment: Estimate
+    per_token: Estimate
+    rise_per_token: Estimate | None
+    curve: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a corpus says. Each of MEASURES is a field, None where nothing was measured of it."""
+
+    samples: int
+    prompts: int
+    segments_a_sample: float
+    tokens_a_segment: float
+    seqdep: Measure | None
+    control: Measure | None
+    excess: Measure | None
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """Those that were measured."""
+        return {name: found for name in MEASURES if (found := getattr(self, name))}
+
+
+def summarise(texts: Sequence[Text], measured: Sequence[Dependence]) -> Summary:
+    """What `measure_corpus` found: each of MEASURES per segment, per token, its rise and its curve.
 
     Per segment it is the mean of Eq. 4 over texts, per token all nats over all tokens. Each text counts once in the
     mean of its prompt, and each prompt once in the mean and its interval, because texts of one prompt are no
-    independent draws. A measure that nothing was measured of is None.
+    independent draws.
     """
     spans = _spans(max(len(own.tokens) for own in measured) + 1)
-    counts = {"samples": len(texts), "prompts": len({text.prompt for text in texts})}
-    counts |= {
-        "segments_a_sample": float(np.mean([len(own.tokens) + 1 for own in measured])),
-        "tokens_a_segment": float(np.concatenate([own.tokens for own in measured]).mean()),
-    }
-    return counts | {name: _summary(texts, measured, name, spans) for name in MEASURES}
+    return Summary(
+        samples=len(texts),
+        prompts=len({text.prompt for text in texts}),
+        segments_a_sample=float(np.mean([len(own.tokens) + 1 for own in measured])),
+        tokens_a_segment=float(np.concatenate([own.tokens for own in measured]).mean()),
+        **{name: _measure(texts, measured, name, spans) for name in MEASURES},
+    )
 
 
-def _summary(
-    texts: Sequence[Text], measured: Sequence[Dependence], name: str, spans: list[tuple[int, int]]
-) -> dict[str, Any] | None:
-    point = _point(texts, measured, name)
-    if point is None:
+def _measure(
+    texts: Sequence[Text], measured: Sequence[Dependence], name: str, spans: Sequence[tuple[int, int]]
+) -> Measure | None:
+    whole = _point(texts, measured, name, (2, spans[-1][1]))
+    if whole is None:
         return None
+    curve = (_point(texts, [own.part(*span) for own in measured], name, span) for span in spans)
     rise = _mean_of(texts, [own.rise(name) for own in measured])
-    parts = {(first, last): [own.part(first, last) for own in measured] for first, last in spans}
-    curve = [(span, _point(texts, part, name)) for span, part in parts.items()]
-    return point | {
-        "rise_per_token": rise and rise._asdict(),
-        "curve": [{"segments": list(span), **point} for span, point in curve if point],
-    }
+    return Measure(whole.per_segment, whole.per_token, rise, tuple(point for point in curve if point))
 
 
-def _point(texts: Sequence[Text], measured: Sequence[Dependence], name: str) -> dict[str, Any] | None:
+def _point(texts: Sequence[Text], measured: Sequence[Dependence], name: str, segments: tuple[int, int]) -> Point | None:
     per_segment = _mean_of(texts, [own.per_segment(name) for own in measured])
-    if per_segment is None:
-        return None
-    per_token = _ratio_of(texts, [own.totals(name) for own in measured])
-    return {"per_segment": per_segment._asdict(), "per_token": per_token._asdict()}
+    return per_segment and Point(segments, per_segment, _ratio_of(texts, [own.totals(name) for own in measured]))
 
 
 def _spans(longest: int) -> list[tuple[int, int]]:
@@ -93,9 +126,9 @@ def _ratio_of(texts: Sequence[Text], totals: Sequence[tuple[float, int]]) -> Est
     return _estimate(ratio + (nats - ratio * tokens) / tokens.mean())
 
 
-def _by_prompt(known: Sequence[tuple[Text, Any]]) -> Floats:
+def _by_prompt(known: Sequence[tuple[Text, ArrayLike]]) -> Floats:
     """[prompts, ...] the mean of each prompt's values."""
-    groups: dict[Ids, list[Any]] = {}
+    groups: dict[Ids, list[ArrayLike]] = {}
     for text, value in known:
         groups.setdefault(text.prompt, []).append(value)
     return np.array([np.mean(group, axis=0) for group in groups.values()])
