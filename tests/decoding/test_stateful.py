@@ -28,6 +28,8 @@ STATEFUL = [
     "saber",
     "saber:n=3,block=4",
     "p2",
+    "lopa:tau=0.4,branches=3,weight=0.2",
+    "self_speculative:ahead=3",
 ]
 
 
@@ -63,6 +65,14 @@ def run(denoiser, canvases, policy, **given_settings):
         ("prophet:early=99,middle=99,late=99", [[11], [8], [5], [4], [12], [7], [3], [9]]),
         # Of the best two one is taken back: the less sure, and once nothing changes the leftmost that is written.
         ("saber", [[11], [8], [5], [12], [7], [4], [3, 9]]),
+        # By the least sure half alone: 7 is tried beside 3 and 9, and leaves what the row itself would leave.
+        ("lopa:weight=0", [[11, 8, 5, 4], [12], [7, 3], [9]]),
+        ("lopa", [[11, 8, 5, 4], [12], [7], [3], [9]]),
+        ("lopa:branches=1,block=4", [[5, 4], [7], [3], [11, 8], [12], [9]]),
+        # Every guess holds, and the first forward has none.
+        ("self_speculative", [[11], [8, 5, 4, 12], [7, 3, 9]]),
+        ("self_speculative:ahead=1", [[11], [8], [5], [4], [12], [7], [3], [9]]),
+        ("self_speculative:block=4", [[5], [4, 7, 3, 11], [8, 12, 9]]),
         ("p2", [[11], [8], [5], [4], [12], [7], [3], [9]]),
         ("token_edit", [[11, 8, 5, 4, 12], [7], [3], [9]]),
         ("token_edit:size=8", [[5, 4], [7], [3], [], [11, 8, 12], [9]]),

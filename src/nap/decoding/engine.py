@@ -14,6 +14,7 @@ Does not choose (policies), keep a row's books (row.py), run the model (models/s
 """
 
 import time
+from itertools import islice
 from typing import get_args
 
 from nap.canvas.canvas import Canvas
@@ -21,6 +22,7 @@ from nap.common.files import InputError
 from nap.data.trace import Cost, Step
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
+from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import check_length
 from nap.decoding.row import Row
@@ -32,7 +34,7 @@ class Engine:
     """Rows in the making. `cache` names what is kept of a forward for the next (models/caches.py)."""
 
     def __init__(self, denoiser: Denoiser, cache: str = "none") -> None:
-        self.denoiser, self.session = denoiser, open_session(denoiser, cache)
+        self.denoiser, self.session, self.cache = denoiser, open_session(denoiser, cache), cache
         self._rows: dict[int, Row] = {}
         self._added = 0
 
@@ -53,13 +55,14 @@ class Engine:
     ) -> int:
         """Let a canvas in; its row's number. One without a mask is finished at once and costs no forward.
 
-        Raises InputError for a budget that the policy lacks or would ignore, an unknown `eos`, and a canvas that the
-        model cannot hold.
+        Raises InputError for a budget that the policy lacks or would ignore, an unknown `eos`, a policy that needs
+        what the model or the cache cannot give, and a canvas that the model cannot hold.
         """
         budget = budget or Budget()
         budget.check(policy)
         if eos not in get_args(Eos):
             raise InputError(f"unknown eos setting {eos!r}; known: {', '.join(get_args(Eos))}")
+        check_needs(policy, self.denoiser, self.cache)
         check_length(self.denoiser, len(canvas))
         number, self._added = self._added, self._added + 1
         row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed)
@@ -82,14 +85,15 @@ class Engine:
         if not self._rows:
             return []
         started, rows = time.perf_counter(), [*self._rows.values()]
-        asked = [row.ask() for row in rows]
-        answer = self.session.ask([row.question() for row in rows])
+        asked = [asked for row in rows for asked in row.ask()]
+        answer = self.session.ask([question for row in rows for question in row.questions()])
         reads = {name for row in rows for name in row.policy.reads}
-        said = hear(answer, asked, self.denoiser.mask_id, sorted(reads))
-        written = [row.act(words) for row, words in zip(rows, said, strict=True)]
+        said, counts = iter(hear(answer, asked, self.denoiser.mask_id, sorted(reads))), [row.canvases for row in rows]
+        written = [row.act(*islice(said, count)) for row, count in zip(rows, counts, strict=True)]
         seconds = time.perf_counter() - started
-        steps = []
-        for row, (events, guide_calls), queries in zip(rows, written, answer.queries_B, strict=True):
+        steps, queries_B = [], iter(answer.queries_B)
+        for row, (events, guide_calls), count in zip(rows, written, counts, strict=True):
+            queries = sum(islice(queries_B, count))
             cost = Cost(forwards=1, queries=queries, guide_calls=guide_calls)
             steps.append(Step(row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost))
             if not row.unfinished:

@@ -56,6 +56,7 @@ class Row:
         self.state = policy.start(canvas)
         self.seen: RowView | None = None
         self.wanted: Ints = self.free[:0]
+        self.drafts: list[tuple[Ints, Ints]] = []
 
     @property
     def unfinished(self) -> bool:
@@ -66,27 +67,36 @@ class Row:
             self._want()
         return len(self.wanted) > 0
 
-    def ask(self) -> Asked:
-        """What this step asks about. Raises InputError where the policy may not ask that."""
+    @property
+    def canvases(self) -> int:
+        """How many canvases of it the model is asked about in this step: its own and its policy's drafts."""
+        return 1 + len(self.drafts)
+
+    def ask(self) -> list[Asked]:
+        """What this step asks about, drafts behind the canvas. Raises InputError where the policy may not ask that."""
         if self.seen is None:
             self._want()
         if not len(self.wanted):
             raise self._fault("asks about nothing while there are masks; it would never end")
+        return [self._asked(self.ids, self.wanted), *(self._asked(*draft) for draft in self.drafts)]
+
+    def questions(self) -> list[Question]:
+        """The same for the model."""
+        return [Question(self.number, *asked, *self.span) for asked in ((self.ids, self.wanted), *self.drafts)]
+
+    def _asked(self, ids_L: Ints, at_N: Ints) -> Asked:
         return Asked(
-            position_N=self.wanted, current_N=self.ids[self.wanted], sampling=self.sampling, noise=self.noise,
+            position_N=at_N, current_N=ids_L[at_N], sampling=self.sampling, noise=self.noise,
             never=self.never, late=self.late,
         )  # fmt: skip
 
-    def question(self) -> Question:
-        """The same for the model."""
-        return Question(self.number, self.ids, self.wanted, *self.span)
-
-    def act(self, said: Said) -> tuple[tuple[Event, ...], int]:
+    def act(self, said: Said, *drafts: Said) -> tuple[tuple[Event, ...], int]:
         """Write what the policy says; the events, in its order, and how often it asked a guide.
 
         Raises InputError where the policy may not write that, or would never end.
         """
         assert self.seen is not None
+        said.drafts = drafts
         edits = self.policy.act(self.seen, said)
         events = self._written(edits, said)
         if not events and self.state is None and self.seen.quota:
@@ -102,12 +112,24 @@ class Row:
         """Ask the policy what it wants to ask the model."""
         self.seen = self._view()
         self.wanted = np.asarray(self.policy.ask(self.seen), np.int64)
+        self.drafts = [self._drafted(*draft) for draft in self.policy.drafts(self.seen)]
         if self.wanted is self.seen.open_N:
             return
         if not self.slots.issuperset(self.wanted.tolist()):
             raise self._fault("asks about a position that is in no slot, or was given")
         if (self.wanted[1:] <= self.wanted[:-1]).any():
             raise self._fault("asks about positions that do not rise")
+
+    def _drafted(self, position_N: Ints, token_N: Ints) -> tuple[Ints, Ints]:
+        """A draft's canvas, with what would be filled, and the masks of its block."""
+        if not set(self.masked.tolist()).issuperset(position_N.tolist()):
+            raise self._fault("drafts over what is not masked")
+        ids_L = self.ids.copy()
+        ids_L[position_N] = token_N
+        for gaps in self._gaps(ids_L):
+            ids_L[gaps] = self.pad_id
+        masked = self.free[ids_L[self.free] == self.mask_id]
+        return ids_L, masked[self.block_of[masked] == self.block_of[masked[:1]]]
 
     def _view(self) -> RowView:
         """The row before a step: its open block, and how many commits the budget asks for."""
@@ -133,7 +155,10 @@ class Row:
         n_N = np.searchsorted(said.position_N, position_N).clip(max=len(said.position_N) - 1)
         masks_N, old_N = token_N == self.mask_id, self.ids[position_N]
         told_N = (said.position_N[n_N] == position_N) & (said.token_N[n_N] == token_N) & ~masks_N
-        probability_N = np.where(told_N, said.model_N[n_N], np.nan)
+        if edits.probability_N is None:
+            probability_N = np.where(told_N, said.model_N[n_N], np.nan)
+        else:
+            probability_N = np.where(masks_N, np.nan, edits.probability_N)
         self.ids, self.step_of, self.confidence = self.ids.copy(), self.step_of.copy(), self.confidence.copy()
         self.ids[position_N], self.confidence[position_N] = token_N, probability_N
         self.step_of[position_N] = np.where(masks_N, -1, self.steps)
@@ -156,12 +181,17 @@ class Row:
 
     def _filled(self) -> Iterator[Event]:
         """Padding for what stands behind the end of a slot's text."""
+        for gaps in self._gaps(self.ids):
+            self.ids[gaps], self.step_of[gaps] = self.pad_id, self.steps
+            yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in gaps.tolist())
+
+    def _gaps(self, ids_L: Ints) -> Iterator[Ints]:
+        """The masks of each slot whose text has ended before them."""
         for slot, endings in self.endings:
-            ids = self.ids[slot]
+            ids = ids_L[slot]
             gaps = np.flatnonzero(ids == self.mask_id)
             if len(gaps) and any(_holds(ids[: gaps[0]], ending) for ending in endings):
-                self.ids[slot[gaps]], self.step_of[slot[gaps]] = self.pad_id, self.steps
-                yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in slot[gaps].tolist())
+                yield slot[gaps]
 
     def _fault(self, what: str) -> InputError:
         return InputError(f"policy {policy_name(self.policy)!r}, step {self.steps}: it {what}")

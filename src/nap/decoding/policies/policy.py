@@ -10,7 +10,7 @@ Shape letters: L canvas length, N positions asked about, V vocabulary.
 Does not draw candidates (candidates.py) or spend budgets (budget.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -72,6 +72,7 @@ class Said:
     token_N        the candidate of each
     probability_N  its probability, as the policy is to rank it (`--eos defer` ranks what ends a text last)
     model_N        its probability as the model gave it
+    drafts         the same of each canvas that the policy drafted, at the masks of its block
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Said:
     ) -> None:
         self.position_N, self.token_N, self.model_N = position_N, token_N, probability_N
         self._compute, self._late_N, self._redraw = compute, late_N, redraw
+        self.drafts: tuple[Said, ...] = ()
 
     @cached_property
     def probability_N(self) -> Floats:
@@ -136,12 +138,24 @@ class Said:
 class Edits(NamedTuple):
     """What a step writes: a token a position, in the order that the trace shall have. Writing the mask is a remask.
 
-    guide_calls  how often a second model was asked for it
+    guide_calls    how often a second model was asked for it
+    probability_N  what the model gave each token; by default as it was said, where this token was said at all
     """
 
     position_N: Ints
     token_N: Ints
     guide_calls: int = 0
+    probability_N: Floats | None = None
+
+
+class Draft(NamedTuple):
+    """Tokens at masked positions that may come to be written: the model is asked about that canvas in the same forward.
+
+    It is asked about the masks of the block that would be decoded then, and its answers come as `said.drafts`.
+    """
+
+    position_N: Ints
+    token_N: Ints
 
 
 class Policy(Protocol):
@@ -168,6 +182,15 @@ class Policy(Protocol):
 
     def ask(self, row: RowView) -> Ints:
         """The positions to ask the model about. Nothing: the policy has done with this row, which has no mask left."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of a model beyond candidates (decoding/needs.py): it is refused where that is lacking."""
+        ...
+
+    def drafts(self, row: RowView) -> Sequence[Draft]:
+        """Canvases to ask about besides the row's own, called after `ask`."""
         ...
 
     def act(self, row: RowView, said: Said) -> Edits:
@@ -228,6 +251,7 @@ class Based:
     paced = False
     block: int | None = None
     reads: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     ranges: ClassVar[Mapping[str, Range]] = {}
 
     def __post_init__(self) -> None:
@@ -236,6 +260,10 @@ class Based:
     def start(self, canvas: Canvas) -> Any:
         """Nothing is remembered."""
         return None
+
+    def drafts(self, row: RowView) -> Sequence[Draft]:
+        """None."""
+        return ()
 
 
 class Selecting(Based):

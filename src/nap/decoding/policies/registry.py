@@ -14,6 +14,7 @@ from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Thresho
 from nap.decoding.policies.credit import Credit
 from nap.decoding.policies.early import Prophet
 from nap.decoding.policies.editing import TokenEdit
+from nap.decoding.policies.lookahead import Lopa
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
 from nap.decoding.policies.p2 import P2
 from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
@@ -21,6 +22,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.remasking import Remdm
 from nap.decoding.policies.saber import Saber
 from nap.decoding.policies.spacing import Dilated, LocalLeap
+from nap.decoding.policies.speculative import SelfSpeculative
 from nap.decoding.policies.steady import Klass
 
 POLICIES: dict[str, type] = {
@@ -43,6 +45,8 @@ POLICIES: dict[str, type] = {
     "klass": Klass,
     "prophet": Prophet,
     "multi_block": MultiBlock,
+    "lopa": Lopa,
+    "self_speculative": SelfSpeculative,
     "remdm": Remdm,
     "p2": P2,
     "saber": Saber,

@@ -1,0 +1,62 @@
+"""FreeDave: several commits a forward, and exactly those of one commit a forward (2510.00294)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas
+from nap.decoding.policies.policy import Draft, Edits, Ints, RowView, Said, Selecting, best
+from nap.decoding.policies.ranges import Range
+
+
+@dataclass
+class Guess:
+    """What is believed to be committed next, one token after the other."""
+
+    position_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    token_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSpeculative(Selecting):
+    """`low_confidence` with one token a step, `ahead` steps at once where the model's own guess of them holds.
+
+    The next most probable candidates of a step are its guess at the steps to come. Each beginning of the guess is a
+    canvas of its own, all are asked about in one forward, and a guess holds while it is what the canvas before it says.
+    So the commits and their order are those of one token a step, in at most as many forwards, with up to `ahead`
+    times the query tokens. With a temperature they are draws from the same distributions.
+    """
+
+    paced = False
+    needs = ("drafts",)
+    ranges: ClassVar = {"ahead": Range(1, 64)}
+    ahead: int = 4
+    block: int | None = None
+
+    def start(self, canvas: Canvas) -> Guess:
+        """Nothing is guessed before the first forward."""
+        return Guess()
+
+    def drafts(self, row: RowView) -> list[Draft]:
+        """The beginnings of the guess, shortest first; none that would leave nothing to ask about."""
+        guess: Guess = row.state
+        still = row.ids_L[guess.position_N] == row.mask_id
+        count = min(len(still) if still.all() else int(still.argmin()), len(row.masked_N) - 1)
+        return [Draft(guess.position_N[:n], guess.token_N[:n]) for n in range(1, count + 1)]
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The first commit, and each next one while the guess was right about the one before."""
+        guess: Guess = row.state
+        found: list[tuple[int, int, float]] = []
+        words = said
+        for number, after in enumerate((*said.drafts, None)):
+            first, *rest = best(words.probability_N, self.ahead).tolist()
+            found.append((int(words.position_N[first]), int(words.token_N[first]), float(words.model_N[first])))
+            right = after is not None and found[-1][:2] == (guess.position_N[number], guess.token_N[number])
+            if not right or not len(after.position_N):
+                break
+            words = after
+        guess.position_N, guess.token_N = words.position_N[rest], words.token_N[rest]
+        position_N, token_N, probability_N = (np.array(column) for column in zip(*found, strict=True))
+        return Edits(position_N, token_N, probability_N=probability_N)
