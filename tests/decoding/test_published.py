@@ -12,7 +12,7 @@ import pytest
 from conftest import DATA
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.data.trace import COMMIT, EDIT, REMASK
-from nap.decoding.budget import Budget
+from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.models.load import load
@@ -28,6 +28,7 @@ class Ours(NamedTuple):
     policy: str
     budget: Budget | None = None
     cache: str = "none"
+    guidance: float = 0.0
 
 
 def ours(record) -> Ours | None:
@@ -52,6 +53,8 @@ def ours(record) -> Ours | None:
         case ("prophet", {"thresholds": {"early": early, "mid": middle, "late": late}}):
             gaps = f"early={early},middle={middle},late={late}"
             return Ours(f"prophet:{gaps},answer=5,at=20,block={block}", steps)
+        case ("llada", {"cfg_scale": scale}):
+            return Ours(f"low_confidence:block={block}", steps, guidance=scale)
         case ("localleap", {"threshold": tau, "relaxed_threshold": relaxed, "radius": radius}):
             return Ours(f"localleap:tau={tau},relaxed={relaxed},radius={radius},block={block}")
         case ("fast_dllm" | "fast_dllm_v1", {"steps": _}) if not {"frechet_margin", "factor"} & {*settings}:
@@ -106,7 +109,8 @@ def decoded(record, wanted, models):
     prompts = record["prompt"] if isinstance(record["prompt"][0], list) else [record["prompt"]]
     spec = CanvasSpec(paths=1, path_tokens=record["gen_length"], summary_tokens=0, tags="none")
     canvases = [layout(prompt, spec, None, denoiser.mask_id) for prompt in prompts]
-    traces = decode_traces(denoiser, canvases, parse_policy(wanted.policy), budget=wanted.budget, cache=wanted.cache)
+    told = {"budget": wanted.budget, "sampling": Sampling(guidance=wanted.guidance), "cache": wanted.cache}
+    traces = decode_traces(denoiser, canvases, parse_policy(wanted.policy), **told)
     for prompt, trace in zip(prompts, traces, strict=True):
         start, last = len(prompt), {event.position: event.step for event in trace.events if event.kind != REMASK}
         steps = [last[start + i] for i in range(record["gen_length"])]

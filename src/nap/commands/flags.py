@@ -76,6 +76,8 @@ class Drawing:
     """keep the likeliest tokens that hold this probability"""
     top_k: int = 0
     """keep this many tokens; 0: all"""
+    guidance: float = 0.0
+    """classifier-free guidance away from what the model says without the prompt, at twice the query tokens; 0: none"""
     eos: Literal["count", "suppress", "defer", "stop"] = "count"
     """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
     seed: int = 0
@@ -87,7 +89,7 @@ class Drawing:
         """The sampling part."""
         from nap.decoding.budget import Sampling
 
-        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, guidance=self.guidance)
 
 
 def check_trace_file(path: str | None) -> None:

@@ -94,12 +94,21 @@ class Sampling:
 
     Noise is drawn in float64: in float32 it truncates the tail, which raises quality and lowers diversity unasked
     (2409.02908). Confidence is always the untempered probability, as in LLaDA's loop.
+
+    guidance  s of classifier-free guidance (guidance.py), in which candidates and probabilities are read; 0 is off
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    guidance: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.guidance < float("inf"):
+            raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):
             raise InputError(f"temperature must be >= 0, top_p in (0, 1], top_k >= 0 (0 is off); got {self}")
+
+    def said(self) -> dict[str, float]:
+        """Its fields, for a trace; guidance only where there is any."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("guidance", 0)}

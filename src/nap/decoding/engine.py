@@ -22,10 +22,11 @@ from nap.common.files import InputError
 from nap.data.trace import Cost, Step
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
+from nap.decoding.guidance import guided
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import check_length
-from nap.decoding.row import Row
+from nap.decoding.row import Row, twin
 from nap.models.denoiser import Denoiser
 from nap.models.session import open_session
 
@@ -68,6 +69,8 @@ class Engine:
         row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed)
         if row.unfinished:
             self.session.admit(number, canvas)
+            if row.sampling.guidance:
+                self.session.admit(twin(number), canvas)
             self._rows[number] = row
         return number
 
@@ -86,7 +89,9 @@ class Engine:
             return []
         started, rows = time.perf_counter(), [*self._rows.values()]
         asked = [asked for row in rows for asked in row.ask()]
-        answer = self.session.ask([question for row in rows for question in row.questions()])
+        questions = [question for row in rows for question in row.questions()]
+        questions += [question for row in rows if row.sampling.guidance for question in row.without_prompt()]
+        answer = guided(self.session.ask(questions), asked)
         reads = {name for row in rows for name in row.policy.reads}
         said, counts = iter(hear(answer, asked, self.denoiser.mask_id, sorted(reads))), [row.canvases for row in rows]
         written = [row.act(*islice(said, count)) for row, count in zip(rows, counts, strict=True)]
@@ -102,4 +107,5 @@ class Engine:
 
     def _leave(self, row: int) -> None:
         self.session.drop(row)
-        del self._rows[row]
+        if self._rows.pop(row).sampling.guidance:
+            self.session.drop(twin(row))

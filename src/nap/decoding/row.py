@@ -12,7 +12,7 @@ import torch
 
 from nap.canvas.canvas import Canvas, encode_tag
 from nap.common.files import InputError
-from nap.data.trace import COMMIT, EDIT, FILL, REMASK, Event
+from nap.data.trace import COMMIT, EDIT, FILL, PROMPT, REMASK, Event
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import Asked
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Edits, Ints, Policy, RowView, Said
@@ -83,6 +83,14 @@ class Row:
     def questions(self) -> list[Question]:
         """The same for the model."""
         return [Question(self.number, *asked, *self.span) for asked in ((self.ids, self.wanted), *self.drafts)]
+
+    def without_prompt(self) -> list[Question]:
+        """The same questions where every token of the prompt is a mask, under a number of their own."""
+        prompt = self.canvas.region == PROMPT
+        return [
+            question._replace(row=twin(self.number), ids_L=np.where(prompt, self.mask_id, question.ids_L))
+            for question in self.questions()
+        ]
 
     def _asked(self, ids_L: Ints, at_N: Ints) -> Asked:
         return Asked(
@@ -195,6 +203,11 @@ class Row:
 
     def _fault(self, what: str) -> InputError:
         return InputError(f"policy {policy_name(self.policy)!r}, step {self.steps}: it {what}")
+
+
+def twin(row: int) -> int:
+    """The number under which a session knows a row without its prompt."""
+    return -1 - row
 
 
 def _endings(canvas: Canvas, denoiser: Denoiser) -> list[tuple[Ints, list[list[int]]]]:

@@ -37,7 +37,7 @@ def run_setting(
         "model": denoiser.setting,
         "policy": policy_name(policy),
         "budget": (budget or Budget()).said(),
-        "sampling": asdict(sampling or Sampling()),
+        "sampling": (sampling or Sampling()).said(),
         "eos": eos,
         "seed": seed,
         "versions": {"nap": __version__, "torch": torch.__version__, "python": platform.python_version()},

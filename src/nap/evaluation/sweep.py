@@ -62,6 +62,7 @@ class Sweep:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    guidance: float = 0.0
     eos: Eos = "count"
     seed: int = 0
     raw: bool = False
@@ -86,7 +87,7 @@ class Sweep:
     @property
     def sampling(self) -> Sampling:
         """How candidates are drawn."""
-        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
+        return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, guidance=self.guidance)
 
     def cells(self) -> list[Cell]:
         """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""

@@ -17,6 +17,10 @@ class Guess:
     position_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     token_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
+    def at(self, number: int) -> tuple[int, int]:
+        """The position and token of one of them."""
+        return int(self.position_N[number]), int(self.token_N[number])
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSpeculative(Selecting):
@@ -49,14 +53,13 @@ class SelfSpeculative(Selecting):
         """The first commit, and each next one while the guess was right about the one before."""
         guess: Guess = row.state
         found: list[tuple[int, int, float]] = []
-        words = said
-        for number, after in enumerate((*said.drafts, None)):
+        words, later = said, [*said.drafts]
+        while True:
             first, *rest = best(words.probability_N, self.ahead).tolist()
             found.append((int(words.position_N[first]), int(words.token_N[first]), float(words.model_N[first])))
-            right = after is not None and found[-1][:2] == (guess.position_N[number], guess.token_N[number])
-            if not right or not len(after.position_N):
+            if not later or not len(later[0].position_N) or found[-1][:2] != guess.at(len(found) - 1):
                 break
-            words = after
+            words = later.pop(0)
         guess.position_N, guess.token_N = words.position_N[rest], words.token_N[rest]
         position_N, token_N, probability_N = (np.array(column) for column in zip(*found, strict=True))
         return Edits(position_N, token_N, probability_N=probability_N)
