@@ -72,6 +72,8 @@ def ours(record) -> Ours | None:
         case ("dream", {"alg": "maskgit_plus" | "entropy" | "topk_margin" as rule}) if not settings.get("alg_temp"):
             rules = {"maskgit_plus": "low_confidence", "entropy": "entropy", "topk_margin": "margin"}
             return Ours(rules[rule], dream)
+        case ("dkv_cache", {"cache_reloading_step": refresh}):
+            return Ours(f"low_confidence:block={block}", steps, f"delayed:refresh={refresh}")
     return None
 
 

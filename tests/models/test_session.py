@@ -1,5 +1,8 @@
 """Sessions on small real models: kept keys give what a whole forward gives, and rows keep their places."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_denoiser import make
 
-from nap.canvas.canvas import CanvasSpec, layout
-from nap.decoding.budget import Budget
+from nap.canvas.canvas import Canvas, CanvasSpec, layout
+from nap.canvas.visibility import Attention
+from nap.common.files import InputError
+from nap.data.trace import HEADER, PROMPT
+from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.engine import Engine
 from nap.decoding.policies.registry import parse_policy
-from nap.models.caches import CACHES, Dual, NoCache, Prefix
+from nap.models.caches import CACHES, Dual, Exact, NoCache, Prefix, cache_of
 from nap.models.load import load
 from nap.models.session import Question, Session, StoredSession
 from nap.models.store import Store
@@ -131,7 +137,85 @@ def test_with_a_cache_a_row_is_what_it_is_alone_and_the_trace_says_so(model, cac
         (alone,) = decode_traces(model, [row], policy, budget=Budget(tokens=1), cache=cache)
         assert [e[:4] for e in trace.events] == [e[:4] for e in alone.events]
         assert trace.costs == alone.costs
-        assert trace.setting["cache"] == {"name": cache, "exact": False}
+        assert trace.setting["cache"] == {"name": cache, "exact": cache == "exact"}
+
+
+SLOTS = (PROMPT, PROMPT, HEADER, 0, 0, HEADER, 1, 1, HEADER, 2)
+
+
+def three_slots(denoiser, regions=SLOTS, attention: Attention = "paths"):
+    """Two independent paths and a summary, all masked."""
+    region = np.array(regions)
+    spec = CanvasSpec(paths=2, path_tokens=2, summary_tokens=1, attention=attention)
+    return Canvas(ids=np.where(region >= 0, denoiser.mask_id, region % 7 + 3), region=region, spec=spec)
+
+
+@pytest.mark.parametrize("attention", ["paths", "full"])
+def test_after_any_edits_the_exact_cache_gives_what_a_whole_forward_gives(model, attention):
+    """Every way to ask a slot, and then twice to write (or take back, or let be) one position and ask a slot."""
+    canvas = three_slots(model, attention=attention)
+    free, slots = np.flatnonzero(canvas.region >= 0).tolist(), [np.flatnonzero(canvas.region == n) for n in (0, 1, 2)]
+    choices = [*itertools.product([None, *free], slots)]
+    histories = [*itertools.product(choices[:3], choices, choices)]
+    kept, whole = StoredSession(model, Exact()), Session(model)
+    boards = np.tile(canvas.ids, (len(histories), 1))
+    for row in range(len(histories)):
+        for session in (kept, whole):
+            session.admit(row, canvas)
+    queries = 0
+    for moment in range(3):
+        boards, questions = boards.copy(), []
+        for row, history in enumerate(histories):
+            position, at = history[moment]
+            if position is not None:
+                # What was written by then is taken back, another time written over.
+                boards[row, position] = model.mask_id if boards[row, position] == 5 else 4 + moment
+            questions.append(Question(row, boards[row], at, int(free[0]), len(canvas)))
+        one, other = kept.ask(questions), whole.ask(questions)
+        assert close(one.logits(slice(None)), other.logits(slice(None)))
+        queries += sum(one.queries_B)
+    everything = 3 * len(histories) * len(canvas)
+    assert queries < everything if attention == "paths" else queries <= everything
+
+
+@pytest.mark.parametrize("policy", ["parallel_forced", "low_confidence", "parallel_threshold:tau=.02", "remdm:k=1"])
+def test_independent_paths_decode_the_same_with_the_exact_cache(model, policy):
+    regions = [SLOTS, (PROMPT,) * 9 + SLOTS[2:], SLOTS]
+    rows = [dataclasses.replace(three_slots(model, r), problem_id=str(n)) for n, r in enumerate(regions)]
+    budget = Budget(tokens=2) if parse_policy(policy).paced else None
+    hot = Sampling(temperature=0.5)
+    without, with_it = (
+        decode_traces(model, rows, parse_policy(policy), budget=budget, sampling=hot, cache=cache)
+        for cache in ("none", "exact")
+    )
+    assert [[e[:4] for e in trace.events] for trace in with_it] == [[e[:4] for e in trace.events] for trace in without]
+
+
+def test_under_independent_paths_the_prompt_and_a_finished_path_are_computed_once(tmp_path):
+    make(tmp_path, "llama", "llama")
+    denoiser = load(str(tmp_path))
+    canvas = three_slots(denoiser, (PROMPT,) * 20 + SLOTS[2:])
+    (trace,) = decode_traces(
+        denoiser, [canvas], parse_policy("parallel_forced"), budget=Budget(tokens=2), cache="exact"
+    )
+    # The prompt with both paths and their headers, the paths again, and at last these with the summary.
+    assert [cost.queries for cost in trace.costs] == [20 + 6, 6, 6 + 2]
+
+
+def test_a_cache_that_is_refreshed_computes_everything_every_so_often(model):
+    (canvas,) = canvases(model, [6])
+    session = StoredSession(model, cache_of("dual:refresh=3"))
+    session.admit(0, canvas)
+    first = 1 if model.shift else 0
+    computed = [session.ask([Question(0, canvas.ids, np.array([4, 5]), 4, 6)]).queries_B[0] for _ in range(7)]
+    assert computed == [8, 2 + first, 2 + first, 8, 2 + first, 2 + first, 8]
+    for name, message in (
+        ("dual:refresh=0", "at least 1, got 0"),
+        ("dual:refres=3", "it has: refresh"),
+        ("dul", "dual"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cache_of(name)
 
 
 def test_rows_that_join_a_session_with_a_cache_change_nobody(model):

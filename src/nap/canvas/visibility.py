@@ -6,7 +6,7 @@ Pure numpy; makes no tensors (models/attention.py).
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,27 @@ def visible(
     if block_size is not None:
         seen = seen & (query_BQ[:, :, None] // block_size >= key_BK[:, None, :] // block_size)
     return np.broadcast_to(seen, (len(query_BQ), query_BQ.shape[1], key_BK.shape[1]))
+
+
+class Sight(NamedTuple):
+    """Who sees whom in one row, said once for all positions that see the same ones.
+
+    group_L  the group of each position
+    sees_GL  whether the positions of a group may look at each position
+    """
+
+    group_L: Ints
+    sees_GL: Bools
+
+
+def sight(layout: Layout, *, block_size: int | None = None) -> Sight:
+    """The `Sight` of a layout's only row. What a position sees, the positions that it sees see as well, and no more."""
+    length = layout.region_BL.shape[1]
+    place = np.zeros(length, np.int64) if block_size is None else np.arange(length) // block_size
+    owner = layout.owner_BL[0] if not layout.full_B.all() else np.zeros(length, np.int64)
+    _, first_G, group_L = np.unique(np.stack([owner, place]), axis=1, return_index=True, return_inverse=True)
+    seen = visible(layout, first_G[None], block_size=block_size)
+    return Sight(group_L.reshape(length), np.ones((len(first_G), length), bool) if seen is None else seen[0])
 
 
 def _taken(values_BL: Ints, at: Ints) -> Ints:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nap.canvas.canvas import Canvas, collate
-from nap.canvas.visibility import Ints, Layout
+from nap.canvas.visibility import Ints, Layout, sight
 from nap.common.files import InputError
 from nap.models.caches import Cache, Kept, NoCache, cache_of
 from nap.models.denoiser import Denoiser, NativeDenoiser, predicted_from
@@ -138,7 +138,8 @@ class StoredSession(Session):
         """Let a row in; it gets a place in the store."""
         super().admit(row, canvas)
         self.store.reserve(row, len(canvas))
-        self.kept[row] = Kept(ids_L=canvas.ids, seen_L=np.full(len(canvas), -1), start=-1, stop=-1)
+        seen = sight(collate([canvas], self.denoiser.pad_id)[1], block_size=self.native.block_size)
+        self.kept[row] = Kept(canvas.ids, self.denoiser.mask_id, seen)
 
     def drop(self, row: int) -> None:
         """Let a row go; its place is free for the next."""
@@ -162,13 +163,12 @@ class StoredSession(Session):
         return self._answer(states_BQD[rows_N, self._there(self._index(questions, stale))], [*map(len, stale)])
 
     def _stale(self, question: Question) -> Ints:
-        """The positions to compute for a row: the cache's, those that predict what is asked, those never computed."""
+        """The positions to compute for a row: the cache's, and those that predict what is asked."""
         kept = self.kept[question.row]
-        kept.fresh, kept.ids_L = question.start != kept.start, question.ids_L
-        kept.start, kept.stop = question.start, question.stop
-        needed = predicted_from(question.at_N, self.native.shift)
-        stale = np.union1d(self.cache.stale(kept), np.concatenate([needed, np.flatnonzero(kept.seen_L < 0)]))
-        kept.seen_L[stale] = kept.ids_L[stale]
+        needed_N = predicted_from(question.at_N, self.native.shift)
+        kept.ask(question.ids_L, needed_N, question.start, question.stop)
+        stale = np.union1d(self.cache.stale(kept), needed_N)
+        kept.compute(stale)
         return stale
 
     def _index(self, questions: Sequence[Question], stale: Sequence[Ints]) -> Ints:

@@ -3,12 +3,9 @@
 A package of your own registers one under the entry point group `nap.policies`; its name there is its name here.
 """
 
-import dataclasses
 from importlib.metadata import entry_points
-from typing import Any
 
-from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.named import parse_named, said_name
 from nap.decoding.policies.blocks import MultiBlock
 from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
 from nap.decoding.policies.credit import Credit
@@ -60,44 +57,14 @@ def parse_policy(text: str) -> Policy:
     Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
     given.
     """
-    name, _, rest = text.partition(":")
-    kind = POLICIES.get(name) or _plugins().get(name)
-    if kind is None:
-        raise InputError(unknown("policy", name, POLICIES))
-    parts = [part.partition("=") for part in rest.split(",") if part]
-    settings = {key: _value(name, kind, key, value) for key, _, value in parts}
-    needed = [f.name for f in dataclasses.fields(kind) if _is_needed(f) and f.name not in settings]
-    if needed:
-        raise InputError(f"policy {name!r} needs {needed[0]}; write {name}:{needed[0]}=...")
-    return kind(**settings)
+    known = text.partition(":")[0] in POLICIES
+    return parse_named("policy", text, POLICIES if known else POLICIES | _plugins())
 
 
-def policy_name(policy: Any) -> str:
+def policy_name(policy: Policy) -> str:
     """The text that `parse_policy` reads back, with only the settings that differ from their defaults."""
-    kinds = [*POLICIES.items(), *(() if type(policy) in POLICIES.values() else _plugins().items())]
-    name = next((name for name, kind in kinds if type(policy) is kind), type(policy).__name__)
-    values = {f.name: getattr(policy, f.name) for f in dataclasses.fields(policy)}
-    said = {f.name: values[f.name] for f in dataclasses.fields(policy) if values[f.name] != f.default}
-    # A guide is known by its own name.
-    return name + ":" * bool(said) + ",".join(f"{key}={getattr(value, 'name', value)}" for key, value in said.items())
+    return said_name(policy, POLICIES if type(policy) in POLICIES.values() else POLICIES | _plugins())
 
 
 def _plugins() -> dict[str, type]:
     return {point.name: point.load() for point in entry_points(group="nap.policies")}
-
-
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _value(name: str, kind: Any, key: str, value: str) -> Any:
-    default = {f.name: f.default for f in dataclasses.fields(kind)}
-    if key not in default:
-        raise InputError(f"policy {name!r} has no setting {key!r}; it has: {', '.join(default) or 'none'}")
-    if key == "guide":
-        return kind.open_guide(value)
-    wanted: Any = int if default[key] is None else type(default[key])
-    try:
-        return wanted(value)
-    except ValueError:
-        raise InputError(f"policy {name!r}: {key} must be {wanted.__name__}, got {value!r}") from None

@@ -1,0 +1,54 @@
+"""Strategies by name: `threshold:tau=0.8,block=32` to a frozen dataclass and back. Policies and caches are written so.
+
+Does not know which there are: each room has a table of its own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from nap.common.files import InputError
+from nap.common.text import unknown
+
+
+def parse_named(what: str, text: str, kinds: Mapping[str, type]) -> Any:
+    """One of `kinds` from `name` or `name:setting=value,...`; `what` they are is said in errors.
+
+    Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
+    given.
+    """
+    name, _, rest = text.partition(":")
+    if name not in kinds:
+        raise InputError(unknown(what, name, kinds))
+    parts = [part.partition("=") for part in rest.split(",") if part]
+    settings = {key: _value(f"{what} {name!r}", kinds[name], key, value) for key, _, value in parts}
+    needed = [f.name for f in dataclasses.fields(kinds[name]) if _is_needed(f) and f.name not in settings]
+    if needed:
+        raise InputError(f"{what} {name!r} needs {needed[0]}; write {name}:{needed[0]}=...")
+    return kinds[name](**settings)
+
+
+def said_name(value: Any, kinds: Mapping[str, type]) -> str:
+    """The text that `parse_named` reads back, with only the settings that differ from their defaults."""
+    name = next((name for name, kind in kinds.items() if type(value) is kind), type(value).__name__)
+    values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    said = {f.name: values[f.name] for f in dataclasses.fields(value) if values[f.name] != f.default}
+    # A second model, which a policy may be given, is known by its own name.
+    return name + ":" * bool(said) + ",".join(f"{key}={getattr(of, 'name', of)}" for key, of in said.items())
+
+
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _value(whose: str, kind: Any, key: str, value: str) -> Any:
+    default = {f.name: f.default for f in dataclasses.fields(kind)}
+    if key not in default:
+        raise InputError(f"{whose} has no setting {key!r}; it has: {', '.join(default) or 'none'}")
+    if key == "guide":
+        return kind.open_guide(value)
+    wanted: Any = int if default[key] is None else type(default[key])
+    try:
+        return wanted(value)
+    except ValueError:
+        raise InputError(f"{whose}: {key} must be {wanted.__name__}, got {value!r}") from None
