@@ -3,6 +3,7 @@
 import json
 import sys
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,18 @@ from nap.tasks.registry import load_task
 from tiny import RECIPES, recipe
 
 sys.path.insert(0, str(RECIPES))
-STUDY, PAGE, USED = recipe("study"), recipe("study_page"), recipe("paths_used")
+
+
+def part(name: str) -> Any:
+    """A recipe as its parts import it, so that what is changed in it is changed for them."""
+    return import_module(name)
+
+
+STUDY, PAGE, USED = part("study"), part("study_page"), part("paths_used")
+ROWS, CLAIMS, CONTRASTS, TABLES = (part(f"study_parts.{name}") for name in ("rows", "claims", "contrasts", "tables"))
+FALLS, FRONT, BANDS, GRAPHS, BESIDE = (
+    part(f"study_parts.{name}") for name in ("falls", "front", "bands", "graphs", "beside")
+)
 
 
 def sample(arm, task, index=3):
@@ -88,7 +100,6 @@ def test_a_vote_goes_to_the_most_frequent_answer_and_then_to_the_first(answers, 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setattr(STUDY, "RESULTS", tmp_path / "study")
-    monkeypatch.setattr(PAGE, "RESULTS", tmp_path / "study")
     monkeypatch.setattr(PAGE, "PAGE", tmp_path / "study.md")
     monkeypatch.setattr("torch.compile", lambda model, **options: model)
     small = STUDY.Recipe
@@ -98,7 +109,6 @@ def results(tmp_path, monkeypatch):
 
 def test_a_model_is_trained_evaluated_and_shown_and_then_is_done(results, monkeypatch, capsys):
     monkeypatch.setattr(STUDY, "PACES", (8,))
-    monkeypatch.setattr(PAGE, "PACES", (8,))
     arguments = ["study.py", "--runs", str(results / "runs"), "--steps", "2", "--problems", "3"]
     for name in ("countdown-short-1", "countdown-nap-1"):
         monkeypatch.setattr(sys, "argv", [*arguments, "--only", name])
@@ -107,10 +117,10 @@ def test_a_model_is_trained_evaluated_and_shown_and_then_is_done(results, monkey
     assert STUDY.main() == 0
     listed = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in listed if line.startswith("done")} == {"countdown-short-1", "countdown-nap-1"}
-    rows = PAGE.read("countdown")
-    short = PAGE.Setting("short", "vote of 3", "8/step")
+    rows = ROWS.read("countdown")
+    short = ROWS.Setting("short", "vote of 3", "8/step")
     assert rows.column(short, "correct").shape == (1, 3)
-    single = rows.column(PAGE.Setting("short", "low_confidence", "8/step"), "forwards")
+    single = rows.column(ROWS.Setting("short", "low_confidence", "8/step"), "forwards")
     assert (rows.column(short, "forwards") >= 3 * single.min()).all()
     assert "| short | vote of 3 | 1 |" in PAGE.page()
 
@@ -147,7 +157,7 @@ def test_the_bundled_models_are_the_first_seeds_and_only_those(results, monkeypa
 
 def test_the_bundled_pairs_are_those_of_the_median_gap():
     gaps = {}
-    for task in PAGE.TASKS:
+    for task in ROWS.TASKS:
         by_seed = [
             np.mean([row["correct"] for row in rows if (row["policy"], row["pace"]) == ("parallel_forced", "4/step")])
             - np.mean([row["correct"] for row in chain if (row["policy"], row["pace"]) == ("low_confidence", "4/step")])
@@ -157,7 +167,7 @@ def test_the_bundled_pairs_are_those_of_the_median_gap():
             )
         ]
         gaps[task] = by_seed.index(sorted(by_seed)[1])
-    assert PAGE.bundled_seeds({task: PAGE.read(task) for task in PAGE.TASKS}) == gaps
+    assert CLAIMS.bundled_seeds({task: ROWS.read(task) for task in ROWS.TASKS}) == gaps
     for task, seed in gaps.items():
         for kind in STUDY.BUNDLED.values():
             made = json.loads((STUDY.ROOT / f"src/nap/assets/{task}-{kind}/training.json").read_text())
@@ -176,7 +186,7 @@ def test_further_decoders_are_rows_of_their_own(results, monkeypatch):
         assert STUDY.main() == 0
         done.append(next(model for model in STUDY.queue() if model.name == name).done)
     assert done == [False, True]
-    found = {(setting.policy, setting.pace) for setting in PAGE.read("countdown").by_setting}
+    found = {(setting.policy, setting.pace) for setting in ROWS.read("countdown").by_setting}
     assert found == {
         ("low_confidence", "8/step"), ("parallel_forced", "8/step"), ("ar", "12/step"), ("threshold:tau=0.5", "own"),
     }  # fmt: skip
@@ -229,57 +239,133 @@ def first_of_100(right):
 def test_a_contrast_is_the_paired_difference_of_its_settings(results):
     stored("long", [i < 10 for i in range(40)])
     stored("nap", [i < 30 for i in range(40)])
-    (found,) = PAGE.differences(PAGE.read("arith"))
+    (found,) = CONTRASTS.differences(ROWS.read("arith"))
     assert found.contrast.question.startswith("data") and found.pace == 4 and found.seeds == 1
     assert found.mean == pytest.approx(0.5) and found.interval.low > 0.3 and found.p_value == pytest.approx(2 * 0.5**20)
-    assert "**+50 [+35, +65]**" in PAGE.contrast_table([found])
-    assert json.loads(PAGE.pq.read_schema(results / "study/arith-nap-0.parquet").metadata[b"setting"])["arm"] == "nap"
+    assert "**+50 [+35, +65]**" in CONTRASTS.contrast_table([found])
+    assert json.loads(pq.read_schema(results / "study/arith-nap-0.parquet").metadata[b"setting"])["arm"] == "nap"
 
 
-def test_a_claim_is_judged_by_its_interval(results):
-    tenth = first_of_100(10)
-    stored("long", tenth)
-    stored("nap", first_of_100(90))
-    stored("nap", tenth[1:] + tenth[:1], policy="parallel_forced")
-    rows = PAGE.read("arith")
-    told = {claim.says: PAGE.shown(claim, rows) for claim in PAGE.CLAIMS}
-    assert told["the data alone is"].startswith("**holds**: +80.0 [")
-    assert told["forced decoding adds to it"].startswith("**refuted**: -80.0 [")
-    assert told["NAP's data and decoder together are more accurate than the long chain"].startswith("**open**: +0.0")
-    assert told["forced decoding alone costs the chain"] == "-"
-    assert "10 [" in PAGE.paper_table({"arith": rows}) and "46.5 / 60.9" in PAGE.paper_table({"arith": rows})
+def claim_of(name):
+    (found, *_) = (claim for claim in CLAIMS.CLAIMS if claim.contrast == CONTRASTS.CONTRASTS[name])
+    return found
 
 
-@pytest.mark.parametrize(("gains", "verdict"), [((20, 21, 22), "holds"), ((5, 20, 35), "open")])
-def test_a_claim_on_three_seeds_needs_students_interval_too(results, gains, verdict):
+@pytest.mark.parametrize(
+    ("gains", "verdict"), [((20, 21, 22), "holds"), ((5, 20, 35), "open"), ((-3, -4, -5), "refuted")]
+)
+def test_a_claim_is_judged_by_students_interval_of_its_seeds(results, gains, verdict):
     for seed, gain in enumerate(gains):
         stored("long", first_of_100(40), seed)
         stored("nap", first_of_100(40 + gain), seed)
-    (claim,) = (claim for claim in PAGE.CLAIMS if claim.asks == "Are its data alone?")
-    rows = PAGE.read("arith")
-    found = PAGE.judged(claim, rows)
-    assert (found.here, found.verdict) == ("holds", verdict) and found.low > 0
-    assert PAGE.answer(found) == ("yes" if verdict == "holds" else "yes in these models, not settled for other seeds")
+    rows = ROWS.read("arith")
+    found = CLAIMS.judged(claim_of("data"), rows)
     # t of two degrees is 4.303.
     half = 4.303 * np.std(gains, ddof=1) / 3**0.5
-    told = ", ".join(f"+{gain}" for gain in gains)
-    assert found.basis == f"by seed {told}, by t [{found.mean - half:+.0f}, {found.mean + half:+.0f}]"
-    opening = PAGE.opening({"arith": rows}).splitlines()[0]
-    assert opening.startswith(
-        "- How far apart are training seeds? Right in %, seed by seed, under AO at 4 tokens a step: on `arith` "
-        f"long 40/40/40, nap {'/'.join(str(40 + gain) for gain in gains)}. "
-    )
+    assert found.by_t == pytest.approx((found.mean - half, found.mean + half), abs=0.01) and found.verdict == verdict
+    each = ", ".join(f"{gain:+}" for gain in gains)
+    assert CLAIMS.shown(claim_of("data"), rows).endswith(f"], by seed {each}")
+    seeds = f"long 40/40/40, nap {'/'.join(str(40 + gain) for gain in gains)}"
+    assert CLAIMS.by_seed(rows) == seeds
+    assert CLAIMS.shown(claim_of("chain"), rows) == "-"
 
 
-@pytest.mark.parametrize(("right", "verdict"), [(60, "open"), (70, "holds")])
-def test_a_claim_on_one_seed_needs_more_than_seeds_are_apart(results, right, verdict):
+def test_one_seed_has_no_verdict_however_large_its_difference(results):
     stored("long", first_of_100(10))
     stored("long", first_of_100(60), seed=1)
-    stored("brief", first_of_100(right))
-    (claim,) = (claim for claim in PAGE.CLAIMS if claim.contrast == PAGE.CONTRASTS["brevity"])
-    found = PAGE.judged(claim, PAGE.read("arith"))
-    assert found.verdict == verdict and found.mean == right - 10 and found.apart == 50
-    assert found.basis == "one seed (two of one core arm are up to 50.0 apart)"
+    stored("brief", first_of_100(90))
+    found = CLAIMS.judged(claim_of("brevity"), ROWS.read("arith"))
+    assert (found.verdict, found.mean, found.apart) == ("one seed", 80, 50)
+    assert str(found).startswith("+80.0 (over problems alone [+") and str(found).endswith("up to 50.0 apart)")
+
+
+def test_arness_is_normalised_by_its_random_order():
+    arness, random = np.array([0.1, 0.55, 1.0, 1.0]), np.array([0.1, 0.1, 0.1, 1.0])
+    assert CLAIMS.normalised(arness, random)[:3] == pytest.approx([0, 0.5, 1])
+    assert np.isnan(CLAIMS.normalised(arness, random)[3]), "one token is left to right by itself"
+
+
+def test_a_bootstrap_of_three_seeds_covers_less_than_it_says():
+    assert 0.7 < CLAIMS.coverage(3) < 0.8 and 0.9 < CLAIMS.coverage(30) < 0.96
+
+
+def store_falls(chain, forced):
+    """Three seeds that are right in 80 % at one token a step and lose so many points to four."""
+    for seed, (one, other) in enumerate(zip(chain, forced, strict=True)):
+        for arm, policy, lost in (("long", "low_confidence", one), ("nap", "parallel_forced", other)):
+            model = STUDY.Model(task="arith", arm=arm, seed=seed)
+            columns = {name: 0.5 for name in STUDY.COLUMNS} | {"policy": policy}
+            rows = [
+                columns | {"pace": f"{pace}/step", "index": i, "correct": i < right}
+                for pace, right in ((1, 80), (4, 80 - lost)) for i in range(100)
+            ]  # fmt: skip
+            STUDY.write_results(model, model.results, rows, {})
+
+
+@pytest.mark.parametrize(
+    ("chain", "forced", "verdict"),
+    [
+        ((31, 32, 33), (22, 23, 24), "NAP loses less; Dream's +8.8 not refuted"),
+        ((1, 2, 0), (0, 1, 0), "open which loses less; Dream's +8.8 refuted"),
+        ((0, 1, 0), (8, 9, 9), "NAP loses more; Dream's +8.8 refuted"),
+    ],
+)
+def test_the_headline_is_the_chains_fall_less_naps_by_students_interval(results, chain, forced, verdict):
+    store_falls(chain, forced)
+    found = FALLS.falls(ROWS.read("arith"))
+    assert found.each == pytest.approx([a - b for a, b in zip(chain, forced, strict=True)])
+    spread = np.std(found.each, ddof=1)
+    assert found.by_t.high - found.mean == pytest.approx(4.303 * spread / 3**0.5, abs=0.01)
+    assert found.verdict == verdict
+    table = FALLS.fall_table({"arith": ROWS.read("arith")})
+    assert "| Dream-7B, GSM8K (paper) | 31.5 | 22.7 | **+8.8** |" in table and verdict in table
+    assert "46.5 / 60.9" in FALLS.paper_table({"arith": ROWS.read("arith")})
+
+
+def test_one_seed_has_no_difference_of_falls(results):
+    stored("long", first_of_100(10), paces=("1/step", "4/step"))
+    stored("nap", first_of_100(10), policy="parallel_forced", paces=("1/step", "4/step"))
+    assert FALLS.falls(ROWS.read("arith")) is None
+
+
+def tied(arm, choice, tau, policy="low_confidence", **columns):
+    names = ("tau_b_matched", "global_arness@1", "global_arness@1_random", "global_arness@1_matched")
+    known = dict.fromkeys((*names, "third_arness@1", "third_arness@1_random", "sure"), 0.1)
+    key = {"task": "arith", "arm": arm, "policy": policy, "choice": choice}
+    return [key | {"index": i, "tau_b": tau} | known | columns for i in range(4)]
+
+
+def test_a_difference_that_is_smaller_than_what_ties_move_is_not_identified(results, monkeypatch):
+    import pyarrow as pa
+
+    monkeypatch.setattr(BANDS.tie_bands, "BANDS", results / "ties.parquet")
+    rows = [
+        *tied("long", "own", 0.1), *tied("long", "left", 0.2), *tied("long", "right", 0.1),
+        *tied("nap", "own", 0.15, **{"third_arness@1": 0.3}), *tied("nap", "left", 0.5), *tied("nap", "right", -0.3),
+        *tied("long", "own", 0.1, "parallel_forced", **{"global_arness@1": 0.28, "global_arness@1_matched": 0.2}),
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), results / "ties.parquet")
+    BANDS.read_bands.cache_clear()
+    try:
+        told = BANDS.band_table()
+        assert "| arith | nap | 10 | 0.15 (-0.30 to 0.50) | 0.10 (0.10 to 0.10) |" in told
+        assert "| arith | nap less long |  | +0.05, *not identified* (ties move it by 0.80) | +0.00, *not id" in told
+        assert BANDS.identified(BANDS.Band(0.1, 0.1, 0.2), BANDS.Band(0.6, 0.6, 0.6)) == "+0.50"
+        assert "| arith | long | parallel_forced | 0.280 | 0.100 | 0.200 | 0.100 |" in BANDS.baseline_table()
+        assert BANDS.thirds("arith") == (pytest.approx(20), pytest.approx((20, 20)))
+    finally:
+        BANDS.read_bands.cache_clear()
+
+
+def test_accuracy_is_split_by_how_often_training_had_a_graph():
+    correct, counts = np.array([1.0, 0, 1, 1, 0, 0]), np.array([9, 0, 9, 5, 1, 5])
+    assert GRAPHS.thirds(correct, counts) == [0.0, 0.5, 1.0]
+
+
+def test_a_graph_under_other_names_is_counted_and_its_distractors_are_not():
+    seen = part("graphs_seen")
+    counts = seen.seen(0, 200, 50)
+    assert len(counts) == 50 and 0 < sum(count > 0 for count in counts) < 50
 
 
 def test_answers_beside_a_wrong_equation_are_counted(results):
@@ -288,11 +374,11 @@ def test_answers_beside_a_wrong_equation_are_counted(results):
     held = [1.0] * 5 + [0.5] * 4 + [None]
     rows = [columns | {"index": i, "correct": i > 2, "equations_right": x} for i, x in enumerate(held)]
     STUDY.write_results(model, model.results, rows, {})
-    rows = PAGE.read("countdown")
-    found = PAGE.reasoning(rows, "nap", "low_confidence")
+    rows = ROWS.read("countdown")
+    found = TABLES.reasoning(rows, "nap", "low_confidence")
     assert found.right == [True] * 4 and found.beside == pytest.approx(0.4) and found.held == pytest.approx(7 / 9)
-    assert "| nap | low_confidence | 1 | 78 | 40 | 100 [51, 100] |" in PAGE.reasoning_table(rows)
-    assert PAGE.reasoning(rows, "nap", "parallel_forced") is None
+    assert "| nap | low_confidence | 1 | 78 | 40 | 100 [51, 100] |" in TABLES.reasoning_table(rows)
+    assert TABLES.reasoning(rows, "nap", "parallel_forced") is None
 
 
 def test_a_bundled_model_follows_the_paths_that_are_put_there(monkeypatch, tmp_path, capsys):
@@ -305,11 +391,8 @@ def test_a_bundled_model_follows_the_paths_that_are_put_there(monkeypatch, tmp_p
     assert len(rows) == 4 * len(USED.GIVEN)
     assert sum(row["follows"] for row in rows if row["given"] == USED.OTHER) >= 3
     assert not any(row["follows"] and row["correct"] for row in rows), "the other problem has another answer"
-    monkeypatch.setattr(PAGE, "USED", tmp_path / "used.parquet")
-    assert "| arith | nap | " in PAGE.used_table() and " | 100 [51, 100] | " in PAGE.used_table()
-    told = PAGE.opening({"arith": PAGE.Rows({})})
-    nothing, right = (sum(row["correct"] for row in rows if row["given"] == given) for given in ("nothing", USED.RIGHT))
-    assert f"over right ones `arith` {25 * (right - nothing):+.1f} [" in told
+    monkeypatch.setattr(USED, "USED", tmp_path / "used.parquet")
+    assert "| arith | nap | " in BESIDE.used_table() and " | 100 [51, 100] | " in BESIDE.used_table()
 
 
 def test_the_other_problem_has_another_answer_and_not_only_another_summary():
@@ -333,22 +416,23 @@ def test_only_the_summary_is_written_over_paths_that_stand():
     assert (put.ids[~summary] == ids[~summary]).all()
 
 
-@pytest.mark.parametrize("lower", [0.0, 0.5])
-def test_the_page_opens_with_what_the_numbers_say(results, monkeypatch, lower):
-    monkeypatch.setattr(PAGE, "text_results", lambda view: results / f"text-{view}.parquet")
-    monkeypatch.setattr(PAGE, "USED", results / "paths-used.parquet")
-    for arm, policy, right, order in (("long", "low_confidence", 10, 0.9), ("nap", "low_confidence", 50, 0.9 - lower),
-                                      ("nap", "parallel_forced", 90, 0.9)):  # fmt: skip
-        stored(arm, first_of_100(right), policy=policy, paces=("1/step", "4/step"), arness=order)
-    told = PAGE.opening({"arith": PAGE.read("arith"), "countdown": PAGE.Rows({})}).splitlines()
-    assert len(told) == 4 and "countdown" not in "".join(told)
-    assert told[0].startswith("- Is NAP, data and decoder,") and "On `arith` yes, +80.0 [" in told[0]
-    assert told[0].endswith(" points, one seed (the paper: +14.4).")
-    assert "On `arith` yes, +40.0 [" in told[1]
-    if lower:
-        assert "On `arith` yes, -50.0 [-50.0, -50.0] points, one seed." in told[3]
-    else:
-        assert told[3].endswith("decoding less left to right is not what makes it.") and "lower by 0.0 of" in told[3]
+def test_the_first_page_leads_with_the_falls_and_withdraws_what_does_not_stand(results, monkeypatch):
+    monkeypatch.setattr(USED, "USED", results / "paths-used.parquet")
+    store_falls((1, 2, 0), (0, 1, 0))
+    stored("long", first_of_100(40), policy="random", paces=("1/step",))
+    told = FRONT.front({"arith": ROWS.read("arith"), "countdown": ROWS.Rows({})})
+    assert told.index("difference in differences") < told.index("**What came out.**") < told.index("### Withdrawn")
+    assert "+1.0 on `arith` points from 1 to 4 tokens a step" in told and "countdown`" not in told
+    assert "as by confidence, -40.0 (over problems alone" in told
+    assert '"NAP, data and decoder, is more accurate: yes in these models' in told
+
+
+def test_the_stored_page_is_as_the_rows_make_it_and_its_first_page_is_read_in_five_minutes():
+    text = (STUDY.ROOT / "docs/study.md").read_text()
+    assert PAGE.page() == text
+    first = text[: text.index("## How it was made")]
+    # 200 words a minute.
+    assert len(first.split()) < 1000
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 1])
@@ -358,13 +442,13 @@ def test_seqdep_of_rewritten_paths_is_their_mutual_information(share):
     task = Countdown(rewrites=share)
     amounts = [len(task.written(task.generate(0, index, "train"))) for index in range(300)]
     if share == 0:
-        assert PAGE.ideal_seqdep(share) == pytest.approx(0)
+        assert BESIDE.ideal_seqdep(share) == pytest.approx(0)
     elif share == 1:
-        assert PAGE.ideal_seqdep(share) == pytest.approx(np.mean(np.log(amounts)))
+        assert BESIDE.ideal_seqdep(share) == pytest.approx(np.mean(np.log(amounts)))
     else:
         joint = [np.full((k, k), (1 - share) / k**2) + np.eye(k) * share / k for k in amounts]
         information = [(p * np.log(p * len(p) ** 2)).sum() for p in joint]
-        assert PAGE.ideal_seqdep(share) == pytest.approx(np.mean(information))
+        assert BESIDE.ideal_seqdep(share) == pytest.approx(np.mean(information))
 
 
 def test_the_views_of_a_text_differ_in_order_alone():

@@ -110,3 +110,23 @@ def test_a_misread_number_changes_the_answer_and_nothing_else_goes_wrong():
             assert path.correct == (path.answer == sample.problem.answer)
             assert holds(path)
     assert forward(graph, random.Random(0)) == "Ann 5 ; Bob 5 - 3 = 2"
+
+
+def test_a_graphs_form_knows_neither_names_nor_distractors_nor_the_sequence_of_a_sum():
+    ann, bob = Person("Ann", 2), Person("Bob", "Ann", "+", 3)
+    graph = Graph((ann, bob, Person("Cat", "Ann", "+", "Bob")), "Cat")
+    renamed = (Person("Zoe", 2), Person("Yan", "Zoe", "+", 3), Person("Xia", "Yan", "+", "Zoe"))
+    assert Graph(renamed, "Xia").form == graph.form
+    assert Graph((*graph.people, Person("Dan", 7)), "Cat").form == graph.form
+    copied = Graph((ann, bob, Person("Eve", 2), Person("Cat", "Eve", "+", "Bob")), "Cat")
+    others = [
+        copied, Graph((ann, Person("Bob", "Ann", "+", 4), Person("Cat", "Ann", "+", "Bob")), "Cat"),
+        Graph((ann, Person("Bob", "Ann", "-", 3), Person("Cat", "Ann", "+", "Bob")), "Cat"), Graph((ann, bob), "Bob"),
+    ]  # fmt: skip
+    assert len({graph.form, *(other.form for other in others)}) == 5
+
+
+def test_the_graph_of_a_problem_is_that_of_its_answer():
+    for index in range(20):
+        graph, problem = TASK.graph(3, index, "test"), TASK.generate(3, index, "test")
+        assert str(graph.values[graph.goal]) == problem.answer

@@ -109,6 +109,30 @@ class Graph:
             depth[person.name] = max((depth[name] for name in person.needs), default=0) + bool(person.sign)
         return depth[self.goal]
 
+    @cached_property
+    def form(self) -> str:
+        """What the goal depends on, without names: two problems of one form differ in words and distractors alone.
+
+        People are numbered as they are met from the goal on, the two of a sum in the order of what they depend on.
+        """
+        written: dict[str, str] = {}
+        for person in self.needed:
+            sides = [str(written.get(str(x), x)) for x in (person.left, person.right)]
+            together = bool(person.sign) and isinstance(person.right, str)
+            written[person.name] = "(" + person.sign.join(sorted(sides) if together else sides) + ")"
+        numbers: dict[str, int] = {}
+        return self._numbered(self.goal, written, numbers)
+
+    def _numbered(self, name: str, written: dict[str, str], numbers: dict[str, int]) -> str:
+        if name in numbers:
+            return f"#{numbers[name]}"
+        numbers[name] = len(numbers)
+        person = self.by_name[name]
+        needs = sorted(person.needs, key=written.__getitem__)
+        # A fact has its number, a change its own, a sum two people.
+        amount = person.left if not person.sign else person.right if isinstance(person.right, int) else ""
+        return f"({person.sign}{amount} " + " ".join(self._numbered(n, written, numbers) for n in needs) + ")"
+
 
 def forward(graph: Graph, rng: random.Random) -> str:
     """Topological order, drawn at random: `Ann 2 ; Bob 2 + 3 = 5 ; Cat 2 + 5 = 7`."""
@@ -209,6 +233,11 @@ class Arith:
         problem, graph, rng = self._draw(seed, index, split)
         written = [self._write(WRITERS[j % len(WRITERS)], graph, rng) for j in range(paths)]
         return Sample(problem=problem, paths=tuple(written), summary=f"{problem.answer} {problem.meta['item']}")
+
+    def graph(self, seed: int, index: int, split: str) -> Graph:
+        """The graph of the problem that `generate` gives for the same arguments."""
+        check_split(self.name, split)
+        return self._draw(seed, index, split)[1]
 
     def _write(self, write: Writer, graph: Graph, rng: random.Random) -> Path:
         """One path. `wrong` of them misread a number."""

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from nap.decoding.policies.policy import Ints, RowView, Selecting, View, best
+from nap.decoding.policies.policy import Floats, Ints, RowView, Selecting, View
+from nap.decoding.policies.ties import Ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,38 +42,34 @@ class Random(Selecting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowConfidence(Selecting):
+class LowConfidence(Ranked):
     """The most probable candidates first: low-confidence remasking, arbitrary order (LLaDA 2502.09992, Alg. 5)."""
 
-    block: int | None = None
-
-    def select(self, view: View) -> Ints:
-        """The `quota` highest probabilities."""
-        return best(view.probability_N, view.quota)
+    def score(self, view: View) -> Floats:
+        """Probabilities."""
+        return view.probability_N
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entropy(Selecting):
+class Entropy(Ranked):
     """The lowest entropies first (Dream 2508.15487)."""
 
     reads = ("entropy",)
-    block: int | None = None
 
-    def select(self, view: View) -> Ints:
-        """The `quota` lowest entropies."""
-        return best(-view.entropy_N, view.quota)
+    def score(self, view: View) -> Floats:
+        """Minus the entropies, nats."""
+        return -view.entropy_N
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin(Selecting):
+class Margin(Ranked):
     """The largest margins between the two best tokens first (Dream 2508.15487)."""
 
     reads = ("margin",)
-    block: int | None = None
 
-    def select(self, view: View) -> Ints:
-        """The `quota` largest margins."""
-        return best(view.margin_N, view.quota)
+    def score(self, view: View) -> Floats:
+        """Margins."""
+        return view.margin_N
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from nap.common.text import unknown
 from nap.decoding.policies.bounded import above, within
 from nap.decoding.policies.policy import Ints, RowView, Selecting, View
 from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
+from nap.decoding.policies.ties import Prefer, check_prefer, ranked
 
 Summary = Literal["last", "joint"]
 
@@ -39,18 +40,28 @@ def in_each(region_N: Ints) -> list[Ints]:
 class ParallelForced(InPaths):
     """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
 
-    summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
+    summary         `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
+    within, prefer  which of almost equally sure candidates of a path goes first (ties.py)
     """
 
+    ranges: ClassVar = {"within": NONNEGATIVE}
     summary: Summary = "last"
+    within: float = 0.0
+    prefer: Prefer = "left"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prefer(self.prefer)
 
     def select(self, view: View) -> Ints:
         """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""
-        by_slot = np.lexsort((-view.probability_N, view.region_N))
-        slots, start, slot = np.unique(view.region_N[by_slot], return_index=True, return_inverse=True)
-        rank = np.arange(len(slot)) - start[slot]
-        turn = (slot - view.step) % len(slots)
-        return by_slot[np.lexsort((turn, rank))][: view.quota]
+        slots = in_each(view.region_N)
+        best_first = [
+            slot[ranked(view.probability_N[slot], view.quota, self.within, self.prefer, view.rng)] for slot in slots
+        ]
+        rank = np.concatenate([np.arange(len(slot)) for slot in best_first])
+        turn = np.repeat((np.arange(len(slots)) - view.step) % len(slots), [len(slot) for slot in best_first])
+        return np.concatenate(best_first)[np.lexsort((turn, rank))][: view.quota]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,163 @@
+"""The first page of docs/study.md: what was asked, what came out, what it does not say, and what is withdrawn.
+
+    print(front(tasks))
+
+Every number is made from the rows. Expected wall time: seconds. The details are the other parts'.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import paths_used
+from paths_used import NOTHING, OWN
+
+from study_parts.bands import TAU, band, identified, matched, thirds
+from study_parts.beside import used
+from study_parts.claims import CLAIMS, Claim, coverage, judged
+from study_parts.contrasts import CONTRASTS, Contrast
+from study_parts.falls import PAPER, fall_table, falls, spreads
+from study_parts.graphs import known
+from study_parts.rows import AO, Rows
+
+FORCED_ENSEMBLE = Claim("", CONTRASTS["ensemble"], "an interval at 0 or below")
+TOKENS_ENSEMBLE = Claim("", CONTRASTS["ensemble-tokens"], "an interval at 0 or below")
+SLOT = Claim("", CONTRASTS["data"], "an interval at 0 or above", column="path_global_arness@1", pace=1)
+RANDOM = Claim("", Contrast("", ("long", AO), ("long", "random")), "an interval at 0 or above", pace=1)
+
+ASKED = """## In five minutes
+
+**What was asked.** NAP (arXiv 2602.23225) trains on several independent reasoning paths and moves all of them at every
+step. Its claim is about *parallelism*: that it loses less than one long chain when several tokens are written per step.
+So what counts is the difference in differences: what the chain loses from 1 to 4 tokens a step, less what NAP loses. Of
+three training seeds each, models of 1.3 M parameters, 500 held-out problems; points of accuracy, Student's t at 95 %
+over the seeds:"""
+
+LEAVES = """**Where the mechanism can be seen** is another page: on answers that only have to agree, where parallel
+commits do cost, three independent paths carry three tokens a step at no loss and one canvas does not
+([agreement.md](agreement.md)). Models that have to reason, and lose something under parallelism, are still to be
+made."""
+
+
+def front(tasks: dict[str, Rows]) -> str:
+    """All of it."""
+    found = [ASKED, fall_table(tasks), "**What came out.**\n\n" + bullets(came_out(tasks)), LEAVES]
+    if taken := withdrawn(tasks):
+        found += ["### Withdrawn", TAKEN, bullets(taken)]
+    return "\n\n".join(found)
+
+
+TAKEN = """An earlier version of this page said the following. It does not stand:"""
+
+
+def bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def came_out(tasks: dict[str, Rows]) -> list[str]:
+    """The findings, a sentence or three each."""
+    lines = [nothing_lost(tasks), told_apart(tasks), control(tasks["arith"]) if "arith" in tasks else ""]
+    return [line for line in [*lines, one_forward(), not_identified(), not_new()] if line]
+
+
+def nothing_lost(tasks: dict[str, Rows]) -> str:
+    lost = [f"{np.mean(found.chain):+.1f} on `{task}`" for task, rows in tasks.items() if (found := falls(rows))]
+    dream = PAPER["Dream-7B"]
+    return (
+        f"**Our chain loses nothing that NAP could save**: {' and '.join(lost)} points from 1 to 4 tokens a step, "
+        f"where the paper's Dream loses {dream[1][0] - dream[4][0]:.1f}. On these models NAP's gain cannot show "
+        "itself, only what its decoder costs where there is nothing to save."
+    ) * bool(lost)
+
+
+def told_apart(tasks: dict[str, Rows]) -> str:
+    """Seeds settle the difference of falls, and not the level."""
+    each = {task: spread for task, rows in tasks.items() if (spread := spreads(rows))}
+    level = {task: found for task, rows in tasks.items() if (found := judged(CLAIMS[0], rows))}
+    if not each or not level:
+        return ""
+    small, large = (", ".join(f"{pair[i]:.1f} (`{task}`)" for task, pair in each.items()) for i in (0, 1))
+    gaps = "; ".join(f"`{task}` {found}" for task, found in level.items())
+    return (
+        f"**The level at one pace is the luck of a training run.** The gap at 4 tokens a step has a standard deviation "
+        f"over seeds of {large} points, the difference of falls one of {small}. NAP less the chain there: {gaps}. The "
+        "paper's +14.4 is such a gap."
+    )
+
+
+def control(arith: Rows) -> str:
+    if not (found := judged(RANDOM, arith)):
+        return ""
+    return (
+        f"**The positive control fails**: on `arith` the chain decoded in random order is as right as by confidence, "
+        f"{found}, one token a step. Where any order will do, none can be shown to matter."
+    )
+
+
+def one_forward() -> str:
+    if not paths_used.USED.exists():
+        return ""
+    told = []
+    for task in ("arith", "countdown"):
+        masked, own = (100 * np.mean(used(paths_used.USED, "correct")[task, "nap", given]) for given in (NOTHING, OWN))
+        told.append(f"{masked:.0f} % on `{task}`, over its own paths {own:.0f} %")
+    return (
+        f"**The models answer in one forward.** A summary written while NAP's paths are still masked is right in "
+        f"{'; '.join(told)}. The reasoning that would have to be parallel is not used."
+    )
+
+
+def not_identified() -> str:
+    pairs = [band("arith", arm, TAU) for arm in ("long", "nap")]
+    if not all(pairs):
+        return ""
+    long, nap = pairs
+    assert long and nap
+    return (
+        f"**Order on `arith` is not identified.** With candidates within .01 taken from the left instead of the right, "
+        f"tau-b of the chain goes from {long.right:.2f} to {long.left:.2f}, of NAP from {nap.right:.2f} to "
+        f"{nap.left:.2f}; the two differ by {identified(long, nap)}."
+    )
+
+
+def not_new() -> str:
+    if not known():
+        return ""
+    return (
+        f"**The test of `arith` is not new**: of its 500 problems {', '.join(map(str, known()))} (by seed) have the "
+        "graph of a training problem under other names. Accuracy there may be recall of graphs as well as reasoning, "
+        "and there are too few new ones to measure on."
+    )
+
+
+def withdrawn(tasks: dict[str, Rows]) -> list[str]:
+    """The verdicts that do not stand, each with why."""
+    lines = []
+    arith = tasks.get("arith", Rows({}))
+    if (vote := judged(FORCED_ENSEMBLE, arith)) and (equal := judged(TOKENS_ENSEMBLE, arith)):
+        lines.append(
+            f'"NAP beats a vote of three short canvases of equal forwards: holds ({vote.mean:+.1f} on `arith`)". The '
+            f"vote's model had seen a third of NAP's training tokens. At equal tokens NAP is below the vote: {equal}."
+        )
+    if (slot := thirds("arith")) and judged(SLOT, arith):
+        mean, (low, high) = slot
+        lines.append(
+            '"NAP\'s data makes decoding less left to right inside a slot: refuted (+6.5 on `arith`)". It compared a '
+            "slot of 30 with one of 92, and the excess over a random order shrinks with length. Over equal thirds of "
+            f"the chain the difference is {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (one seed, over problems)."
+        )
+    if (early := judged(replace(CLAIMS[0], pace=1), arith)) and (late := judged(CLAIMS[0], arith)):
+        lines.append(
+            '"NAP, data and decoder, is more accurate: yes in these models (`arith`)" as a finding about parallelism. '
+            f"It is a gap between training runs: {early.mean:+.1f} points at one token a step, {late.mean:+.1f} at 4."
+        )
+    if chain := matched("arith", "long"):
+        lines.append(
+            "Every comparison of forced decoding's ARness with H_n/n. Forced decoding writes the summary last and the "
+            f"paths in turns, and a random order under these rules has {chain:.3f} in the chain and "
+            f"{matched('arith', 'nap'):.3f} in NAP, not .08."
+        )
+    lines.append(
+        f"Intervals over three seeds by a crossed bootstrap as verdicts: they cover some {100 * coverage(3):.0f} % "
+        "where 95 are meant. Verdicts are by Student's t now. One seed has no verdict, however far apart two seeds are."
+    )
+    return lines

@@ -1,0 +1,51 @@
+"""Are the problems of the test new? Accuracy on `arith` by how often training had a problem's graph, under other names.
+
+    print(graph_table(read("arith")))
+
+From the counts of graphs_seen.py. Expected wall time: seconds.
+"""
+
+from functools import cache
+
+import graphs_seen
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from study_parts.rows import AO, FORCED, Rows, Setting, table
+
+ARMS = (("long", AO), ("nap", AO), ("nap", FORCED), ("paths", AO), ("short", AO))
+
+
+@cache
+def seen() -> dict[int, NDArray[np.int64]]:
+    """seed -> of each test problem how often its graph was in training; nothing where the recipe has not run."""
+    if not graphs_seen.SEEN.exists():
+        return {}
+    found = pq.read_table(graphs_seen.SEEN)
+    seed, index, count = (found[name].to_numpy() for name in ("seed", "index", "seen"))
+    return {int(one): count[seed == one][np.argsort(index[seed == one])] for one in np.unique(seed)}
+
+
+def known() -> list[int]:
+    """Of each seed how many test problems have a graph of its training set."""
+    return [int((counts > 0).sum()) for counts in seen().values()]
+
+
+def graph_table(rows: Rows) -> str:
+    """Accuracy at 4 tokens a step on the third of the problems whose graph was rarest in training, and on the rest."""
+    body = []
+    for arm, policy in ARMS:
+        found = rows.by_setting.get(Setting(arm, policy, "4/step"), {})
+        parts = [thirds(found[seed]["correct"], seen()[seed]) for seed in sorted(found) if seed in seen()]
+        if parts:
+            body.append([arm, policy, *(f"{100 * np.mean(part):.0f}" for part in zip(*parts, strict=True))])
+    counts = [np.array_split(np.sort(counts), 3) for counts in seen().values()]
+    ranges = [f"{min(p[0] for p in part)} to {max(p[-1] for p in part)} times" for part in zip(*counts, strict=True)]
+    return table(["arm", "decoder", *(f"graph in training {times}" for times in ranges)], body)
+
+
+def thirds(correct: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
+    """Right of the problems with the rarest, the middle and the most frequent graphs."""
+    parts = np.array_split(np.argsort(counts, kind="stable"), 3)
+    return [float(correct[part].mean()) for part in parts]
