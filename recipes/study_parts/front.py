@@ -130,8 +130,8 @@ def not_new(arith: Rows) -> str:
         return ""
     return (
         f"**The test of `arith` is not new**: of its 500 problems {', '.join(map(str, known()))} (by seed) have the "
-        "graph of a training problem under other names, so accuracy on new graphs cannot be measured by these rows. The "
-        f"rarer a graph was, the less is right: NAP under AO {rare_to_frequent(arith)}."
+        "graph of a training problem under other names, so accuracy on new graphs cannot be measured by these rows. "
+        f"The rarer a graph was, the less is right: NAP under AO {rare_to_frequent(arith)}."
     )
 
 

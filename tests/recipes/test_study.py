@@ -328,11 +328,11 @@ def test_one_seed_has_no_difference_of_falls(results):
     assert FALLS.falls(ROWS.read("arith")) is None
 
 
-def tied(arm, choice, tau, policy="low_confidence", **columns):
+def tied(arm, choice, tau, policy="low_confidence", columns=None):
     names = ("tau_b_matched", "global_arness@1", "global_arness@1_random", "global_arness@1_matched")
     known = dict.fromkeys((*names, "third_arness@1", "third_arness@1_random", "sure"), 0.1)
     key = {"task": "arith", "arm": arm, "policy": policy, "choice": choice}
-    return [key | {"index": i, "tau_b": tau} | known | columns for i in range(4)]
+    return [key | {"index": i, "tau_b": tau} | known | (columns or {}) for i in range(4)]
 
 
 def test_a_difference_that_is_smaller_than_what_ties_move_is_not_identified(results, monkeypatch):
@@ -341,8 +341,9 @@ def test_a_difference_that_is_smaller_than_what_ties_move_is_not_identified(resu
     monkeypatch.setattr(BANDS.tie_bands, "BANDS", results / "ties.parquet")
     rows = [
         *tied("long", "own", 0.1), *tied("long", "left", 0.2), *tied("long", "right", 0.1),
-        *tied("nap", "own", 0.15, **{"third_arness@1": 0.3}), *tied("nap", "left", 0.5), *tied("nap", "right", -0.3),
-        *tied("long", "own", 0.1, "parallel_forced", **{"global_arness@1": 0.28, "global_arness@1_matched": 0.2}),
+        *tied("nap", "own", 0.15, columns={"third_arness@1": 0.3}), *tied("nap", "left", 0.5),
+        *tied("nap", "right", -0.3),
+        *tied("long", "own", 0.1, "parallel_forced", {"global_arness@1": 0.28, "global_arness@1_matched": 0.2}),
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), results / "ties.parquet")
     BANDS.read_bands.cache_clear()
