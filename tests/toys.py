@@ -21,6 +21,7 @@ from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.data.trace import PROMPT
 from nap.decoding.policies.policy import Said
+from nap.models.more import More
 
 torch.set_num_threads(1)
 
@@ -92,6 +93,27 @@ class ToyDenoiser:
 
     def head(self, states_ND: Tensor) -> Tensor:
         return states_ND.clone()
+
+    shift = False
+    gives = frozenset({"attention", "without"})
+
+    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: np.ndarray, attention: bool) -> More:
+        """Leave-one-out exactly: with a mask in the token's place."""
+        ids, (rows, length) = ids_BL.numpy(), layout.region_BL.shape
+        states = np.zeros((rows, length, self.vocabulary), np.float32)
+        slots = np.nonzero(layout.region_BL >= 0)
+        states[slots] = self.scores(ids, layout, *slots)
+        without = np.zeros((*shadow_BS.shape, self.vocabulary), np.float32)
+        for row, number in zip(*np.nonzero(shadow_BS >= 0), strict=True):
+            masked, at = ids.copy(), shadow_BS[row, number]
+            masked[row, at] = MASK
+            without[row, number] = self.scores(masked, layout, np.array([row]), np.array([at]))[0]
+        maps = [torch.from_numpy(self.weights(ids, layout).astype(np.float32))] if attention else []
+        return More(torch.from_numpy(states), torch.from_numpy(without), maps)
+
+    def weights(self, ids_BL: np.ndarray, layout: Layout) -> np.ndarray:
+        """Attention weights, [B, L, L]; a toy looks everywhere alike unless it says otherwise."""
+        return np.full((*ids_BL.shape, ids_BL.shape[1]), 1 / ids_BL.shape[1])
 
     def scores(self, ids_BL: np.ndarray, layout: Layout, rows_N: np.ndarray, positions_N: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -118,4 +118,4 @@ class Inside(Selecting):
 
 def test_a_policy_that_reads_hidden_states_is_refused_by_a_model_without():
     with pytest.raises(InputError, match="needs the model's hidden states, which HashDenoiser does not give"):
-        check_needs(Inside(), HashDenoiser(), "none")
+        check_needs(Inside(), HashDenoiser(), "none", 0.0)

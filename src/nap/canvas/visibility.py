@@ -100,6 +100,24 @@ def sight(layout: Layout, *, block_size: int | None = None) -> Sight:
     return Sight(group_L.reshape(length), np.ones((len(first_G), length), bool) if seen is None else seen[0])
 
 
+def visible_beside(layout: Layout, shadow_BS: Ints, *, block_size: int | None = None) -> Bools:
+    """[B, L + S, L + S]: the canvas and behind it shadows, which nobody in the canvas sees.
+
+    A shadow stands at a canvas position and sees what that position sees, but not the position itself, and the shadows
+    of what it sees. So it says what would be there. Shadows at -1 are nowhere and nobody sees them.
+    """
+    rows, length = layout.region_BL.shape
+    everything = np.broadcast_to(np.arange(length), (rows, length))
+    at_BQ = np.concatenate([everything, shadow_BS.clip(min=0)], axis=1)
+    found = visible(layout, at_BQ, at_BQ, block_size=block_size)
+    seen = np.ones((rows, at_BQ.shape[1], at_BQ.shape[1]), bool) if found is None else found.copy()
+    seen[:, :length, length:] = False
+    row_B1, number_S = np.arange(rows)[:, None], np.arange(shadow_BS.shape[1])
+    seen[row_B1, length + number_S, shadow_BS.clip(min=0)] = False
+    seen[:, :, length:] &= (shadow_BS >= 0)[:, None, :]
+    return seen
+
+
 def _taken(values_BL: Ints, at: Ints) -> Ints:
     return np.take_along_axis(values_BL, at, axis=1)
 

@@ -112,9 +112,35 @@ class Heard:
             return self.columns[name][part]
         if name == "states":
             return self.answer.states_ND[part]
+        if name == "attention":
+            return self.answer.attention_B[number].attention_TLL
+        if name == "top":
+            return self._tops(self.answer.attention_B[number].states_LD)
+        if name == "without":
+            return self._without(part)
         of: Callable[[Chunk], Tensor] = distribution if name == "distribution" else COLUMNS[name]
         found = torch.cat([of(chunk) for chunk in self._chunks(number, number + 1)])
         return found if name == "distribution" else found.cpu().numpy()
+
+    def _without(self, part: slice) -> Floats:
+        """The probability of what stands at these positions by their leave-one-out states."""
+        assert self.answer.without_ND is not None
+        most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
+        for start in range(part.start, part.stop, most):
+            here = slice(start, min(start + most, part.stop))
+            chunk = self._made(self.answer.head(self.answer.without_ND[here]), here)
+            found.append(probability_of(chunk.current_n, chunk).cpu().numpy())
+        return np.concatenate(found)
+
+    def _tops(self, states_LD: Tensor) -> Floats:
+        """The probability of the best token everywhere."""
+        most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
+        for states_lD in states_LD.split(most):
+            logits_lV = self.answer.head(states_lD)
+            total_l = logits_lV.logsumexp(dim=-1)
+            logits_lV[:, self.mask_id] = -torch.inf
+            found.append((logits_lV.amax(dim=-1) - total_l).exp().double().cpu().numpy())
+        return np.concatenate(found)
 
     def _chunks(self, first: int, last: int) -> Iterator[Chunk]:
         """The positions of the rows from `first` to before `last`, in chunks."""

@@ -63,7 +63,7 @@ class Engine:
         budget.check(policy)
         if eos not in get_args(Eos):
             raise InputError(f"unknown eos setting {eos!r}; known: {', '.join(get_args(Eos))}")
-        check_needs(policy, self.denoiser, self.cache)
+        check_needs(policy, self.denoiser, self.cache, sampling.guidance if sampling else 0.0)
         check_length(self.denoiser, len(canvas))
         number, self._added = self._added, self._added + 1
         row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed)

@@ -1,27 +1,37 @@
 """What a policy may need of a model beyond candidates, and whether it can be had: said before the first forward.
 
-Does not compute any of it (models/session.py, candidates.py).
+Does not compute any of it (models/more.py, candidates.py).
 """
 
 from nap.common.files import InputError
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
-from nap.models.denoiser import Denoiser, NativeDenoiser
+from nap.models.denoiser import Denoiser
 
-NEEDS = {
-    "drafts": "several canvases in one forward",
+# What a model's forward gives or does not.
+OF_A_MODEL = {
     "states": "the model's hidden states",
+    "attention": "attention weights",
+    "without": "leave-one-out probabilities",
 }
 
 
-def check_needs(policy: Policy, denoiser: Denoiser, cache: str) -> None:
-    """Raise InputError that names what the policy needs and cannot have of this model with this cache."""
-    for need in dict.fromkeys((*policy.needs, *policy.reads)):
-        if need not in NEEDS:
-            continue
-        said = f"policy {policy_name(policy)!r} needs {NEEDS[need]}"
-        if need == "drafts" and cache != "none":
-            raise InputError(f"{said}, which the cache {cache!r} does not keep apart; use the cache 'none'")
-        if need == "states" and not isinstance(denoiser, NativeDenoiser):
-            model = denoiser.setting.get("model")
-            raise InputError(f"{said}, which {model} does not give; use a model in a class of transformers' own")
+def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float) -> None:
+    """Raise InputError that names what the policy needs and cannot have of this model, cache or guidance."""
+    name, model = policy_name(policy), denoiser.setting.get("model")
+    if "drafts" in policy.needs and cache != "none":
+        raise InputError(
+            f"policy {name!r} needs several canvases in one forward, which the cache {cache!r} does not keep apart; "
+            "use the cache 'none'"
+        )
+    for need in OF_A_MODEL.keys() & {*policy.needs, *policy.reads}:
+        said = f"policy {name!r} needs {OF_A_MODEL[need]}"
+        if need not in getattr(denoiser, "gives", ()):
+            raise InputError(
+                f"{said}, which {model} does not give; use a model in a class of transformers' own"
+                + (" whose logits are not shifted" if need == "without" else "")
+            )
+        if need != "states" and cache != "none":
+            raise InputError(f"{said}, which a forward with the cache {cache!r} does not give; use the cache 'none'")
+        if need == "without" and guidance:
+            raise InputError(f"{said}, which are not guided; drop the guidance of {guidance}")

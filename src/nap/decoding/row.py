@@ -53,6 +53,7 @@ class Row:
         self.endings = _endings(canvas, denoiser) if eos == "stop" else []
         self.never = denoiser.eos_ids if eos == "suppress" else ()
         self.late = denoiser.eos_ids if eos == "defer" else ()
+        self.also = tuple(name for name in ("without", "attention") if name in policy.reads)
         self.state = policy.start(canvas)
         self.seen: RowView | None = None
         self.wanted: Ints = self.free[:0]
@@ -82,13 +83,14 @@ class Row:
 
     def questions(self) -> list[Question]:
         """The same for the model."""
-        return [Question(self.number, *asked, *self.span) for asked in ((self.ids, self.wanted), *self.drafts)]
+        canvas = Question(self.number, self.ids, self.wanted, *self.span, self.also)
+        return [canvas, *(Question(self.number, *draft, *self.span) for draft in self.drafts)]
 
     def without_prompt(self) -> list[Question]:
         """The same questions where every token of the prompt is a mask, under a number of their own."""
         prompt = self.canvas.region == PROMPT
         return [
-            question._replace(row=twin(self.number), ids_L=np.where(prompt, self.mask_id, question.ids_L))
+            question._replace(row=twin(self.number), ids_L=np.where(prompt, self.mask_id, question.ids_L), also=())
             for question in self.questions()
         ]
 

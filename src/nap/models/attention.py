@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from nap.canvas.visibility import Ints, Layout, visible
+from nap.canvas.visibility import Bools, Ints, Layout, visible
 
 
 class Keys(Protocol):
@@ -123,8 +123,11 @@ def attention_mask(
     The positions and `block_size` are those of `visible`.
     """
     visible_BQK = visible(layout, query_BQ, key_BK, block_size=block_size)
-    if visible_BQK is None:
-        return None
+    return None if visible_BQK is None else added(visible_BQK, dtype, device)
+
+
+def added(visible_BQK: Bools, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What to add to attention scores so that nobody sees what is hidden, [B, 1, Q, K] or [1, 1, Q, K]."""
     if (visible_BQK == visible_BQK[:1]).all():
         visible_BQK = visible_BQK[:1]
     hidden_BQK = torch.from_numpy(~visible_BQK).to(device)

@@ -11,7 +11,7 @@ reference that every fast path is held to.
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from nap.common.files import InputError
 from nap.common.machine import fast_float32
 from nap.models.attention import Decoder, Keys, Remembered, attention_mask, body_of
 from nap.models.families import FAMILIES
+from nap.models.more import More, more
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,6 +65,18 @@ class Denoiser(Protocol):
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """logits_NV in float32 for the tokens at (rows_N, positions_N), all at once: `head` of `states`."""
+        ...
+
+
+@runtime_checkable
+class Tells(Denoiser, Protocol):
+    """A denoiser whose forward gives more than logits: `gives` says what of `states`, `attention` and `without`."""
+
+    shift: bool
+    gives: frozenset[str]
+
+    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
+        """One forward with leave-one-out states at the shadows (-1: none), and attention weights where wanted."""
         ...
 
 
@@ -125,6 +138,19 @@ class NativeDenoiser(_Loaded):
     """A checkpoint in one of transformers' own classes."""
 
     block_size: int | None
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What a forward can give besides logits: hidden states, attention weights, leave-one-out states.
+
+        A shifted model predicts a token from the state before it, which has no shadow.
+        """
+        beside = {"attention"} | (set() if self.shift else {"without"})
+        return frozenset({"states"} | (beside if self.body.keeps_keys else set()))
+
+    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
+        """One forward with what `gives` says."""
+        return more(self, ids_BL, layout, shadow_BS, attention)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,7 +24,7 @@ from nap.canvas.canvas import Canvas, collate
 from nap.canvas.visibility import Ints, Layout, sight
 from nap.common.files import InputError
 from nap.models.caches import Cache, Kept, NoCache, cache_of
-from nap.models.denoiser import Denoiser, NativeDenoiser, predicted_from
+from nap.models.denoiser import Denoiser, NativeDenoiser, Tells, predicted_from
 from nap.models.store import Opened, Store
 
 
@@ -32,6 +32,7 @@ class Question(NamedTuple):
     """What one row asks of a forward: its canvas now, and the positions to be predicted.
 
     start, stop  the block that is being decoded: its first position, and the one after its last
+    also         what else is asked: `without`, leave-one-out states of `at_N`; `attention`, the weights of every layer
     """
 
     row: int
@@ -39,6 +40,7 @@ class Question(NamedTuple):
     at_N: Ints
     start: int
     stop: int
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +49,27 @@ class Answer:
 
     states_ND  hidden states that predict them
     queries_B  positions that were computed for each row
+    without_ND, attention_B  the leave-one-out states of the same positions, and each row's attention weights, where a
+                             question asked for them
     """
 
     states_ND: Tensor
     queries_B: list[int]
     vocabulary: int
     head: Callable[[Tensor], Tensor]
+    without_ND: Tensor | None = None
+    attention_B: "Sequence[Weights]" = ()
 
     def logits(self, part: slice) -> Tensor:
         """logits_NV of a part of the positions, in float32 and in memory of their own."""
         return self.head(self.states_ND[part])
+
+
+class Weights(NamedTuple):
+    """A row's attention weights, [T layers, L, L], mean over heads, and the states that predict all of its L tokens."""
+
+    attention_TLL: Tensor
+    states_LD: Tensor
 
 
 def open_session(denoiser: Denoiser, cache: str = "none") -> "Session":
@@ -99,8 +112,34 @@ class Session:
         ids_BL = np.full(layout.region_BL.shape, self.denoiser.pad_id, np.int64)
         for ids_L, question in zip(ids_BL, questions, strict=True):
             ids_L[: len(question.ids_L)] = question.ids_L
+        if any(question.also for question in questions):
+            return self._more(questions, self._there(ids_BL), layout)
         states_ND = self.denoiser.states(self._there(ids_BL), layout, self._at(questions))
         return self._answer(states_ND, [len(question.ids_L) for question in questions])
+
+    def _more(self, questions: Sequence[Question], ids_BL: Tensor, layout: Layout) -> Answer:
+        """One forward with what is asked besides; rows that ask for nothing else get what they would get alone."""
+        assert isinstance(self.denoiser, Tells), "needs are checked when a row comes in"
+        shadows = [question.at_N if "without" in question.also else question.at_N[:0] for question in questions]
+        attention = any("attention" in question.also for question in questions)
+        found = self.denoiser.more(ids_BL, layout, _padded(shadows, -1), attention)
+        rows_N, positions_N = self._at(questions)
+        states_ND = found.states_BLD[rows_N, predicted_from(positions_N, self.denoiser.shift)]
+        # Where no shadow was asked for, nobody reads the states.
+        without_ND = torch.zeros_like(states_ND)
+        asked_N = np.concatenate([np.full(len(q.at_N), "without" in q.also) for q in questions])
+        parts = [found.without_BSD[row, : len(at)] for row, at in enumerate(shadows)]
+        without_ND[self._there(asked_N)] = torch.cat(parts)
+        weights = [
+            Weights(
+                torch.stack([map_BLL[row, : len(q.ids_L), : len(q.ids_L)] for map_BLL in found.attention_TBLL]),
+                found.states_BLD[row, predicted_from(np.arange(len(q.ids_L)), self.denoiser.shift)],
+            )
+            for row, q in enumerate(questions)
+            if attention
+        ]
+        queries_B = [len(question.ids_L) + len(at) for question, at in zip(questions, shadows, strict=True)]
+        return Answer(states_ND, queries_B, self.denoiser.vocabulary, self.denoiser.head, without_ND, weights)
 
     def _check(self, row: int) -> None:
         if row not in self.canvases:

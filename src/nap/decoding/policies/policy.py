@@ -114,6 +114,21 @@ class Said:
         return self._compute("current")
 
     @cached_property
+    def without_N(self) -> Floats:
+        """The probability of what stands at each position, where the model does not see it (models/more.py)."""
+        return self._compute("without")
+
+    @cached_property
+    def attention_TLL(self) -> "Tensor":
+        """The attention weights of every layer, mean over its heads, canvas position by canvas position."""
+        return self._compute("attention")
+
+    @cached_property
+    def top_L(self) -> Floats:
+        """The best token's probability at every position of the canvas, prompt included; with `attention` alone."""
+        return self._compute("top")
+
+    @cached_property
     def distribution_NV(self) -> "Tensor":
         """The whole distributions in float32: V numbers a position."""
         return self._compute("distribution")

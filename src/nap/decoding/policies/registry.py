@@ -9,6 +9,7 @@ from nap.common.named import parse_named, said_name
 from nap.decoding.policies.blocks import MultiBlock
 from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
 from nap.decoding.policies.credit import Credit
+from nap.decoding.policies.dawn import Dawn
 from nap.decoding.policies.early import Prophet
 from nap.decoding.policies.editing import TokenEdit
 from nap.decoding.policies.lookahead import Lopa
@@ -21,6 +22,7 @@ from nap.decoding.policies.saber import Saber
 from nap.decoding.policies.spacing import Dilated, LocalLeap
 from nap.decoding.policies.speculative import SelfSpeculative
 from nap.decoding.policies.steady import Klass
+from nap.decoding.policies.wino import Wino
 
 POLICIES: dict[str, type] = {
     "ar": AR,
@@ -47,6 +49,8 @@ POLICIES: dict[str, type] = {
     "remdm": Remdm,
     "p2": P2,
     "saber": Saber,
+    "wino": Wino,
+    "dawn": Dawn,
     "token_edit": TokenEdit,
 }
 

@@ -1,0 +1,81 @@
+"""What a forward can give besides the states of its canvases: attention weights, and leave-one-out states.
+
+The leave-one-out states are those of shadows: masks behind the canvas, each at the place of a position that it does not
+see (canvas/visibility.py), so that one forward says of every token what would be there without it (WINO 2507.18578).
+They are not exact: a shadow sees the shadows of the other positions, and these were computed with the token there.
+
+Letters: B rows, L canvas length, S shadows, T layers. Does not say which policy needs what (decoding/needs.py).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nap.canvas.visibility import Ints, Layout, visible_beside
+from nap.common.machine import fast_float32
+from nap.models.attention import Decoder, added
+
+if TYPE_CHECKING:
+    from nap.models.denoiser import NativeDenoiser
+
+
+class More(NamedTuple):
+    """What one forward gave.
+
+    states_BLD      last hidden states of the canvases
+    without_BSD     those of the shadows
+    attention_TBLL  attention weights of each layer, mean over its heads, query by key; empty where not asked for
+    """
+
+    states_BLD: Tensor
+    without_BSD: Tensor
+    attention_TBLL: list[Tensor]
+
+
+@torch.no_grad()
+@fast_float32()
+def more(denoiser: "NativeDenoiser", ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
+    """One forward of the canvases and of masks at the shadows' places; -1 is no shadow."""
+    assert isinstance(denoiser.body, Decoder)
+    (rows, length), shadows = layout.region_BL.shape, shadow_BS.shape[1]
+    at_BQ = np.concatenate([np.broadcast_to(np.arange(length), (rows, length)), shadow_BS.clip(min=0)], axis=1)
+    ids_BQ = torch.cat([ids_BL, ids_BL.new_full((rows, shadows), denoiser.mask_id)], dim=1)
+    seen_BQQ = visible_beside(layout, shadow_BS, block_size=denoiser.block_size)
+    mask = added(seen_BQQ, denoiser.model.dtype, denoiser.device)
+    with recorded_attention(denoiser.model, attention) as maps:
+        states_BQD = denoiser.body(ids_BQ, mask, torch.as_tensor(at_BQ, device=denoiser.device))
+    return More(states_BQD[:, :length], states_BQD[:, length:], [map_BQQ[:, :length, :length] for map_BQQ in maps])
+
+
+@contextmanager
+def recorded_attention(model: Any, wanted: bool = True) -> Iterator[list[Tensor]]:
+    """While it is entered, a forward's attention weights, [B, Q, K] a layer, mean over heads, in float32."""
+    from transformers import AttentionInterface
+
+    maps: list[Tensor] = []
+    if not wanted:
+        yield maps
+        return
+
+    def attend(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, None]:  # fmt: skip
+        shared = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
+        scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        weights = (scores if mask is None else scores + mask).float().softmax(-1)
+        maps.append(weights.mean(dim=1))
+        return (weights.to(value.dtype) @ value).transpose(1, 2), None
+
+    AttentionInterface.register("nap_recorded", attend)
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "nap_recorded"
+    try:
+        yield maps
+    finally:
+        model.config._attn_implementation = before

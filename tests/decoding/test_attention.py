@@ -1,0 +1,167 @@
+"""Policies that look inside a forward: attention weights (dawn) and leave-one-out probabilities (wino)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_decode import SURE, canvas, oracle, order, plain
+from test_published import RECORDS, Ours, decoded
+from test_stateful import run
+
+import nap.decoding.policies.dawn as dawn
+from conftest import DATA
+from nap.common.files import InputError
+from nap.decoding.budget import Sampling
+from nap.decoding.decode import decode_traces
+from nap.decoding.needs import check_needs
+from nap.decoding.policies.registry import parse_policy
+from nap.models.denoiser import NativeDenoiser
+from nap.models.load import load
+from nap.models.more import recorded_attention
+from nap.models.session import Question, open_session
+from toys import HashDenoiser, OracleDenoiser, UniformDenoiser
+
+
+class Looks(OracleDenoiser):
+    """An oracle that looks at nothing but what `edges` say: (query, key) of weight .2."""
+
+    edges: tuple[tuple[int, int], ...] = ()
+
+    def weights(self, ids_BL, layout):
+        weights = np.zeros((*ids_BL.shape, ids_BL.shape[1]))
+        for query, key in self.edges:
+            weights[:, query, key] = 0.2
+        return weights
+
+
+@pytest.mark.parametrize(
+    ("edges", "policy", "commits"),
+    [
+        # Nothing depends on anything: the sure ones and all of .7 or more.
+        ((), "dawn", [[11, 8, 5, 4, 12], [7], [3], [9]]),
+        ((), "dawn:low=0.45", [[11, 8, 5, 4, 12, 7, 3], [9]]),
+        ((), "dawn:low=0.45,block=4", [[5, 4, 7, 3], [11, 8, 12], [9]]),
+        # 7 depends on 12 and is not committed with it, whichever looks at the other.
+        (((7, 12),), "dawn:low=0.45,sink=0.05", [[11, 8, 5, 4, 12, 3], [7], [9]]),
+        (((12, 7),), "dawn:low=0.45,sink=0.05", [[11, 8, 5, 4, 12, 3], [7], [9]]),
+        # 9 looks at 11, which is decoded after the first step; the other way round does not count.
+        (((7, 12), (9, 11)), "dawn:low=0.45,induce=0.25,sink=0.05", [[11, 8, 5, 4, 12, 3], [7, 9]]),
+        (((7, 12), (11, 9)), "dawn:low=0.45,induce=0.25,sink=0.05", [[11, 8, 5, 4, 12, 3], [7], [9]]),
+        # One query's weight of .2 is .2/13 of the mean: above the usual sink, so that 12 does not count.
+        (((7, 12),), "dawn:low=0.45", [[11, 8, 5, 4, 12, 7, 3], [9]]),
+        # An edge of .2 is none where more is asked.
+        (((7, 12),), "dawn:low=0.45,sink=0.05,edge=0.3", [[11, 8, 5, 4, 12, 7, 3], [9]]),
+    ],
+)
+def test_dawn_does_not_commit_together_what_looks_at_each_other(edges, policy, commits):
+    one = canvas()
+    known = oracle(one, ["a b", "c d", "e"], SURE)
+    known.__class__, known.edges = Looks, edges
+    (trace,) = run(known, [one], policy)
+    assert order(trace) == commits
+
+
+class WritesOverThePrompt:
+    """The published code's flaw: where its greedy set runs out of candidates it takes position 0, a prompt's token."""
+
+    def __init__(self, monkeypatch):
+        self.best: int | None = None
+        self.written: int | None = None
+        self.ran_out = False
+        free, more = dawn._free, NativeDenoiser.more
+
+        def flawed_free(tied_NN, rest_N, chance_N):
+            found = free(tied_NN, rest_N, chance_N)
+            self.ran_out = bool(found.sum() < rest_N.sum())
+            return found
+
+        def flawed_more(denoiser, ids_BL, layout, shadow_BS, attention):
+            if self.ran_out:
+                self.written = self.best
+            if self.written is not None:
+                ids_BL = ids_BL.index_fill(1, torch.tensor([0]), self.written)
+            found = more(denoiser, ids_BL, layout, shadow_BS, attention)
+            self.best = int(denoiser.head(found.states_BLD[0, :1]).argmax())
+            return found
+
+        monkeypatch.setattr(dawn, "_free", flawed_free)
+        monkeypatch.setattr(NativeDenoiser, "more", flawed_more)
+
+
+@pytest.mark.parametrize("record", [r for r in RECORDS if r["name"].startswith("dawn")], ids=lambda r: r["name"])
+def test_dawn_is_the_published_code_but_for_its_writing_over_the_prompt(record, nap_data, monkeypatch):
+    told, block = record["settings"], record["block_length"]
+    settings = f"induce={told['tau_induce']},low={told['tau_low']},edge={told['tau_edge']},sink={told['tau_sink']}"
+    denoiser = load(str(DATA / "reference" / record["checkpoint"]))
+    flaw = WritesOverThePrompt(monkeypatch)
+    wanted = Ours(f"dawn:{settings},late=1,block={block}")
+    ((tokens, steps, forwards, _),) = decoded(record, wanted, lambda name, **own: denoiser)
+    assert (tokens, steps, forwards) == (record["tokens"], record["commit_step"], record["forwards"])
+    assert flaw.written == record["full_sequence"][0] != record["prompt"][0]
+
+
+def test_a_shadow_says_what_would_be_there_if_the_token_were_masked(tiny):
+    """One layer: nothing but the position itself knows its token, so that leaving one out is exact."""
+    denoiser, one = load(str(tiny)), plain(5)
+    ids = one.ids.copy()
+    ids[1:] = [7, 9, denoiser.mask_id, 11, 8]
+    for at in (1, 2, 5):
+        session = open_session(denoiser)
+        session.admit(0, replace(one, ids=ids))
+        answer = session.ask([Question(0, ids, np.array([at]), 1, 6, ("without",))])
+        assert answer.queries_B == [len(ids) + 1]
+        masked = ids.copy()
+        masked[at] = denoiser.mask_id
+        exact = session.ask([Question(0, masked, np.array([at]), 1, 6)]).states_ND
+        assert answer.without_ND is not None
+        assert torch.allclose(answer.without_ND, exact, atol=1e-5)
+        plainly = session.ask([Question(0, ids, np.array([at]), 1, 6)]).states_ND
+        assert torch.allclose(answer.states_ND, plainly, atol=1e-5), "and what it says of the canvas does not change"
+
+
+def test_recorded_weights_are_those_that_mix_the_values(tiny):
+    denoiser = load(str(tiny))
+    ids_BL = torch.tensor([[5, 6, denoiser.mask_id, 7]])
+    with recorded_attention(denoiser.model) as maps:
+        looked = denoiser.body(ids_BL, None)
+    assert torch.allclose(looked, denoiser.body(ids_BL, None), atol=1e-5)
+    assert len(maps) == 1 and maps[0].shape == (1, 4, 4)
+    assert torch.allclose(maps[0].sum(-1), torch.ones(1, 4), atol=1e-5)
+
+
+class Mute(UniformDenoiser):
+    """Gives logits and nothing else."""
+
+    gives = frozenset()
+
+
+@pytest.mark.parametrize(("policy", "need"), [("dawn", "attention weights"), ("wino", "leave-one-out probabilities")])
+def test_what_a_model_or_a_cache_cannot_give_is_said_before_the_first_forward(policy, need, tiny):
+    mute = Mute()
+    with pytest.raises(InputError, match=f"policy '{policy}' needs {need}, which Mute does not give"):
+        run(mute, [plain(4)], policy)
+    assert mute.calls == []
+    denoiser = load(str(tiny))
+    with pytest.raises(InputError, match=f"policy '{policy}' needs {need}, which a forward with the cache 'dual'"):
+        decode_traces(denoiser, [plain(4)], parse_policy(policy), cache="dual")
+
+
+def test_a_model_with_shifted_logits_has_weights_and_no_shadows(tiny):
+    shifted = load(str(tiny), shift=True)
+    with pytest.raises(InputError, match=r"does not give; use a model .* whose logits are not shifted"):
+        check_needs(parse_policy("wino"), shifted, "none", 0.0)
+    check_needs(parse_policy("dawn"), shifted, "none", 0.0)
+
+
+def test_leave_one_out_probabilities_are_not_guided_and_say_so():
+    with pytest.raises(InputError, match=r"needs leave-one-out probabilities, which are not guided; drop the guidance"):
+        run(HashDenoiser(), [plain(4)], "wino", sampling=Sampling(guidance=1.0))
+
+
+def test_a_row_that_looks_inside_does_not_change_its_neighbours(tiny):
+    denoiser = load(str(tiny))
+    rows = [plain(5, "a"), plain(7, "b")]
+    alone = [decode_traces(denoiser, [row], parse_policy("dawn:edge=0.02,sink=0.5"))[0] for row in rows]
+    together = decode_traces(denoiser, rows, parse_policy("dawn:edge=0.02,sink=0.5"))
+    assert [[e[:4] for e in t.events] for t in together] == [[e[:4] for e in t.events] for t in alone]
