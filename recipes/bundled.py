@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from nap.canvas.canvas import CanvasSpec
+from nap.common.files import atomic
+from nap.common.folder import run_folder
 from nap.common.memory import keep_memory
 from nap.data.samples import Sample, concatenated
 from nap.tasks.agree import VOCABULARY
@@ -41,6 +43,8 @@ MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.
 SLOTS = {"arith": (30, 3), "countdown": (22, 12)}
 STEPS = {"arith": 5000, "countdown": 3500}
+# Of a training's products. Never by the clock: the other type trains another model.
+DTYPES = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,21 +133,42 @@ def fit(
     shuffle: bool = False,
     start: Path | None = None,
     device: str = "cpu",
+    dtype: str = DTYPES[0],
+    may_hold: Sequence[str] = (),
 ) -> Path:
     """Train from scratch, or from the weights in `start`, or go on where a killed run stopped. Returns the folder of
     the finished model.
+
+    dtype     of the products: on a processor that does not multiply bfloat16 float32 is much faster, and another model
+    may_hold  names of what the folder may hold before its training begins
+
+    Raises InputError for a folder that holds something else, or where another process is at work.
     """
     import torch
-
-    from nap.common.machine import fast_dtype, usable_device
-    from nap.training.batches import DiffusionBatches
-    from nap.training.loss import Objective
-    from nap.training.trainer import train
 
     final = folder / "final"
     if (final / "training.json").exists():
         return final
     torch.set_num_threads(1)
+    setting = {"name": folder.name, "seed": seed, "device": device, "dtype": f"torch.{dtype}", **asdict(recipe)}
+    # Earlier versions claimed nothing: what they left of a training is gone on with.
+    left = [path.name for path in folder.glob("checkpoint-*")]
+    with run_folder(folder, "recipe", setting, may_hold=[*left, *may_hold]):
+        _train(tokenizer, spec, draw, folder, recipe, setting, shuffle=shuffle, start=start)
+    return final
+
+
+def _train(
+    tokenizer: Any, spec: CanvasSpec, draw: Callable[[int], Sample], folder: Path, recipe: Recipe,
+    setting: dict[str, Any], *, shuffle: bool, start: Path | None,
+) -> None:  # fmt: skip
+    import torch
+
+    from nap.training.batches import DiffusionBatches
+    from nap.training.loss import Objective
+    from nap.training.trainer import train
+
+    seed, device = setting["seed"], setting["device"]
     model = build_model(tokenizer, recipe, seed)
     if start:
         model.load_state_dict(type(model).from_pretrained(start, dtype=torch.float32).state_dict())
@@ -154,16 +179,12 @@ def fit(
     )  # fmt: skip
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{folder.name}: {parameters:.2f} M parameters, {recipe.steps} steps", flush=True)
-    # Large products, as those of training are, decide: the width of this model would always choose float32.
-    dtype = fast_dtype(usable_device(device))
     # A GPU has done with a model of this size before it is compiled for every length of a batch.
     train(
         model, batches, folder, learning_rate=recipe.lr, matrix_learning_rate=recipe.matrix_lr, seed=seed,
-        bf16=dtype == torch.bfloat16, compile=device == "cpu", device=device,
+        bf16=setting["dtype"] == "torch.bfloat16", compile=device == "cpu", device=device,
     )  # fmt: skip
-    setting = {"name": folder.name, "seed": seed, "device": device, "dtype": str(dtype), **asdict(recipe)}
-    save(model, tokenizer, spec, final, setting)
-    return final
+    save(model, tokenizer, spec, folder / "final", setting)
 
 
 def causal_batches() -> Any:
@@ -197,8 +218,10 @@ def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: di
 
     model.to(torch.float16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "canvas.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
-    (folder / "training.json").write_text(json.dumps(setting, indent=1) + "\n")
+    # The last of them says that all are there.
+    for name, value in (("canvas.json", asdict(spec)), ("training.json", setting)):
+        with atomic(folder / name) as file:
+            file.write(json.dumps(value, indent=1) + "\n")
 
 
 def run_each(command: Sequence[str], names: Sequence[str], at_once: int = 2) -> int:
@@ -220,6 +243,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/bundled", help="checkpoints and results")
     parser.add_argument("--steps", type=int, help="optimizer steps, instead of the task's own")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products")
     parser.add_argument("--install", action="store_true", help="copy the finished models into src/nap/assets and stop")
     options = parser.parse_args()
     keep_memory()
@@ -232,6 +256,7 @@ def main() -> int:
     fit(
         build_tokenizer(task), canvas_of(task, kind), partial(draw, task, kind, options.seed),
         options.runs / options.model, Recipe(steps=options.steps or STEPS[task]), seed=options.seed,
+        dtype=options.dtype,
     )  # fmt: skip
     return 0
 

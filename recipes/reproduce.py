@@ -33,7 +33,7 @@ POLL_SECONDS = 2.0
 ROUNDING = 1e-9
 
 
-def again(task: str, problems: int, folder: Path, study: Path) -> list["Figure"]:
+def again(task: str, problems: int, folder: Path, study: Path, dtype: str = "bfloat16") -> list["Figure"]:
     """Train, decode, compare. Raises InputError where there is nothing stored to compare with."""
     seeds = stored_seeds(study, task)
     stored = [{arm: read(study / f"{task}-{arm}-{seed}.parquet") for arm in ARMS} for seed in seeds]
@@ -41,14 +41,15 @@ def again(task: str, problems: int, folder: Path, study: Path) -> list["Figure"]
     fewest = min(found.setting["problems"] for side in stored for found in side.values())
     if len(steps) > 1 or not 2 <= problems <= fewest:
         raise InputError(f"problems must be 2 to {fewest}, of models of as many steps; got {problems}, {steps}")
-    rerun(task, problems, folder, steps.pop())
+    rerun(task, problems, folder, steps.pop(), dtype)
     return compare(stored, {arm: read(folder / f"{arm}.parquet") for arm in ARMS}, problems)
 
 
-def rerun(task: str, problems: int, folder: Path, steps: int) -> None:
+def rerun(task: str, problems: int, folder: Path, steps: int, dtype: str) -> None:
     """Run both arms to their end, saying where they stand. Raises InputError where one fails."""
     with ExitStack() as held:
-        held.enter_context(run_folder(folder, "reproduce", {"task": task, "problems": problems, "steps": steps}))
+        setting = {"task": task, "problems": problems, "steps": steps, "dtype": dtype}
+        held.enter_context(run_folder(folder, "reproduce", setting))
         todo = [arm for arm in ARMS if not (folder / f"{arm}.parquet").exists()]
         running = {}
         for arm in todo:
@@ -56,6 +57,7 @@ def rerun(task: str, problems: int, folder: Path, steps: int) -> None:
             command = [
                 sys.executable, Path(__file__).with_name("reproduce_arm.py"), "--task", task, "--arm", arm,
                 "--out", folder, "--steps", str(steps), "--problems", str(problems),
+                "--dtype", dtype,
             ]  # fmt: skip
             running[arm] = subprocess.Popen(command, stdout=log, stderr=log)
             held.callback(end, running[arm])
@@ -216,9 +218,12 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=200, help="how many of the study's held-out problems")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="the run's folder")
     parser.add_argument("--study", type=Path, default=ROOT / "docs/study", help="the stored rows to compare with")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the trainings' products"
+    )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_args()
-    figures = again(options.task, options.problems, options.out, options.study)
+    figures = again(options.task, options.problems, options.out, options.study, options.dtype)
     if options.json:
         known = {"task": options.task, "problems": options.problems}
         print(json.dumps(known | {"figures": [asdict(one) for one in figures]}))

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bundled import SLOTS, STEPS
+from bundled import DTYPES, SLOTS, STEPS
 from study import ARMS, BUNDLED, DECODERS, Model, sweep, train_model, write_results
 
 from nap.common.folder import lock
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, sweeps and rows")
     parser.add_argument("--steps", type=int, help="optimizer steps, instead of the task's own")
     parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products of the training")
     options = parser.parse_args()
     import torch
 
@@ -34,9 +35,10 @@ def main() -> int:
     model, folder = Model(task=options.task, arm=options.arm, seed=0), options.out / options.arm
     steps = options.steps or STEPS[options.task]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    # The folder's own lock is the training's.
+    with (options.out / f".{options.arm}.lock").open("a") as file:
         lock(file, folder)
-        trained = train_model(model, folder, steps)
+        trained = train_model(model, folder, steps, dtype=options.dtype)
         rows = sweep(
             model, trained, options.problems, folder / "decoders", policies=DECODERS, tokens_per_step=PACES
         )  # fmt: skip

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundled import ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
+from bundled import DTYPES, ROOT, SLOTS, STEPS, Recipe, build_tokenizer, fit, one_slot, run_each, slots
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, exits_on_bad_input
@@ -219,7 +219,7 @@ def find_weights(model: Model, folder: Path, recipe: Recipe) -> Path | None:
     return folder / "final" if (folder / "final/training.json").exists() else None
 
 
-def train_model(model: Model, folder: Path, steps: int, device: str = "cpu") -> Path:
+def train_model(model: Model, folder: Path, steps: int, device: str = "cpu", dtype: str = DTYPES[0]) -> Path:
     """The trained model's folder: trained now, or before, or bundled."""
     arm, recipe = ARMS[model.arm], recipe_of(model, steps)
     if found := find_weights(model, folder, recipe):
@@ -230,13 +230,15 @@ def train_model(model: Model, folder: Path, steps: int, device: str = "cpu") -> 
         return arm.view(task.sample(model.seed, index, arm.written))
 
     fitted = partial(
-        fit, tokenizer_of(model), arm.canvas(model.task), draw, seed=model.seed, shuffle=arm.shuffle, device=device
+        fit, tokenizer_of(model), arm.canvas(model.task), draw, seed=model.seed, shuffle=arm.shuffle, device=device,
+        dtype=dtype,
     )  # fmt: skip
     if not arm.autoregressive:
         return fitted(folder, recipe)
     before = replace(recipe, steps=steps // 2, shift=True, causal=True)
     start = fitted(folder / "autoregressive", before)
-    return fitted(folder, replace(before, steps=steps - before.steps, causal=False), start=start)
+    after = replace(before, steps=steps - before.steps, causal=False)
+    return fitted(folder, after, start=start, may_hold=["autoregressive"])
 
 
 Rows = list[dict[str, Any]]
@@ -309,7 +311,7 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
         raise InputError(
             f"{model.results} has rows, but {runs} lacks their weights; bring these back, or delete the rows"
         )
-    trained = train_model(model, runs, steps, options.device)
+    trained = train_model(model, runs, steps, options.device, options.dtype)
     made = json.loads((trained / "training.json").read_bytes())
     setting = {"steps": steps, "problems": options.problems} | {name: made.get(name) for name in ("device", "dtype")}
     if not model.results.exists():
@@ -334,6 +336,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/study", help="checkpoints and sweeps")
     parser.add_argument("--core", action="store_true", help="leave the further decoders for another time")
     parser.add_argument("--device", choices=BATCH, default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products of a training")
     parser.add_argument("--at-once", type=int, default=2, help="models trained side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)

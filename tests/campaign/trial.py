@@ -8,6 +8,7 @@ Does not know what was tried, or why.
 
 import importlib
 import json
+import logging
 import os
 import re
 import resource
@@ -113,6 +114,7 @@ def _be_child(work: Callable[[], None], folder: Path | None, out: int, err: int,
             open(1, "w", encoding="utf-8", closefd=False),  # noqa: SIM115
             open(2, "w", encoding="utf-8", closefd=False, buffering=1),  # noqa: SIM115
         )
+        _log_as_if_imported_now()
         with Path("/proc/self/status").open() as status:
             begun = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
         os.write(net, f"{begun}\n".encode())
@@ -136,6 +138,24 @@ def _be_child(work: Callable[[], None], folder: Path | None, out: int, err: int,
         os._exit(code)
 
 
+class _Now:
+    """Standard error as it is when something is written."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _log_as_if_imported_now() -> None:
+    """What was imported before the fork logs to the standard error of before it, and a command's own imports do not."""
+    for name in (None, *logging.root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setStream(_Now())
+
+
 def _guard(event: str, args: tuple[object, ...], net: int) -> None:
     """Note, and stop, whoever looks for another machine."""
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
@@ -147,7 +167,8 @@ def _guard(event: str, args: tuple[object, ...], net: int) -> None:
 
 def limit_memory(megabytes: float) -> None:
     """No more address space than this, for a child that may ask for terabytes."""
-    resource.setrlimit(resource.RLIMIT_AS, (int(megabytes * 2**20),) * 2)
+    most = int(megabytes * 2**20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def faults(found: Outcome, *, megabytes: float = MEGABYTES, network: bool = False) -> list[str]:

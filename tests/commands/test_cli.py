@@ -406,7 +406,8 @@ def test_eval_prints_what_it_writes_and_with_json_nothing_else(run):
     process = nap(*command, "--json")
     assert process.returncode == 0 and process.stdout.count("\n") == 1
     assert json.loads(process.stdout) == json.loads(Path("run/summary.json").read_text())
-    first, second, last = process.stderr.splitlines()
+    batch, first, second, last = process.stderr.splitlines()
+    assert batch.startswith("tiny: batches of 16: a row takes about ")
     assert re.fullmatch(r"3/6 decoded, about \d+ s left \(tiny \| low_confidence \| 9/step\)", first)
     assert second.startswith("6/6 decoded") and last == "rows, traces and summaries are in run"
     assert sorted(path.name for path in Path("run").iterdir()) == [

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from nap.canvas.canvas import collate
+from nap.common.files import InputError
 from nap.common.parquet import read_parquet
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
@@ -61,6 +63,30 @@ def trained(request, tmp_path_factory):
             BUNDLED.build_tokenizer(task), spec, draw, tmp_path_factory.mktemp("runs") / f"{task}-{kind}", small, seed=0
         )
     return task, kind, folder
+
+
+def test_a_recipe_trains_only_in_a_folder_of_its_own_and_in_a_type_that_no_clock_chooses(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.compile", lambda model, **options: model)
+    monkeypatch.setattr("nap.common.machine._product_seconds", lambda *_: pytest.fail("the machine was measured"))
+    small = BUNDLED.Recipe(width=32, layers=1, steps=2, batch_size=4)
+    spec, draw = BUNDLED.canvas_of("arith", "nap"), partial(BUNDLED.draw, "arith", "nap", 0)
+
+    def fit(folder, **options):
+        return BUNDLED.fit(BUNDLED.build_tokenizer("arith"), spec, draw, folder, small, seed=0, **options)
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"is not empty and holds no run: .*notes.txt"):
+        fit(tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    setting = json.loads((fit(tmp_path / "run") / "training.json").read_text())
+    assert setting["dtype"] == "torch.bfloat16"
+    shutil.rmtree(tmp_path / "run" / "final")
+    with pytest.raises(InputError, match=r"another setting \(dtype 'torch.bfloat16', now 'torch.float32'\)"):
+        fit(tmp_path / "run", dtype="float32")
+    # As earlier versions left it: checkpoints, and nobody's claim.
+    (tmp_path / "run" / "setting.json").unlink()
+    assert fit(tmp_path / "run").name == "final"
 
 
 def test_what_a_recipe_saves_opens_and_decodes_its_own_task(trained):

@@ -15,6 +15,7 @@ import torch
 import nap.training.final as final
 import nap.training.trainer as training
 from nap.canvas.canvas import CanvasSpec, layout
+from nap.common import machine
 from nap.common.files import InputError
 from nap.data.samples import write_samples
 from nap.decoding.budget import Budget
@@ -86,6 +87,21 @@ def test_what_it_makes_decodes_and_says_what_it_was_made_of(place, whole):
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(row["tokens_per_second"] > 0 for row in rows)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert not list((whole / "final").rglob("*.bin")), "pickles have no place in a finished model"
+
+
+def test_the_type_of_the_products_is_no_clocks_choice_and_a_faster_one_is_one_line(place, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_product_seconds", lambda where, dtype: {torch.float32: 50.0}.get(dtype, 1.0))
+    said = []
+    fine_tune(job(place), tmp_path / "fast", WATCH, said.append)
+    hints = [line for line in said if "--dtype" in line]
+    assert len(hints) == 1 and hints[0].endswith("--dtype bfloat16, which trains other weights")
+    assert losses_of(tmp_path / "fast") == losses_of(whole)
+    said.clear()
+    fine_tune(job(place, dtype="bfloat16"), tmp_path / "short", WATCH, said.append)
+    assert not [line for line in said if "--dtype" in line]
+    assert losses_of(tmp_path / "short") != losses_of(whole)
+    with pytest.raises(InputError, match="unknown dtype 'float8'; known: auto, float32, bfloat16"):
+        job(place, dtype="float8")
 
 
 class Killed(BaseException):
@@ -352,8 +368,6 @@ def test_an_adapter_decodes_as_what_was_trained_and_not_as_its_base(bytewise, tm
 
     made = job(bytewise, "llada", WIDE, steps=3, batch_size=4, rows=4, lora=2, learning_rate=0.1)
     with pytest.MonkeyPatch.context() as patch:
-        # In bfloat16 the two would agree to two digits only.
-        patch.setattr("nap.common.machine.fast_dtype", lambda *args: torch.float32)
         save = training.DiffusionTrainer.save_model
         patch.setattr(
             training.DiffusionTrainer, "save_model",

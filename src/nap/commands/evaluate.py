@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from tyro.conf import OmitArgPrefixes
 
 from nap.commands import progress
-from nap.commands.flags import CanvasFlags, Drawing, Loading, Words
+from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
 from nap.commands.tables import draw, fits, open_console
+from nap.common.text import say
 
 if TYPE_CHECKING:
     from nap.evaluation.run import Progress
@@ -44,8 +45,8 @@ class Eval:
     """the run's folder; the same command resumes it"""
     baseline: Words = None
     """compare each cell with "MODEL | POLICY" at its own pace (default: the first model under low_confidence)"""
-    batch_size: int = 16
-    """problems decoded together; it changes no result"""
+    batch_size: Whole = None
+    """problems decoded together; it changes no result (default: 16, or as many as there is memory for)"""
     workers: int = 1
     """processes of one thread each"""
     traces: int = 20
@@ -76,8 +77,9 @@ class Eval:
         )  # fmt: skip
         find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
         rows = run_sweep(
-            sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, report=show_progress
-        )
+            sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces,
+            report=show_progress, say=say,
+        )  # fmt: skip
         records = summarise(rows, read_seconds(Path(self.out) / "seconds.parquet"), self.baseline)
         write_summary(records, self.out)
         if self.json:

@@ -1,4 +1,4 @@
-"""What the machine at hand can do: which device, which number type it multiplies fastest, and by which library.
+"""What the machine at hand can do: which device, how much memory, which number type is fastest, and by which library.
 
 Measures once a process. Does not spread a model over several devices.
 """
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def choose_dtype(name: str, device: torch.device, own: str | None = None) -> tor
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The type in which a device multiplies large matrices fastest, measured: for training, and for hints.
+    """The type in which a device multiplies large matrices fastest, measured: for hints, and never for a result.
 
     bfloat16 is 8 times faster than float32 on a CPU with AMX and 50 times slower on one without.
     """
@@ -60,12 +61,58 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return short if ratio > WORTHWHILE else torch.float32
 
 
-def dtype_hint(device: torch.device, used: str, width: int) -> str | None:
-    """One line where another type would be much faster than float32 here for a model of `width`; else None."""
+def dtype_hint(device: torch.device, used: str, width: int, changes: str = "decodes other tokens") -> str | None:
+    """One line where another type would be much faster than float32 here for a model of `width`; else None.
+
+    changes  what the other type does to the results
+    """
     # The forward of a narrower model is mostly overhead, which no shorter type makes less.
     if used != "float32" or device.type != "cpu" or width < SMALL_WIDTH or fast_dtype(device) == torch.float32:
         return None
-    return "this machine multiplies bfloat16 much faster than float32: --dtype bfloat16, which decodes other tokens"
+    return f"this machine multiplies bfloat16 much faster than float32: --dtype bfloat16, which {changes}"
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a process can still take on the device; None where the system does not say.
+
+    On a CPU what Linux calls available, or what the process's control group leaves of its limit.
+    """
+    if device.type == "cuda":
+        # What torch has freed and kept for itself is as free.
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    said = [found for found in (available(), left_of_group()) if found is not None]
+    return min(said, default=None)
+
+
+def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """What Linux says that processes can still take; None elsewhere."""
+    try:
+        lines = meminfo.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+# Files of a control group, as a container sees its own: the limit, what is taken, and of what; version 2 and 1.
+GROUP_2 = ("memory.max", "memory.current", "memory.stat")
+GROUP_1 = tuple(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat"))
+
+
+def left_of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the process's control group leaves of its limit; None where it has none."""
+    for most, now, kinds in (GROUP_2, GROUP_1):
+        try:
+            limit, used = int((root / most).read_text()), int((root / now).read_text())
+            lines = [line.split() for line in (root / kinds).read_text().splitlines()]
+        except (OSError, ValueError):  # "max": no limit
+            continue
+        # What is taken by files that were read is given back when it is needed.
+        given_back = max((int(count) for name, count in lines if name.endswith("inactive_file")), default=0)
+        return max(0, limit - used + given_back)
+    return None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from nap import __version__
-from nap.canvas.canvas import parse
+from nap.canvas.canvas import Canvas, CanvasSpec, parse
 from nap.common.files import InputError
 from nap.common.folder import digest, digest_files, run_folder
 from nap.common.journal import Journal
@@ -29,6 +29,7 @@ from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
+from nap.decoding.batches import USUAL, Fit, fitting_batch
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
@@ -63,36 +64,51 @@ def run_sweep(
     sweep: Sweep,
     folder: str | FilePath,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int = 1,
     traces: int = 20,
     report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
     """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
 
-    traces   keep the traces of this many problems of each cell
+    batch_size  problems decoded together; by default what each model has memory for (decoding/batches.py)
+    traces      keep the traces of this many problems of each cell
+    say         is told the size of the batches
 
     Raises InputError if the folder holds a run with another setting, or another process is at work in it.
     """
-    for name, value, least in (("batch size", batch_size, 1), ("workers", workers, 1), ("traces", traces, 0)):
+    for name, value, least in (
+        ("batch size", 1 if batch_size is None else batch_size, 1),
+        ("workers", workers, 1),
+        ("traces", traces, 0),
+    ):
         if value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
-    models = {model: _identity(model, sweep, problems) for model in sweep.models}
+    models, fits = dict[str, dict[str, Any]](), dict[str, Fit]()
+    for model in sweep.models:
+        denoiser, spec, canvases = _laid_out(model, sweep, problems)
+        models[model] = _identity(denoiser, spec, canvases)
+        longest = max(map(len, canvases))
+        fits[model] = fitting_batch(denoiser, longest, most=batch_size or USUAL, processes=workers)
     made_of = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
     setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}
     if workers > 1:
         _loaded.clear()
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
     by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
+    batch = {model: batch_size or fit.rows for model, fit in fits.items()}
     with run_folder(folder, "eval", setting), _journal(folder) as journal:
         jobs = [
-            (cell, todo[start : start + batch_size])
+            (cell, todo[start : start + batch[cell.model]])
             for cell in sweep.cells()
             if (todo := [i for i in by_length if (cell.name, problems[i].id) not in journal.done])
-            for start in range(0, len(todo), batch_size)
+            for start in range(0, len(todo), batch[cell.model])
         ]
+        for model in dict.fromkeys(cell.model for cell, _ in jobs):
+            _say_batch(model, fits[model], batch_size, say)
         total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
         for cell, results in map_rows(_Evaluates(sweep, problems, traces), jobs, workers=workers, chunk=1):
             journal.add(results)
@@ -106,11 +122,20 @@ def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
     return Journal(folder / "journal.jsonl", lambda entry: entry.key, read=Entry.read, write=Entry.json)
 
 
-def _identity(model: str, sweep: Sweep, problems: Sequence[Problem]) -> dict[str, Any]:
-    """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
+def _laid_out(model: str, sweep: Sweep, problems: Sequence[Problem]) -> tuple[Denoiser, CanvasSpec, list[Canvas]]:
     denoiser = _denoiser(model, sweep)
     spec = canvas_spec(denoiser, sweep.canvas)
-    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+    return denoiser, spec, [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+
+
+def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], None]) -> None:
+    """Which batches a model has, and where they were asked for, that there is no memory for them."""
+    if asked is None or fit.rows < asked:
+        say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
+
+
+def _identity(denoiser: Denoiser, spec: CanvasSpec, canvases: Sequence[Canvas]) -> dict[str, Any]:
+    """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
     inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
     return denoiser.setting | {"weights": _weights(denoiser), "canvas": asdict(spec), "inputs": inputs}
 

@@ -38,7 +38,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     """
     import torch
 
-    from nap.common.machine import fast_dtype
+    from nap.common.machine import SMALL_WIDTH, choose_dtype, dtype_hint
     from nap.training.final import is_finished, write_final
     from nap.training.start import open_start
 
@@ -49,8 +49,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
     final = folder / "final"
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Large products, as those of training are, decide.
-    fast = fast_dtype(on)
+    fast = choose_dtype(job.hyper.dtype, on, "bfloat16")
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
@@ -61,6 +60,10 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
         if first:
             held.enter_context(run_folder(folder, "train", setting, is_unused=lambda: _is_unused(folder)))
             _report_corpus(corpus, job.data, folder, say)
+            # The products of a training are large, however narrow its model is.
+            said = str(fast).removeprefix("torch.")
+            if job.hyper.dtype == "auto" and (hint := dtype_hint(on, said, SMALL_WIDTH, "trains other weights")):
+                say(hint)
         if is_finished(final):
             say(f"{final} is finished already")
             return final

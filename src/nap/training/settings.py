@@ -48,6 +48,7 @@ class Objective:
 
 
 Optimizer = Literal["adamw", "muon"]
+TrainingType = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,8 @@ class Hyper:
     """Muon's peak"""
     lora: int = 0
     """rank of a LoRA adapter; 0 trains every weight"""
+    dtype: TrainingType = "auto"
+    """of the products: float32, or bfloat16 by autocast; auto: bfloat16 on a GPU, float32 on a CPU"""
     checkpointing: bool = False
     """compute activations again in the backward pass: less memory, a third more time"""
     fsdp: bool = False
@@ -86,8 +89,9 @@ class Hyper:
     """of batches, noise and masks"""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in get_args(Optimizer):
-            raise InputError(f"unknown optimizer {self.optimizer!r}; known: {', '.join(get_args(Optimizer))}")
+        for name, known in (("optimizer", Optimizer), ("dtype", TrainingType)):
+            if (value := getattr(self, name)) not in get_args(known):
+                raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
         for name, bound in (("steps", STEPS), ("batch_size", BATCH), ("rows", BATCH), ("lora", RANK), ("seed", SEED)):
             check(name, getattr(self, name), bound)
         for name in ("epochs", "learning_rate", "clip", "matrix_learning_rate"):
