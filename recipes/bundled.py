@@ -146,10 +146,13 @@ def fit(
     """
     import torch
 
+    from nap.common.machine import usable_device
+
     final = folder / "final"
     if (final / "training.json").exists():
         return final
     torch.set_num_threads(1)
+    usable_device(device)
     setting = {"name": folder.name, "seed": seed, "device": device, "dtype": f"torch.{dtype}", **asdict(recipe)}
     # Earlier versions claimed nothing: what they left of a training is gone on with.
     left = [path.name for path in folder.glob("checkpoint-*")]
