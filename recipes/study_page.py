@@ -97,9 +97,9 @@ of five minutes; everything behind it is detail. All of it is made from stored r
 MADE = """## How it was made
 
 Models of 1.3 M parameters trained from scratch by `python recipes/study.py`: {done} of {planned} are done, of some arms
-one seed. `python recipes/reproduce.py` trains two of them again (15 minutes on two cores of an AMD Zen 5; `--dtype
-float32`: an hour and a half on two that do not multiply bfloat16) and says whether what comes is what another seed would give. It cannot ask
-for more: on another processor sums are rounded otherwise (docs/models.md)."""
+one seed. `python recipes/reproduce.py` trains two of them again (15 minutes on two cores of an AMD Zen 5; with
+`--dtype float32` an hour and a half on two that do not multiply bfloat16) and says whether what comes is what another
+seed would give. It cannot ask for more: on another processor sums are rounded otherwise (docs/models.md)."""
 
 FOUND = """Differences in points at 4 tokens a step, second less first, [Student's t at 95 % over the training seeds].
 Order is taken at 1 a step, where no ties blur it, and normalised: (G - H) / (1 - H), G the ARness and H a random
