@@ -37,7 +37,7 @@ from toys import (
 ONE, ALL = Budget(tokens=1), Budget(tokens=99)
 # Those that remember, take back, edit or look ahead: test_stateful.py.
 STATEFUL_NAMES = {"klass", "multi_block", "remdm", "token_edit", "credit", "saber", "prophet", "p2"}
-STATEFUL_NAMES |= {"lopa", "self_speculative", "wino", "dawn"}
+STATEFUL_NAMES |= {"lopa", "self_speculative", "wino", "dawn", "learned"}
 # All that take exactly what their budget has.
 PACED = [name for name, kind in POLICIES.items() if kind.paced and name not in STATEFUL_NAMES]
 PLAIN: dict[str, Any] = {"paths": 1, "summary_tokens": 0, "tags": "none"}

@@ -17,13 +17,18 @@ OF_A_MODEL = {
 
 
 def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float) -> None:
-    """Raise InputError that names what the policy needs and cannot have of this model, cache or guidance."""
+    """Raise InputError that names what the policy needs and cannot have of this model, cache or guidance.
+
+    A guide that has a `check` says itself whether it was made for this model.
+    """
     name, model = policy_name(policy), denoiser.setting.get("model")
     if "drafts" in policy.needs and cache != "none":
         raise InputError(
             f"policy {name!r} needs several canvases in one forward, which the cache {cache!r} does not keep apart; "
             "use the cache 'none'"
         )
+    if check := getattr(getattr(policy, "guide", None), "check", None):
+        check(denoiser)
     for need in OF_A_MODEL.keys() & {*policy.needs, *policy.reads}:
         said = f"policy {name!r} needs {OF_A_MODEL[need]}"
         if need not in getattr(denoiser, "gives", ()):

@@ -60,7 +60,13 @@ class Credit(Selecting):
         if number != state.block or state.credit_KV is None:
             state.block, state.credit_KV = number, chance_NV.new_zeros(len(block), chance_NV.shape[1])
         place_N = np.searchsorted(block, said.position_N)
-        top = chance_NV.index_fill(1, chance_NV.new_tensor([row.mask_id], dtype=int), 0).max(dim=-1)
+        top = chance_NV.index_fill(1, _index(chance_NV, row.mask_id), 0).max(dim=-1)
         state.credit_KV *= self.beta
         state.credit_KV[place_N, top.indices] += top.values**self.gamma
         return state.credit_KV[place_N]
+
+
+def _index(like: "Tensor", number: int) -> "Tensor":
+    import torch
+
+    return torch.tensor([number], device=like.device)

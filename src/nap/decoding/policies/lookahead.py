@@ -46,9 +46,8 @@ class Lopa(Selecting):
         """The row with one more token, for each that was proposed and whose place is still masked."""
         state: Branches = row.state
         still = row.ids_L[state.position_N] == row.mask_id
-        state.position_N, state.token_N, state.probability_N = (
-            column[still] for column in (state.position_N, state.token_N, state.probability_N)
-        )
+        state.position_N, state.token_N = state.position_N[still], state.token_N[still]
+        state.probability_N = state.probability_N[still]
         return [Draft(state.position_N[n : n + 1], state.token_N[n : n + 1]) for n in range(len(state.position_N))]
 
     def act(self, row: RowView, said: Said) -> Edits:
@@ -59,17 +58,16 @@ class Lopa(Selecting):
         words, extra = (*said.drafts, said)[number], slice(number, number + 1)
         order = best(words.probability_N, len(words.probability_N))
         sure, left = np.split(order, [len(above(words.probability_N, self.tau))])
-        columns = zip(
-            (state.position_N[extra], state.token_N[extra], state.probability_N[extra]),
-            (words.position_N[sure], words.token_N[sure], words.model_N[sure]),
-            strict=True,
+        edits = Edits(
+            np.concatenate([state.position_N[extra], words.position_N[sure]]),
+            np.concatenate([state.token_N[extra], words.token_N[sure]]),
+            probability_N=np.concatenate([state.probability_N[extra], words.model_N[sure]]),
         )
-        position_N, token_N, probability_N = (np.concatenate(pair) for pair in columns)
         # The last mask of a block is no branch: nothing would be left there to be sure of.
         tried = left[: self.branches - 1] if len(left) > 1 else left[:0]
         state.position_N, state.token_N = words.position_N[tried], words.token_N[tried]
         state.probability_N = words.probability_N[tried]
-        return Edits(position_N, token_N, probability_N=probability_N)
+        return edits
 
     def _score(self, probability: float, words: Said) -> float:
         rising_N = np.sort(words.probability_N)

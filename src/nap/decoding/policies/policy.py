@@ -217,7 +217,8 @@ class Guide(Protocol):
     """A second model that a policy asks: a dependency head, a small autoregressive model, a verifier.
 
     A policy gets it in its constructor, as its field `guide`, and says how to open one by name in a static method
-    `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again.
+    `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again. One that was made
+    for one model has a `check(denoiser)`, which raises InputError for another.
     """
 
     name: str

@@ -12,6 +12,7 @@ from nap.decoding.policies.credit import Credit
 from nap.decoding.policies.dawn import Dawn
 from nap.decoding.policies.early import Prophet
 from nap.decoding.policies.editing import TokenEdit
+from nap.decoding.policies.learned import Learned
 from nap.decoding.policies.lookahead import Lopa
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
 from nap.decoding.policies.p2 import P2
@@ -51,6 +52,7 @@ POLICIES: dict[str, type] = {
     "saber": Saber,
     "wino": Wino,
     "dawn": Dawn,
+    "learned": Learned,
     "token_edit": TokenEdit,
 }
 

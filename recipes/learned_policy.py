@@ -1,0 +1,81 @@
+"""A learned policy for a bundled model (2512.09106): `learned:guide=DIR`, and how it does beside thresholds.
+
+    python recipes/learned_policy.py --model arith-nap --task arith --out runs/judge-arith --updates 60
+
+Trains on problems of the training split, new ones for each update, and then decodes problems of the test split by
+the learned policy and by thresholds of .9, .7 and .5. Expected wall time: 8 minutes of one core.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from nap.common.files import exits_on_bad_input
+from nap.decoding.decode import decode_traces
+from nap.decoding.judge import Judge, JudgeSetting, fingerprint, open_judge, save_judge
+from nap.decoding.policies.learned import Learned
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import parse_policy, policy_name
+from nap.decoding.prompt import canvas_of
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
+from nap.tasks.registry import Task, load_task
+from nap.training.judged import GroupSetting, group_loss, rollouts, verdict
+
+
+def train(denoiser: Denoiser, task: Task, arguments: argparse.Namespace) -> Judge:
+    """A judge after so many updates."""
+    torch.manual_seed(arguments.seed)
+    judge, setting = Judge(JudgeSetting(model=fingerprint(denoiser))), GroupSetting(power=arguments.power)
+    optimiser = torch.optim.AdamW(judge.parameters(), lr=3e-3)
+    problems = task.load("train", arguments.updates * arguments.problems, None)
+    for update in range(arguments.updates):
+        chosen = problems[update * arguments.problems : (update + 1) * arguments.problems]
+        groups = rollouts(denoiser, task, chosen, judge, setting, seed=arguments.seed * 10**6 + update)
+        loss = group_loss(judge, groups, setting)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+        optimiser.step()
+        drawn = [rollout for group in groups for rollout in group[: setting.drawn]]
+        right, forwards = sum(r.correct for r in drawn), sum(r.forwards for r in drawn)
+        print(f"update {update + 1}: right {right} of {len(drawn)}, {forwards / len(drawn):.1f} forwards", flush=True)
+    return judge
+
+
+def measure(denoiser: Denoiser, task: Task, policies: Sequence[Policy], count: int) -> None:
+    """Accuracy and tokens a forward of each on the test split."""
+    problems = task.load("test", count, None)
+    assert denoiser.canvas is not None
+    canvases = [canvas_of(denoiser, problem, denoiser.canvas) for problem in problems]
+    for policy in policies:
+        traces = decode_traces(denoiser, canvases, policy)
+        right = sum(verdict(denoiser, task, *row) for row in zip(problems, canvases, traces, strict=True))
+        forwards = sum(trace.forwards for trace in traces)
+        tokens = sum(int((canvas.region >= 0).sum()) for canvas in canvases)
+        print(f"{policy_name(policy)}: right {right} of {count}, {tokens / forwards:.2f} tokens a forward", flush=True)
+
+
+def main() -> None:
+    """Train, save, open again and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="arith-nap")
+    parser.add_argument("--task", default="arith")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--problems", type=int, default=8, help="problems of an update")
+    parser.add_argument("--power", type=float, default=1.0, help="how much speed counts")
+    parser.add_argument("--test", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    denoiser, task = load(arguments.model), load_task(arguments.task)
+    save_judge(train(denoiser, task, arguments), arguments.out)
+    thresholds = [parse_policy(f"threshold:tau={tau}") for tau in (0.9, 0.7, 0.5)]
+    measure(denoiser, task, [Learned(guide=open_judge(str(arguments.out))), *thresholds], arguments.test)
+
+
+if __name__ == "__main__":
+    with exits_on_bad_input("learned_policy"):
+        main()

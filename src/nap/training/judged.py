@@ -1,0 +1,140 @@
+"""A learned policy's training: decode, reward what was right and quick, and make its decisions likelier (2512.09106).
+
+Of each problem a group is decoded: some rows as the judge draws, some as experts do (`threshold`), whose decisions are
+put as if the judge had drawn them. A row's reward is (1 - forwards/tokens)^power where its answer is right, else 0; its
+advantage is that less the group's mean, over the group's spread (GRPO 2402.03300, one update a group).
+
+Letters: M positions of a block, N masks. Does not know the network (decoding/judge.py) or save it (the recipe does).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nap.canvas.canvas import Canvas, parse
+from nap.data.problems import Problem
+from nap.data.trace import Trace
+from nap.decoding.engine import Engine
+from nap.decoding.judge import Judge
+from nap.decoding.policies.learned import Decision, Learned, seen_of
+from nap.decoding.policies.policy import Edits, RowView, Said, best
+from nap.decoding.prompt import canvas_of
+from nap.decoding.traces import Recording
+from nap.models.denoiser import Denoiser
+from nap.tasks.registry import Task, answer_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noting(Learned):
+    """A learned policy of one row, that writes its decisions down."""
+
+    notes: list[Decision] = field(default_factory=list)
+
+    def note(self, decision: Decision) -> None:
+        """At the end of its notes."""
+        self.notes.append(decision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert(Noting):
+    """Decides as a threshold does, and writes that down."""
+
+    tau: float = 0.9
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """All above the threshold, the best in any case."""
+        commit_N = said.probability_N >= self.tau
+        commit_N[best(said.probability_N, 1)] = True
+        self.note(Decision(seen_of(row, said), commit_N))
+        return Edits(said.position_N[commit_N], said.token_N[commit_N])
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSetting:
+    """How a group is decoded and rewarded.
+
+    drawn        rows that the judge draws, at `temperature`
+    experts      thresholds of the rows beside them
+    power        of (1 - forwards/tokens) in the reward
+    """
+
+    drawn: int = 6
+    experts: tuple[float, ...] = (0.9, 0.6)
+    temperature: float = 1.0
+    power: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One row of a group: what was decided, whether its answer was right, and the forwards that it took."""
+
+    decisions: list[Decision]
+    correct: bool
+    forwards: int
+    tokens: int
+
+    def reward(self, power: float) -> float:
+        """Right and quick."""
+        return self.correct * (1 - self.forwards / self.tokens) ** power
+
+
+def rollouts(
+    denoiser: Denoiser, task: Task, problems: Sequence[Problem], judge: Judge, setting: GroupSetting, seed: int
+) -> list[list[Rollout]]:
+    """A group for each problem, all decoded together."""
+    assert denoiser.canvas is not None
+    engine, rows = Engine(denoiser), []
+    drawing = Noting(guide=judge, temperature=setting.temperature)
+    experts = [Expert(guide=judge, tau=tau) for tau in setting.experts]
+    for problem in problems:
+        canvas = canvas_of(denoiser, problem, denoiser.canvas)
+        for number, policy in enumerate([drawing] * setting.drawn + experts):
+            own = replace(canvas, problem_id=f"{problem.id}/{number}")
+            notes: list[Decision] = []
+            engine.add(own, replace(policy, notes=notes), seed=seed)
+            rows.append((problem, Recording(own, {}), notes))
+    while engine.running:
+        for step in engine.step():
+            rows[step.row][1].take(step)
+    found = [_judged(denoiser, task, *row) for row in rows]
+    size = setting.drawn + len(experts)
+    return [found[start : start + size] for start in range(0, len(found), size)]
+
+
+def _judged(denoiser: Denoiser, task: Task, problem: Problem, record: Recording, decisions: list[Decision]) -> Rollout:
+    trace, canvas = record.trace(denoiser), record.canvas
+    correct = verdict(denoiser, task, problem, canvas, trace)
+    return Rollout(decisions, correct, trace.forwards, int((canvas.region >= 0).sum()))
+
+
+def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, trace: Trace) -> bool:
+    """Whether a decode's answer is right."""
+    done = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+    text = answer_text(task, done.paths, done.summary if canvas.spec.summary_tokens else None)
+    return task.check(problem, text)
+
+
+def group_loss(judge: Judge, groups: Sequence[Sequence[Rollout]], setting: GroupSetting) -> Tensor:
+    """- mean over rows of advantage times the mean log-probability of a decision. Groups that agree teach nothing."""
+    losses = []
+    for group in groups:
+        reward = np.array([rollout.reward(setting.power) for rollout in group])
+        if not (spread := float(reward.std())):
+            continue
+        for rollout, advantage in zip(group, (reward - reward.mean()) / spread, strict=True):
+            losses.append(-advantage * log_probability(judge, rollout.decisions, setting.temperature))
+    return torch.stack(losses).mean() if losses else torch.zeros((), requires_grad=True)
+
+
+def log_probability(judge: Judge, decisions: Sequence[Decision], temperature: float) -> Tensor:
+    """The mean, over all masks of all steps, of the log-probability of what was decided of each."""
+    parts = []
+    for seen, commit_N in decisions:
+        b_M = judge(torch.from_numpy(seen.seen_M2).float(), torch.from_numpy(seen.place_M).float(), seen.share)
+        b_N = b_M[torch.from_numpy(seen.seen_M2[:, 1] > 0)] / temperature
+        sign_N = torch.from_numpy(np.where(commit_N, 1.0, -1.0)).float()
+        parts.append(torch.nn.functional.logsigmoid(sign_N * b_N))
+    return torch.cat(parts).mean()
