@@ -183,6 +183,21 @@ def test_decode_writes_traces_that_the_other_commands_read(run):
     assert code == 0 and out.splitlines()[1].startswith("prompt-1")
 
 
+def test_an_exact_cache_changes_no_word_and_costs_less_and_another_attention_is_said(run, caplog):
+    paths = ("decode", "--model", "tiny", "-p", QUESTION, "--attention", "paths")
+    (code, out, _), (_, kept, _) = run(*paths), run(*paths, "--cache", "exact", "--out", "kept.jsonl")
+    assert code == 0 and "tiny was trained under full attention and is decoded under paths" in caplog.messages[0]
+    assert kept.splitlines()[:-1] == out.splitlines()[:-1]
+    spent = [int(re.findall(r"query tokens (\d+)", text)[0]) for text in (out, kept)]
+    assert spent[1] < spent[0] / 2
+    (trace,) = read_traces("kept.jsonl")
+    assert (
+        trace.setting["cache"] == {"name": "exact", "exact": True} and trace.setting["canvas"]["attention"] == "paths"
+    )
+    code, _, err = run("eval", "--models", "tiny", "--task", "arith", "--cache", "dul", "--policies", "threshold")
+    assert code == 2 and "unknown cache 'dul'; did you mean 'dual'?" in err
+
+
 def test_live_output_through_a_pipe_is_the_frames_one_below_the_other(run):
     code, out, err = run("decode", "--model", "tiny", "-p", QUESTION, "--tokens-per-step", "9", "--live")
     assert code == 0 and out.startswith("path 1: ")

@@ -9,7 +9,7 @@ Shape letters: B batch, L canvas length (prompt included), P paths.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -79,6 +79,10 @@ class CanvasSpec:
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
         if self.paths > 1 and not self.summary_tokens:
             raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
+
+    def under(self, attention: Attention | None) -> "CanvasSpec":
+        """This canvas under another attention; None leaves it as it is."""
+        return replace(self, attention=attention) if attention else self
 
     @property
     def slots(self) -> list[tuple[int, int, str, str]]:

@@ -30,6 +30,8 @@ class Decode:
     """commits a step, for a policy that follows a budget (default: 1)"""
     steps: Whole = None
     """commit everything in this many steps, instead"""
+    cache: str = "none"
+    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
     live: bool = False
     """show the canvas as it fills"""
     out: Words = None
@@ -68,10 +70,11 @@ class Decode:
         budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
         wanted = self.canvas.spec()
         denoiser = load(self.model, **asdict(self.loading))
-        spec = canvas_spec(denoiser, wanted)
+        spec = canvas_spec(denoiser, wanted, self.canvas.attention)
         problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(self.prompt, 1)]
         canvases = [canvas_of(denoiser, problem, spec, self.drawing.raw) for problem in problems]
-        settings = {"budget": budget, "sampling": sampling, "eos": self.drawing.eos, "seed": self.drawing.seed}
+        settings: dict[str, Any] = {"budget": budget, "sampling": sampling, "cache": self.cache}
+        settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
         steps = decode(denoiser, canvases, policy, **settings)
         if self.live:
             steps = live(steps, canvases[0], denoiser.tokenizer, denoiser.mask_id)

@@ -41,6 +41,8 @@ class Eval:
     """train or test"""
     data: Words = None
     """the task's problems from this file"""
+    cache: str = "none"
+    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
     baseline: Words = None
@@ -73,6 +75,7 @@ class Eval:
         sweep = Sweep(
             task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
             problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
+            attention=self.canvas.attention, cache=self.cache,
             **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip
         find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)

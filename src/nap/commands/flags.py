@@ -49,11 +49,15 @@ class CanvasFlags:
     after_end: Annotated[Literal["cut", "keep"] | None, arg(metavar="{cut,keep}", help_behavior_hint="")] = None
     """text behind a slot's first end of text: cut, as Dream's evaluation, or keep, as LLaDA's (default: cut)"""
 
+    attention: Annotated[Literal["full", "paths"] | None, arg(metavar="{full,paths}", help_behavior_hint="")] = None
+    """full (all positions see all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
+
     def spec(self) -> "CanvasSpec | None":
-        """None for the checkpoint's own. Raises InputError for a flag that would change nothing."""
+        """None for the checkpoint's own, whatever its attention. Raises InputError for a flag that changes nothing."""
         from nap.canvas.canvas import CanvasSpec
 
-        given = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
+        told = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
+        given = {name: value for name, value in told.items() if name != "attention"}
         kinds: dict[str, dict[str, Any]] = {
             "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
             "longcot": {"paths": 1},
@@ -63,7 +67,7 @@ class CanvasFlags:
         if unused := [name for name in given if name in fixed]:
             flag = unused[0].replace("_", "-")
             raise InputError(f"--{flag} changes nothing with --canvas {self.canvas}; choose --canvas nap, or drop it")
-        return CanvasSpec(**given, **fixed) if self.canvas in kinds else None
+        return CanvasSpec(**told, **fixed) if self.canvas in kinds else None
 
 
 @dataclass(frozen=True, kw_only=True)

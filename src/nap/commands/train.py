@@ -1,8 +1,8 @@
 """`nap train`: fine-tune a model on a file of samples."""
 
 import os
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -30,8 +30,6 @@ class Train:
     """the run's folder; the model will be in its final/"""
     revision: Words = None
     """revision of a hub checkpoint"""
-    attention: Annotated[Literal["full", "paths"] | None, arg(metavar="{full,paths}", help_behavior_hint="")] = None
-    """full (all positions see all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
     tags_as_text: bool = False
     """write the tags with the tokens that there are, instead of adding one for each"""
     shift: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")] = None
@@ -57,6 +55,5 @@ class Train:
             )
         return Job(
             model=self.model, data=self.data, revision=self.revision, shift=self.shift, add_tags=not self.tags_as_text,
-            spec=replace(spec, attention=self.attention) if self.attention else spec, objective=self.objective,
-            hyper=self.hyper,
+            spec=spec.under(self.canvas.attention), objective=self.objective, hyper=self.hyper,
         )  # fmt: skip

@@ -3,12 +3,14 @@
 Does not know tasks, and decodes nothing.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
+from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.decoding.template import as_turn
@@ -55,14 +57,20 @@ def check_length(denoiser: Denoiser, length: int) -> None:
         )
 
 
-def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None) -> CanvasSpec:
-    """The canvas asked for, or the model's own. Raises InputError if there is neither."""
+def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attention | None = None) -> CanvasSpec:
+    """The canvas asked for, or the model's own; under `attention`, if given. Raises InputError if there is neither."""
     spec = wanted or denoiser.canvas
     if spec is None:
         raise InputError(
             f"{denoiser.setting.get('model')} does not say what canvas it was trained on (canvas.json); "
             "give one: --canvas plain --path-tokens 256, or --canvas nap with --paths, --path-tokens, --summary-tokens"
         )
+    spec, own = spec.under(attention), denoiser.canvas
+    if own and own.attention != spec.attention:
+        logging.getLogger(__name__).warning(
+            "%s was trained under %s attention and is decoded under %s: expect other, and mostly worse, answers",
+            denoiser.setting.get("model"), own.attention, spec.attention,
+        )  # fmt: skip
     return spec
 
 

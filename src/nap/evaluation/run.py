@@ -124,7 +124,7 @@ def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
 
 def _laid_out(model: str, sweep: Sweep, problems: Sequence[Problem]) -> tuple[Denoiser, CanvasSpec, list[Canvas]]:
     denoiser = _denoiser(model, sweep)
-    spec = canvas_spec(denoiser, sweep.canvas)
+    spec = canvas_spec(denoiser, sweep.canvas, sweep.attention)
     return denoiser, spec, [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
 
 
@@ -185,11 +185,18 @@ def _denoiser(model: str, sweep: Sweep) -> Denoiser:
 def evaluate(sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int) -> list[Entry]:
     """Decode and score the problems of a chunk. The unit of work of a sweep."""
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
-    spec, policy = canvas_spec(denoiser, cell.canvas), parse_policy(cell.policy)
+    spec, policy = canvas_spec(denoiser, cell.canvas, sweep.attention), parse_policy(cell.policy)
     chosen = [problems[i] for i in chunk]
     canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in chosen]
     found = decode_traces(
-        denoiser, canvases, policy, budget=cell.budget, sampling=sweep.sampling, eos=sweep.eos, seed=sweep.seed
+        denoiser,
+        canvases,
+        policy,
+        budget=cell.budget,
+        sampling=sweep.sampling,
+        eos=sweep.eos,
+        seed=sweep.seed,
+        cache=sweep.cache,
     )
     entries = []
     for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):

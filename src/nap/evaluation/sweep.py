@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import get_args
 
 from nap.canvas.canvas import CanvasSpec
+from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.common.text import check_text
 from nap.data.problems import Problem
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.rows import critical_path
+from nap.models.caches import cache_of
 from nap.tasks.registry import load_task
 
 
@@ -48,6 +50,8 @@ class Sweep:
     tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
     steps            budgets given as a number of steps, beside them
     problems         how many of the task's split (from the file `data`, if the task reads one)
+    attention        None: the canvas's
+    cache            as `cache_of` reads it
     """
 
     task: str
@@ -59,6 +63,8 @@ class Sweep:
     split: str = "test"
     data: str | None = None
     canvas: CanvasSpec | None = None
+    attention: Attention | None = None
+    cache: str = "none"
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -82,7 +88,7 @@ class Sweep:
                 raise InputError(f"a sweep needs at least one of its {name}")
             for text in getattr(self, name):
                 check_text(f"one of the {name}", text)
-        _ = self.sampling, self.cells()  # They check themselves.
+        _ = self.sampling, self.cells(), cache_of(self.cache)  # They check themselves.
 
     @property
     def sampling(self) -> Sampling:
