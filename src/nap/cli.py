@@ -22,7 +22,7 @@ from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
 from nap.commands.seqdep import Seqdep, SeqdepFilter
 from nap.commands.tasks import Problems, Score
-from nap.commands.trace import TraceConvert, TraceImport, TraceShow
+from nap.commands.trace import TraceConvert, TraceExplain, TraceImport, TraceShow
 from nap.commands.train import Train
 from nap.common.files import InputError
 from nap.common.memory import keep_memory
@@ -43,7 +43,7 @@ COMMANDS: dict[str, Any] = {
     "seqdep filter": SeqdepFilter,
     "problems": Problems,
     "train": Train,
-    "trace": {"show": TraceShow, "convert": TraceConvert, "import": TraceImport},
+    "trace": {"show": TraceShow, "explain": TraceExplain, "convert": TraceConvert, "import": TraceImport},
 }
 
 

@@ -1,15 +1,16 @@
-"""`nap trace`: show, convert and import recorded traces."""
+"""`nap trace`: show, explain, convert and import recorded traces."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from nap.commands.flags import Whole, Words, check_trace_file
+from nap.commands.flags import Loading, Whole, Words, check_trace_file
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
+    from nap.evaluation.explain import Explained, Parallel
     from nap.order.importers import Known
 
 
@@ -53,6 +54,91 @@ class TraceShow:
 def _queries(trace: "Trace") -> str:
     """What was computed in the forwards, where the trace says so."""
     return f"{sum(cost.queries for cost in trace.costs)} query tokens, " if trace.costs else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceExplain:
+    """Ask a trace's model what it says of tokens committed together.
+
+    A line a trace, or a line a step with --index; see docs/report.md.
+    """
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """a trace file (.jsonl, .parquet)"""
+    model: Words = None
+    """the model that made it (default: the one that the traces name)"""
+    index: Whole = None
+    """only this trace of the file, from 0, step by step"""
+    limit: Whole = None
+    """only so many traces of the file, from its start"""
+    samples: int = 16
+    """beginnings drawn for each step too long to enumerate; 0: no correlation there"""
+    enumerate: int = 512
+    """the most beginnings that are enumerated for a step"""
+    seed: int = 0
+    """of what is drawn"""
+    out: Words = None
+    """write a line of JSON a trace to this .jsonl file"""
+    loading: OmitArgPrefixes[Loading] = Loading()
+
+    def run(self) -> None:
+        """Explain, print, write."""
+        from dataclasses import asdict
+        from itertools import islice
+
+        from nap.commands.tables import draw, open_console
+        from nap.common.files import write_jsonl
+        from nap.data.trace_files import read_traces
+        from nap.evaluation.explain import Effort, explain
+        from nap.models.load import load
+
+        if self.out is not None and not self.out.endswith(".jsonl"):
+            raise InputError(f"explanations are written as .jsonl, got {self.out!r}")
+        if (self.index or 0) < 0 or (self.limit is not None and self.limit < 1):
+            raise InputError(f"index must be at least 0 and limit at least 1, got {self.index} and {self.limit}")
+        effort = Effort(samples=self.samples, enumerate=self.enumerate)
+        first, last = (0, self.limit) if self.index is None else (self.index, self.index + 1)
+        traces = [*islice(read_traces(self.file), first, last)]
+        if not traces:
+            raise InputError(f"{self.file} has no trace number {first}; the first one is number 0")
+        denoiser = load(self.model or _named_model(traces[0]), **asdict(self.loading))
+        found = [explain(denoiser, trace, effort, self.seed) for trace in traces]
+        if self.out:
+            write_jsonl(self.out, map(asdict, found))
+        if self.index is None:
+            draw(open_console(), ("trace", "", "parallel steps", "violation", "correlation"), [*map(_whole, found)])
+        else:
+            lines = [_step(step, traces[0]) for step in found[0].steps]
+            draw(open_console(), ("step", "tokens", "violation", "correlation", "most violated"), lines)
+
+
+def _named_model(trace: "Trace") -> str:
+    """The model that a trace says it is of."""
+    told = trace.setting.get("model")
+    name = told.get("model") if isinstance(told, dict) else told
+    if not isinstance(name, str):
+        raise InputError(f"trace {trace.problem_id!r} names no model; give it: --model DIR")
+    return name
+
+
+def _whole(found: "Explained") -> tuple[str, ...]:
+    from nap.common.text import printable
+
+    verdict = {True: "right", False: "wrong", None: ""}[found.correct]
+    correlation = "-" if found.correlation is None else f"{found.correlation:.3f}"
+    return printable(found.problem_id), verdict, str(len(found.steps)), f"{found.violation:.3f}", correlation
+
+
+def _step(step: "Parallel", trace: "Trace") -> tuple[str, ...]:
+    from nap.common.text import printable
+
+    error = f" +- {step.error:.3f}" if step.error else ""
+    correlation = "-" if step.correlation is None else f"{step.correlation:.3f}{error}"
+    worst = max(range(len(step.positions)), key=step.violation.__getitem__)
+    at = step.positions[worst]
+    token = next(event.token for event in trace.events if event.step == step.step and event.position == at)
+    said = f"{printable(trace.vocabulary.get(token, str(token)))} at {at}: {step.violation[worst]:.3f}"
+    return str(step.step + 1), str(len(step.positions)), f"{sum(step.violation):.3f}", correlation, said
 
 
 @dataclass(frozen=True, kw_only=True)
