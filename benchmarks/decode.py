@@ -1,0 +1,248 @@
+"""How fast a whole decode is against the published loop, by attention and cache, on a random model of LLaDA's shape.
+
+    python benchmarks/decode.py                                       # width 256, 4 layers, prompt 64: 3 minutes
+    python benchmarks/decode.py --width 512 --layers 8 --prompt 512   # an hour on one core of 2026
+    python benchmarks/decode.py --only dual exact --batch 8 --json    # one JSON object a row
+
+Every way to decode runs in a process of its own, one run of each in turn; a figure is the median of the published
+loop's time over its own, with the smallest and the largest. The same canvas, pace and blocks for all: what differs is
+what a forward computes. `same_tokens` is the share of tokens that the published loop wrote too; under `paths`, where it
+cannot decode, of those that the first way wrote. `products` is the share of the time that the matrix products of a row need
+at the rate that this machine reaches in one large product.
+Not a test: nothing here fails on a slow machine. Results with date and machine: docs/speed.md.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.visibility import Attention
+from nap.common.memory import keep_memory
+from nap.data.trace import HEADER, PROMPT
+from nap.decoding.budget import Budget
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.ordered import LowConfidence
+from nap.models.load import load
+
+BLOCK, HEADERS = 32, 4
+# Name, attention and cache of each way; the first is the loop that the others are compared with.
+WAYS: dict[str, tuple[Attention, str]] = {
+    "published": ("full", "none"),
+    "full": ("full", "none"),
+    "prefix": ("full", "prefix"),
+    "dual": ("full", "dual"),
+    "delayed": ("full", "delayed"),
+    "paths": ("paths", "none"),
+    "exact": ("paths", "exact"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is decoded: a batch of prompts, and P slots of a block each with a summary of one, `pace` tokens a step."""
+
+    width: int = 256
+    layers: int = 4
+    vocab: int = 126_464
+    batch: int = 1
+    prompt: int = 64
+    paths: int = 3
+    pace: int = 1
+
+    @property
+    def mask(self) -> int:
+        """The mask's id."""
+        return self.vocab - 128
+
+    @property
+    def folder(self) -> Path:
+        """Where the random model is kept."""
+        return Path(f"runs/benchmark-{self.width}x{self.layers}-{self.vocab}")
+
+    def canvases(self, attention: Attention) -> list[Canvas]:
+        """[prompt] [header] path ... [header] summary, of random tokens; headers are tokens like others."""
+        rng, found = np.random.default_rng(0), []
+        slots = [code for slot in range(self.paths + 1) for code in [HEADER] * HEADERS + [slot] * BLOCK]
+        region = np.array([PROMPT] * self.prompt + slots)
+        spec = CanvasSpec(paths=self.paths, path_tokens=BLOCK, summary_tokens=BLOCK, attention=attention)
+        for row in range(self.batch):
+            ids = np.where(region >= 0, self.mask, rng.integers(0, self.vocab - 512, len(region)))
+            found.append(Canvas(ids=ids, region=region, spec=spec, problem_id=str(row)))
+        return found
+
+    def make(self) -> None:
+        """The model, on the first call."""
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        if not (self.folder / "model.safetensors").exists():
+            torch.manual_seed(0)
+            config = LlamaConfig(
+                vocab_size=self.vocab, hidden_size=self.width, intermediate_size=3 * self.width,
+                num_hidden_layers=self.layers, num_attention_heads=self.width // 64,
+                num_key_value_heads=self.width // 64, max_position_embeddings=8192, tie_word_embeddings=False,
+                eos_token_id=self.vocab - 300, pad_token_id=self.vocab - 300,
+            )  # fmt: skip
+            LlamaForCausalLM(config).save_pretrained(self.folder)
+
+    def products(self, queries: int, asked: int) -> float:
+        """Floating point operations of the matrix products of so many query tokens and output heads."""
+        return 2.0 * (queries * self.layers * 13 * self.width**2 + asked * self.width * self.vocab)
+
+
+@torch.inference_mode()
+def published_loop(model: Any, ids_BL: torch.Tensor, free_N: torch.Tensor, pace: int, mask_id: int) -> torch.Tensor:
+    """LLaDA's low-confidence loop as published: logits of the whole canvas, softmax in float64 (2502.09992, Alg. 5)."""
+    everyone = torch.zeros(1, 1, ids_BL.shape[1], ids_BL.shape[1])
+    for block_N in free_N.split(BLOCK):
+        for _ in range(BLOCK // pace):
+            logits = model(ids_BL, attention_mask=everyone, use_cache=False).logits
+            token = logits.argmax(dim=-1)
+            probability = logits.to(torch.float64).softmax(dim=-1).gather(-1, token[..., None])[..., 0]
+            masked = torch.zeros_like(ids_BL, dtype=torch.bool)
+            masked[:, block_N] = ids_BL[:, block_N] == mask_id
+            chosen = torch.where(masked, probability, -torch.inf).topk(pace).indices
+            ids_BL = ids_BL.scatter(1, chosen, token.gather(1, chosen))
+    return ids_BL
+
+
+def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
+    """One decode of the shape, its tokens and its costs."""
+    attention, cache = WAYS[way]
+    canvases = shape.canvases(attention)
+    free_N, steps = np.flatnonzero(canvases[0].region >= 0), (shape.paths + 1) * BLOCK // shape.pace
+    if way == "published":
+        from transformers import LlamaForCausalLM
+
+        model, ids_BL = LlamaForCausalLM.from_pretrained(shape.folder).eval(), np.stack([c.ids for c in canvases])
+        queries = steps * ids_BL.size
+
+        def published() -> dict[str, Any]:
+            tokens = published_loop(model, torch.as_tensor(ids_BL), torch.as_tensor(free_N), shape.pace, shape.mask)
+            return {"tokens": tokens[:, free_N].tolist(), "forwards": steps, "queries": queries, "asked": queries}
+
+        return published
+    keep_memory()
+    denoiser, policy = load(str(shape.folder), mask_id=shape.mask), LowConfidence(block=BLOCK)
+    # Half of a block is asked about on average.
+    asked = shape.batch * steps * (BLOCK + shape.pace) // 2
+
+    def ours() -> dict[str, Any]:
+        traces = decode_traces(denoiser, canvases, policy, budget=Budget(tokens=shape.pace), cache=cache)
+        tokens = [np.array(trace.final)[free_N].tolist() for trace in traces]
+        queries = sum(cost.queries for trace in traces for cost in trace.costs)
+        return {"tokens": tokens, "forwards": traces[0].forwards, "queries": queries, "asked": asked}
+
+    return ours
+
+
+class Side:
+    """A way to decode in a process of its own, so that none has another's settings, memory or caches."""
+
+    def __init__(self, way: str, shape: Shape, threads: int) -> None:
+        command = [sys.executable, __file__, "--side", way, "--threads", str(threads)]
+        command += [text for name, value in asdict(shape).items() for text in (f"--{name}", str(value))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self) -> dict[str, Any]:
+        """Its tokens, what they cost, the seconds they took, and the process's peak memory in MiB."""
+        assert self.process.stdin and self.process.stdout
+        print(file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+
+def side(way: str, shape: Shape) -> None:
+    """What a `Side`'s process does: a decode for every line it is sent."""
+    decode = decoder(way, shape)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        found = decode()
+        found |= {"seconds": time.perf_counter() - started}
+        found |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        print(json.dumps(found), flush=True)
+
+
+def rate(shape: Shape) -> float:
+    """Floating point operations a second of one large product of the model's width."""
+    from nap.common.machine import fast_float32
+
+    one, other = torch.randn(512, shape.width), torch.randn(shape.width, 8 * shape.width)
+    with fast_float32():
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            one @ other
+            times.append(time.perf_counter() - started)
+    return 2.0 * one.numel() * other.shape[1] / min(times)
+
+
+def share_of_equal(tokens: list[list[int]], others: list[list[int]]) -> float:
+    return float((np.array(tokens) == np.array(others)).mean())
+
+
+def measure(shape: Shape, ways: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
+    """A row for each way, with its ratio to the published loop."""
+    shape.make()
+    sides = {way: Side(way, shape, threads) for way in dict.fromkeys(["published", *ways])}
+    first = {way: one.run() for way, one in sides.items()}
+    runs = [{way: one.run() for way, one in sides.items()} for _ in range(repeats)]
+    for one in sides.values():
+        one.process.kill()
+    fastest, rows = rate(shape), []
+    for way in ways:
+        attention, cache = WAYS[way]
+        reference = next(other for other in first if WAYS[other][0] == attention)
+        ratios = [run["published"]["seconds"] / run[way]["seconds"] for run in runs]
+        seconds = statistics.median(run[way]["seconds"] for run in runs)
+        rows.append({
+            "name": way, "attention": attention, "cache": cache, "vocab": shape.vocab, "batch": shape.batch,
+            "prompt": shape.prompt, "paths": shape.paths, "width": shape.width, "layers": shape.layers,
+            "speedup": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios),
+            "same_tokens": share_of_equal(first[way]["tokens"], first[reference]["tokens"]),
+            "forwards": first[way]["forwards"], "query_tokens": first[way]["queries"],
+            "products": shape.products(first[way]["queries"], first[way]["asked"]) / fastest / seconds,
+            "peak_mb": round(runs[-1][way]["peak_mb"]),
+        })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=[*WAYS])
+    for name, value in asdict(Shape()).items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.add_argument("--side", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    shape = Shape(**{name: getattr(options, name) for name in asdict(Shape())})
+    if options.side:
+        side(options.side, shape)
+        return
+    for row in measure(shape, options.only, options.repeats, options.threads):
+        if options.json:
+            print(json.dumps(row), flush=True)
+            continue
+        print(
+            f"{row['name']:<9} {row['speedup']:6.2f} [{row['smallest']:.2f}, {row['largest']:.2f}] times the published "
+            f"loop; {100 * row['same_tokens']:.0f} % same tokens, {row['forwards']} forwards, {row['query_tokens']} "
+            f"query tokens, products {100 * row['products']:.0f} % of the time, {row['peak_mb']} MiB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
