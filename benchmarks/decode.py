@@ -7,8 +7,8 @@
 Every way to decode runs in a process of its own, one run of each in turn; a figure is the median of the published
 loop's time over its own, with the smallest and the largest. The same canvas, pace and blocks for all: what differs is
 what a forward computes. `same_tokens` is the share of tokens that the published loop wrote too; under `paths`, where it
-cannot decode, of those that the first way wrote. `products` is the share of the time that the matrix products of a row need
-at the rate that this machine reaches in one large product.
+cannot decode, of those that the first way wrote. `products` is the share of the time that the matrix products of a row
+need at the rate that this machine reaches in one large product.
 Not a test: nothing here fails on a slow machine. Results with date and machine: docs/speed.md.
 """
 
