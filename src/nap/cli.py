@@ -24,6 +24,7 @@ from nap.commands.seqdep import Seqdep, SeqdepFilter
 from nap.commands.tasks import Problems, Score
 from nap.commands.trace import TraceConvert, TraceExplain, TraceImport, TraceShow
 from nap.commands.train import Train
+from nap.commands.vote import VoteCommand
 from nap.common.files import InputError
 from nap.common.memory import keep_memory
 from nap.common.terminal import guarded, plain
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Any] = {
     "seqdep filter": SeqdepFilter,
     "problems": Problems,
     "train": Train,
+    "vote": VoteCommand,
     "trace": {"show": TraceShow, "explain": TraceExplain, "convert": TraceConvert, "import": TraceImport},
 }
 

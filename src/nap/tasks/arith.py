@@ -258,6 +258,10 @@ class Arith:
         """The first whole number of the summary."""
         return next((word for word in text.split() if word.isascii() and word.isdigit()), None)
 
+    def vote(self, problem: Problem, path: str) -> str | None:
+        """The last whole number of a path, which works towards its answer."""
+        return self.extract(problem, " ".join(reversed(path.split())))
+
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the number is the exact answer."""
         return self.extract(problem, text) == problem.answer

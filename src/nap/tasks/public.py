@@ -147,6 +147,10 @@ class Gsm8k:
         """The number that the text gives as its answer."""
         return extract_number(until(text, self.stop))
 
+    def vote(self, problem: Problem, path: str) -> str | None:
+        """The number that a path gives."""
+        return self.extract(problem, path)
+
     def unusable(self, gold: str) -> str | None:
         """Why not: an answer without a number."""
         return None if extract_number(gold) is not None else f"its answer {gold!r:.60} holds no number"
@@ -188,6 +192,11 @@ class Math500:
     def extract(self, problem: Problem, text: str) -> str | None:
         """The LaTeX that the text gives as its answer."""
         return extract_answer(until(text, self.stop))
+
+    def vote(self, problem: Problem, path: str) -> str | None:
+        """The LaTeX that a path gives, in a box, which is how `check` knows it."""
+        found = self.extract(problem, path)
+        return None if found is None else rf"\boxed{{{found}}}"
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that has the value of the problem's answer. Raises InputError if math-verify is not installed."""

@@ -92,6 +92,15 @@ class Gathers(Protocol):
         ...
 
 
+@runtime_checkable
+class Votes(Protocol):
+    """A task that can read what a path answers by itself."""
+
+    def vote(self, problem: Problem, path: str) -> str | None:
+        """The answer of one path, as `check` takes it; None where it says none."""
+        ...
+
+
 def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
     """What of a decoded canvas answers its problem: the summary, the first path of one without (None), or all of it."""
     if isinstance(task, Gathers):

@@ -1,0 +1,87 @@
+"""`nap vote`: majority vote over independent canvases, and over the paths of one, with what each costs."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes
+
+from nap.commands import progress
+from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
+from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from nap.evaluation.vote import Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteCommand:
+    """Vote over canvases and over the paths of one; what each costs.
+
+    Forwards and query tokens are means over the problems.
+    """
+
+    models: tuple[str, ...]
+    """bundled names, folders or hub names"""
+    task: str
+    """arith, gsm8k, math500, multiarith, or another; where paths can be read, they vote too"""
+    canvases: tuple[int, ...] = (1, 2, 4, 8)
+    """votes of so many canvases; several need --temperature"""
+    policy: str = "threshold"
+    """name or name:setting=value,... such as threshold:tau=0.8"""
+    tokens_per_step: Whole = None
+    """commits a step, for a policy that follows a budget (default: 1)"""
+    problems: int = 100
+    """how many of the split"""
+    split: str = "test"
+    """train or test"""
+    data: Words = None
+    """the task's problems from this file"""
+    json: bool = False
+    """print one JSON object a line of the table"""
+    canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    drawing: OmitArgPrefixes[Drawing] = Drawing()
+    loading: OmitArgPrefixes[Loading] = Loading()
+
+    def run(self) -> None:
+        """Decode, vote, print."""
+        import json
+
+        from nap.commands.tables import draw, open_console
+        from nap.decoding.budget import Budget
+        from nap.decoding.policies.registry import parse_policy
+        from nap.decoding.prompt import canvas_spec
+        from nap.evaluation.vote import ballots, tallies
+        from nap.models.load import load
+        from nap.tasks.registry import load_task
+
+        if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
+            raise InputError("a vote needs models, and numbers of canvases and problems of at least 1")
+        policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
+        budget = Budget(tokens=self.tokens_per_step or 1) if policy.paced else Budget(tokens=self.tokens_per_step)
+        budget.check(policy)
+        problems = task.load(self.split, self.problems, self.data)
+        told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
+        found: list[tuple[str, Tally]] = []
+        for model in self.models:
+            denoiser, voters = load(model, **asdict(self.loading)), []
+            spec = canvas_spec(denoiser, wanted)
+            for number, problem in enumerate(problems, 1):
+                voters += ballots(
+                    denoiser, task, [problem], max(self.canvases), spec, policy, budget=budget, raw=self.drawing.raw,
+                    **told,
+                )  # fmt: skip
+                progress.show(number, len(problems), f"voted on ({model})", 1)
+            found += [(model, tally) for tally in tallies(voters, sorted({*self.canvases}))]
+        if self.json:
+            for model, tally in found:
+                print(json.dumps({"model": model, **asdict(tally), "interval": tally.interval}))
+            return
+        header = ("model", "canvases", "voters", "forwards", "query tokens", "accuracy", "95 %")
+        draw(open_console(), header, [_line(model, tally) for model, tally in found])
+
+
+def _line(model: str, tally: "Tally") -> tuple[str, ...]:
+    low, high = tally.interval
+    voters = {"own": "canvases", "paths": "their paths"}[tally.way]
+    costs = f"{tally.forwards:.1f}", f"{tally.queries:.0f}"
+    return model, str(tally.canvases), voters, *costs, f"{tally.right / tally.problems:.3f}", f"{low:.3f} to {high:.3f}"

@@ -1,0 +1,142 @@
+"""Majority vote: over independent canvases of a problem, and over the paths of one, at what each costs.
+
+A voter is an answer with what it cost. A canvas votes by what it answers; a path by what it says alone, where the task
+can read that (`tasks.registry.Votes`). The answer with most votes counts, the first of equals; no answer has no vote.
+
+    ballots(...)     every problem's canvases, decoded once
+    tallies(...)     accuracy of each way of voting, with the mean forwards and query tokens of a problem
+
+Paths of a canvas come out of one decode, so their vote costs what the canvas costs; n canvases cost n times that, and
+are what else could be bought for it: a model of one long path is another row of the same table. Does not weigh votes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nap.canvas.canvas import CanvasSpec, parse
+from nap.common.files import InputError
+from nap.common.stats import Interval, wilson_interval
+from nap.data.problems import Problem
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.policy import Policy
+from nap.decoding.prompt import canvas_of
+from nap.models.denoiser import Denoiser
+from nap.tasks.registry import Task, Votes, answer_text
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What is said, None for nothing that can be read, and whether that is right."""
+
+    answer: str | None
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Voter:
+    """One canvas: its own answer, those of its paths (none where the task reads no path), and its cost."""
+
+    own: Vote
+    paths: tuple[Vote, ...]
+    forwards: int
+    queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How well one way of voting does.
+
+    way                own: by what canvases answer; paths: by what their paths say
+    canvases           of a problem
+    forwards, queries  means over the problems
+    """
+
+    way: str
+    canvases: int
+    right: int
+    problems: int
+    forwards: float
+    queries: float
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's, 95 %."""
+        return wilson_interval(self.right, self.problems)
+
+
+def winner(votes: Sequence[Vote]) -> Vote:
+    """The answer that most give; the first of equals, and nothing where nobody says anything."""
+    said = [vote for vote in votes if vote.answer is not None]
+    if not said:
+        return Vote(None, False)
+    counts = Counter(vote.answer for vote in said)
+    return max(said, key=lambda vote: counts[vote.answer])
+
+
+def ballots(
+    denoiser: Denoiser,
+    task: Task,
+    problems: Sequence[Problem],
+    canvases: int,
+    spec: CanvasSpec,
+    policy: Policy,
+    *,
+    budget: Budget | None = None,
+    sampling: Sampling | None = None,
+    eos: Eos = "count",
+    seed: int = 0,
+    raw: bool = False,
+) -> list[list[Voter]]:
+    """So many independent canvases of each problem.
+
+    Raises InputError where several canvases would all be the same: without a temperature nothing is drawn.
+    """
+    if canvases < 1:
+        raise InputError(f"canvases must be at least 1, got {canvases}")
+    if canvases > 1 and not (sampling and sampling.temperature):
+        raise InputError(f"{canvases} canvases of a problem would all be the same; give a temperature above 0")
+    found = []
+    for problem in problems:
+        canvas = canvas_of(denoiser, problem, spec, raw)
+        # A canvas's noise is that of its name.
+        rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
+        told = {"budget": budget, "sampling": sampling, "eos": eos, "seed": seed}
+        voters = []
+        for row, trace in zip(rows, decode_traces(denoiser, rows, policy, **told), strict=True):
+            done = parse(row, trace.final, denoiser.tokenizer, trace.uncounted)
+            text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
+            own = Vote(task.extract(problem, text), task.check(problem, text))
+            queries = sum(cost.queries for cost in trace.costs)
+            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries))
+        found.append(voters)
+    return found
+
+
+def _of_paths(task: Task, problem: Problem, paths: Sequence[str]) -> tuple[Vote, ...]:
+    if not isinstance(task, Votes):
+        return ()
+    said = [task.vote(problem, path) for path in paths]
+    return tuple(Vote(answer, answer is not None and task.check(problem, answer)) for answer in said)
+
+
+def tallies(found: Sequence[Sequence[Voter]], counts: Sequence[int]) -> list[Tally]:
+    """Every way of voting with the first n canvases of each problem, for each n of `counts`."""
+    ways = []
+    for count in counts:
+        rows = [voters[:count] for voters in found]
+        ways.append(_tally("own", rows, [winner([voter.own for voter in voters]) for voters in rows]))
+        if all(voter.paths for voters in rows for voter in voters):
+            said = [winner([vote for voter in voters for vote in voter.paths]) for voters in rows]
+            ways.append(_tally("paths", rows, said))
+    return ways
+
+
+def _tally(way: str, rows: Sequence[Sequence[Voter]], said: Sequence[Vote]) -> Tally:
+    count = len(rows)
+    return Tally(
+        way=way, canvases=len(rows[0]), right=sum(vote.correct for vote in said), problems=count,
+        forwards=sum(voter.forwards for voters in rows for voter in voters) / count,
+        queries=sum(voter.queries for voters in rows for voter in voters) / count,
+    )  # fmt: skip
