@@ -235,9 +235,12 @@ def run_each(command: Sequence[str], names: Sequence[str], at_once: int = 2) -> 
 
 
 def install(runs: Path) -> None:
-    """Copy the trained models to where the package looks for them."""
+    """Copy the trained models to where the package looks for them, and write down what they are."""
+    from nap.models.bundled import write_sums
+
     for name in MODELS:
         shutil.copytree(runs / name / "final", ROOT / "src/nap/assets" / name, dirs_exist_ok=True)
+    write_sums()
 
 
 def main() -> int:

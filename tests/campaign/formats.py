@@ -72,8 +72,9 @@ FORMATS = (
     Format(
         name="outputs", files=("outputs.jsonl",), changes="jsonl",
         commands=("score outputs.jsonl --task jsonl", "score outputs.jsonl --task gsm8k --by group",
-                  "score outputs.jsonl --task math500 --out scored.parquet", "score outputs.jsonl --task sudoku",
-                  "score outputs.jsonl --task countdown", "score outputs.jsonl --task arith --out scored.jsonl"),
+                  "score outputs.jsonl --task math500 --out scored.parquet",
+                  "score outputs.jsonl --task multiarith --json",
+                  "score outputs.jsonl --task multiarith --out scored.jsonl"),
     ),
     Format(
         name="solutions", files=("solved.jsonl",), changes="jsonl", commands=(f"{CURATE} --out new",)
@@ -85,8 +86,8 @@ FORMATS = (
     Format(
         name="texts", files=("texts.jsonl",), changes="jsonl",
         commands=("seqdep texts.jsonl --scorer causal", "seqdep texts.jsonl --scorer causal --json",
-                  "seqdep filter texts.jsonl kept.jsonl --scorer causal --max-seqdep 1",
-                  "seqdep filter texts.jsonl kept.parquet --scorer causal --max-seqdep 1"),
+                  "seqdep filter texts.jsonl --out kept.jsonl --scorer causal --max-seqdep 1",
+                  "seqdep filter texts.jsonl --out kept.parquet --scorer causal --max-seqdep 1"),
     ),
     Format(
         name="a run's setting", files=("run/setting.json",), changes="json",

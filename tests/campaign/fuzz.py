@@ -1,72 +1,76 @@
 """Hostile files: one of every format is spoilt, and the commands that read it must read it or refuse it in one line.
 
-    PYTHONPATH=tests python tests/campaign/fuzz.py --seed 20 --first 0 --trials 200 --formats traces
-
-Trial N of a seed is the same trial always. Does not mend anything.
+Does not mend anything.
 """
 
-import argparse
 import random
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mutate
 import trial
-from formats import FORMATS, Format, make
+from formats import FORMATS, Format
+from trial import Fault
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What went wrong in which trial."""
-
-    where: str
-    wrong: tuple[str, ...]
-    said: str
-
-
-def trials(folder: Path, formats: Sequence[Format], seed: int, numbers: range) -> Iterator[tuple[Format, Fault | None]]:
-    """Spoil and run. `folder` holds what `formats.make` wrote, and is left as it was."""
+def mutated(whole: Path, seed: int, numbers: Sequence[int]) -> Iterator[tuple[str, Fault | None]]:
+    """Spoil and run: trial N of a seed is the same always. `whole` holds what `formats.make` wrote, and stays so."""
     for number in numbers:
-        chosen = formats[number % len(formats)]
+        chosen = FORMATS[number % len(FORMATS)]
         rng = random.Random(f"{seed} {chosen.name} {number}")
-        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-            copy = Path(place) / "all"
-            shutil.copytree(folder, copy)
-            file, command = rng.choice(chosen.files), rng.choice(chosen.commands)
-            mutate.spoil(copy / file, chosen.changes, rng)
-            if chosen.name == "a training's checkpoint":
-                shutil.rmtree(copy / "trained" / "final")
-            found = trial.run(command.split(), folder=copy)
-            wrong = trial.faults(found)
-        where = f"seed {seed}, trial {number}: {chosen.name}, {file}: nap {command}"
-        yield chosen, Fault(where=where, wrong=tuple(wrong), said=trial.shown(found)) if wrong else None
+        file, command = rng.choice(chosen.files), rng.choice(chosen.commands)
+        with _copy(whole, chosen) as place:
+            folder = Path(place) / "all"
+            mutate.spoil(folder / file, chosen.changes, rng)
+            found = trial.run(command.split(), folder=folder)
+        where = f"seed {seed}, mutation {number}: {chosen.name}, {file}: nap {command}"
+        yield chosen.name, trial.fault_of(where, found)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--formats", default="")
-    options = parser.parse_args()
-    trial.warm()
-    chosen = [one for one in FORMATS if options.formats in one.name]
-    counts, bad = Counter[str](), 0
-    with tempfile.TemporaryDirectory() as place:
-        make(Path(place) / "whole")
-        numbers = range(options.first, options.first + options.trials)
-        for one, fault in trials(Path(place) / "whole", chosen, options.seed, numbers):
-            counts[one.name] += 1
-            if fault:
-                bad += 1
-                print(f"{fault.where}\n  {', '.join(fault.wrong)}\n  {fault.said}", flush=True)
-    print(f"{sum(counts.values())} trials, {bad} with faults; {dict(counts)}")
-    return bool(bad)
+def check_commands(whole: Path) -> None:
+    """Every command does its work on files that nobody has spoilt: otherwise it would show nothing."""
+    bad = []
+    for chosen in FORMATS:
+        for command in chosen.commands:
+            with _copy(whole, chosen) as place:
+                found = trial.run(command.split(), folder=Path(place) / "all")
+            if found.code or trial.faults(found):
+                bad.append(f"nap {command}: {trial.faults(found)} {trial.shown(found)}")
+    if bad:
+        raise RuntimeError("on whole files:\n" + "\n".join(bad))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def injected(whole: Path, seed: int, share: float) -> Iterator[tuple[str, Fault | None]]:
+    """Control characters and HTML in each text of each file in turn; every command that reads it stays clean."""
+    rng = random.Random(f"{seed} injected")
+    for chosen in FORMATS:
+        for file in chosen.files:
+            if chosen.changes not in mutate.TEXTS:
+                continue
+            for number, data in enumerate(mutate.injections((whole / file).read_bytes(), chosen.changes)):
+                if rng.random() >= share:
+                    continue
+                command = chosen.commands[number % len(chosen.commands)]
+                with _copy(whole, chosen) as place:
+                    folder = Path(place) / "all"
+                    (folder / file).write_bytes(data)
+                    found = trial.run(command.split(), folder=folder)
+                    more = _broken_pages(folder)
+                where = f"injection {number}: {chosen.name}, {file}: nap {command}"
+                yield chosen.name, trial.fault_of(where, found, more)
+
+
+def _broken_pages(folder: Path) -> list[str]:
+    """What is wrong with the pages that a command wrote: a script that somebody else's text has opened."""
+    return [f"a script in {page.name}" for page in folder.glob("*.html") if mutate.SCRIPT in page.read_text()]
+
+
+def _copy(whole: Path, chosen: Format) -> "tempfile.TemporaryDirectory[Any]":
+    place = tempfile.TemporaryDirectory(dir=whole.parent)
+    shutil.copytree(whole, Path(place.name) / "all")
+    if chosen.name == "a training's checkpoint":
+        shutil.rmtree(Path(place.name) / "all" / "trained" / "final")
+    return place

@@ -7,9 +7,10 @@ UTF-8 cannot hold, and names of other files.
 Does not know which command reads the file.
 """
 
+import copy
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ RAW: tuple[str, ...] = ("1" * 5000, "[" * 20_000, '{"a":' * 20_000, "NaN", "-Inf
 
 def value(rng: Random) -> Any:
     """A hostile value."""
-    return rng.choice(LARGE)() if rng.random() < 0.15 else rng.choice(HOSTILE)
+    # A copy: what is put into a tree may be changed there.
+    return rng.choice(LARGE)() if rng.random() < 0.15 else copy.deepcopy(rng.choice(HOSTILE))
 
 
 def text(rng: Random) -> str:
@@ -220,3 +222,63 @@ def spoil(path: Path, kind: str, rng: Random) -> None:
     """Change the file on the disk; one in five changes is of its bytes, whatever its kind."""
     data = path.read_bytes()
     path.write_bytes(some_bytes(data, rng) if not data or rng.random() < 0.2 else KINDS[kind](data, rng))
+
+
+# Kinds whose texts `injections` finds, and what a page must never hold as it is.
+TEXTS = ("json", "jsonl", "journal", "parquet")
+SCRIPT = "<script>document.title='owned'</script>"
+INJECTED = f"{ESCAPES}</script>{SCRIPT}<img src=x onerror=alert(1)>"
+
+
+def injections(data: bytes, kind: str) -> Iterator[bytes]:
+    """The file with INJECTED behind each of its texts in turn, keys included; of a file of lines in its first line."""
+    if kind == "parquet":
+        yield from _parquet_injections(data)
+        return
+    first, _, rest = data.decode().partition("\n") if kind != "json" else (data.decode(), "", "")
+    tree = json.loads(first)
+    held = tree["entry"] if kind == "journal" else tree
+    for at in places(held):
+        for made in _injected(held, at):
+            line = digested_line(made, random.Random(1)) if kind == "journal" else json.dumps(made).encode()
+            yield line + b"\n" + rest.encode()
+
+
+def _injected(tree: Any, at: tuple[Any, ...]) -> Iterator[Any]:
+    """The value with the text at this place changed, if it is one; and with its key changed."""
+    if not at:
+        return
+    for as_key in (False, True):
+        made = json.loads(json.dumps(tree))
+        *way, last = at
+        holder = made
+        for key in way:
+            holder = holder[key]
+        if not as_key and isinstance(holder[last], str):
+            holder[last] += INJECTED
+        elif as_key and isinstance(last, str):
+            holder[last + INJECTED] = holder.pop(last)
+        else:
+            continue
+        yield made
+
+
+def _parquet_injections(data: bytes) -> Iterator[bytes]:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    for number, name in enumerate(table.column_names):
+        column = table.column(number)
+        values = column.to_pylist()
+        for at in places(values):
+            for made in _injected(values, at):
+                try:
+                    changed_table = table.set_column(number, name, pa.array(made, column.type))
+                except (pa.ArrowException, TypeError, ValueError):
+                    continue
+                out = io.BytesIO()
+                pq.write_table(changed_table, out)
+                yield out.getvalue()

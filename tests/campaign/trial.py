@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import resource
 import select
 import signal
 import sys
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 # Of one trial: all inputs are small, and what is small is read, or refused, at once.
 SECONDS, MEGABYTES = 30.0, 1500.0
@@ -58,39 +58,59 @@ def warm() -> None:
 
 def run(arguments: list[str], *, folder: Path | None = None, seconds: float = SECONDS) -> Outcome:
     """`nap` with these arguments."""
+    return forked(lambda: nap(arguments), folder=folder, seconds=seconds)
 
-    def nap() -> None:
-        from nap.cli import main
 
-        sys.argv = ["nap", *arguments]
-        main()
+def nap(arguments: list[str]) -> None:
+    """The command, in this process."""
+    from nap.cli import main
 
-    return forked(nap, folder=folder, seconds=seconds)
+    sys.argv = ["nap", *arguments]
+    main()
 
 
 def forked(work: Callable[[], None], *, folder: Path | None = None, seconds: float = SECONDS) -> Outcome:
     """`work` in a process of its own, whose sockets are counted and never opened to elsewhere than this machine."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as net:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        started = time.perf_counter()
-        child = os.fork()
-        if child == 0:
-            _be_child(work, folder, out.fileno(), err.fileno(), net.fileno())
-        late = not _ended(child, seconds)
+    return started(work, folder).end(seconds)
+
+
+class Running:
+    """A process that is at work."""
+
+    def __init__(self, child: int, files: tuple[BinaryIO, ...]) -> None:
+        self.child, self.files, self.began = child, files, time.perf_counter()
+
+    def kill(self) -> None:
+        """End it at once, as nothing can be caught of."""
+        os.kill(self.child, signal.SIGKILL)
+
+    def end(self, seconds: float = SECONDS) -> Outcome:
+        """Wait for its end, at most so long; what came of it."""
+        late = not _ended(self.child, seconds)
         if late:
-            os.kill(child, signal.SIGKILL)
-        _, status, used = os.wait4(child, 0)
-        spent = time.perf_counter() - started
-        texts = []
-        for file in (out, err, net):
+            self.kill()
+        _, status, used = os.wait4(self.child, 0)
+        spent, texts = time.perf_counter() - self.began, list[str]()
+        for file in self.files:
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-        begun, code = float((texts[2].splitlines() or ["0"])[0]), os.waitstatus_to_exitcode(status)
+            file.close()
+        first, *asked = texts[2].splitlines() or ["0"]
         return Outcome(
-            code=code, out=texts[0], err=texts[1], seconds=spent, megabytes=used.ru_maxrss / 1024 - begun, late=late,
-            asked=tuple(texts[2].splitlines()[1:]),
+            code=os.waitstatus_to_exitcode(status), out=texts[0], err=texts[1], seconds=spent,
+            megabytes=used.ru_maxrss / 1024 - float(first), late=late, asked=tuple(asked),
         )  # fmt: skip
+
+
+def started(work: Callable[[], None], folder: Path | None = None) -> Running:
+    """`work` begun in a process of its own."""
+    files = tuple(tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _be_child(work, folder, *(file.fileno() for file in files))
+    return Running(child, files)
 
 
 def _ended(child: int, seconds: float) -> bool:
@@ -165,10 +185,22 @@ def _guard(event: str, args: tuple[object, ...], net: int) -> None:
             raise ConnectionRefusedError(f"the campaign allows no network: {place}")
 
 
-def limit_memory(megabytes: float) -> None:
-    """No more address space than this, for a child that may ask for terabytes."""
-    most = int(megabytes * 2**20)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What went wrong in which trial: enough to have it again."""
+
+    where: str
+    wrong: tuple[str, ...]
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.where}\n  {', '.join(self.wrong)}\n  {self.said}"
+
+
+def fault_of(where: str, found: Outcome, more: list[str] | None = None) -> Fault | None:
+    """The fault of an outcome, with more that is wrong; None where nothing is."""
+    wrong = faults(found) + (more or [])
+    return Fault(where=where, wrong=tuple(wrong), said=shown(found)) if wrong else None
 
 
 def faults(found: Outcome, *, megabytes: float = MEGABYTES, network: bool = False) -> list[str]:

@@ -217,6 +217,15 @@ def test_a_panic_is_one_line_and_an_interruption_is_none() -> None:
         ("{{ bos_token + messages[0]['content'] }}", "UndefinedError"),
         ("{% for %}", "TemplateSyntaxError"),
         ("{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}", "takes more than"),
+        ("{{ 9 ** (9 ** 9) }}", "takes more than"),
+        ("{% set n = 9 ** 9 %}{{ messages | length ** 9 + 9 ** n }}", "takes more than"),
+        ("{{ 'x' * 9999999999 }}", "MemoryError"),
+        ("{{ messages[0]['content'].center(99999999999) }}", "MemoryError"),
+        ("{{ '%9999999999d' % 5 }}", "(Memory|Overflow|Value)Error"),
+        (
+            "{% set a = namespace(s='x' * 999) %}{% for i in range(99) %}{% set a.s = a.s + a.s %}{% endfor %}",
+            "(MemoryError|takes more than)",
+        ),
     ],
 )
 def test_a_template_that_fails_is_one_line_that_names_raw(folder: Path, monkeypatch, text: str, said: str) -> None:

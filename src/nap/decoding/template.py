@@ -1,13 +1,17 @@
 """A user's text as a turn of a checkpoint's chat template.
 
-A template is a stranger's program: it may raise, want what is not there, or never end. Jinja's sandbox keeps it from
-the machine; here its time and the length of what it writes are bounded. Does not encode (prompt.py).
+A template is a stranger's program: it may raise, want what is not there, never end, or fill the memory. Jinja's sandbox
+keeps it from the machine; here its time, its memory and the length of what it writes are bounded. Does not encode
+(prompt.py).
 """
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +22,8 @@ from nap.models.checkpoint import foreign
 PATIENCE = 5.0
 # Characters that a template may make of a text beside the text's own: system prompts have some thousands.
 LONGEST = 1_000_000
+# Bytes that the process may take meanwhile: what a template writes has megabytes.
+ROOM = 1 << 30
 
 
 def as_turn(text: str, tokenizer: Any, settings: Mapping[str, Any]) -> str:
@@ -28,7 +34,7 @@ def as_turn(text: str, tokenizer: Any, settings: Mapping[str, Any]) -> str:
     Raises InputError for a template that fails, does not end, or makes no text of it.
     """
     turn = [{"role": "user", "content": text}]
-    with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry():
+    with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
         made = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, **settings)
     if not isinstance(made, str) or len(made) > len(text) + LONGEST:
         raise InputError("the chat template of the checkpoint makes no prompt of the text; give it as it is with --raw")
@@ -51,6 +57,45 @@ def _hurry() -> Iterator[None]:
         return
     sys.settrace(watch)
     try:
-        yield
+        with _alarm():
+            yield
     finally:
         sys.settrace(None)
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    """One operation may take for ever too (9**9**9): Python looks for signals within, and the main thread gets them."""
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it takes more than {PATIENCE:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    # Again and again: Jinja takes an error in what it computes while it compiles for a reason to compute it later.
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """What runs inside gets no more memory than ROOM, and a MemoryError for more; on Linux only."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(soft, most), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

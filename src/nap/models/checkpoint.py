@@ -18,7 +18,7 @@ from nap.models.families import Config
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 # The longest list of shards is some 5 MB.
 MAX_JSON = 64 * 2**20

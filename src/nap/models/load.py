@@ -19,6 +19,7 @@ from nap.common.files import InputError
 from nap.common.machine import choose_dtype, dtype_hint, onednn_is_exact, usable_device
 from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
+from nap.models.bundled import check_bundled
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.models.weights import open_weights
@@ -106,7 +107,10 @@ class Found:
 
 def _found(name: str, revision: str | None) -> Found:
     folder, commit = checkpoint.find(name, revision)
+    check_bundled(folder)
     base = adapter.base_of(folder) if adapter.is_adapter(folder) else None
+    if base:
+        check_bundled(base.folder)
     config = checkpoint.read_config(adapter.described_by(folder, base) if base else folder)
     return Found(
         folder=folder,

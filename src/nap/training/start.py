@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nap.common.files import InputError
 from nap.models import checkpoint
+from nap.models.bundled import check_bundled
 from nap.models.families import MASK_TOKENS, Config, Family, SpecialIds, family_of, native_config, special_ids
 from nap.models.weights import grow, open_weights
 
@@ -44,6 +45,7 @@ def open_start(
     Raises InputError for one without a tokenizer, and for families that are trained in another way than here.
     """
     folder, commit = checkpoint.find(name, revision)
+    check_bundled(folder)
     config = checkpoint.read_config(folder)
     family, native = family_of(config, folder), native_config(config, folder)
     _check_trainable(native, family, folder)
