@@ -20,8 +20,6 @@ from trial import Fault
 
 from stub_teacher import Raw, stub
 
-# A server that asks for a pause is obeyed, for a minute at most (teacher.LONGEST_PAUSE), and may ask twice.
-PATIENCE = 180.0
 BOMB = b'{"choices": [{"message": {"content": "' + b" " * (400 << 20) + b'"}}]}'
 WORDS = ["apple", "bread", "cider", "dates", "eggs", "flour", "grape", "honey"]
 TEXT = "Well then it is \\boxed{5}"
@@ -60,7 +58,9 @@ REPLIES: dict[str, Callable[[], Raw]] = {
     ),
     "400": lambda: Raw(400, json.dumps({"error": {"message": ESCAPES * 1000}}).encode()),
     "401": lambda: Raw(401, b"{}"),
-    "429 for a year": lambda: Raw(429, b"{}", ("Retry-After: 31536000",)),
+    # A longer pause is obeyed, for five minutes at most (teacher.LONGEST_PAUSE): more than a trial has.
+    "429 for a second": lambda: Raw(429, b"{}", ("Retry-After: 1",)),
+    "429 for no time at all": lambda: Raw(429, b"{}", (f"Retry-After: {ESCAPES[:3]!a} -1e999 nan",)),
     "500": lambda: Raw(500, ESCAPES.encode() * 1000),
     "cut": lambda: Raw(200, b'{"choices": [{"message"', cut=True),
     "another host": lambda: Raw(302, b"", ("Location: http://198.51.100.7/v1/chat/completions",)),
@@ -88,7 +88,7 @@ def replied(whole: Path, seed: int, share: float) -> Iterator[tuple[str, Fault |
             with Place(whole) as folder:
                 raw = make()
                 with served(lambda body, n, raw=raw, every=every: raw if n % every == 0 else honest(body)) as url:
-                    found = trial.run([*COMMAND.split(), url], folder=folder, seconds=PATIENCE)
+                    found = trial.run([*COMMAND.split(), url], folder=folder, seconds=60)
                 fault = trial.fault_of(f"{name}, one reply of {every}", found)
                 yield "a hostile reply", fault
                 with served(lambda body, n: honest(body)) as url:

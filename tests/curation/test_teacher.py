@@ -16,6 +16,7 @@ pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
+from nap.curation import teacher
 from nap.curation.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
 from nap.tasks.marks import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
@@ -101,6 +102,15 @@ def test_a_pause_that_the_server_asks_for_is_kept_by_all(path: Path) -> None:
     with stub(answer) as server:
         settle(server, path, requests(3), Asking(concurrency=1, backoff=0))
     assert times[1] - times[0] >= 0.4
+
+
+def test_a_long_pause_is_said_and_one_of_a_year_is_none(path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(teacher, "NOTICED", 0.1)
+    monkeypatch.setattr(teacher, "LONGEST_PAUSE", 0.4)
+    busy, said = Raw(429, b"{}", ("Retry-After: 31536000",)), []
+    with stub(lambda body, number: busy if number == 1 else "42") as server:
+        replies = settle(server, path, requests(1), Asking(concurrency=1, backoff=0, say=said.append))
+    assert texts(replies) == ["42"] and said == [f"{server.url} asks for a pause: waiting 0 s"]
 
 
 def test_a_reply_that_is_too_slow_is_given_up(path: Path) -> None:

@@ -46,6 +46,8 @@ SPREAD, MOMENT = 0.8, 0.002
 TICK = 0.001
 # A server may ask for any pause; more than this is no pause.
 LONGEST_PAUSE = 300.0
+# A pause of more seconds is said.
+NOTICED = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +251,10 @@ class _Client:
         if pause is None:
             await asyncio.sleep(self.asking.backoff * 2**attempt * random.uniform(0.5, 1))
         else:
-            self.resume_at = max(self.resume_at, asyncio.get_running_loop().time() + min(pause, LONGEST_PAUSE))
+            pause, now = min(pause, LONGEST_PAUSE), asyncio.get_running_loop().time()
+            if pause > NOTICED and self.resume_at < now:
+                self.asking.say(f"{self.endpoint.url} asks for a pause: waiting {pause:.0f} s")
+            self.resume_at = max(self.resume_at, now + pause)
 
     def _count_failure(self, error: str) -> None:
         self.failures += 1
