@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
-from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation import teacher
+from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
 from nap.tasks.marks import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
