@@ -11,6 +11,7 @@ from test_stateful import run
 
 import nap.decoding.policies.dawn as dawn
 from conftest import DATA
+from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.decoding.budget import Sampling
 from nap.decoding.decode import decode_traces
@@ -164,7 +165,9 @@ def test_leave_one_out_probabilities_are_not_guided_and_say_so():
 
 def test_a_row_that_looks_inside_does_not_change_its_neighbours(tiny):
     denoiser = load(str(tiny))
-    rows = [plain(5, "a"), plain(7, "b")]
+    specs = [CanvasSpec(paths=1, path_tokens=n, summary_tokens=0, tags="none") for n in (5, 7)]
+    rows = [layout([5, 6], spec, None, denoiser.mask_id) for spec in specs]
     alone = [decode_traces(denoiser, [row], parse_policy("dawn:edge=0.02,sink=0.5"))[0] for row in rows]
     together = decode_traces(denoiser, rows, parse_policy("dawn:edge=0.02,sink=0.5"))
+    assert [len(trace.events) for trace in together] == [5, 7]
     assert [[e[:4] for e in t.events] for t in together] == [[e[:4] for e in t.events] for t in alone]

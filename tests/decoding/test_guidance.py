@@ -6,6 +6,7 @@ from scipy.special import log_softmax
 from test_decode import canvas, plain
 from test_lookahead import commits
 
+from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.data.trace import PROMPT
 from nap.decoding.budget import Budget, Sampling
@@ -79,14 +80,34 @@ def test_drafts_are_guided_too():
     assert [commits(trace) for trace in fast] == [commits(trace) for trace in slow]
 
 
+def test_the_exact_cache_is_exact_for_a_guided_row(tiny):
+    denoiser = load(str(tiny))
+    shape = CanvasSpec(paths=2, path_tokens=4, summary_tokens=2, attention="paths")
+    rows = [layout(prompt, shape, denoiser.tokenizer, denoiser.mask_id) for prompt in ([5, 6, 7], [8])]
+    kept, fresh = (
+        decode_traces(
+            denoiser,
+            rows,
+            parse_policy("parallel_forced"),
+            budget=Budget(tokens=2),
+            sampling=Sampling(guidance=1.0),
+            cache=cache,
+        )
+        for cache in ("exact", "none")
+    )
+    assert [[e[:4] for e in trace.events] for trace in kept] == [[e[:4] for e in trace.events] for trace in fresh]
+    assert sum(cost.queries for cost in kept[0].costs) < sum(cost.queries for cost in fresh[0].costs)
+
+
 def test_a_cache_keeps_the_row_without_its_prompt_apart(tiny):
     denoiser = load(str(tiny))
-    one = plain(6)
+    spec = CanvasSpec(paths=1, path_tokens=6, summary_tokens=0, tags="none")
+    one = layout([5, 6, 7], spec, None, denoiser.mask_id)
     kept, fresh = (
         decode_traces(denoiser, [one], parse_policy("threshold:tau=0"), sampling=Sampling(guidance=2.0), cache=cache)[0]
         for cache in ("dual", "none")
     )
-    assert [e[:4] for e in kept.events] == [e[:4] for e in fresh.events]
+    assert len(kept.events) == 6 and [e[:4] for e in kept.events] == [e[:4] for e in fresh.events]
 
 
 @pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan")])

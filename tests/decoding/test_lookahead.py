@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_decode import SURE, canvas, oracle, plain
 from test_stateful import run
 
+from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, FILL
 from nap.decoding.budget import Budget
@@ -51,6 +52,17 @@ def test_self_speculative_commits_what_one_token_a_step_commits_in_its_order(sha
             e.position for e in slow.events if e.kind == FILL
         }
         assert fast.forwards <= slow.forwards
+
+
+def test_self_speculative_is_lossless_on_a_real_model(tiny):
+    denoiser = load(str(tiny))
+    spec = CanvasSpec(paths=1, path_tokens=14, summary_tokens=0, tags="none")
+    rows = [layout([5, n], spec, None, denoiser.mask_id) for n in (6, 7, 8)]
+    fast = decode_traces(denoiser, rows, parse_policy("self_speculative:ahead=6"))
+    slow = decode_traces(denoiser, rows, parse_policy("low_confidence"), budget=Budget(tokens=1))
+    for one, other in zip(fast, slow, strict=True):
+        assert [commit[:2] for commit in commits(one)] == [commit[:2] for commit in commits(other)]
+        assert one.forwards < other.forwards == 14
 
 
 def test_self_speculative_saves_forwards_on_a_model_that_guesses_itself_well():
