@@ -178,6 +178,28 @@ def test_after_any_edits_the_exact_cache_gives_what_a_whole_forward_gives(model,
     assert queries < everything if attention == "paths" else queries <= everything
 
 
+def test_under_parallel_positions_no_path_is_the_first(model):
+    """With the paths in another order each says the same, with the exact cache too; as they stand it does not."""
+    rng, said = np.random.default_rng(0), {}
+    texts = rng.integers(8, 20, (2, 3))
+    sessions = (Session, lambda model: StoredSession(model, Exact()))
+    for positions, session_of in itertools.product(("parallel", "canvas"), sessions):
+        for order in ((0, 1), (1, 0)):
+            # A header is the same token for all paths: its number would tell them apart.
+            region = np.array((PROMPT, PROMPT, HEADER, 0, 0, 0, HEADER, 1, 1, 1, HEADER, 2))
+            ids = np.where(region == PROMPT, 5, np.where(region == HEADER, 6, model.mask_id))
+            ids[3:6], ids[7:10] = texts[order[0]], texts[order[1]]
+            ids[[4, 8]] = model.mask_id
+            spec = CanvasSpec(paths=2, path_tokens=3, summary_tokens=1, attention="paths", positions=positions)
+            canvas, session = Canvas(ids=ids, region=region, spec=spec), session_of(model)
+            session.admit(0, canvas)
+            logits = session.ask([Question(0, ids, np.array([4, 8, 11]), 3, 12)]).logits(slice(None))
+            said[order] = logits[[*order, 2]]
+        # Blocks of a block-causal model are counted on the canvas.
+        if model.block_size is None:
+            assert close(said[0, 1], said[1, 0]) is (positions == "parallel")
+
+
 @pytest.mark.parametrize("policy", ["parallel_forced", "low_confidence", "parallel_threshold:tau=.02", "remdm:k=1"])
 def test_independent_paths_decode_the_same_with_the_exact_cache(model, policy):
     regions = [SLOTS, (PROMPT,) * 9 + SLOTS[2:], SLOTS]

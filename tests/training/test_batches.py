@@ -9,7 +9,7 @@ import torch
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
 from nap.data.samples import concatenated
-from nap.data.trace import OUTSIDE
+from nap.data.trace import OUTSIDE, PROMPT
 from nap.tasks.arith import Arith
 from nap.training.batches import CHUNK, DiffusionBatches, lay_out
 from nap.training.loss import Objective, masked_loss
@@ -160,6 +160,17 @@ def test_parts_that_do_not_divide_a_batch_are_refused():
 
 
 # Layouts
+
+
+def test_under_parallel_positions_every_path_counts_on_from_the_prompt_and_the_summary_from_the_longest():
+    data = batches_of(batch_size=2)
+    assert "position_ids" not in data[0]
+    data.spec = replace(data.spec, positions="parallel")
+    places, region = data[0]["position_ids"][0].numpy(), data.step(0).region_BL[0].numpy()
+    prompt = int((region == PROMPT).sum())
+    slots = [places[region == code] for code in range(data.spec.paths + 1)]
+    assert {int(slot[0]) - prompt for slot in slots[:-1]} == {1}, "behind its header, which stands behind the prompt"
+    assert int(slots[-1][0]) == prompt + 1 + data.spec.path_tokens + 1
 
 
 def test_under_paths_attention_training_hides_the_paths_from_each_other():

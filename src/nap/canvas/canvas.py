@@ -15,7 +15,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nap.canvas.visibility import Attention, Layout
+from nap.canvas.visibility import Attention, Layout, Positions
 from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
@@ -51,6 +51,8 @@ class CanvasSpec:
     summary_tokens  tokens of the summary slot, likewise; 0 for no summary
     tags            `think` writes <think 1>, `hash` <think #1>, `none` writes no tags at all
     attention       `full`: all positions see all. `paths`: a path sees the prompt and itself, the summary everything
+    positions       `canvas`: as they stand. `parallel`: each path counts on from the prompt, so that no path is the
+                    first; the summary counts on from the longest path
     after_end       `cut`: a slot's text ends at its first end of text, as in Dream's and dllm's evaluations. `keep`:
                     words behind one count, as in LLaDA's
     """
@@ -61,6 +63,7 @@ class CanvasSpec:
     tags: Tags = "think"
     attention: Attention = "full"
     after_end: AfterEnd = "cut"
+    positions: Positions = "canvas"
 
     def __post_init__(self) -> None:
         for name, bound in (("paths", PATHS), ("path_tokens", SLOT_TOKENS), ("summary_tokens", SUMMARY_TOKENS)):
@@ -73,6 +76,8 @@ class CanvasSpec:
             raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
         if self.attention not in ("full", "paths"):
             raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
+        if self.positions not in get_args(Positions):
+            raise InputError(f"unknown positions {self.positions!r}; known: {', '.join(get_args(Positions))}")
         if self.after_end not in get_args(AfterEnd):
             raise InputError(f"unknown after_end {self.after_end!r}; known: {', '.join(get_args(AfterEnd))}")
         if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
@@ -215,4 +220,5 @@ def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64],
         ids[row, : len(canvas)] = canvas.ids
         region[row, : len(canvas)] = canvas.region
     attention: tuple[Attention, ...] = tuple(canvas.spec.attention for canvas in canvases)
-    return ids, Layout(region, attention, tuple(canvas.spec.paths for canvas in canvases))
+    positions: tuple[Positions, ...] = tuple(canvas.spec.positions for canvas in canvases)
+    return ids, Layout(region, attention, tuple(canvas.spec.paths for canvas in canvases), positions)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Attention = Literal["full", "paths"]
+Positions = Literal["canvas", "parallel"]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -22,12 +23,13 @@ Bools = NDArray[np.bool_]
 class Layout:
     """What every position of a batch is for. Rows shorter than L end in OUTSIDE positions, which nobody sees.
 
-    attention, paths  of all rows, or a tuple with each row's own
+    attention, paths, positions  of all rows, or a tuple with each row's own
     """
 
     region_BL: Ints
     attention: Attention | tuple[Attention, ...] = "full"
     paths: int | tuple[int, ...] = 1
+    positions: Positions | tuple[Positions, ...] = "canvas"
 
     @cached_property
     def full_B(self) -> Bools:
@@ -43,6 +45,25 @@ class Layout:
     def owner_BL(self) -> Ints:
         """The region codes with each header given to the slot that it opens."""
         return owners(self.region_BL)
+
+    @cached_property
+    def position_BL(self) -> Ints | None:
+        """Where the model takes each position to stand; None where that is its place on the canvas.
+
+        `parallel`: every path goes on where the prompt ends, and the summary where the longest path ends, so that
+        nothing depends on the order of the paths.
+        """
+        parallel_B = np.broadcast_to(np.array(self.positions) == "parallel", len(self.region_BL))
+        if not parallel_B.any():
+            return None
+        place_BL = np.tile(np.arange(self.region_BL.shape[1]), (len(self.region_BL), 1))
+        for row in np.flatnonzero(parallel_B):
+            place_BL[row] = _restarted(self.owner_BL[row], int(self.summary_B[row]))
+        return place_BL
+
+    def placed(self, at_BQ: Ints) -> Ints:
+        """Where the model takes these positions of the canvas to stand."""
+        return at_BQ if self.position_BL is None else _taken(self.position_BL, at_BQ)
 
     @cached_property
     def visible_BLL(self) -> Bools | None:
@@ -130,6 +151,17 @@ def owners(region_BL: Ints) -> Ints:
         header = owner[:, position] == HEADER
         owner[header, position] = owner[header, position + 1]
     return owner
+
+
+def _restarted(owner_L: Ints, summary: int) -> Ints:
+    """Places of one row whose paths all go on from the prompt."""
+    place_L, prompt = np.arange(len(owner_L)), int((owner_L == PROMPT).sum())
+    slots = [np.flatnonzero(owner_L == code) for code in range(summary)]
+    for slot in slots:
+        place_L[slot] = prompt + np.arange(len(slot))
+    after = np.flatnonzero(owner_L == summary)
+    place_L[after] = prompt + max(map(len, slots), default=0) + np.arange(len(after))
+    return place_L
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -52,6 +52,11 @@ class CanvasFlags:
     attention: Annotated[Literal["full", "paths"] | None, arg(metavar="{full,paths}", help_behavior_hint="")] = None
     """full (all positions see all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
 
+    positions: Annotated[
+        Literal["canvas", "parallel"] | None, arg(metavar="{canvas,parallel}", help_behavior_hint="")
+    ] = None
+    """canvas (as they stand) or parallel (every path counts on from the prompt) (default: canvas)"""
+
     def spec(self) -> "CanvasSpec | None":
         """None for the checkpoint's own, whatever its attention. Raises InputError for a flag that changes nothing."""
         from nap.canvas.canvas import CanvasSpec

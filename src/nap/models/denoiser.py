@@ -165,7 +165,11 @@ class NativeDenoiser(_Loaded):
     def hidden(self, ids_BL: Tensor, layout: Layout) -> Tensor:
         """The last hidden states, [B, L, D], before any shift and the output head."""
         assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
-        return self.body(ids_BL, self.whole_mask(layout))
+        if layout.position_BL is None:
+            return self.body(ids_BL, self.whole_mask(layout))
+        if not isinstance(self.body, Decoder):
+            raise InputError(f"{self.setting.get('model')} counts its positions itself; use positions 'canvas'")
+        return self.body(ids_BL, self.whole_mask(layout), torch.as_tensor(layout.position_BL, device=self.device))
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """states_ND that predict the tokens at (rows_N, positions_N)."""
@@ -177,7 +181,7 @@ class NativeDenoiser(_Loaded):
         """The hidden states [B, Q, D] of the ids at these canvas positions, which look at `keys` and add their own."""
         assert isinstance(self.body, Decoder)
         mask = self.mask(layout, query_BQ)
-        return self.body(ids_BQ, mask, torch.as_tensor(query_BQ, device=self.device), keys)
+        return self.body(ids_BQ, mask, torch.as_tensor(layout.placed(query_BQ), device=self.device), keys)
 
     @torch.no_grad()
     @fast_float32()
@@ -192,10 +196,11 @@ class RemoteDenoiser(_Loaded):
     @torch.no_grad()
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """The logits themselves: such a model gives them whole. Raises InputError if the layout hides a position."""
-        if layout.visible_BLL is not None:
+        if layout.visible_BLL is not None or layout.position_BL is not None:
             raise InputError(
                 f"{self.setting['model']} runs its own code, which is only asked for full attention over rows of one "
-                "length; use attention 'full' and a batch of 1, or a natively supported family: " + ", ".join(FAMILIES)
+                "length, as they stand; use attention 'full', positions 'canvas' and a batch of 1, or a natively "
+                "supported family: " + ", ".join(FAMILIES)
             )
         return self._pick(self.model(ids_BL).logits, at)
 

@@ -47,7 +47,7 @@ def more(denoiser: "NativeDenoiser", ids_BL: Tensor, layout: Layout, shadow_BS: 
     seen_BQQ = visible_beside(layout, shadow_BS, block_size=denoiser.block_size)
     mask = added(seen_BQQ, denoiser.model.dtype, denoiser.device)
     with recorded_attention(denoiser.model, attention) as maps:
-        states_BQD = denoiser.body(ids_BQ, mask, torch.as_tensor(at_BQ, device=denoiser.device))
+        states_BQD = denoiser.body(ids_BQ, mask, torch.as_tensor(layout.placed(at_BQ), device=denoiser.device))
     return More(states_BQD[:, :length], states_BQD[:, length:], [map_BQQ[:, :length, :length] for map_BQQ in maps])
 
 

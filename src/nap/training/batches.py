@@ -76,9 +76,9 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         return self.batches * self.parts
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """input_ids (BL), attention_mask to add to scores (B or 1, 1, L, L), and for each masked token its row, its
-        position, its id and its weight (N). The loss is the sum over them, times 1 / parts over all parts. `tokens`
-        counts the positions that are no padding outside.
+        """input_ids (BL), attention_mask to add to scores (B or 1, 1, L, L), position_ids (BL) where they are not the
+        canvas's own, and for each masked token its row, its position, its id and its weight (N). The loss is the sum
+        over them, times 1 / parts over all parts. `tokens` counts the positions that are no padding outside.
         """
         number, part = divmod(index, self.parts)
         rows = self.batch_size // self.parts
@@ -86,9 +86,11 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         length = int((step.region_BL != OUTSIDE).sum(dim=1).max())
         step = Step(*(column[:, :length] for column in step))
         rows_N, positions_N = step.masked_BL.nonzero(as_tuple=True)
-        return {
+        where = Layout(step.region_BL.numpy(), self.spec.attention, self.spec.paths, self.spec.positions)
+        standing = {} if where.position_BL is None else {"position_ids": torch.from_numpy(where.position_BL)}
+        return standing | {
             "input_ids": step.noisy_BL,
-            "attention_mask": self._attention(step.region_BL.numpy()),
+            "attention_mask": self._attention(where),
             "rows": rows_N,
             "positions": positions_N,
             "targets": step.ids_BL[rows_N, positions_N],
@@ -106,8 +108,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         noisy_BL, masked_BL = mask_tokens(ids_BL, noise.rate_BL, self.mask_id, generator)
         return Step(ids_BL, region_BL, noisy_BL, masked_BL, loss_weights(region_BL, masked_BL, noise, self.objective))
 
-    def _attention(self, region_BL: NDArray[np.int64]) -> Tensor:
-        where = Layout(region_BL, self.spec.attention, self.spec.paths)
+    def _attention(self, where: Layout) -> Tensor:
         mask = attention_mask(where, dtype=torch.float32, device=torch.device("cpu"))
         # Never none: transformers would make a causal one.
         return torch.zeros(1, 1, *where.region_BL.shape[1:] * 2) if mask is None else mask

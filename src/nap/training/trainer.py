@@ -76,7 +76,8 @@ class DiffusionTrainer(Trainer):
         return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
 
     def _forward(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
+        return model(**given, use_cache=False).logits
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if hasattr(self.model, "peft_config"):
