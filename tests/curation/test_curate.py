@@ -122,6 +122,20 @@ def test_a_finished_run_is_made_again_offline_byte_for_byte(tmp_path, problems) 
     assert card["replies"]["failed"] == 12, "an empty journal was not noticed"
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("problems", {"x": 1}), ("accuracy", None), ("replies", {"failed": 0, "refused": "x"}), ("models", {})],
+)
+def test_a_card_that_somebody_changed_is_made_again(tmp_path, problems, part: str, value: object) -> None:
+    with stub(right) as server:
+        made = make(server, tmp_path / "run", problems)
+    before = bytes_of(tmp_path / "run")
+    path = tmp_path / "run/card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    assert make(Server(url=""), tmp_path / "run", problems, Work(offline=True)) == made
+    assert bytes_of(tmp_path / "run") == before
+
+
 @pytest.mark.parametrize("backend", ["threads", "processes"])
 def test_workers_change_no_byte(tmp_path, problems, backend) -> None:
     with stub(right) as server:

@@ -202,6 +202,16 @@ class Panic(BaseException):
     """As the tokenizers library's: no Exception."""
 
 
+def test_what_the_tokenizers_library_prints_by_itself_is_clean_and_never_on_standard_output(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    said = json.loads(path.read_text())
+    said["added_tokens"][0]["\x1b[2J\x1b]0;owned\x07"] = True
+    path.write_text(json.dumps(said))
+    done = nap("decode", "--model", folder, "--prompt", "Ann", "--json")
+    assert not done.stdout or json.loads(done.stdout)
+    assert "\x1b" not in done.stdout + done.stderr and r"\x1b[2J" in done.stderr
+
+
 def test_a_panic_is_one_line_and_an_interruption_is_none() -> None:
     with pytest.raises(InputError, match=r"reading fails .*Panic: no entry"), checkpoint.foreign("reading fails"):
         raise Panic("no entry\nat line 5")

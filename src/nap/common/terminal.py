@@ -10,9 +10,12 @@ written over) goes through `open_console` or `plain`, which clean the text withi
 Does not lay anything out; commands/tables.py and report/terminal.py do.
 """
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nap.common.text import shortened, visible
@@ -62,6 +65,35 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def natives_guarded() -> Iterator[None]:
+    """Within it what other libraries write past Python's streams (Rust's tokenizers do) is said on standard error.
+
+    Nothing of it reaches standard output, which may be JSON. For one thread at a time, and not for long.
+    """
+    with _natives, TemporaryFile() as held:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        before = os.dup(1), os.dup(2)
+        for number in (1, 2):
+            os.dup2(held.fileno(), number)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for number, old in enumerate(before, 1):
+                os.dup2(old, number)
+                os.close(old)
+            held.seek(0)
+            said = held.read(LONGEST_ERROR).decode(errors="replace")
+            for line in said.splitlines():
+                print(visible(line), file=sys.stderr)
+
+
+_natives = threading.RLock()
 
 
 def plain(stream: TextIO) -> TextIO:

@@ -220,6 +220,7 @@ def _write(folder: FilePath, run: _Run) -> dict[str, Any]:
     write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
     files = {name: {"rows": rows, "sha256": _sha256(folder / name)} for name in (SAMPLES, LONG_CHAIN)}
     card = tally.card(run.problems.setting, files)
+    card["digest"] = _digest_of(card)
     _list_troubles(folder / TROUBLES, run, any(card["replies"][fate] for fate in ("failed", "refused", "empty")))
     with atomic(folder / "README.md") as file:
         file.write(markdown(card))
@@ -258,13 +259,18 @@ def _finished(folder: FilePath, again: bool) -> dict[str, Any] | None:
         return None
     try:
         card = json.loads(read_text(path))
-        if card["files"].keys() != {SAMPLES, LONG_CHAIN}:
+        # One that was changed since, by a bad disk or by hand, is made again.
+        if card["digest"] != _digest_of(card) or card["files"].keys() != {SAMPLES, LONG_CHAIN}:
             return None
         whole = all(_sha256(folder / name) == found["sha256"] for name, found in card["files"].items())
         left = card["replies"]["failed"] + card["problems"].get("summary_failed", 0)
         return card if whole and not left + (card["replies"]["refused"] if again else 0) else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileNotFoundError):
         return None
+
+
+def _digest_of(card: dict[str, Any]) -> str:
+    return digest(json.dumps({name: part for name, part in card.items() if name != "digest"}, sort_keys=True).encode())
 
 
 def _sha256(path: FilePath) -> str:

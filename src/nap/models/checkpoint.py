@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, read_text
+from nap.common.terminal import natives_guarded
 from nap.common.text import printable
 from nap.models.families import Config
 
@@ -145,7 +146,7 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
 
     for reader, needed in TOKENIZERS.items():
         if all((folder / file).is_file() for file in needed):
-            with foreign(f"{folder}: its tokenizer cannot be read"), _quietly():
+            with foreign(f"{folder}: its tokenizer cannot be read"), _quietly(), natives_guarded():
                 found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
                 # A broken one may open, and fail when it is first asked.
                 found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
