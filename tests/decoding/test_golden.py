@@ -24,7 +24,7 @@ STORED = Path(__file__).parents[1] / "golden" / "traces.jsonl"
 # The first policies that there were. Those that came later have known orders and published decodes of their own.
 FIRST = (
     "ar", "low_confidence", "random", "entropy", "margin", "threshold", "factor", "entropy_bound", "hierarchy",
-    "parallel_forced", "parallel_threshold", "parallel_entropy_bound",
+    "parallel_forced",
 )  # fmt: skip
 
 

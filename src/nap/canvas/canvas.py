@@ -9,7 +9,7 @@ Shape letters: B batch, L canvas length (prompt included), P paths.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -84,6 +84,11 @@ class CanvasSpec:
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
         if self.paths > 1 and not self.summary_tokens:
             raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
+
+    def said(self) -> dict[str, int | str]:
+        """Its fields, for files; those that files did not always have only where they are not the usual ones."""
+        usual = {"after_end": "cut", "positions": "canvas"}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     def under(self, attention: Attention | None) -> "CanvasSpec":
         """This canvas under another attention; None leaves it as it is."""

@@ -5,7 +5,7 @@ Does not decode (engine.py), and does not write files (data/trace_files.py).
 
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ class Recording:
             costs=tuple(self.costs),
             uncounted=tuple(sorted({denoiser.pad_id, *denoiser.eos_ids})),
             vocabulary=_vocabulary(denoiser, {*initial, *(event.token for event in self.events)}),
-            setting=self.setting | {"canvas": asdict(self.canvas.spec)} | ({"cancelled": True} if cancelled else {}),
+            setting=self.setting | {"canvas": self.canvas.spec.said()} | ({"cancelled": True} if cancelled else {}),
         )
 
 

@@ -137,7 +137,7 @@ def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], Non
 def _identity(denoiser: Denoiser, spec: CanvasSpec, canvases: Sequence[Canvas]) -> dict[str, Any]:
     """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
     inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
-    return denoiser.setting | {"weights": _weights(denoiser), "canvas": asdict(spec), "inputs": inputs}
+    return denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said(), "inputs": inputs}
 
 
 def _weights(denoiser: Denoiser) -> str | None:

@@ -7,7 +7,6 @@ write the checkpoints that a training goes on from.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ def write_model(
     run = folder.parent
     names = {"name": run.resolve().name, "folder": str(run / "final")}
     texts = {
-        "canvas.json": json.dumps(asdict(job.spec), indent=1) + "\n",
+        "canvas.json": json.dumps(job.spec.said(), indent=1) + "\n",
         "README.md": model_card(setting, _data(job, corpus), names | result),
         "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
     }

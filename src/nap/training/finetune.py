@@ -121,7 +121,7 @@ def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, Any]:
     made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
     return {
         "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
-        "canvas": asdict(job.spec), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
+        "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
         "made_of": made_of,
     }  # fmt: skip
 
