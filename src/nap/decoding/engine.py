@@ -14,12 +14,13 @@ Does not choose (policies), keep a row's books (row.py), run the model (models/s
 """
 
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import get_args
 
 from nap.canvas.canvas import Canvas
 from nap.common.files import InputError
-from nap.data.trace import Cost, Step
+from nap.data.trace import Cost, Event, Step
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
 from nap.decoding.guidance import guided
@@ -28,7 +29,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import check_length
 from nap.decoding.row import Row, twin
 from nap.models.denoiser import Denoiser
-from nap.models.session import open_session
+from nap.models.session import Question, open_session
 
 
 class Engine:
@@ -89,23 +90,28 @@ class Engine:
             return []
         started, rows = time.perf_counter(), [*self._rows.values()]
         asked = [asked for row in rows for asked in row.ask()]
-        questions = [question for row in rows for question in row.questions()]
-        questions += [question for row in rows if row.sampling.guidance for question in row.without_prompt()]
-        answer = guided(self.session.ask(questions), asked)
+        answer = guided(self.session.ask(_questions(rows)), asked)
         reads = {name for row in rows for name in row.policy.reads}
-        said, counts = iter(hear(answer, asked, self.denoiser.mask_id, sorted(reads))), [row.canvases for row in rows]
-        written = [row.act(*islice(said, count)) for row, count in zip(rows, counts, strict=True)]
+        said, queries = iter(hear(answer, asked, self.denoiser.mask_id, sorted(reads))), iter(answer.queries_B)
+        # A row has one canvas in a forward, and more where its policy drafts.
+        written = [(sum(islice(queries, row.canvases)), *row.act(*islice(said, row.canvases))) for row in rows]
         seconds = time.perf_counter() - started
-        steps, queries_B = [], iter(answer.queries_B)
-        for row, (events, guide_calls), count in zip(rows, written, counts, strict=True):
-            queries = sum(islice(queries_B, count))
-            cost = Cost(forwards=1, queries=queries, guide_calls=guide_calls)
-            steps.append(Step(row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost))
-            if not row.unfinished:
-                self._leave(row.number)
-        return steps
+        return [self._stepped(row, *done, seconds) for row, done in zip(rows, written, strict=True)]
+
+    def _stepped(self, row: Row, queries: int, events: tuple[Event, ...], guide_calls: int, seconds: float) -> Step:
+        """What a step was to a row, which leaves if it is finished."""
+        if not row.unfinished:
+            self._leave(row.number)
+        cost = Cost(forwards=1, queries=queries, guide_calls=guide_calls)
+        return Step(row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost)
 
     def _leave(self, row: int) -> None:
         self.session.drop(row)
         if self._rows.pop(row).sampling.guidance:
             self.session.drop(twin(row))
+
+
+def _questions(rows: Sequence[Row]) -> list[Question]:
+    """What the rows ask the model, and behind it the same without the prompts of those that are guided."""
+    guided_rows = [row for row in rows if row.sampling.guidance]
+    return [q for row in rows for q in row.questions()] + [q for row in guided_rows for q in row.without_prompt()]
