@@ -128,7 +128,7 @@ class Heard:
         most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
         for start in range(part.start, part.stop, most):
             here = slice(start, min(start + most, part.stop))
-            chunk = self._made(self.answer.head(self.answer.without_ND[here]), here)
+            chunk = self._made(in_float64(self.answer.head(self.answer.without_ND[here])), here)
             found.append(probability_of(chunk.current_n, chunk).cpu().numpy())
         return np.concatenate(found)
 
@@ -136,7 +136,7 @@ class Heard:
         """The probability of the best token everywhere."""
         most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
         for states_lD in states_LD.split(most):
-            logits_lV = self.answer.head(states_lD)
+            logits_lV = in_float64(self.answer.head(states_lD))
             total_l = logits_lV.logsumexp(dim=-1)
             logits_lV[:, self.mask_id] = -torch.inf
             found.append((logits_lV.amax(dim=-1) - total_l).exp().double().cpu().numpy())
@@ -154,9 +154,7 @@ class Heard:
                 yield self._chunk(slice(start, min(start + most, stretch.stop)))
 
     def _chunk(self, part: slice) -> Chunk:
-        logits_nV = self.answer.logits(part)
-        if logits_nV.device.type == "mps":  # It has no float64.
-            logits_nV = logits_nV.cpu()
+        logits_nV = in_float64(self.answer.logits(part))
         return self._made(logits_nV, part)
 
     def _made(self, logits_nV: Tensor, part: slice) -> Chunk:
@@ -184,6 +182,11 @@ class Heard:
             here = slice(max(own.start, part.start) - part.start, min(own.stop, part.stop) - part.start)
             if here.start < here.stop:
                 yield row, here
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """The tensor where float64 can be had: Apple's mps has none."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
 def hear(answer: Answer, rows: Sequence[Asked], mask_id: int, reads: Sequence[str] = ()) -> list[Said]:

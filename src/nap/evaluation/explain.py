@@ -29,6 +29,7 @@ from torch import Tensor
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, Event, Replay, Trace
+from nap.decoding.candidates import in_float64
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, Session
 
@@ -148,7 +149,7 @@ class _Asker:
             sorted_SK = np.take_along_axis(some_SK, order_SK, axis=1)
             canvases = zip(ids_SL[start : start + ROWS], sorted_SK, strict=True)
             answer = self.session.ask([Question(0, ids_L, at_K, 0, len(ids_L)) for ids_L, at_K in canvases])
-            logits_NV = answer.logits(slice(0, some_SK.size)).double()
+            logits_NV = in_float64(answer.logits(slice(0, some_SK.size))).double()
             logits_NV[:, self.denoiser.mask_id] = -math.inf
             logs_SKV = logits_NV.log_softmax(dim=-1).view(*some_SK.shape, -1).cpu()
             back_SK = torch.from_numpy(order_SK.argsort(axis=1))
