@@ -10,7 +10,7 @@ Shape letters: B batch, L canvas length (prompt included), P paths.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nap.canvas.visibility import Attention, Layout, Positions
 from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
+from nap.common.text import unknown
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Tags = Literal["think", "hash", "none"]
@@ -55,6 +56,11 @@ class CanvasSpec:
                     first; the summary counts on from the longest path
     after_end       `cut`: a slot's text ends at its first end of text, as in Dream's and dllm's evaluations. `keep`:
                     words behind one count, as in LLaDA's
+
+    >>> import nap
+    >>> spec = nap.CanvasSpec(paths=2, path_tokens=40, summary_tokens=8)
+    >>> spec.kind, spec.special_tokens[:2]
+    ('nap', ['<think 1>', '</think 1>'])
     """
 
     paths: int = 3
@@ -95,6 +101,11 @@ class CanvasSpec:
         return replace(self, attention=attention) if attention else self
 
     @property
+    def kind(self) -> str:
+        """`nap` (several paths), `longcot` (one path and a summary) or `plain` (one slot without tags)."""
+        return "nap" if self.paths > 1 else "longcot" if self.summary_tokens else "plain"
+
+    @property
     def slots(self) -> list[tuple[int, int, str, str]]:
         """(region, tokens, opening tag, closing tag) of each slot in canvas order."""
         tags = [OPENING[self.tags](j + 1) for j in range(self.paths)]
@@ -109,18 +120,50 @@ class CanvasSpec:
         return [tag for _, _, opening, closing in self.slots for tag in (opening, closing) if tag]
 
 
-@dataclass(frozen=True, kw_only=True)
+# What a canvas of each kind fixes; what it leaves open has the defaults of CanvasSpec.
+PRESETS: dict[str, dict[str, Any]] = {
+    "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
+    "longcot": {"paths": 1},
+    "nap": {},
+}
+
+
+def preset(kind: str) -> CanvasSpec:
+    """The usual canvas of a kind. Raises InputError for an unknown one."""
+    if kind not in PRESETS:
+        raise InputError(unknown("canvas", kind, ("own", *PRESETS)))
+    return CanvasSpec(**PRESETS[kind])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Completion:
-    """What a decoded canvas says: the text of each path and of the summary, and whether each closed with its tag."""
+    """What a decoded canvas says: the text of each path and of the summary, and whether each closed with its tag.
+
+    >>> import nap
+    >>> nap.Completion(paths=("2 + 3 = 5",), summary="5", closed=(True, True))
+    Completion(summary '5', 1 path, 2 of 2 slots closed)
+    """
 
     paths: tuple[str, ...]
     summary: str
     closed: tuple[bool, ...]
 
+    def __repr__(self) -> str:
+        said = self.summary or (self.paths[0] if self.paths else "")
+        text = f"{'summary' if self.summary else 'text'} {said if len(said) <= 60 else said[:59] + '…'!r}"
+        paths = f"{len(self.paths)} path{'s' * (len(self.paths) != 1)}"
+        return f"Completion({text}, {paths}, {sum(self.closed)} of {len(self.closed)} slots closed)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """One row: L token ids and L region codes (see `schema`), and the spec that it was laid out by."""
+    """One row: L token ids and L region codes (data/trace.py), and the spec that it was laid out by.
+
+    >>> import nap, numpy
+    >>> ids, region = numpy.array([7, 0, 0]), numpy.array([-2, 0, 0])  # a prompt of one token, and two masks
+    >>> len(nap.Canvas(ids=ids, region=region, spec=nap.CanvasSpec(paths=1, path_tokens=2)))
+    3
+    """
 
     ids: NDArray[np.int64]
     region: NDArray[np.int64]

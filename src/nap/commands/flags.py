@@ -1,7 +1,7 @@
 """Flags that several commands share, as frozen dataclasses. Nothing heavy is imported before a command runs."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
@@ -59,20 +59,15 @@ class CanvasFlags:
 
     def spec(self) -> "CanvasSpec | None":
         """None for the checkpoint's own, whatever its attention. Raises InputError for a flag that changes nothing."""
-        from nap.canvas.canvas import CanvasSpec
+        from nap.canvas.canvas import PRESETS, CanvasSpec
 
         told = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
         given = {name: value for name, value in told.items() if name != "attention"}
-        kinds: dict[str, dict[str, Any]] = {
-            "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
-            "longcot": {"paths": 1},
-            "nap": {},
-        }
-        fixed = kinds.get(self.canvas, given)
+        fixed = PRESETS.get(self.canvas, given)
         if unused := [name for name in given if name in fixed]:
             flag = unused[0].replace("_", "-")
             raise InputError(f"--{flag} changes nothing with --canvas {self.canvas}; choose --canvas nap, or drop it")
-        return CanvasSpec(**told, **fixed) if self.canvas in kinds else None
+        return CanvasSpec(**told, **fixed) if self.canvas in PRESETS else None
 
 
 @dataclass(frozen=True, kw_only=True)

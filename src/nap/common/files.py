@@ -17,7 +17,15 @@ from nap.common.kinds import HEAD, encoding_of, kind_of
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong. The text is one line: what, what was got, what is allowed, what to do."""
+    """Something the user gave is wrong. The text is one line: what, what was got, what is allowed, what to do.
+
+    >>> import nap
+    >>> try:
+    ...     nap.CanvasSpec(paths=0)
+    ... except nap.InputError as error:
+    ...     print(error)
+    canvas paths must be an integer of at least 1, got 0
+    """
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Step:
     cost: Cost
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Trace:
     """How one canvas was filled.
 
@@ -84,6 +84,12 @@ class Trace:
     answer: str | None = None
     correct: bool | None = None
     version: int = TRACE_VERSION
+
+    def __repr__(self) -> str:
+        verdict = "" if self.correct is None else ", right" if self.correct else ", wrong"
+        policy = str(self.setting.get("policy", "an unknown policy"))
+        counts = f"{len(self.events)} events in {self.steps} steps, {self.forwards} forwards{verdict}"
+        return f"Trace({str(self.problem_id)[:60]!r} under {policy[:60]}: {counts})"
 
     @property
     def paths(self) -> int:

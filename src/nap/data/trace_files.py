@@ -62,7 +62,12 @@ def trace_from_row(row: Row) -> Trace:
 
 
 def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
-    """Write traces as JSONL or, for a name that ends in .parquet, Parquet."""
+    """Write traces as JSONL or, for a name that ends in .parquet, Parquet.
+
+    >>> import nap
+    >>> result = nap.decode(nap.load("arith-nap"), "Ann has 2 pears . How many has Ann ?")
+    >>> nap.write_traces([result.trace], "one.parquet")
+    """
     path = Path(path)
     rows = (trace_to_row(trace) for trace in traces)
     if path.suffix != ".parquet":

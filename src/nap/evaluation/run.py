@@ -172,9 +172,19 @@ class _Evaluates:
 _loaded: dict[tuple[Any, ...], Denoiser] = {}
 
 
+def _options(sweep: Sweep) -> dict[str, Any]:
+    """How a sweep opens its models."""
+    return {name: getattr(sweep, name) for name in ("revision", "device", "dtype", "trust_remote_code", "mask_id")}
+
+
+def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
+    """Let the sweep of one model decode with one that is open already; worker processes open their own."""
+    _loaded.clear()
+    _loaded[sweep.models[0], *_options(sweep).values()] = denoiser
+
+
 def _denoiser(model: str, sweep: Sweep) -> Denoiser:
-    names = ("revision", "device", "dtype", "trust_remote_code", "mask_id")
-    options = {name: getattr(sweep, name) for name in names}
+    options = _options(sweep)
     key = (model, *options.values())
     if key not in _loaded:
         _loaded.clear()  # One at a time: there may be room for one large model and not for two.

@@ -130,6 +130,13 @@ class OrderReport:
     path_mean: Scores | None = None
     summary: Scores | None = None
 
+    def __getitem__(self, name: str) -> Number:
+        """A number of the whole by its JSON name, such as `global_arness@1`. Raises KeyError that lists the names."""
+        found = {**self.whole.json(), **self.counts._asdict()}
+        if not isinstance(value := found.get(name, name), float | int | None):
+            raise KeyError(f"{name}; the names are {', '.join(found)}")
+        return value
+
     def at(self, k: int) -> Arness:
         """ARness of the whole at k."""
         return self.whole.at(k)

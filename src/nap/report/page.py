@@ -49,8 +49,8 @@ def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list
 # The data
 
 
-def payload(runs: Sequence[Run]) -> Json:
-    """All that the page shows, JSON-ready."""
+def payload(runs: Sequence[Run], *, replay_only: bool = False) -> Json:
+    """All that the page shows, JSON-ready; of `replay_only` the traces side by side and nothing else."""
     vocabulary = Vocabulary()
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
@@ -64,6 +64,7 @@ def payload(runs: Sequence[Run]) -> Json:
             "rule": RULE,
             "kept": sum(len(run.traces) for run in runs),
             "bins": BINS,
+            "replay_only": replay_only,
         }
     )
 

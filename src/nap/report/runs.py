@@ -106,7 +106,7 @@ def _read_folder(folder: FilePath) -> Run:
 
 def _read_trace_file(path: FilePath) -> Run:
     notes: list[str] = []
-    traces = [_recorded(trace) for trace in _traces(path, notes)]
+    traces = [recorded(trace) for trace in _traces(path, notes)]
     rows = [_row(one, one.trace.correct) for one in traces if one.trace.correct is not None]
     if unknown := len(traces) - len(rows):
         notes.append(f"{unknown} of {len(traces)} traces do not say whether they are right: no accuracy of them")
@@ -204,7 +204,7 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
     each, rest = divmod(len(traces), len(cells) or 1)
     ids = [trace.problem_id for trace in traces]
     if not cells or rest or ids != ids[:each] * len(cells):
-        return [_recorded(trace) for trace in traces]
+        return [recorded(trace) for trace in traces]
     named = [cell for cell in cells for _ in range(each)]
     return [
         Recorded(trace=trace, model=cell.model, policy=cell.policy, pace=cell.pace)
@@ -212,7 +212,7 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
     ]
 
 
-def _recorded(trace: Trace) -> Recorded:
+def recorded(trace: Trace) -> Recorded:
     """A trace under what its own setting says, which in an imported one may be anything."""
     model, budget = trace.setting.get("model"), trace.setting.get("budget")
     name = model.get("model") if isinstance(model, dict) else model

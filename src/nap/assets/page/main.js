@@ -86,11 +86,13 @@ function maps() {
   return section("maps", "Where and when", "Across: position in the canvas, paths first, the summary last. Down: time. The darker, the more tokens became final there. A falling diagonal is left to right; three short ones side by side are three paths at once.", h("div", { class: "maps" }, [...rows].map(row)));
 }
 
+const named = (packed, index) => ({
+  ...unpack(packed), index, shownModel: baseName(packed.model),
+  label: `${baseName(packed.model)} · ${printable(packed.policy)} · ${paceName(packed.pace)}`,
+});
+
 function replay() {
-  const traces = data.traces.map((packed, index) => ({
-    ...unpack(packed), index, shownModel: baseName(packed.model),
-    label: `${baseName(packed.model)} · ${printable(packed.policy)} · ${paceName(packed.pace)}`,
-  }));
+  const traces = data.traces.map(named);
   if (!traces.length) return section("replay", "Replay", "There is no trace to replay.");
   const player = new Player(traces, data.vocabulary);
   const part = section("replay", "Replay", null, keyToMarks(), player.element,
@@ -144,6 +146,14 @@ function settings() {
     run.setting.length && h("details", {}, h("summary", {}, `All ${run.setting.length} settings`), h("dl", { class: "all" }, run.setting.flatMap(([name, value]) => [h("dt", {}, printable(name, 100)), h("dd", {}, printable(value, 300))]))))));
 }
 
+/** The traces side by side, as a notebook shows them. */
+function onlyReplay() {
+  const player = new Player(data.traces.map(named), data.vocabulary);
+  player.open(data.traces.map((_, i) => i));
+  return h("main", { class: "only" }, player.element);
+}
+
 installTip();
-document.getElementById("page").replaceChildren(heading(), h("main", {}, ...[glance(), sweep(), replay(), maps(), settings()].filter(Boolean)),
+if (data.replay_only) document.getElementById("page").replaceChildren(onlyReplay());
+else document.getElementById("page").replaceChildren(heading(), h("main", {}, ...[glance(), sweep(), replay(), maps(), settings()].filter(Boolean)),
   h("footer", {}, `Made by NAP ${data.nap}. Intervals are over problems, not over training seeds. How each number is counted: docs/counting.md.`));

@@ -119,7 +119,8 @@ export class Player {
   /** What is done only when nothing plays: the link, and a word to screen readers. */
   settle() {
     this.say(this.shown.map((pane) => `${pane.letter}: ${pane.status.textContent}`).join(" "));
-    history.replaceState(null, "", this.link());
+    // A frame of a notebook has no address.
+    if (!location.href.startsWith("about:")) history.replaceState(null, "", this.link());
   }
 
   link() {

@@ -1,0 +1,163 @@
+"""`nap.decode`: prompts in, texts and traces out.
+
+Does not decode (decoding/), and knows no flags (commands/).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict, Unpack, overload
+
+from nap.canvas.canvas import CanvasSpec, Completion, parse, preset
+from nap.canvas.visibility import Attention
+from nap.data.problems import Problem
+from nap.data.trace import Step
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.decode import decode as decode_canvases
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import parse_policy
+from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.decoding.traces import collect, run_setting
+from nap.face.traces import Trace, held
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
+
+Kind = Literal["own", "plain", "longcot", "nap"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """What a model said to one prompt, and how it came to it. In a notebook it shows the replay.
+
+    >>> import nap
+    >>> result = nap.decode(nap.load("arith-nap"), "Ann has 2 pears . How many has Ann ?")
+    >>> len(result.completion.paths), result.text == result.completion.summary
+    (3, True)
+    """
+
+    prompt: str
+    completion: Completion
+    trace: Trace
+
+    @property
+    def text(self) -> str:
+        """The summary; on a canvas without one, the only path."""
+        return self.completion.summary if self.trace.setting["canvas"]["summary_tokens"] else self.completion.paths[0]
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else f"{self.text[:59]}…"
+        return f"Result({text!r}: {self.trace.steps} steps, {self.trace.forwards} forwards)"
+
+    def _repr_html_(self) -> str:
+        return self.trace._repr_html_()
+
+
+class Settings(TypedDict, total=False):
+    """The settings of `decode`, for type checkers."""
+
+    policy: str | Policy
+    canvas: Kind | CanvasSpec | None
+    tokens_per_step: int | None
+    steps: int | None
+    cache: str
+    attention: Attention | None
+    temperature: float
+    top_p: float
+    top_k: int
+    guidance: float
+    eos: Eos
+    seed: int
+    raw: bool
+    watch: Callable[[Step], None] | None
+
+
+@overload
+def decode(  # pyright: ignore[reportOverlappingOverload]  # a text is a sequence of texts
+    model: Denoiser | str, prompt: str, **settings: Unpack[Settings]
+) -> Result: ...
+@overload
+def decode(model: Denoiser | str, prompt: Sequence[str], **settings: Unpack[Settings]) -> list[Result]: ...
+def decode(
+    model: Denoiser | str,
+    prompt: str | Sequence[str],
+    *,
+    policy: str | Policy = "parallel_forced",
+    canvas: Kind | CanvasSpec | None = None,
+    tokens_per_step: int | None = None,
+    steps: int | None = None,
+    cache: str = "none",
+    attention: Attention | None = None,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    guidance: float = 0.0,
+    eos: Eos = "count",
+    seed: int = 0,
+    raw: bool = False,
+    watch: Callable[[Step], None] | None = None,
+) -> Result | list[Result]:
+    """Decode a prompt, or several of them as one batch, with an open model or one named as `nap.load` reads it.
+
+    policy           a name with its settings, such as `threshold:tau=0.9`, or a policy
+    canvas           None or "own": what the model was trained on. "plain", "longcot", "nap": the model's own if it is
+                     of this kind, else the usual one. Or a CanvasSpec
+    tokens_per_step  commits a step, for a policy that follows a budget; by default 1. Or everything in so many `steps`
+    cache            none, exact, prefix, dual or delayed (docs/caches.md)
+    raw              give the prompt as it is, without the model's chat template
+    watch            is called with each Step as it happens
+
+    Raises InputError for a setting that does not exist, does not fit the model or would be ignored.
+
+    >>> import nap
+    >>> model = nap.load("arith-nap")
+    >>> question = "Ann has 2 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?"
+    >>> result = nap.decode(model, question, policy="threshold:tau=0.9", canvas="nap", cache="dual")
+    >>> result.text
+    '7 pears'
+    >>> result.trace.forwards < len(result.trace.events)  # several tokens a forward
+    True
+    """
+    denoiser = load(model) if isinstance(model, str) else model
+    chosen = parse_policy(policy) if isinstance(policy, str) else policy
+    spec = canvas_spec(denoiser, chosen_canvas(denoiser, canvas), attention)
+    budget = Budget(tokens=tokens_per_step, steps=steps)
+    if chosen.paced and budget == Budget():
+        budget = Budget(tokens=1)
+    settings = {
+        "budget": budget,
+        "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),
+        "eos": eos,
+        "seed": seed,
+        "cache": cache,
+    }
+    prompts = [prompt] if isinstance(prompt, str) else [*prompt]
+    problems = [Problem(id=f"prompt-{n}", prompt=text, answer="") for n, text in enumerate(prompts, 1)]
+    canvases = [canvas_of(denoiser, problem, spec, raw) for problem in problems]
+    watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, **settings))
+    traces = collect(denoiser, canvases, watched, run_setting(denoiser, chosen, **settings))
+    results = [
+        Result(
+            prompt=text,
+            completion=parse(laid, trace.final, denoiser.tokenizer, trace.uncounted),
+            trace=held(trace),
+        )
+        for text, laid, trace in zip(prompts, canvases, traces, strict=True)
+    ]
+    return results[0] if isinstance(prompt, str) else results
+
+
+def _seen(watch: Callable[[Step], None] | None) -> Callable[[Step], Step]:
+    def pass_on(step: Step) -> Step:
+        if watch:
+            watch(step)
+        return step
+
+    return pass_on
+
+
+def chosen_canvas(denoiser: Denoiser, canvas: Kind | CanvasSpec | None) -> CanvasSpec | None:
+    """The canvas meant by a name, for this model; None for the model's own. Raises InputError for an unknown name."""
+    if canvas is None or canvas == "own" or isinstance(canvas, CanvasSpec):
+        return None if canvas == "own" else canvas
+    usual = preset(canvas)
+    own = denoiser.canvas
+    return None if own and own.kind == usual.kind else usual

@@ -1,0 +1,200 @@
+"""`nap.evaluate`: models, policies and paces over a task's problems, and the table that comes of it.
+
+Does not run (evaluation/run.py) or summarise (evaluation/summary.py).
+"""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import TypedDict
+
+from nap.canvas.canvas import CanvasSpec, preset
+from nap.canvas.visibility import Attention
+from nap.common.files import InputError
+from nap.decoding.budget import Eos
+from nap.evaluation.findings import findings
+from nap.evaluation.record_files import write_summary
+from nap.evaluation.rows import read_seconds
+from nap.evaluation.run import Progress, keep_open, run_sweep
+from nap.evaluation.summary import Record, find_baseline, summarise
+from nap.evaluation.sweep import Sweep
+from nap.evaluation.tables import HEADER, markdown, table
+from nap.face.decoding import Kind
+from nap.face.traces import Trace, read_traces
+from nap.models.checkpoint import find, read_canvas
+from nap.models.denoiser import Denoiser
+
+
+class Table(str):
+    """Lines of Markdown, which a notebook draws."""
+
+    __slots__ = ("cells",)
+    cells: list[list[str]]
+
+    def __new__(cls, records: Sequence[Record]) -> "Table":
+        """The table of these records."""
+        made = super().__new__(cls, markdown(records))
+        made.cells = [[*HEADER], *table(records)]
+        return made
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        first, *rest = ([escape(cell) for cell in row] for row in self.cells)
+        head = "".join(f"<th>{cell}</th>" for cell in first)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rest)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Run:
+    """What an evaluation found: a record a setting, and the folder with its rows and traces.
+
+    In a notebook it shows its table. `nap.report(run, "report.html")` writes the page.
+
+    >>> import nap
+    >>> run = nap.evaluate("arith-nap", "arith", policies=["ar"], tokens_per_step=[4], problems=2, out="run")
+    >>> run
+    Run(arith: 1 setting of 2 problems, in run)
+    >>> len([trace for trace in run.traces()])
+    2
+    """
+
+    folder: Path
+    records: list[Record]
+
+    def table(self) -> Table:
+        """A row a setting, as Markdown; a notebook draws it."""
+        return Table(self.records)
+
+    def findings(self) -> list[str]:
+        """Up to three sentences that the numbers support."""
+        return findings(self.records)
+
+    def traces(self) -> Iterator[Trace]:
+        """The traces that were kept."""
+        return read_traces(self.folder)
+
+    def __repr__(self) -> str:
+        settings, one = len(self.records), self.records[0]
+        return f"Run({one.task}: {settings} setting{'s' * (settings > 1)} of {one.problems} problems, in {self.folder})"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def evaluate(
+    model: Denoiser | str | Sequence[str],
+    task: str,
+    *,
+    policies: Sequence[str] = ("ar", "low_confidence", "random", "threshold", "parallel_forced"),
+    tokens_per_step: Sequence[int] = (),
+    steps: Sequence[int] = (),
+    problems: int = 200,
+    split: str = "test",
+    data: str | None = None,
+    out: str | PathLike[str] | None = None,
+    baseline: str | None = None,
+    canvas: Kind | CanvasSpec | None = None,
+    attention: Attention | None = None,
+    cache: str = "none",
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    guidance: float = 0.0,
+    eos: Eos = "count",
+    seed: int = 0,
+    raw: bool = False,
+    device: str = "cpu",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    workers: int = 1,
+    traces: int = 20,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Run:
+    """Compare policies and paces of a model, or of several that are named, over a task's problems.
+
+    model     an open model, or names as `nap.load` reads them, which are opened on `device` in `dtype`
+    task      arith, countdown, sudoku, grids, agree, gsm8k, math500, multiarith, or jsonl with `data`
+    policies  each a name with its settings; those that follow a budget run once for each of `tokens_per_step` (1, 2, 4
+              and 8 unless `steps` are given) and of `steps`, the others once
+    out       the run's folder: the same call resumes it. None: a folder that is deleted with the Run
+    baseline  "MODEL | POLICY"; by default the first model under low_confidence
+    traces    are kept of so many problems of each setting
+    watch     is called with a Progress after each batch
+
+    Raises InputError for a setting that does not exist or does not fit, and for a folder that holds another run.
+
+    >>> import nap
+    >>> model = nap.load("arith-nap")
+    >>> run = nap.evaluate(model, task="arith", policies=["low_confidence"], tokens_per_step=[1, 4], problems=3)
+    >>> [record.pace for record in run.records]
+    ['1/step', '4/step']
+    >>> print(run.table().splitlines()[0])
+    | model | policy | pace | accuracy % | TPF | ARness | ARness/path | AFP | tau-b | gain | p (Holm) | AUP |
+    """
+    opened = None if isinstance(model, str | Sequence) else model
+    names = _names(model)
+    sweep = Sweep(
+        task=task, models=names, policies=tuple(policies),
+        tokens_per_step=tuple(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=tuple(steps),
+        problems=problems, split=split, data=data, canvas=_canvas(opened or names, canvas), attention=attention,
+        cache=cache, temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
+        **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype)),
+    )  # fmt: skip
+    find_baseline([cell.name for cell in sweep.cells()], names[0], baseline)
+    if opened:
+        keep_open(opened, sweep)
+    folder = Path(tempfile.mkdtemp(prefix="nap-"), "run") if out is None else Path(out)
+    rows = run_sweep(sweep, folder, batch_size=batch_size, workers=workers, traces=traces, report=watch)
+    records = summarise(rows, read_seconds(folder / "seconds.parquet"), baseline)
+    write_summary(records, folder)
+    run = Run(folder=folder, records=records)
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder.parent, ignore_errors=True)
+    return run
+
+
+class _Opening(TypedDict, total=False):
+    """How a sweep opens its models."""
+
+    device: str
+    dtype: str
+    revision: str | None
+    trust_remote_code: bool
+
+
+def _opened_as(opened: Denoiser) -> _Opening:
+    """What a sweep must say to open this model again."""
+    told = opened.setting
+    return {
+        "device": str(opened.device),
+        "dtype": told["dtype"],
+        "revision": told["revision"],
+        "trust_remote_code": bool(told.get("remote_code")),
+    }
+
+
+def _names(model: Denoiser | str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(model, str):
+        return (model,)
+    return tuple(model) if isinstance(model, Sequence) else (model.setting["model"],)
+
+
+def _canvas(model: Denoiser | Sequence[str], canvas: Kind | CanvasSpec | None) -> CanvasSpec | None:
+    """The canvas meant. A name means the models' own where it is of this kind, which they must then agree on."""
+    if canvas is None or canvas == "own" or isinstance(canvas, CanvasSpec):
+        return None if canvas == "own" else canvas
+    usual = preset(canvas)
+    names = model if isinstance(model, Sequence) else ()
+    owns = [read_canvas(find(name, weights=False)[0]) for name in names] or [getattr(model, "canvas", None)]
+    alike = {own is not None and own.kind == usual.kind for own in owns}
+    if len(alike) > 1:
+        raise InputError(f"of these models some were trained on a {canvas} canvas and some were not; give a CanvasSpec")
+    return None if alike == {True} else usual

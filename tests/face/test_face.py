@@ -1,0 +1,112 @@
+"""The package from Python: what `nap.__all__` promises is there, cheap to import, and has an example that runs."""
+
+import doctest
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import nap
+from nap.common.files import InputError
+from nap.data.trace import Trace
+
+QUESTION = "Ann has 2 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return nap.load("arith-nap")
+
+
+def test_importing_the_package_takes_under_a_tenth_of_a_second_and_imports_nothing_heavy():
+    code = (
+        "import sys, time; before = time.process_time(); import nap; spent = time.process_time() - before\n"
+        "print(spent); print({'torch', 'numpy', 'tyro'} & {*sys.modules})"
+    )
+    spent, heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split("\n")[:2]
+    assert float(spent) < 0.1 and heavy == "set()"
+
+
+def _object(name):
+    home = nap._CALLED.get(name)
+    return getattr(import_module(f"nap.{home}") if home else nap, name)
+
+
+@pytest.mark.parametrize("name", [name for name in nap.__all__ if name != "__version__"])
+def test_every_name_of_the_front_door_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = doctest.DocTestFinder(recurse=False).find(_object(name), name, module=False)
+    tests = [test for test in found if test.examples]
+    assert tests, f"nap.{name} has no example in its docstring"
+    for test in tests:
+        said: list[str] = []
+        failed = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append).failed
+        assert not failed, "".join(said)
+
+
+def test_every_stable_name_stands_in_the_changelog():
+    text = (Path(__file__).parents[2] / "CHANGELOG.md").read_text()
+    assert not [name for name in nap.__all__ if f"`nap.{name}`" not in text]
+
+
+def test_a_verb_and_a_room_of_one_name_are_both_there_whoever_came_first():
+    code = "import nap.order.rates, nap; assert nap.order([[0, 0]])['n_tokens'] == 1; assert nap.order.rates.tpf"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    with pytest.raises(AttributeError, match="its names are Canvas, "):
+        _ = nap.decod  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_six_lines_give_a_text_an_order_and_a_short_trace(model):
+    result = nap.decode(model, QUESTION, policy="threshold:tau=0.9", canvas="nap", cache="dual")
+    assert result.text == result.completion.summary and "7" in result.text
+    arness = result.trace.order()["global_arness@1"]
+    assert arness is not None and 0 < arness <= 1
+    assert all(len(repr(one)) < 120 and "\n" not in repr(one) for one in (result, result.trace, result.completion))
+    with pytest.raises(KeyError, match="global_arness@1"):
+        _ = result.trace.order()["arness"]
+
+
+def test_a_list_of_prompts_is_a_batch_that_says_the_same_and_can_be_watched(model):
+    steps = []
+    found = nap.decode(model, [QUESTION, "Ann has 2 pears . How many has Ann ?"], tokens_per_step=4, watch=steps.append)
+    assert [one.trace.problem_id for one in found] == ["prompt-1", "prompt-2"]
+    assert found[0].text == nap.decode(model, QUESTION, tokens_per_step=4).text
+    assert {step.row for step in steps} == {0, 1} and len(steps) == sum(one.trace.steps for one in found)
+
+
+def test_a_canvas_by_name_is_the_models_own_where_it_is_of_that_kind(model):
+    own, named = (nap.decode(model, QUESTION, canvas=kind, tokens_per_step=8).trace for kind in (None, "nap"))
+    assert own.initial == named.initial
+    with pytest.raises(InputError, match="is too long for arith-nap"):
+        nap.decode(model, QUESTION, canvas="longcot")
+    with pytest.raises(InputError, match="unknown canvas 'napp'; did you mean 'nap'"):
+        nap.decode(model, QUESTION, canvas="napp")  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_an_evaluation_of_an_open_model_is_that_of_its_name_and_resumes(model, tmp_path):
+    told = {"policies": ["ar"], "tokens_per_step": [4], "problems": 2}
+    run = nap.evaluate(model, "arith", **told, out=tmp_path / "run")
+    again = nap.evaluate("arith-nap", "arith", **told)
+    assert [record.right for record in run.records] == [record.right for record in again.records]
+    assert repr(run.table()) == repr(again.table()) and run.table()._repr_html_().count("<tr>") == 2
+    assert [*run.traces()] == [*nap.evaluate(model, "arith", **told, out=tmp_path / "run").traces()]
+    folder = again.folder
+    del again
+    assert not folder.exists()
+
+
+def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing(model):
+    html = nap.decode(model, QUESTION, tokens_per_step=8)._repr_html_()
+    assert html.startswith('<iframe sandbox="allow-scripts" ') and html.endswith("</iframe>")
+    assert "default-src &#x27;none&#x27;" in html and html.count("<") == 2
+    with pytest.raises(InputError, match="a replay is of 1 to 3 traces, got 0"):
+        nap.replay()
+
+
+def test_a_trace_is_one_of_the_data_and_says_who_made_it_in_a_line(model, tmp_path):
+    trace = nap.decode(model, QUESTION, tokens_per_step=8).trace
+    nap.write_traces([trace], tmp_path / "t.jsonl")
+    (back,) = nap.read_traces(tmp_path / "t.jsonl")
+    assert isinstance(back, Trace) and back == trace and repr(back) == repr(trace)
