@@ -131,7 +131,8 @@ def test_what_is_drawn_agrees_with_what_is_enumerated():
     law, trace = Law(rng.random((3, 3, 3)) ** 4), trace_of([1, 2, 3], [0, 1, 2])
     (exact,) = explain(law, trace).steps
     (drawn,) = explain(law, trace, Effort(samples=4000, enumerate=0)).steps
-    assert not drawn.exact and 0 < drawn.error < 0.02
+    assert not drawn.exact and drawn.error is not None and 0 < drawn.error < 0.02
+    assert drawn.correlation is not None and exact.correlation is not None
     assert abs(drawn.correlation - exact.correlation) < 4 * drawn.error
     (again,) = explain(law, trace, Effort(samples=4000, enumerate=0)).steps
     assert again == drawn, "a seed says what is drawn"
