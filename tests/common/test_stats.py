@@ -124,6 +124,20 @@ def test_columns_that_share_their_draws_have_the_intervals_of_each_alone():
     assert bootstrap_means(columns, resamples=600)[1] == pytest.approx((low, high))
 
 
+@given(
+    st.lists(
+        st.lists(st.integers(-(2**49), 2**49) | st.integers(0, 1), min_size=9, max_size=9), min_size=1, max_size=4
+    ),
+    st.integers(0, 5),
+)
+def test_whole_numbers_have_to_the_bit_the_interval_that_drawing_them_one_by_one_gives(columns, seed):
+    drawn, tail = np.random.default_rng(seed).integers(9, size=(300, 9)), (1 - 0.95) / 2
+    for column, found in zip(columns, bootstrap_means(columns, resamples=300, seed=seed), strict=True):
+        data = np.asarray(column, float)
+        means = np.full(300, data.mean()) if len(set(column)) == 1 else data.take(drawn).mean(axis=1)
+        assert found == tuple(np.quantile(means, [tail, 1 - tail]).tolist())
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [([], "at least 2"), ([1.0], "at least 2"), ([1.0, math.nan], "finite"), ([1, None], "finite")],

@@ -1,6 +1,7 @@
 """The bundled models are opened only as they were released."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nap.models.load import load
 
 
 @pytest.fixture
-def assets(tmp_path: Path, monkeypatch) -> Path:
+def assets(tmp_path: Path, monkeypatch) -> Iterator[Path]:
     place = tmp_path / "assets"
     place.mkdir()
     for name in ("arith-nap", "arith-longcot"):

@@ -151,12 +151,33 @@ def _resampled_means(columns: Sequence[NDArray[np.float64]], resamples: int, see
     """[columns, resamples] means of draws with replacement, a block of them at a time to bound the memory."""
     generator, length = np.random.default_rng(seed), len(columns[0])
     block, means = max(1, BLOCK // length), np.empty((len(columns), resamples))
+    # Values that are all equal have one mean, however they are drawn.
+    equal = [row for row, data in enumerate(columns) if (data == data[0]).all()]
+    # Sums of whole numbers are exact in any sequence: how often each value was drawn is enough, and for all columns.
+    whole = [row for row, data in enumerate(columns) if row not in equal and _are_whole(data)]
+    whole = whole if len(whole) > 1 else []
+    others = [row for row in range(len(columns)) if row not in (*equal, *whole)]
     for start in range(0, resamples, block):
         drawn = generator.integers(length, size=(min(block, resamples - start), length))
-        for row, data in zip(means, columns, strict=True):
-            # Values that are all equal have one mean, however they are drawn.
-            row[start : start + block] = data.mean() if (data == data[0]).all() else data.take(drawn).mean(axis=1)
+        for row in equal:
+            means[row, start : start + block] = columns[row].mean()
+        for row in others:
+            means[row, start : start + block] = columns[row].take(drawn).mean(axis=1)
+        if whole:
+            counts = _counts(drawn, length)
+            means[whole, start : start + block] = (np.stack([columns[row] for row in whole]) @ counts.T) / length
     return means
+
+
+def _are_whole(data: NDArray[np.float64]) -> bool:
+    """Whether all sums of so many of these values are whole numbers that a float holds."""
+    return bool((data == np.rint(data)).all() and np.abs(data).max() * len(data) < 2**53)
+
+
+def _counts(drawn: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """[draws, length]: how often each of `length` places is in each row of `drawn`."""
+    places = drawn + length * np.arange(len(drawn))[:, None]
+    return np.bincount(places.ravel(), minlength=len(drawn) * length).reshape(len(drawn), length).astype(np.float64)
 
 
 def paired_bootstrap(
