@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
@@ -23,9 +24,11 @@ from nap.common.parquet import read_parquet
 from nap.common.records import from_row, to_row
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import read_traces
+from nap.decoding.judge import Judge, JudgeSetting, fingerprint, save_judge
 from nap.evaluation.rows import Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
+from nap.models.load import load
 from nap.tasks.arithmetic import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
 
@@ -373,6 +376,8 @@ ROW = {"prompt": QUESTION, "answer": 8}
         ([], {}, "task 'jsonl' has no problems in .*data.jsonl"),
         ([ROW], {"models": ("nowhere",)}, "no model 'nowhere'"),
         ([ROW], {"mask_id": 5}, "mask id 5 is not the mask token"),
+        ([ROW], {"policies": ("lopa",), "cache": "dual"}, "policy 'lopa' needs several canvases in one forward"),
+        ([ROW], {"policies": ("wino",), "guidance": 1.0}, "policy 'wino' needs leave-one-out probabilities"),
         ([ROW], {"batch_size": 0}, "batch size must be at least 1, got 0"),
         ([ROW], {"workers": 0}, "workers must be at least 1, got 0"),
         ([ROW], {"traces": -1}, "traces must be at least 0, got -1"),
@@ -385,6 +390,19 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tiny, tmp_path
     with pytest.raises(InputError, match=said) as caught:
         run_sweep(sweep_of(tiny, task="jsonl", data=str(data), **changes), folder, **options)
     assert "\n" not in str(caught.value) and not folder.exists()
+
+
+def test_a_run_of_a_judge_that_was_trained_again_is_refused(tiny, tmp_path):
+    denoiser, judge = load(str(tiny)), tmp_path / "judge"
+    for seed, refused in ((0, False), (0, False), (1, True)):
+        torch.manual_seed(seed)
+        save_judge(Judge(JudgeSetting(model=fingerprint(denoiser))), judge)
+        sweep = sweep_of(tiny, policies=(f"learned:guide={judge}",), problems=2)
+        if not refused:
+            assert len(run_sweep(sweep, tmp_path / "run")) == 2
+            continue
+        with pytest.raises(InputError, match=r"made_of\.guides\..*judge '\w+', now '\w+'"):
+            run_sweep(sweep, tmp_path / "run")
 
 
 def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):

@@ -31,6 +31,7 @@ from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from nap.decoding.batches import USUAL, Fit, fitting_batch
 from nap.decoding.decode import decode_traces
+from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
@@ -88,12 +89,18 @@ def run_sweep(
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     models, fits = dict[str, dict[str, Any]](), dict[str, Fit]()
+    policies = {text: parse_policy(text) for text in sweep.policies}
     for model in sweep.models:
         denoiser, spec, canvases = _laid_out(model, sweep, problems)
+        for policy in policies.values():
+            check_needs(policy, denoiser, sweep.cache, sweep.guidance)
         models[model] = _identity(denoiser, spec, canvases)
         longest = max(map(len, canvases))
         fits[model] = fitting_batch(denoiser, longest, most=batch_size or USUAL, processes=workers)
-    made_of = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    made_of: dict[str, Any] = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    guides = {text: guide for text, policy in policies.items() if (guide := getattr(policy, "guide", None))}
+    if guides:
+        made_of["guides"] = {text: getattr(guide, "digest", guide.name) for text, guide in guides.items()}
     setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}
     if workers > 1:
         _loaded.clear()

@@ -218,7 +218,8 @@ class Guide(Protocol):
 
     A policy gets it in its constructor, as its field `guide`, and says how to open one by name in a static method
     `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again. One that was made
-    for one model has a `check(denoiser)`, which raises InputError for another.
+    for one model has a `check(denoiser)`, which raises InputError for another; a `digest` tells it from others of its
+    name.
     """
 
     name: str
