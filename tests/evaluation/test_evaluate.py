@@ -207,7 +207,7 @@ def test_a_dead_worker_is_replaced_and_loses_no_row(whole, tiny, tmp_path):
     [
         ({"problems": 6}, r"\(problems 5, now 6\)"),
         ({"temperature": 0.5, "seed": 1}, r"\(temperature 0.0, now 0.5, seed 0, now 1\)"),
-        ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"\(canvas.paths None, now 1, .*, and 3 more\)"),
+        ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"\(canvas.paths None, now 1, .*, and 4 more\)"),
         ({"policies": ("ar",)}, r"policies \['ar', .*\], now \['ar'\]"),
         ({"traces": 3}, r"\(traces 2, now 3\)"),
     ],
