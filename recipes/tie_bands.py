@@ -14,7 +14,6 @@ times as long. A killed run goes on with the model that it was at.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,11 @@ def third_arness(order: Order) -> tuple[float, float]:
     return float(np.mean(values)), float(np.mean([random_baseline(len(part)) for part in known]))
 
 
-def over_same_tokens(silent: Trace, counted: Order) -> Order:
-    """The order in which a decode that knew nothing finalised the positions that count in a real one."""
-    whole = order_of(silent, count_padding=True)
-    return whole.where(np.isin(whole.positions, counted.positions))
-
-
 def columns(trace: Trace, silent: Trace) -> dict[str, float | None]:
     """What is kept of a trace's order, beside that of a decode that knew nothing."""
     order = order_of(trace)
-    report, blind = measure(order, (1,)), measure(replace(over_same_tokens(silent, order), paths=order.paths), (1,))
+    guessed = order_of(silent, count_padding=True).among(order.positions)
+    report, blind = measure(order, (1,)), measure(guessed, (1,))
     third, third_random = third_arness(order)
     sure = [event.probability > SURE for event in trace.events if event.kind == COMMIT]
     return {

@@ -1,15 +1,18 @@
 """`nap order`: order metrics of traces or of bare orders."""
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from nap.commands.flags import Loading, Words
 from nap.commands.tables import against_random, draw, fits, open_console, short
+from nap.commands.ties import print_ties
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -33,14 +36,23 @@ class OrderCommand:
     """the k of ARness@k"""
     count_padding: bool = False
     """count padding and end of text like other tokens"""
+    ties_within: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """also how far each mean moves with the choice among candidates this near to the best (docs/ties.md)"""
+    model: Words = None
+    """for --ties-within: decode again with this model, where the traces kept no runners-up"""
     json: bool = False
     """one JSON object a line, and one with the means last"""
+    loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:
         """Print every metric of every line as it is read, and the means. What stands before a bad line is printed."""
         from nap.order.means import Aggregate
         from nap.order.measure import measure_all
 
+        if self.ties_within is not None and not 0 <= self.ties_within < math.inf:
+            raise InputError(f"--ties-within must be 0 or more, and finite, got {self.ties_within}")
+        if self.model and self.ties_within is None:
+            raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
         read, totals, lines = deque[Named](), Aggregate(), _Lines(self.k)
 
         def orders() -> "Iterator[Order]":
@@ -61,6 +73,8 @@ class OrderCommand:
         elif mean := means["all"].mean:
             lines.add("mean", mean)
             lines.end()
+        if self.ties_within is not None:
+            print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
 
     def _named(self) -> "Iterator[Named]":
         from nap.common.rows import read_values

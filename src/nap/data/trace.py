@@ -41,11 +41,19 @@ class Cost(NamedTuple):
     guide_calls: int = 0
 
 
+class RunnerUp(NamedTuple):
+    """A position that a step could as well have committed, and how far it was below what the step did commit."""
+
+    position: int
+    gap: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What one step did in one row: its events in the order the policy gave, its cost, and the whole batch's wall time.
 
-    index  counts the row's own steps, from 0
+    index       counts the row's own steps, from 0
+    runners_up  what it could as well have committed, where the policy keeps that
     """
 
     row: int
@@ -53,6 +61,7 @@ class Step:
     events: tuple[Event, ...]
     seconds: float
     cost: Cost
+    runners_up: tuple[RunnerUp, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,6 +74,7 @@ class Trace:
     forwards   model calls this row took part in
     seconds    wall time of each step, shared with the other rows of the batch
     costs      what each step cost; empty where nobody counted (traces of version 1, and other systems')
+    runners_up what each step could as well have committed; empty where the policy did not keep it
     uncounted  token ids that are padding or end of text: left out of the counts unless asked for
     vocabulary text of every token id that occurs, so that a trace can be read without its model
     setting    model, revision, policy, budget, canvas, seed, versions: what is needed to run it again
@@ -83,6 +93,7 @@ class Trace:
     setting: dict[str, Any] = field(default_factory=dict)
     answer: str | None = None
     correct: bool | None = None
+    runners_up: tuple[tuple[RunnerUp, ...], ...] = ()
     version: int = TRACE_VERSION
 
     def __repr__(self) -> str:
@@ -179,6 +190,10 @@ def check_trace(trace: Trace) -> Trace:
     if min(counts) < 0 or max(counts) >= 2**31:
         raise InputError(f"trace {trace.problem_id!r}: a step, token or count is below 0 or above {2**31 - 1}")
     _check_costs(trace)
+    if not all(0 <= p < length and 0 <= gap < math.inf for near in trace.runners_up for p, gap in near):
+        raise InputError(
+            f"trace {trace.problem_id!r}: a runner-up is outside its canvas, or its gap below 0 or no number"
+        )
     if not all(0 <= seconds < math.inf for seconds in trace.seconds):
         raise InputError(f"trace {trace.problem_id!r}: seconds must be 0 or more and finite")
     replay, previous = Replay(trace.initial, trace.mask_id), 0

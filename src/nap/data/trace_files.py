@@ -14,7 +14,7 @@ from typing import Any
 from nap.common.files import InputError, write_jsonl
 from nap.common.parquet import write_parquet
 from nap.common.rows import read_rows
-from nap.data.trace import TRACE_VERSION, Cost, Event, Trace, check_trace, check_version
+from nap.data.trace import TRACE_VERSION, Cost, Event, RunnerUp, Trace, check_trace, check_version
 
 # A trace as JSON has it. What stands in it is only known once `trace_from_row` has read it.
 Row = dict[str, Any]
@@ -29,6 +29,8 @@ def trace_to_row(trace: Trace) -> Row:
     ]
     row["costs"] = [[*cost] for cost in trace.costs]
     row["vocabulary"] = {str(token): text for token, text in trace.vocabulary.items()}
+    if near := row.pop("runners_up"):
+        row["runners_up"] = [[[*runner] for runner in step] for step in near]
     return row
 
 
@@ -50,6 +52,8 @@ def trace_from_row(row: Row) -> Trace:
         for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
             row[name] = tuple(map(kind, row.get(name, ())))
         row["costs"] = tuple(Cost(*map(index, cost)) for cost in row.get("costs") or ())
+        near = row.get("runners_up") or ()
+        row["runners_up"] = tuple(tuple(RunnerUp(index(p), float(gap)) for p, gap in step) for step in near)
         row["version"] = TRACE_VERSION
         row["forwards"], row["mask_id"] = index(row["forwards"]), index(row["mask_id"])
         row["vocabulary"] = {int(token): str(text) for token, text in row.get("vocabulary", {}).items()}
@@ -80,15 +84,19 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
         row["vocabulary"] = json.dumps(row["vocabulary"], ensure_ascii=False)
         row["setting"] = json.dumps(row["setting"], ensure_ascii=False)
         row["events"] = [dict(zip(Event._fields, event, strict=True)) for event in row["events"]]
+        near = row.setdefault("runners_up", [])
+        row["runners_up"] = [[dict(zip(RunnerUp._fields, one, strict=True)) for one in step] for step in near]
         for name, value in row.items():
             columns[name].append(value)
     numbers = (pa.int32(), pa.int8(), pa.int32(), pa.int32(), pa.float64())
     event_type = pa.struct(list(zip(Event._fields, numbers, strict=True)))
+    near_type = pa.struct([("position", pa.int32()), ("gap", pa.float64())])
     types = {
         "problem_id": pa.string(), "initial": pa.list_(pa.int32()), "region": pa.list_(pa.int16()),
         "events": pa.list_(event_type), "forwards": pa.int32(), "mask_id": pa.int32(),
         "seconds": pa.list_(pa.float64()), "costs": pa.list_(pa.list_(pa.int32())),
         "uncounted": pa.list_(pa.int32()), "vocabulary": pa.string(),
+        "runners_up": pa.list_(pa.list_(near_type)),
         "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
     }  # fmt: skip
     write_parquet(path, pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}))
@@ -112,6 +120,8 @@ def _unpacked(row: Row) -> Row:
         return row
     try:
         events = [tuple(event[name] for name in Event._fields) for event in row["events"]]
-        return row | {"events": events} | {name: json.loads(row[name]) for name in ("vocabulary", "setting")}
+        near = [[tuple(one[name] for name in RunnerUp._fields) for one in step] for step in row.get("runners_up") or ()]
+        row = row | {"events": events, "runners_up": near}
+        return row | {name: json.loads(row[name]) for name in ("vocabulary", "setting")}
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"not a trace: {error!s:.100}") from None

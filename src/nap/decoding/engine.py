@@ -25,7 +25,7 @@ from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
 from nap.decoding.guidance import guided
 from nap.decoding.needs import check_needs
-from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.policy import Edits, Policy
 from nap.decoding.prompt import check_length
 from nap.decoding.row import Row, twin
 from nap.models.denoiser import Denoiser
@@ -98,12 +98,14 @@ class Engine:
         seconds = time.perf_counter() - started
         return [self._stepped(row, *done, seconds) for row, done in zip(rows, written, strict=True)]
 
-    def _stepped(self, row: Row, queries: int, events: tuple[Event, ...], guide_calls: int, seconds: float) -> Step:
+    def _stepped(self, row: Row, queries: int, events: tuple[Event, ...], edits: Edits, seconds: float) -> Step:
         """What a step was to a row, which leaves if it is finished."""
         if not row.unfinished:
             self._leave(row.number)
-        cost = Cost(forwards=1, queries=queries, guide_calls=guide_calls)
-        return Step(row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost)
+        cost = Cost(forwards=1, queries=queries, guide_calls=edits.guide_calls)
+        return Step(
+            row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost, runners_up=edits.runners_up
+        )
 
     def _leave(self, row: int) -> None:
         self.session.drop(row)

@@ -100,8 +100,8 @@ class Row:
             never=self.never, late=self.late,
         )  # fmt: skip
 
-    def act(self, said: Said, *drafts: Said) -> tuple[tuple[Event, ...], int]:
-        """Write what the policy says; the events, in its order, and how often it asked a guide.
+    def act(self, said: Said, *drafts: Said) -> tuple[tuple[Event, ...], Edits]:
+        """Write what the policy says; the events, in its order, and what it said.
 
         Raises InputError where the policy may not write that, or would never end.
         """
@@ -116,7 +116,7 @@ class Row:
         self.masked = self.free[self.ids[self.free] == self.mask_id]
         if self.steps >= MOST_STEPS_PER_TOKEN * len(self.free) and self.unfinished:
             raise self._fault("goes round for ever; it would never end")
-        return tuple(events), edits.guide_calls
+        return tuple(events), edits
 
     def _want(self) -> None:
         """Ask the policy what it wants to ask the model."""

@@ -12,10 +12,11 @@ import torch
 
 from nap import __version__
 from nap.canvas.canvas import Canvas
-from nap.data.trace import Cost, Event, Step, Trace
+from nap.data.trace import Cost, Event, RunnerUp, Step, Trace
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
+from nap.decoding.policies.ties import Tied
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 
@@ -42,6 +43,8 @@ def run_setting(
         "seed": seed,
         "versions": {"nap": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+    if isinstance(policy, Tied) and policy.keep:
+        setting["runners_up"] = {"keep": policy.keep, "in_slots": policy.in_slots}
     return setting if cache == "none" else setting | {"cache": {"name": cache, "exact": cache_of(cache).exact}}
 
 
@@ -54,12 +57,14 @@ class Recording:
     events: list[Event] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    runners_up: list[tuple[RunnerUp, ...]] = field(default_factory=list)
 
     def take(self, step: Step) -> None:
         """Add a step of this row."""
         self.events += step.events
         self.costs.append(step.cost)
         self.seconds.append(step.seconds)
+        self.runners_up.append(step.runners_up)
 
     def trace(self, denoiser: Denoiser, *, cancelled: bool = False) -> Trace:
         """The trace so far. Its setting says where the row was cancelled."""
@@ -73,6 +78,7 @@ class Recording:
             mask_id=denoiser.mask_id,
             seconds=tuple(self.seconds),
             costs=tuple(self.costs),
+            runners_up=tuple(self.runners_up) if "runners_up" in self.setting else (),
             uncounted=tuple(sorted({denoiser.pad_id, *denoiser.eos_ids})),
             vocabulary=_vocabulary(denoiser, {*initial, *(event.token for event in self.events)}),
             setting=self.setting | {"canvas": self.canvas.spec.said()} | ({"cancelled": True} if cancelled else {}),

@@ -67,6 +67,10 @@ class Order:
             self, positions=self.positions[chosen], steps=self.steps[chosen], region=self.region[chosen], paths=0
         )
 
+    def among(self, positions: NDArray[np.int64]) -> "Order":
+        """The order of those of its positions that are among these; its slots stay what they are."""
+        return replace(self.where(np.isin(self.positions, positions)), paths=self.paths)
+
 
 # Orders from traces and files
 

@@ -8,9 +8,9 @@ import numpy as np
 from nap.common.files import InputError
 from nap.common.text import unknown
 from nap.decoding.policies.bounded import above, within
-from nap.decoding.policies.policy import Ints, RowView, Selecting, View
+from nap.decoding.policies.policy import Floats, Ints, RowView, Selecting, View
 from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
-from nap.decoding.policies.ties import Prefer, check_prefer, ranked
+from nap.decoding.policies.ties import Prefer, Tied, ranked
 
 Summary = Literal["last", "joint"]
 
@@ -37,21 +37,22 @@ def in_each(region_N: Ints) -> list[Ints]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParallelForced(InPaths):
+class ParallelForced(Tied, InPaths):
     """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
 
-    summary         `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
-    within, prefer  which of almost equally sure candidates of a path goes first (ties.py)
+    summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
+    within, prefer, keep  which of almost equally sure candidates of a path goes first, and what a trace keeps (ties.py)
     """
 
-    ranges: ClassVar = {"within": NONNEGATIVE}
+    in_slots = True
     summary: Summary = "last"
     within: float = 0.0
     prefer: Prefer = "left"
+    keep: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_prefer(self.prefer)
+    def score(self, view: View) -> Floats:
+        """Probabilities."""
+        return view.probability_N
 
     def select(self, view: View) -> Ints:
         """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""

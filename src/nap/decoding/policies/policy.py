@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nap.canvas.canvas import Canvas
+from nap.data.trace import RunnerUp
 from nap.decoding.policies.ranges import COUNT, Range, check_ranges
 
 if TYPE_CHECKING:
@@ -155,12 +156,14 @@ class Edits(NamedTuple):
 
     guide_calls    how often a second model was asked for it
     probability_N  what the model gave each token; by default as it was said, where this token was said at all
+    runners_up     what could as well have been written, for the trace (ties.py)
     """
 
     position_N: Ints
     token_N: Ints
     guide_calls: int = 0
     probability_N: Floats | None = None
+    runners_up: tuple[RunnerUp, ...] = ()
 
 
 class Draft(NamedTuple):

@@ -4,7 +4,8 @@
 
 A model that is sure of most of a canvas orders it by differences in the fifth digit of a probability. `within` says how
 far a score may be below the best one and still be as good, `prefer` which of these is taken. Decoded once with `left`
-and once with `right`, a metric of order shows how much of it is the model's: docs/ties.md.
+and once with `right`, a metric of order shows how much of it is the model's; `keep=.01` leaves in the trace what that
+takes, without decoding again (docs/ties.md).
 
 Does not score candidates (the policies do) and measures nothing (order/ties.py).
 """
@@ -16,7 +17,8 @@ import numpy as np
 
 from nap.common.files import InputError
 from nap.common.text import unknown
-from nap.decoding.policies.policy import Floats, Ints, Selecting, View, best
+from nap.data.trace import RunnerUp
+from nap.decoding.policies.policy import Edits, Floats, Ints, RowView, Said, Selecting, View, best
 from nap.decoding.policies.ranges import NONNEGATIVE
 
 Prefer = Literal["left", "right", "random"]
@@ -40,32 +42,63 @@ def ranked(score_N: Floats, count: int, within: float, prefer: Prefer, rng: np.r
     return chosen
 
 
-def check_prefer(prefer: str) -> None:
-    """Raise InputError for an unknown preference."""
-    if prefer not in get_args(Prefer):
-        raise InputError(unknown("prefer", prefer, get_args(Prefer)))
+def runners_up(score_N: Floats, chosen: Ints, scope_N: Ints, position_N: Ints, keep: float) -> tuple[RunnerUp, ...]:
+    """What was not chosen and is at most `keep` below the least that was, where it could have stood in its place.
+
+    scope_N  candidates of one number are chosen among each other
+    """
+    found = []
+    for scope in np.unique(scope_N[chosen]):
+        least = score_N[chosen[scope_N[chosen] == scope]].min()
+        near = (scope_N == scope) & (score_N >= least - keep)
+        near[chosen] = False
+        gaps = np.maximum(least - score_N[near], 0.0).tolist()
+        found += [RunnerUp(*each) for each in zip(position_N[near].tolist(), gaps, strict=True)]
+    return tuple(sorted(found))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ranked(Selecting):
-    """A policy that commits the `quota` candidates of the best score.
+class Tied(Selecting):
+    """A policy that ranks candidates by a score, and says what happens to those that are about as good.
 
     within  how far a score may be below the best and still be as good: in the score's own unit
     prefer  which of these goes first: `left`, `right` or `random`
+    keep    above 0 the trace keeps, of every step, the candidates that are at most this far below what was committed
     """
 
-    ranges: ClassVar = {"within": NONNEGATIVE}
-    block: int | None = None
-    within: float = 0.0
-    prefer: Prefer = "left"
+    ranges: ClassVar = {"within": NONNEGATIVE, "keep": NONNEGATIVE}
+    within: float
+    prefer: Prefer
+    keep: float
+    # Whether candidates are chosen among those of their own slot.
+    in_slots: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_prefer(self.prefer)
+        if self.prefer not in get_args(Prefer):
+            raise InputError(unknown("prefer", self.prefer, get_args(Prefer)))
 
     def score(self, view: View) -> Floats:
         """[N] how good each candidate is."""
         raise NotImplementedError(f"{type(self).__name__} has no score")
+
+    def act(self, row: RowView, said: Said) -> Edits:
+        """The candidates at the selected positions, and those that were about as good."""
+        view = View(row, said)
+        chosen, near = self.select(view), ()
+        if self.keep and len(chosen):
+            scope_N = view.region_N if self.in_slots else np.zeros_like(view.region_N)
+            near = runners_up(self.score(view), chosen, scope_N, said.position_N, self.keep)
+        return Edits(said.position_N[chosen], said.token_N[chosen], runners_up=near)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked(Tied):
+    """A policy that commits the `quota` candidates of the best score; its settings are those of `Tied`."""
+
+    block: int | None = None
+    within: float = 0.0
+    prefer: Prefer = "left"
+    keep: float = 0.0
 
     def select(self, view: View) -> Ints:
         """The `quota` best."""

@@ -1,0 +1,102 @@
+"""Decode what traces say once more, with settings of their policy changed: the order that ties would have had.
+
+    changed = decode_again(denoiser, traces, within=0.01, prefer="left")
+
+A trace holds its canvas, policy, budget, sampling, cache and seed, and is the same again on the same model up to the
+rounding of another batch. Does not measure what differs (order/ties.py), and does not check that the model is the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.common.files import InputError
+from nap.data.trace import Trace
+from nap.decoding.budget import Budget, Sampling
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import parse_policy
+from nap.models.denoiser import Denoiser
+from nap.models.silent import Silent
+
+
+def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: Any) -> list[Trace]:
+    """The traces of the same decodes under policies with these settings instead; rows of one setting share forwards.
+
+    Raises InputError for a trace that does not say how it was made, and a policy that lacks one of the settings.
+    """
+    found: dict[int, Trace] = {}
+    for chosen in _by_setting(traces):
+        canvases = [_canvas(traces[i]) for i in chosen]
+        policy, settings = _settings(traces[chosen[0]])
+        found |= zip(chosen, decode_traces(denoiser, canvases, _changed(policy, changes), **settings), strict=True)
+    return [found[i] for i in range(len(traces))]
+
+
+def knowing_nothing(trace: Trace, draws: int) -> list[Trace]:
+    """So many random orders under the rules of the trace's policy: blocks, slots, turns of the paths, the summary last.
+
+    The same decode by a model that is equally sure everywhere; it has no tokens to speak of. Raises InputError as
+    `decode_again`.
+    """
+    canvas, (policy, settings) = _canvas(trace), _settings(trace)
+    masked = canvas.ids == trace.mask_id
+    blank = replace(canvas, ids=np.where(masked, _MASK, _TOKEN))
+    guessing = _changed(policy, {"within": 1.0, "prefer": "random", "keep": 0.0})
+    silent = Silent(_MASK, _TOKEN, vocabulary=2)
+    return [decode_traces(silent, [blank], guessing, budget=settings["budget"], seed=draw)[0] for draw in range(draws)]
+
+
+# All the tokens that a model needs which knows none.
+_MASK, _TOKEN = 0, 1
+
+
+def _by_setting(traces: Sequence[Trace]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for i, trace in enumerate(traces):
+        groups.setdefault(repr(sorted(trace.setting.items(), key=lambda item: item[0])), []).append(i)
+    return list(groups.values())
+
+
+def _canvas(trace: Trace) -> Canvas:
+    region, ids = np.array(trace.region, np.int64), np.array(trace.initial, np.int64)
+    return Canvas(ids=ids, region=region, spec=_read(trace, "canvas", CanvasSpec), problem_id=trace.problem_id)
+
+
+def _settings(trace: Trace) -> tuple[Policy, dict[str, Any]]:
+    said = trace.setting
+    settings = {
+        "budget": _read(trace, "budget", Budget), "sampling": _read(trace, "sampling", Sampling),
+        "eos": said.get("eos", "count"), "seed": said.get("seed", 0),
+    }  # fmt: skip
+    cache = said.get("cache")
+    policy = said.get("policy")
+    if not isinstance(policy, str) or not isinstance(settings["seed"], int):
+        raise _untold(trace, "policy" if not isinstance(policy, str) else "seed")
+    return parse_policy(policy), settings | ({"cache": cache["name"]} if isinstance(cache, dict) else {})
+
+
+def _read(trace: Trace, name: str, kind: type) -> Any:
+    try:
+        return kind(**trace.setting[name])
+    except (KeyError, TypeError):
+        raise _untold(trace, name) from None
+
+
+def _untold(trace: Trace, name: str) -> InputError:
+    return InputError(
+        f"trace {trace.problem_id!r:.60} does not say its {name}, so it cannot be decoded again; use one of this NAP"
+    )
+
+
+def _changed(policy: Any, changes: dict[str, Any]) -> Policy:
+    known = {field.name for field in fields(policy)}
+    if lacking := [name for name in changes if name not in known]:
+        raise InputError(
+            f"policy {type(policy).__name__} does not rank candidates by a score: it has no setting {lacking[0]!r}; "
+            "low_confidence, entropy, margin and parallel_forced have"
+        )
+    return replace(policy, **changes)
