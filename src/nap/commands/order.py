@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Words
+from nap.commands.law import print_law
 from nap.commands.tables import against_random, draw, fits, open_console, short
 from nap.commands.ties import print_ties
 from nap.common.files import InputError
@@ -40,6 +41,8 @@ class OrderCommand:
     """also how far each mean moves with the choice among candidates this near to the best (docs/ties.md)"""
     model: Words = None
     """for --ties-within: decode again with this model, where the traces kept no runners-up"""
+    law: Words = None
+    """also what these decodes cost against the exact law of this name, exact:FILE (docs/exact.md)"""
     json: bool = False
     """one JSON object a line, and one with the means last"""
     loading: OmitArgPrefixes[Loading] = Loading()
@@ -75,6 +78,8 @@ class OrderCommand:
             lines.end()
         if self.ties_within is not None:
             print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
+        if self.law:
+            print_law(self.file, self.law, self.json)
 
     def _named(self) -> "Iterator[Named]":
         from nap.common.rows import read_values

@@ -1,0 +1,37 @@
+"""What `nap order --law` prints: what decodes cost against the law that they were made under."""
+
+import json
+from math import fsum
+
+from nap.commands.tables import draw, open_console, short
+from nap.common.files import InputError
+
+
+def print_law(file: str, name: str, as_json: bool) -> None:
+    """Nats a token over all traces of a file. Raises InputError for a name that is no exact law's."""
+    from nap.data.trace_files import read_traces
+    from nap.models.exact import SCHEME, open_exact
+    from nap.models.exact_cost import cost_of
+
+    if not name.startswith(SCHEME):
+        raise InputError(f"--law takes the name of an exact law, {SCHEME}FILE, got {name!r:.80}")
+    denoiser = open_exact(name)
+    costs = [cost_of(denoiser, trace) for trace in read_traces(file)]
+    tokens = sum(cost.tokens for cost in costs) or 1
+    correlations = [cost.correlation for cost in costs if cost.correlation is not None]
+    means = {
+        "nats a token": fsum(cost.nats for cost in costs) / tokens,
+        "dependence": fsum(cost.dependence for cost in costs) / tokens,
+        "total correlation": fsum(correlations) / tokens if len(correlations) == len(costs) else None,
+    }
+    if as_json:
+        print(json.dumps({"id": "law", "law": name, "traces": len(costs), "tokens": tokens, **means}))
+        return
+    console = open_console()
+    line = [name, str(len(costs)), str(tokens), *map(short, means.values())]
+    draw(console, ["law", "traces", "tokens", *means], [line])
+    console.print(
+        "nats a token: exact loss of what was written. dependence: log p(written together) - sum of log p(each), a "
+        "token. total correlation: what parallel commits lose in expectation, a token (- where too large to compute)",
+        style="dim",
+    )

@@ -1,0 +1,202 @@
+"""Denoisers whose every answer is known: `exact:FILE` is a law fitted to the texts of a file.
+
+    load("exact:corpus.txt,order=2")                      # an n-gram of words
+    load("exact:corpus.txt,law=hmm,states=64,unit=letter")
+
+Whatever is written on a canvas, the probabilities are those of the law given all of it: a perfect model, without
+training. Every slot is a text that goes on from the prompt, and no slot knows of another, so P paths are P independent
+frontiers by construction. What stands in headers and tags is not part of any text. Settings, after the file:
+
+    law=ngram      or hmm
+    order=2        of an n-gram: it looks order - 1 tokens back
+    backoff=0.1    of an n-gram: the chance to draw from the context one token shorter
+    states=32      of a hidden Markov model
+    unit=word      what a token is: a word between blanks, or a letter
+    per=line       what a text is: a line, or the whole file
+    vocabulary=4096  tokens at most, the most frequent; the rest is <unk>
+    seed=0         of the fit of a hidden Markov model
+
+Letters: B rows, L canvas, N positions asked about, V vocabulary, S states. Does not fit (fitting.py) or compute
+messages (laws.py); what a decode cost against the law is exact_cost.py.
+"""
+
+import hashlib
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nap.canvas.canvas import CanvasSpec
+from nap.canvas.visibility import Layout
+from nap.common.files import InputError, read_text
+from nap.common.text import unknown
+from nap.data.trace import PROMPT
+from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
+from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SCHEME = "exact:"
+# What its tokenizer has beside the law's tokens: the tags of as many paths.
+SPECIAL = ("<mask>", "<pad>", *CanvasSpec(paths=16).special_tokens)
+UNKNOWN = "<unk>"
+# Bytes of messages that are kept from one forward to the next, and of the largest file.
+KEPT, LARGEST = 256 << 20, 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a name says after its file."""
+
+    law: str = "ngram"
+    order: int = 2
+    backoff: float = 0.1
+    states: int = 32
+    unit: str = "word"
+    per: str = "line"
+    vocabulary: int = MOST_TOKENS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("law", ("ngram", "hmm")), ("unit", ("word", "letter")), ("per", ("line", "file"))):
+            if getattr(self, name) not in known:
+                raise InputError(unknown(name, getattr(self, name), known))
+        if not 2 <= self.vocabulary <= MOST_TOKENS:
+            raise InputError(f"an exact law's vocabulary must be from 2 to {MOST_TOKENS}, got {self.vocabulary}")
+
+
+def read_name(name: str) -> tuple[Path, Settings]:
+    """The file and the settings of `exact:FILE,setting=value,...`. Raises InputError for a setting that is none."""
+    file, *parts = name.removeprefix(SCHEME).split(",")
+    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    given: dict[str, Any] = {}
+    for key, _, value in (part.partition("=") for part in parts):
+        if key not in kinds:
+            raise InputError(unknown("setting of an exact law", key, kinds))
+        try:
+            given[key] = kinds[key](value)
+        except ValueError:
+            raise InputError(f"exact law: {key} must be {kinds[key].__name__}, got {value!r}") from None
+    return Path(file), Settings(**given)
+
+
+def open_exact(name: str) -> "ExactDenoiser":
+    """The denoiser of `exact:FILE,setting=value,...`. Raises InputError as `read_name`, and for no texts."""
+    path, settings = read_name(name)
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise InputError(f"{path} has more than {LARGEST >> 20} MB, which takes long to fit; give a part of it")
+    text = read_text(path)
+    texts = [" ".join(line.split()) for line in (text.splitlines() if settings.per == "line" else [text])]
+    tokens = [[*line] if settings.unit == "letter" else line.split() for line in texts]
+    counted = Counter(token for line in tokens for token in line)
+    words = [UNKNOWN, *(word for word, _ in counted.most_common(settings.vocabulary - 1) if word != UNKNOWN)]
+    number = {word: i for i, word in enumerate(words)}
+    ids = [[number.get(token, 0) for token in line] for line in tokens if line]
+    if settings.law == "hmm":
+        law = fit_hmm(ids, len(words), settings.states, settings.seed)
+    else:
+        law = fit_ngram(ids, len(words), settings.order, settings.backoff)
+    digest = hashlib.blake2b(f"{settings}\n{text}".encode(), digest_size=16).hexdigest()
+    return ExactDenoiser(law, build_tokenizer(words, settings.unit), name, digest)
+
+
+def build_tokenizer(words: list[str], unit: str) -> "PreTrainedTokenizerFast":
+    """A token for each word or letter, after the special ones."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    listed = [*SPECIAL, *words]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(listed)}, unk_token=UNKNOWN))
+    if unit == "letter":
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tags = [AddedToken(tag, special=True, normalized=False) for tag in SPECIAL[2:]]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, mask_token=SPECIAL[0], pad_token=SPECIAL[1], unk_token=UNKNOWN,
+        additional_special_tokens=tags, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+class ExactDenoiser:
+    """A law as a `Denoiser` (denoiser.py). `offset`: the id of the law's token 0."""
+
+    def __init__(self, law: Law, tokenizer: Any, name: str, digest: str) -> None:
+        self.law, self.tokenizer, self.offset = law, tokenizer, len(SPECIAL)
+        self.mask_id, self.pad_id = 0, 1
+        self.eos_ids: tuple[int, ...] = ()
+        self.vocabulary = self.offset + law.vocabulary
+        self.setting: dict[str, Any] = {"model": name, "revision": digest, "family": "exact", "law": law.name}
+        self.max_length: int | None = None
+        self.canvas: CanvasSpec | None = CanvasSpec(paths=1, path_tokens=64, summary_tokens=0, tags="none")
+        self._readers: OrderedDict[tuple[bytes, int, int], Reader] = OrderedDict()
+        self._starts: dict[bytes, Floats] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """What the head is given: the logits themselves."""
+        return self.logits(ids_BL, layout, at)
+
+    def head(self, states_ND: Tensor) -> Tensor:
+        """The logits, in memory of their own."""
+        return states_ND.clone()
+
+    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """logits_NV: the log-probabilities of the law given all that is written in the slot; -inf at special tokens."""
+        ids, (row_N, position_N) = ids_BL.numpy(), (column.numpy() for column in at)
+        logits_NV = np.full((len(row_N), self.vocabulary), -np.inf, np.float32)
+        seen: Counter[tuple[bytes, int]] = Counter()
+        for row in np.unique(row_N):
+            asked_N = np.flatnonzero(row_N == row)
+            region_n = layout.region_BL[row][position_N[asked_N]]
+            prompt = ids[row][layout.region_BL[row] == PROMPT]
+            for code in np.unique(region_n):
+                slot = np.flatnonzero(layout.region_BL[row] == code)
+                key = prompt.tobytes(), int(slot[0])
+                seen[key] += 1
+                reading = self.reader(prompt, len(slot), (*key, seen[key])).read(self.law_ids(ids[row][slot]))
+                here = asked_N[region_n == code]
+                marginals_nV = reading.marginals_LV[np.searchsorted(slot, position_N[here])]
+                with np.errstate(divide="ignore"):
+                    logits_NV[here, self.offset :] = np.log(marginals_nV)
+        return torch.from_numpy(logits_NV)
+
+    def law_ids(self, ids_L: Ints) -> Ints:
+        """The law's tokens of canvas tokens: MASKED for a mask, and unknown for what it does not know, as padding."""
+        return np.where(ids_L == self.mask_id, MASKED, np.maximum(ids_L - self.offset, 0))
+
+    def reader(self, prompt: Ints, length: int, key: tuple[bytes, int, int] | None = None) -> Reader:
+        """What reads a slot behind a prompt; under a key the one that has read it before, as long as there is room."""
+        if key is not None and (found := self._readers.pop(key, None)) is not None and len(found.before) == length:
+            self._readers[key] = found
+            return found
+        made = Reader(self.law, length, self.start(prompt))
+        if key is not None:
+            self._readers[key] = made
+            room = max(1, KEPT // (made.before.nbytes * 2 + length * self.law.vocabulary * 8))
+            while len(self._readers) > room:
+                self._readers.popitem(last=False)
+        return made
+
+    def start(self, prompt: Ints) -> Floats:
+        """The law's states after a prompt."""
+        key = prompt.tobytes()
+        if key not in self._starts:
+            if len(self._starts) > 64:
+                self._starts.clear()
+            self._starts[key] = self.law.after(self.law_ids(prompt).tolist())
+        return self._starts[key]
+
+    def read(self, prompt: Ints, ids_L: Ints) -> Reading:
+        """What the law says of a slot behind a prompt, both in canvas tokens."""
+        return self.reader(prompt, len(ids_L)).read(self.law_ids(ids_L))

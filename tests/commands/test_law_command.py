@@ -1,0 +1,24 @@
+"""`nap order --law`: what decodes cost against the exact law that they were made under."""
+
+import json
+
+import pytest
+
+from nap.commands.order import OrderCommand
+from nap.common.files import InputError
+from tiny import nap
+
+
+def test_decodes_of_a_law_are_measured_against_it(tmp_path, capsys):
+    (tmp_path / "corpus.txt").write_text("the cat sat .\nthe dog ran .\nthe cat ran .\n")
+    law, file = f"exact:{tmp_path}/corpus.txt", tmp_path / "t.jsonl"
+    said = ["decode", "--model", law, "--prompt", "the", "--canvas", "plain", "--path-tokens", "4", "--out", str(file)]
+    assert nap(*said).returncode == 0
+    OrderCommand(file=str(file), law=law, json=True).run()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["id"] == "law" and found["tokens"] == 4 and found["nats a token"] > 0
+    assert found["dependence"] == pytest.approx(0, abs=1e-9) and found["total correlation"] == 0
+    OrderCommand(file=str(file), law=law).run()
+    assert "nats a token" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--law takes the name of an exact law, exact:FILE, got 'arith-nap'"):
+        OrderCommand(file=str(file), law="arith-nap").run()
