@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 
 from nap import __version__
+from nap.commands.anticipate import Anticipate
 from nap.commands.curate import Curate
 from nap.commands.decode import Decode
 from nap.commands.evaluate import Eval
@@ -34,6 +35,7 @@ from nap.common.text import did_you_mean
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
 
 COMMANDS: dict[str, Any] = {
+    "anticipate": Anticipate,
     "curate": Curate,
     "decode": Decode,
     "eval": Eval,

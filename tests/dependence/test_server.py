@@ -59,12 +59,25 @@ class Handler(BaseHTTPRequestHandler):
             return self._send("hello")
         if self.server.fault == "error":
             return self._send({"error": {"message": "this model cannot echo"}}, 400)
+        if "echo" not in asked:
+            return self._send(self._drawn(asked))
         assert asked["echo"] and asked["model"] == "tiny" and self.path == "/v1/completions"
         choices = [self._choice(index, ids) for index, ids in enumerate(asked["prompt"])]
         # A server may answer in any sequence.
         return self._send(
             {"id": "1", "object": "text_completion", "created": 0, "model": "tiny", "choices": choices[::-1]}
         )
+
+    def _drawn(self, asked):
+        """What vLLM does with n and logprobs: here every text is the same two words, and one has ended early."""
+        texts = [["a", "b"][: 1 if n == 0 else 2] for n in range(asked["n"])]
+        choices = [
+            {"index": n, "text": "".join(text), "finish_reason": "length", "logprobs": {"tokens": text}}
+            for n, text in enumerate(texts)
+        ]
+        if self.server.fault == "no logprobs":
+            choices = [choice | {"logprobs": None} for choice in choices]
+        return {"id": "1", "object": "text_completion", "created": 0, "model": "tiny", "choices": choices}
 
     def _choice(self, index, ids):
         with torch.no_grad():
@@ -111,3 +124,18 @@ def test_a_server_that_scores_no_prompts_is_refused_with_what_it_needs(llama, se
     with pytest.raises(InputError, match=said):
         scorer = open_scorer(server.url, tokenizer=str(llama))
         measure(scorer, segment(Row("poem", "", POEM), "lines", scorer.encode))
+
+
+def test_a_server_is_drawn_from_and_what_it_draws_is_counted(server, llama):
+    from nap.dependence.sampling import sampler_of
+
+    scorer = open_scorer(server.url, tokenizer=str(llama))
+    drawn = sampler_of(scorer)((1, 2, 3), 80, 2, 5)
+    assert drawn.tokens_ND.shape == (80, 2) and drawn.top_D.tolist() == [1.0, pytest.approx(78 / 80)]
+    asked = [request for request in server.requests if "n" in request]
+    assert [(one["n"], one["seed"], one["prompt"], one["max_tokens"]) for one in asked] == [
+        (64, 5, [[1, 2, 3]], 2), (16, 69, [[1, 2, 3]], 2),
+    ]  # fmt: skip
+    server.fault = "no logprobs"
+    with pytest.raises(InputError, match="gave 16 of 16 continuations with their tokens; it must support n"):
+        sampler_of(scorer)((1,), 16, 2, 0)

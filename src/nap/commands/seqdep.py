@@ -30,19 +30,15 @@ QUESTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """Which model reads the texts, and how they are cut."""
+class Opening:
+    """Which model reads the texts, and where in a row they are."""
 
     scorer: str
     """folder or hub name of a causal language model, or the http address of an OpenAI-compatible server"""
-    segments: Words = None
-    """lines, sentences, tokens:K, or paths (rows that are lists of texts, for which it is the default; else lines)"""
     text_field: Words = None
     """field with the text or its paths (default: text, the last reply of messages or conversations, segments, paths)"""
     prompt_field: Words = None
     """field with the prompt (default: what a conversation says before; prompt, question or problem)"""
-    max_tokens: Whole = None
-    """cut longer texts after their last whole segment within so many tokens (default: the scorer's context)"""
     tokenizer: Words = None
     """for a server: folder or hub name with its model's tokenizer"""
     model: Words = None
@@ -52,14 +48,6 @@ class Scoring:
     dtype: str = "float32"
     """float32, or what rounds more: auto, bfloat16, float16"""
 
-    def read(self, file: str) -> "RowFile":
-        """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
-        from nap.dependence.rows import Fields, read_rows
-
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
-        return read_rows(file, self.segments, Fields(self.text_field, self.prompt_field))
-
     def open(self) -> "Scorer":
         """The scorer."""
         from nap.dependence.load import open_scorer
@@ -67,6 +55,24 @@ class Scoring:
         return open_scorer(
             self.scorer, tokenizer=self.tokenizer, model=self.model, device=self.device, dtype=self.dtype
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(Opening):
+    """Which model reads the texts, and how they are cut."""
+
+    segments: Words = None
+    """lines, sentences, tokens:K, or paths (rows that are lists of texts, for which it is the default; else lines)"""
+    max_tokens: Whole = None
+    """cut longer texts after their last whole segment within so many tokens (default: the scorer's context)"""
+
+    def read(self, file: str) -> "RowFile":
+        """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
+        from nap.dependence.rows import Fields, read_rows
+
+        if self.max_tokens is not None and self.max_tokens < 2:
+            raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
+        return read_rows(file, self.segments, Fields(self.text_field, self.prompt_field))
 
 
 @dataclass(frozen=True, kw_only=True)

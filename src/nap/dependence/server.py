@@ -1,6 +1,6 @@
 """SeqDep's scorer that is a model behind an OpenAI-compatible server.
 
-Does not start a server, and does not generate: the one token that a server must write is thrown away.
+Does not start a server. Scoring generates nothing: the one token that a server must write is thrown away.
 """
 
 import os
@@ -89,6 +89,24 @@ class ServerScorer(TextReader):
                 f"the server {self.name} gave {len(choices)} answers to {len(requests)} prompts; is it one?"
             )
         return [self._checked(choice, request) for choice, request in zip(choices, requests, strict=True)]
+
+    def sample(self, context: Ids, count: int, length: int, seed: int) -> list[list[str]]:
+        """The tokens of `count` continuations of a context, as the server spells them, `length` at most.
+
+        Raises InputError where the server is down or does not say which tokens it drew.
+        """
+        reply = self._asked(
+            self.client.completions.create,
+            model=self.model, prompt=[list(context)], n=count, max_tokens=length, logprobs=1, temperature=1, seed=seed,
+        )  # fmt: skip
+        choices = getattr(reply, "choices", None) or []
+        drawn = [choice.logprobs and choice.logprobs.tokens for choice in choices]
+        if len(drawn) != count or not all(isinstance(tokens, list) and tokens for tokens in drawn):
+            raise InputError(
+                f"the server {self.name} gave {len(choices)} of {count} continuations with their tokens; it must "
+                "support n and logprobs (vLLM and SGLang do)"
+            )
+        return [[str(token) for token in tokens] for tokens in drawn]
 
     def _checked(self, choice: Any, request: _Request) -> Floats:
         scores = (choice.logprobs and choice.logprobs.token_logprobs) or []

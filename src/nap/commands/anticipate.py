@@ -1,0 +1,114 @@
+"""`nap anticipate`: in which order an ideal denoiser would write a corpus, before anything is trained on it."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes
+
+from nap.commands import progress
+from nap.commands.flags import Whole, Words
+from nap.commands.seqdep import File, Opening
+from nap.commands.tables import draw, open_console
+from nap.common.files import InputError
+
+if TYPE_CHECKING:
+    from nap.dependence.anticipation import Profile
+    from nap.dependence.rows import RowFile
+    from nap.dependence.summary import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anticipate:
+    """In which order an ideal denoiser would write the texts of a file.
+
+    From continuations that a causal language model draws: how certain each position behind a context is, and how often
+    the next one is the most certain. A row has a text, a conversation or curated paths, and perhaps a prompt.
+    """
+
+    file: File
+    """a .jsonl or .parquet file"""
+    opening: OmitArgPrefixes[Opening]
+    contexts: int = 4
+    """places of each row that are continued"""
+    samples: int = 64
+    """continuations of each, 16 at least"""
+    distance: int = 16
+    """tokens of each continuation, 2 at least"""
+    by: Words = None
+    """also by this field of the rows, such as a domain"""
+    limit: Whole = None
+    """read only so many rows"""
+    seed: int = 0
+    """of the places and of what is drawn"""
+    json: bool = False
+    """one JSON object"""
+
+    def run(self) -> None:
+        """Draw, measure and print."""
+        from nap.dependence.anticipation import anticipate, contexts_of, profile
+        from nap.dependence.rows import Fields, read_rows
+        from nap.dependence.sampling import sampler_of
+
+        for name, value in (("contexts", self.contexts), ("limit", self.limit)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} must be at least 1, got {value}")
+        read = read_rows(self.file, None, Fields(self.opening.text_field, self.opening.prompt_field))
+        groups = self._groups(read)
+        scorer = self.opening.open()
+        most = (scorer.max_length or 2048) - self.distance
+        if most < 1:
+            raise InputError(f"--distance {self.distance} leaves no room in the scorer's {scorer.max_length} tokens")
+        contexts = contexts_of(read.rows[: self.limit], scorer, self.contexts, most, self.seed)
+        found = anticipate(
+            sampler_of(scorer), contexts, self.samples, self.distance, self.seed,
+            lambda done: progress.show(done, len(contexts), "continued"),
+        )  # fmt: skip
+        parts = {name: [one for one in found if one.context.row in rows] for name, rows in groups.items()}
+        profiles = {"all": profile(found)} | {name: profile(part) for name, part in parts.items() if part}
+        if self.json:
+            print(json.dumps({name: asdict(one) for name, one in profiles.items()}))
+        else:
+            print_profiles(profiles)
+
+    def _groups(self, read: "RowFile") -> dict[str, set[int]]:
+        """The numbers of the rows of each value of the field `by`. Raises InputError where no row has it."""
+        if self.by is None:
+            return {}
+        groups: dict[str, set[int]] = {}
+        for number, row in enumerate(read.objects[: self.limit]):
+            if self.by in row:
+                groups.setdefault(str(row[self.by]), set()).add(number)
+        if not groups:
+            raise InputError(f"no row of {self.file} has the field {self.by!r}")
+        return groups
+
+
+def print_profiles(profiles: "dict[str, Profile]") -> None:
+    """A line a group: how certain each distance is, and what is written first."""
+    from nap.common.text import printable
+
+    console = open_console()
+    distances = list(profiles["all"].top)
+    header = ["rows", "contexts", *(f"top {d}" for d in distances), "first", "rank", "ARness", "canvas"]
+    lines = [
+        [
+            printable(name), str(one.contexts), *(f"{one.top[d].mean:.2f}" for d in distances), _said(one.first),
+            f"{one.rank.mean:.1f}", _said(one.order), _said(one.canvas) if one.canvas else "-",
+        ]
+        for name, one in profiles.items()
+    ]  # fmt: skip
+    draw(console, header, lines)
+    entropies = ", ".join(f"{profiles['all'].entropy[d].mean:.2f}" for d in distances)
+    console.print(
+        f"top d: largest probability of the marginal d tokens on (entropy {entropies} nats). first: the next position "
+        "is the most certain. rank: of the next position. ARness: of the ideal order within a path, as far as samples "
+        "agree. canvas: first, among all paths",
+        style="dim",
+    )
+
+
+def _said(estimate: "Estimate") -> str:
+    if estimate.interval is None:
+        return f"{estimate.mean:.2f}"
+    return f"{estimate.mean:.2f} [{estimate.interval.low:.2f}, {estimate.interval.high:.2f}]"
