@@ -1,12 +1,13 @@
 """`nap eval`: compare models, policies and budgets over a task's problems."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
@@ -16,6 +17,7 @@ from nap.common.text import say
 if TYPE_CHECKING:
     from nap.evaluation.run import Progress
     from nap.evaluation.summary import Record
+    from nap.evaluation.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class Eval:
     """processes of one thread each"""
     traces: int = 20
     """keep the traces of this many problems of each cell"""
+    probe: Annotated[Literal["paths"] | None, arg(metavar="{paths}", help_behavior_hint="")] = None
+    """instead: does the answer come from the paths? Its accuracy over masked, own, right and others' paths, and over a
+    wrong value (docs/probe.md)"""
     json: bool = False
     """print the summary as JSON"""
     markdown: bool = False
@@ -78,6 +83,9 @@ class Eval:
             attention=self.canvas.attention, cache=self.cache,
             **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip
+        if self.probe:
+            probe_paths(sweep, self.out, self.json)
+            return
         find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
         rows = run_sweep(
             sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces,
@@ -92,6 +100,22 @@ class Eval:
         else:
             print_summary(records, findings(records))
         print(f"rows, traces and summaries are in {self.out}", file=sys.stderr)
+
+
+def probe_paths(sweep: "Sweep", out: str, as_json: bool) -> None:
+    """Probe the sweep's models, and print how many are right over each kind of paths."""
+    from nap.evaluation import probe
+
+    rows = probe.probe_paths(sweep, out, lambda done, total: progress.show(done, total, "answered"))
+    found = probe.findings_of(rows)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in found]))
+        return
+    for model in dict.fromkeys(finding.model for finding in found):
+        console = open_console()
+        console.print(model, style="bold", markup=False)
+        own = [[one.given, str(one), f"{one.yes} of {one.of}"] for one in found if one.model == model]
+        draw(console, ["the summary", "% [95 %]", ""], own)
 
 
 def show_progress(now: "Progress") -> None:

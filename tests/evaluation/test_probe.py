@@ -1,0 +1,86 @@
+"""The probe of paths: a bundled model that reads its paths is told so, kinds are left out where a task has none."""
+
+import json
+
+import pytest
+
+from nap.common.files import InputError
+from nap.evaluation.probe import (
+    GIVEN,
+    NOTHING,
+    OTHER,
+    OWN,
+    RIGHT,
+    WRONG,
+    Probed,
+    findings_of,
+    probe_paths,
+)
+from nap.evaluation.sweep import Sweep
+from tiny import QUESTION, save_tiny
+
+
+def sweep(model, **changes):
+    settings = {"task": "arith", "models": (str(model),), "policies": ("parallel_forced",), "tokens_per_step": (12,)}
+    return Sweep(**settings | {"problems": 4} | changes)
+
+
+def test_a_model_that_reads_right_paths_and_follows_others_is_found_out_and_a_second_run_does_nothing(tmp_path):
+    what, seen = sweep("arith-nap"), []
+    rows = probe_paths(what, tmp_path / "run", lambda done, total: seen.append((done, total)))
+    assert [row.given for row in rows] == [given for given in GIVEN for _ in range(4)] and seen[-1] == (20, 20)
+    by = {given: [row for row in rows if row.given == given] for given in GIVEN}
+    assert all(row.correct for row in by[RIGHT])
+    assert sum(row.follows for row in by[OTHER]) >= 3 and not any(row.follows and row.correct for row in by[OTHER])
+    assert all(row.follows is None and row.changed is None for row in by[OWN])
+    assert any(row.changed for row in by[WRONG])
+    again = probe_paths(what, tmp_path / "run", lambda done, total: pytest.fail("it was done"))
+    assert again == rows
+
+
+def test_a_task_without_solutions_of_its_own_is_probed_with_what_the_model_writes(tmp_path):
+    model, data = save_tiny(tmp_path / "model"), tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps({"id": str(n), "prompt": QUESTION, "answer": str(n)}) + "\n" for n in range(3)))
+    what = sweep(model, task="jsonl", data=str(data), problems=3, tokens_per_step=(4,))
+    rows = probe_paths(what, tmp_path / "run")
+    assert [row.given for row in rows] == [given for given in GIVEN if given != RIGHT for _ in range(3)]
+
+
+def test_findings_count_what_is_known():
+    def row(given, n, correct, **more):
+        return Probed(model="m", given=given, problem_id=str(n), correct=correct, **more)
+
+    rows = [
+        row(NOTHING, 1, True), row(NOTHING, 2, False), row(OTHER, 1, False, follows=True),
+        row(WRONG, 1, True, changed=True, moved=False), row(WRONG, 2, False),
+    ]  # fmt: skip
+    found = {one.given: (one.yes, one.of) for one in findings_of(rows)}
+    assert found["over nothing"] == (1, 2) and found["gives the other's answer"] == (1, 1)
+    assert found["a wrong value: what follows changes"] == (1, 1)
+    assert found["a wrong value: the answer changes"] == (0, 1)
+    assert "over right" not in found
+    assert str(findings_of(rows)[0]) == "50 [9, 91]"
+
+
+def test_what_cannot_be_probed_is_refused(tmp_path):
+    with pytest.raises(InputError, match="answer of task 'grids' is in the paths themselves"):
+        probe_paths(sweep("arith-nap", task="grids"), tmp_path / "a")
+    one = tmp_path / "one.jsonl"
+    one.write_text("".join(json.dumps({"id": str(n), "prompt": QUESTION, "answer": "8"}) + "\n" for n in range(2)))
+    model = save_tiny(tmp_path / "model")
+    with pytest.raises(InputError, match="all problems have one answer"):
+        probe_paths(sweep(model, task="jsonl", data=str(one), problems=2), tmp_path / "b")
+
+
+def test_the_command_prints_a_line_for_each_kind(tmp_path, capsys):
+    from nap.commands.evaluate import Eval
+
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps({"id": str(n), "prompt": QUESTION, "answer": str(n)}) + "\n" for n in range(2)))
+    options = {"models": (str(save_tiny(tmp_path / "model")),), "task": "jsonl", "data": str(data), "problems": 2}
+    options |= {"tokens_per_step": (8,)}
+    Eval(**options, policies=("low_confidence",), probe="paths", out=str(tmp_path / "run"), json=True).run()
+    found = json.loads(capsys.readouterr().out)
+    assert {one["given"] for one in found} >= {f"over {given}" for given in (NOTHING, OWN, OTHER)}
+    Eval(**options, policies=("low_confidence",), probe="paths", out=str(tmp_path / "run")).run()
+    assert "over nothing" in capsys.readouterr().out
