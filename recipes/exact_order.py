@@ -32,7 +32,7 @@ from nap.order.ties import SIDES, Band, bands, reordered
 from nap.tasks.registry import data_file, load_task
 
 PAGE, MARK = ROOT / "docs/exact.md", "<!-- results -->"
-CANVASES, KEEP = 40, 0.01
+CANVASES, KEEP = 16, 0.01
 AO = f"low_confidence:keep={KEEP}"
 
 
@@ -61,7 +61,7 @@ def prose() -> Iterator[str]:
 TEXTS = (
     Text(says="`arith`, paths", lines=lambda: paths_of("arith"), setting="order=3", slot=28),
     Text(says="`countdown`, paths", lines=lambda: paths_of("countdown"), setting="order=3", slot=20),
-    Text(says="prose, letters, order 4", lines=prose, setting="unit=letter,order=4"),
+    Text(says="prose, letters, order 3", lines=prose, setting="unit=letter,order=3"),
     Text(says="prose, letters, order 2", lines=prose, setting="unit=letter,order=2"),
     Text(says="prose, words, order 2", lines=prose, setting="order=2,vocabulary=2000"),
     Text(says="prose, words, 64 hidden states", lines=prose, setting="law=hmm,states=64,vocabulary=2000"),

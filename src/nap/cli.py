@@ -35,7 +35,6 @@ from nap.common.text import did_you_mean
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
 
 COMMANDS: dict[str, Any] = {
-    "anticipate": Anticipate,
     "curate": Curate,
     "decode": Decode,
     "eval": Eval,
@@ -44,6 +43,7 @@ COMMANDS: dict[str, Any] = {
     "score": Score,
     "seqdep": Seqdep,
     "seqdep filter": SeqdepFilter,
+    "anticipate": Anticipate,
     "problems": Problems,
     "train": Train,
     "vote": VoteCommand,

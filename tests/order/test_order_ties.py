@@ -61,7 +61,8 @@ def test_any_choice_finalises_every_position_once_and_the_left_is_no_further_rig
 def test_a_trace_without_ties_has_no_band():
     one = trace([2, 0, 1], [[], [], []])
     report = measure(one)
-    found = bands(report, *(measure(reordered(one, 0.1, side)) for side in ("left", "right")), report)
+    left, right = measure(reordered(one, 0.1, "left")), measure(reordered(one, 0.1, "right"))
+    found = bands(report, left, right, report)
     assert {band.name for band in found} == {"tau-b", "Global-ARness@1", "tau-b in a path", "ARness@1 in a path"}
     assert all(band.width == 0 for band in found)
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Anticipate:
-    """In which order an ideal denoiser would write the texts of a file.
+    """In which order an ideal denoiser would write a file's texts.
 
-    From continuations that a causal language model draws: how certain each position behind a context is, and how often
-    the next one is the most certain. A row has a text, a conversation or curated paths, and perhaps a prompt.
+    A causal model continues them: how certain is each position that follows?
+
+    A row has a text, a conversation or curated paths, and perhaps a prompt.
     """
 
     file: File

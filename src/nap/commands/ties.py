@@ -58,8 +58,8 @@ def kept(file: str, within: float, count_padding: bool) -> Iterator[Ways]:
 
     for trace in read_traces(file):
         own = order_of(trace, count_padding)
-        sides = (reordered(trace, within, side, count_padding) for side in SIDES)
-        yield Ways(own, *sides, random_orders(trace, own))
+        left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
+        yield Ways(own, left, right, random_orders(trace, own))
 
 
 def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
@@ -83,8 +83,8 @@ def decoded_again(file: str, within: float, model: str, loading: Loading, count_
     def measured() -> Iterator[Ways]:
         sides = [decode_again(denoiser, waiting, within=within, prefer=side) for side in ("left", "right")]
         for traces in zip(waiting, *sides, strict=True):
-            own, *others = (order_of(trace, count_padding) for trace in traces)
-            yield Ways(own, *others, random_orders(traces[0], own))
+            own, left, right = (order_of(trace, count_padding) for trace in traces)
+            yield Ways(own, left, right, random_orders(traces[0], own))
 
     for trace in read_traces(file):
         waiting.append(trace)
