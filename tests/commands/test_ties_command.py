@@ -1,13 +1,14 @@
 """`nap order --ties-within`: from the runners-up of traces, and by decoding again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from nap.commands.order import OrderCommand
 from nap.common.files import InputError
 from nap.data.problems import Problem
-from nap.data.trace_files import write_traces
+from nap.data.trace_files import read_traces, write_traces
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
@@ -31,17 +32,33 @@ def made(tmp_path_factory):
 
 def told(capsys, file, **options):
     OrderCommand(file=str(file), json=True, **options).run()
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["id"], found["within"]) == ("ties", options["ties_within"])
+    (metrics,) = found["cells"].values()
+    return metrics
 
 
 def test_bands_are_printed_beside_the_means_from_the_traces_alone(made, capsys):
     _, file = made
     wide, none = (told(capsys, file, ties_within=within) for within in (0.5, 0.0))
-    assert wide["id"] == "ties" and wide["within"] == 0.5
     assert wide["tau-b"]["left"] > wide["tau-b"]["right"] and none["tau-b"]["left"] == none["tau-b"]["value"]
     assert wide["tau-b"]["identified"] is False
     OrderCommand(file=str(file), ties_within=0.5).run()
     assert "not identified" in capsys.readouterr().out
+
+
+def test_each_cell_of_a_run_has_its_own_band_and_its_difference_from_the_first(made, tmp_path, capsys):
+    _, file = made
+    traces = [*read_traces(file)]
+    other = [replace(trace, setting=trace.setting | {"policy": "low_confidence:keep=0.9"}) for trace in traces]
+    plain = [replace(trace, setting=trace.setting | {"policy": "random", "runners_up": None}) for trace in traces]
+    write_traces([*traces, *other, *plain], tmp_path / "t.jsonl")
+    OrderCommand(file=str(tmp_path / "t.jsonl"), ties_within=0.0, json=True).run()
+    cells = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    assert [name.split(" | ")[1] for name in cells] == ["low_confidence:keep=0.5", "low_confidence:keep=0.9"]
+    OrderCommand(file=str(tmp_path / "t.jsonl"), ties_within=0.0).run()
+    told = capsys.readouterr().out
+    assert "less the first" in told and "+0.00, not identified" in told and "left out: trace '0' kept no" in told
 
 
 def test_bands_come_from_decoding_again_where_a_model_is_given(made, capsys):
@@ -55,6 +72,8 @@ def test_what_asks_for_nothing_is_refused(made):
     model, file = made
     with pytest.raises(InputError, match=r"kept runners-up within 0\.5, not 0\.9"):
         OrderCommand(file=str(file), ties_within=0.9).run()
+    with pytest.raises(InputError, match=r"was made by .*, not by arith-nap"):
+        OrderCommand(file=str(file), ties_within=0.1, model="arith-nap").run()
     with pytest.raises(InputError, match="--ties-within must be 0 or more"):
         OrderCommand(file=str(file), ties_within=-1).run()
     with pytest.raises(InputError, match="--model decodes again for --ties-within"):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nap.commands.flags import Loading
 from nap.commands.tables import draw, open_console, short
+from nap.common.files import InputError
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
+    from nap.models.denoiser import Denoiser
     from nap.order.order import Order
     from nap.order.ties import Band
 
 BATCH = 16  # traces that are decoded again together
-
-
 # Random orders of each trace that its own is compared with.
 DRAWS = 8
 
@@ -31,26 +31,56 @@ class Ways(NamedTuple):
     random: "list[Order]"
 
 
+class Told(NamedTuple):
+    """A trace, what its cell of a run is called, and its order every way; a reason instead where there is none."""
+
+    cell: str
+    ways: Ways | None
+    reason: str = ""
+
+
 def print_ties(
     file: str, within: float, model: str | None, loading: Loading, count_padding: bool, as_json: bool
 ) -> None:
-    """The bands of the means over all traces of a file. Raises InputError for what cannot be put in another order."""
+    """The bands of the means over the traces of each cell. Raises InputError where none has another order."""
     from nap.order.means import Aggregate
     from nap.order.measure import measure
     from nap.order.ties import bands
 
-    totals = [Aggregate() for _ in Ways._fields]
-    ways = decoded_again(file, within, model, loading, count_padding) if model else kept(file, within, count_padding)
-    for way in ways:
-        for total, orders in zip(totals, ([way.own], [way.left], [way.right], way.random), strict=True):
+    totals: dict[str, list[Aggregate]] = {}
+    without: dict[str, str] = {}
+    told = decoded_again(file, within, model, loading, count_padding) if model else kept(file, within, count_padding)
+    for cell, ways, reason in told:
+        if ways is None:
+            without.setdefault(cell, reason)
+            continue
+        each = [ways.own], [ways.left], [ways.right], ways.random
+        for total, orders in zip(totals.setdefault(cell, [Aggregate() for _ in each]), each, strict=True):
             for order in orders:
                 total.add(measure(order, (1,)), None)
-    means = [total.means()["all"].mean for total in totals]
-    if all(mean is not None for mean in means):
-        _print(bands(*means), within, as_json)  # type: ignore
+    if not totals and without:
+        raise InputError(next(iter(without.values())))
+    found: dict[str, list[Band]] = {}
+    for cell, parts in totals.items():
+        own, left, right, random = (part.means()["all"].mean for part in parts)
+        if own and left and right and random:
+            found[cell] = bands(own, left, right, random)
+    if as_json:
+        _print_json(found, within)
+    else:
+        _print(found, within, list(without.values()))
 
 
-def kept(file: str, within: float, count_padding: bool) -> Iterator[Ways]:
+def cell_of(trace: "Trace") -> str:
+    """`model | policy | pace` of a trace, as far as it says."""
+    said = trace.setting
+    model, budget = said.get("model"), said.get("budget")
+    name = model.get("model") if isinstance(model, dict) else None
+    tokens = budget.get("tokens") if isinstance(budget, dict) else None
+    return " | ".join(str(part) for part in (name, said.get("policy"), tokens and f"{tokens}/step") if part)
+
+
+def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
     """From the runners-up that the traces kept."""
     from nap.data.trace_files import read_traces
     from nap.order.order import order_of
@@ -58,8 +88,11 @@ def kept(file: str, within: float, count_padding: bool) -> Iterator[Ways]:
 
     for trace in read_traces(file):
         own = order_of(trace, count_padding)
-        left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
-        yield Ways(own, left, right, random_orders(trace, own))
+        try:
+            left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
+            yield Told(cell_of(trace), Ways(own, left, right, random_orders(trace, own)))
+        except InputError as error:
+            yield Told(cell_of(trace), None, str(error))
 
 
 def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
@@ -71,44 +104,73 @@ def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
     return [order.among(own.positions) for order in blind]
 
 
-def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Ways]:
-    """By decoding again, from the left and from the right."""
+def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Told]:
+    """By decoding again, from the left and from the right; a cell's traces together, those of another model not."""
     from nap.data.trace_files import read_traces
-    from nap.decoding.again import decode_again
     from nap.models.load import load
+
+    denoiser = load(model, **asdict(loading))
+    waiting: dict[str, list[Trace]] = {}
+    for trace in read_traces(file):
+        cell, made_by = cell_of(trace), trace.setting.get("model")
+        name = made_by.get("model") if isinstance(made_by, dict) else None
+        if name not in (None, model):
+            yield Told(cell, None, f"trace {trace.problem_id!r:.60} was made by {name!s:.80}, not by {model}")
+            continue
+        waiting.setdefault(cell, []).append(trace)
+        if len(waiting[cell]) == BATCH:
+            yield from _again(denoiser, cell, waiting.pop(cell), within, count_padding)
+    for cell, traces in waiting.items():
+        yield from _again(denoiser, cell, traces, within, count_padding)
+
+
+def _again(denoiser: "Denoiser", cell: str, made: "list[Trace]", within: float, count_padding: bool) -> Iterator[Told]:
+    from nap.decoding.again import decode_again
     from nap.order.order import order_of
 
-    denoiser, waiting = load(model, **asdict(loading)), list["Trace"]()
-
-    def measured() -> Iterator[Ways]:
-        sides = [decode_again(denoiser, waiting, within=within, prefer=side) for side in ("left", "right")]
-        for traces in zip(waiting, *sides, strict=True):
-            own, left, right = (order_of(trace, count_padding) for trace in traces)
-            yield Ways(own, left, right, random_orders(traces[0], own))
-
-    for trace in read_traces(file):
-        waiting.append(trace)
-        if len(waiting) == BATCH:
-            yield from measured()
-            waiting.clear()
-    if waiting:
-        yield from measured()
-
-
-def _print(found: "list[Band]", within: float, as_json: bool) -> None:
-    if as_json:
-        metrics = {band.name: asdict(band) | {"identified": band.identified()} for band in found}
-        print(json.dumps({"id": "ties", "within": within, **metrics}))
+    try:
+        sides = [decode_again(denoiser, made, within=within, prefer=side) for side in ("left", "right")]
+    except InputError as error:
+        yield Told(cell, None, str(error))
         return
-    console = open_console()
-    lines = [
-        [band.name, short(band.value), f"{short(band.right)} to {short(band.left)}", short(band.random),
-         "" if band.identified() else "not identified"]
-        for band in found
-    ]  # fmt: skip
-    draw(console, ["mean", "as decoded", f"ties within {within:g}", "random", ""], lines)
+    for traces in zip(made, *sides, strict=True):
+        own, left, right = (order_of(trace, count_padding) for trace in traces)
+        yield Told(cell, Ways(own, left, right, random_orders(traces[0], own)))
+
+
+def _print_json(found: "dict[str, list[Band]]", within: float) -> None:
+    cells = {
+        cell: {band.name: asdict(band) | {"identified": band.identified()} for band in own}
+        for cell, own in found.items()
+    }
+    print(json.dumps({"id": "ties", "within": within, "cells": cells}))
+
+
+def _print(found: "dict[str, list[Band]]", within: float, without: list[str]) -> None:
+    """A table of each cell; of the second on, its differences from the first."""
+    from nap.common.text import printable
+
+    console, first = open_console(), next(iter(found.values()), [])
+    for cell, own in found.items():
+        lines = [
+            [band.name, short(band.value), f"{short(band.right)} to {short(band.left)}", short(band.random),
+             _verdict(band, None), *([_verdict(band, before)] if own is not first else [])]
+            for band, before in zip(own, first, strict=False)
+        ]  # fmt: skip
+        console.print(printable(cell), style="bold", markup=False)
+        header = ["mean", "as decoded", f"ties within {within:g}", "random", "less random"]
+        draw(console, [*header, *(["less the first"] if own is not first else [])], lines)
+    for reason in without:
+        console.print(f"left out: {printable(reason)}", style="dim", markup=False)
     console.print(
         "ties: candidates that near to the best, taken from the right and from the left. random: under the policy's "
-        "own rules. not identified: ties move it by more than it differs from random",
+        "own rules. not identified: ties move it by as much as it differs",
         style="dim",
     )
+
+
+def _verdict(band: "Band", other: "Band | None") -> str:
+    """The difference from a random order, or from another cell, and whether ties leave it."""
+    difference = band.value - (other.value if other else band.random)
+    width = max(band.width, other.width) if other else band.width
+    return f"{difference:+.2f}" + ("" if width < abs(difference) else ", not identified")
