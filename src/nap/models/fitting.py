@@ -8,16 +8,12 @@ Letters: B texts side by side, T their positions, V tokens, S states. Does not t
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.common.files import InputError
-from nap.models.laws import Floats, Law
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from nap.models.laws import Floats, Law, Matrix
 
 MOST_TOKENS, MOST_ORDER, MOST_STATES = 4096, 6, 512
 # Baum-Welch sees texts in pieces of this many tokens, and so many rounds of them.
@@ -94,7 +90,7 @@ def _arcs(number: dict[Context, int], followed: dict[Context, Counter[int]]) -> 
             yield number[context], number[written], count / total
 
 
-def _sparse(entries: Sequence[Entry], shape: tuple[int, int]) -> "csr_array":
+def _sparse(entries: Sequence[Entry], shape: tuple[int, int]) -> Matrix:
     from scipy.sparse import csr_array
 
     rows, columns, values = zip(*entries, strict=True)

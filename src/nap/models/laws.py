@@ -17,16 +17,16 @@ Letters: L positions, V tokens, S states. Does not fit (fitting.py), and is no d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.common.files import InputError
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
+# A matrix, dense or sparse. scipy's classes have no types.
+Matrix = Any
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 MASKED = -1
@@ -55,17 +55,23 @@ class Law:
     """
 
     start_S: Floats
-    forward: "tuple[csr_array | Floats, ...]"
-    emission_SV: "csr_array | Floats"
+    forward: tuple[Matrix, ...]
+    emission_SV: Matrix
     name: str
     tokens_are_states: bool = False
 
-    def __post_init__(self) -> None:
-        # Products with a column are fast with the matrix as it is, products with a row with its transpose.
-        object.__setattr__(self, "_steps", tuple(matrix.T.copy() for matrix in self.forward))
-        columns = self.emission_SV if isinstance(self.emission_SV, np.ndarray) else self.emission_SV.tocsc()
-        object.__setattr__(self, "_columns", columns)
-        object.__setattr__(self, "_tokens", self.emission_SV.T.copy())
+    # Products with a column are fast with the matrix as it is, products with a row with its transpose.
+    @cached_property
+    def _steps(self) -> tuple[Matrix, ...]:
+        return tuple(matrix.T.copy() for matrix in self.forward)
+
+    @cached_property
+    def _columns(self) -> Matrix:
+        return self.emission_SV if isinstance(self.emission_SV, np.ndarray) else self.emission_SV.tocsc()
+
+    @cached_property
+    def _tokens(self) -> Matrix:
+        return self.emission_SV.T.copy()
 
     @property
     def vocabulary(self) -> int:
@@ -74,7 +80,7 @@ class Law:
 
     def step(self, state_S: Floats) -> Floats:
         """The states after one more token, of those before it."""
-        for matrix in self._steps:  # type: ignore[attr-defined]
+        for matrix in self._steps:
             state_S = matrix @ state_S
         return state_S
 
@@ -88,7 +94,7 @@ class Law:
         """States times the chance that they emit this token; unchanged for MASKED."""
         if token == MASKED:
             return state_S
-        columns: Any = self._columns  # type: ignore[attr-defined]
+        columns = self._columns
         if isinstance(columns, np.ndarray):
             return state_S * columns[:, token]
         here, found = slice(columns.indptr[token], columns.indptr[token + 1]), np.zeros_like(state_S)
@@ -107,7 +113,7 @@ class Law:
 
     def tokens(self, state_LS: Floats) -> Floats:
         """[L, V] the tokens that such states emit, each row normalised."""
-        tokens_LV = np.ascontiguousarray((self._tokens @ state_LS.T).T)  # type: ignore[attr-defined]
+        tokens_LV = np.ascontiguousarray((self._tokens @ state_LS.T).T)
         return tokens_LV / tokens_LV.sum(axis=1, keepdims=True)
 
     def read(self, ids_L: Ints, start_S: Floats | None = None) -> Reading:

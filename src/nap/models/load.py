@@ -21,7 +21,6 @@ from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
 from nap.models.bundled import check_bundled
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
-from nap.models.exact import SCHEME, ExactDenoiser, open_exact
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids
 from nap.models.weights import open_weights
 
@@ -39,11 +38,8 @@ def load(
     mask_id: int | None = None,
     shift: bool | None = None,
     block_size: int | None = None,
-) -> NativeDenoiser | RemoteDenoiser | ExactDenoiser:
+) -> NativeDenoiser | RemoteDenoiser:
     """Open a folder, a bundled model such as `arith-nap`, or a hub name such as `GSAI-ML/LLaDA-8B-Instruct`.
-
-    `exact:FILE` is no checkpoint but a law fitted to the file's texts (exact.py), of which no other setting says
-    anything.
 
     The folder of a LoRA adapter opens as its base with the adapter merged into it, in memory.
 
@@ -58,8 +54,6 @@ def load(
     >>> model.canvas.kind, model.max_length
     ('nap', 256)
     """
-    if name.startswith(SCHEME):
-        return open_exact(name)
     _check(name, revision, trust_remote_code, block_size)
     place = usable_device(device)
     if trust_remote_code:
