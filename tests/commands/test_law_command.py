@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from nap.commands.evaluate import Eval
+from nap.commands.flags import CanvasFlags
 from nap.commands.order import OrderCommand
 from nap.common.files import InputError
 from tiny import nap
@@ -22,3 +24,17 @@ def test_decodes_of_a_law_are_measured_against_it(tmp_path, capsys):
     assert "nats a token" in capsys.readouterr().out
     with pytest.raises(InputError, match="--law takes the name of an exact law, exact:FILE, got 'arith-nap'"):
         OrderCommand(file=str(file), law="arith-nap").run()
+
+
+def test_a_law_is_swept_like_any_model_and_the_run_resumes(tmp_path, capsys):
+    (tmp_path / "corpus.txt").write_text("the cat sat .\nthe dog ran .\n")
+    (tmp_path / "d.jsonl").write_text('{"id": "a", "prompt": "the", "answer": "x"}\n')
+    law = f"exact:{tmp_path}/corpus.txt"
+    options = {"models": (law,), "task": "jsonl", "data": str(tmp_path / "d.jsonl"), "problems": 1}
+    options |= {"policies": ("low_confidence", "threshold"), "tokens_per_step": (1,), "out": str(tmp_path / "run")}
+    plain = CanvasFlags(canvas="plain", path_tokens=4)
+    for _ in range(2):
+        Eval(**options, canvas=plain, json=True).run()
+    assert "low_confidence" in capsys.readouterr().out
+    OrderCommand(file=str(tmp_path / "run"), law=law, json=True).run()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["traces"] == 2
