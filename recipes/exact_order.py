@@ -76,8 +76,8 @@ def row_of(text: Text, folder: Path) -> list[str]:
     lines = [line for line in path.read_text().splitlines() if len(denoiser.tokenizer.encode(line)) > 1]
     one, four = (decoded(denoiser, lines, text, tokens) for tokens in (1, 4))
     reports = [measure(order_of(trace), (1,)) for trace in one]
-    ties = [[measure(reordered(trace, KEEP, side), (1,)) for side in SIDES] for trace in one]
-    each = [bands(own, *two, own) for own, two in zip(reports, ties, strict=True)]
+    left, right = ([measure(reordered(trace, KEEP, side), (1,)) for trace in one] for side in SIDES)
+    each = [bands(*orders) for orders in zip(reports, left, right, reports, strict=True)]
     tau, arness = ([next(band for band in row if band.name == name) for row in each] for name in NAMES)
     random = fmean(report.at(1).global_arness_random or 0 for report in reports)
     costs = [[cost_of(denoiser, trace, correlation=False) for trace in traces] for traces in (one, four)]

@@ -1,6 +1,7 @@
 """`nap order --law`: what decodes cost against the exact law that they were made under."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_law_is_swept_like_any_model_and_the_run_resumes(tmp_path, capsys):
     (tmp_path / "corpus.txt").write_text("the cat sat .\nthe dog ran .\n")
     (tmp_path / "d.jsonl").write_text('{"id": "a", "prompt": "the", "answer": "x"}\n')
     law = f"exact:{tmp_path}/corpus.txt"
-    options = {"models": (law,), "task": "jsonl", "data": str(tmp_path / "d.jsonl"), "problems": 1}
+    options: dict[str, Any] = {"models": (law,), "task": "jsonl", "data": str(tmp_path / "d.jsonl"), "problems": 1}
     options |= {"policies": ("low_confidence", "threshold"), "tokens_per_step": (1,), "out": str(tmp_path / "run")}
     plain = CanvasFlags(canvas="plain", path_tokens=4)
     for _ in range(2):

@@ -1,6 +1,7 @@
 """The anticipation profile: by hand where it counts, and from a model whose marginals are computed exactly."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,8 @@ def test_a_profile_counts_each_row_once_and_several_frontiers_as_one_canvas():
     assert profile(found).canvas is None and profile(found).top[1].mean == pytest.approx(0.75)
     two = [of_drawn(Context(0, 0, ()), fair), of_drawn(Context(0, 0, ()), sure)]
     # The other path's frontier is surer: the leftmost of the canvas is not first, though it may be first in its path.
-    assert profile(two).canvas is not None and profile(two).canvas.mean == 0 and profile(two).first.mean == 0.75
+    canvas = profile(two).canvas
+    assert canvas is not None and canvas.mean == 0 and profile(two).first.mean == 0.75
 
 
 def test_what_cannot_be_profiled_is_refused(scorer):
@@ -116,7 +118,13 @@ def test_the_command_prints_a_profile_and_one_for_each_group(scorer, tmp_path, c
     file = tmp_path / "c.jsonl"
     rows = [{"prompt": "how?", "text": "because it is so", "kind": kind} for kind in ("maths", "prose")]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = {"opening": Opening(scorer=scorer.name), "contexts": 2, "samples": 16, "distance": 4, "by": "kind"}
+    options: dict[str, Any] = {
+        "opening": Opening(scorer=scorer.name),
+        "contexts": 2,
+        "samples": 16,
+        "distance": 4,
+        "by": "kind",
+    }
     Anticipate(file=str(file), json=True, **options).run()
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"all", "maths", "prose"} and found["all"]["contexts"] == 4

@@ -1,6 +1,7 @@
 """The probe of paths: a bundled model that reads its paths is told so, kinds are left out where a task has none."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,12 @@ from tiny import QUESTION, save_tiny
 
 
 def sweep(model, **changes):
-    settings = {"task": "arith", "models": (str(model),), "policies": ("parallel_forced",), "tokens_per_step": (12,)}
+    settings: dict[str, Any] = {
+        "task": "arith",
+        "models": (str(model),),
+        "policies": ("parallel_forced",),
+        "tokens_per_step": (12,),
+    }
     return Sweep(**settings | {"problems": 4} | changes)
 
 
@@ -31,7 +37,9 @@ def test_a_model_that_reads_right_paths_and_follows_others_is_found_out_and_a_se
     assert [row.given for row in rows] == [given for given in GIVEN for _ in range(4)] and seen[-1] == (20, 20)
     by = {given: [row for row in rows if row.given == given] for given in GIVEN}
     assert all(row.correct for row in by[RIGHT])
-    assert sum(row.follows for row in by[OTHER]) >= 3 and not any(row.follows and row.correct for row in by[OTHER])
+    assert sum(bool(row.follows) for row in by[OTHER]) >= 3 and not any(
+        row.follows and row.correct for row in by[OTHER]
+    )
     assert all(row.follows is None and row.changed is None for row in by[OWN])
     assert any(row.changed for row in by[WRONG])
     again = probe_paths(what, tmp_path / "run", lambda done, total: pytest.fail("it was done"))
@@ -77,7 +85,12 @@ def test_the_command_prints_a_line_for_each_kind(tmp_path, capsys):
 
     data = tmp_path / "d.jsonl"
     data.write_text("".join(json.dumps({"id": str(n), "prompt": QUESTION, "answer": str(n)}) + "\n" for n in range(2)))
-    options = {"models": (str(save_tiny(tmp_path / "model")),), "task": "jsonl", "data": str(data), "problems": 2}
+    options: dict[str, Any] = {
+        "models": (str(save_tiny(tmp_path / "model")),),
+        "task": "jsonl",
+        "data": str(data),
+        "problems": 2,
+    }
     options |= {"tokens_per_step": (8,)}
     Eval(**options, policies=("low_confidence",), probe="paths", out=str(tmp_path / "run"), json=True).run()
     found = json.loads(capsys.readouterr().out)

@@ -6,7 +6,6 @@
 Letters: B texts side by side, T their positions, V tokens, S states. Does not tokenize (exact.py).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ MOST_TOKENS, MOST_ORDER, MOST_STATES = 4096, 6, 512
 # Baum-Welch sees texts in pieces of this many tokens, and so many rounds of them.
 PIECE, ROUNDS = 64, 25
 Context = tuple[int, ...]
+Counts = dict[int, float]
 
 
 def fit_ngram(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, backoff: float = 0.1) -> Law:
@@ -35,7 +35,7 @@ def fit_ngram(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, b
         raise InputError("a law needs texts, and these hold no token")
     # Every token may follow nothing at all, so that every text has some chance.
     for token in range(vocabulary):
-        followed.setdefault((), Counter())[token] += 0.5
+        followed[()][token] = followed[()].get(token, 0.0) + 0.5
     number = {context: i for i, context in enumerate(_contexts(followed, vocabulary))}
     steps = _draws(number, followed, backoff), _arcs(number, followed)
     last = [(i, context[-1], 1.0) for context, i in number.items() if context]
@@ -48,17 +48,18 @@ def fit_ngram(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, b
     )
 
 
-def _counted(texts: Iterable[Sequence[int]], order: int) -> dict[Context, Counter[int]]:
+def _counted(texts: Iterable[Sequence[int]], order: int) -> dict[Context, Counts]:
     """Context -> how often each token followed it, for contexts of every length below `order`."""
-    followed: dict[Context, Counter[int]] = {}
+    followed: dict[Context, Counts] = {}
     for text in texts:
         for i, token in enumerate(text):
             for length in range(min(order, i + 1)):
-                followed.setdefault(tuple(text[i - length : i]), Counter())[token] += 1
+                counts = followed.setdefault(tuple(text[i - length : i]), {})
+                counts[token] = counts.get(token, 0.0) + 1
     return followed
 
 
-def _contexts(followed: dict[Context, Counter[int]], vocabulary: int) -> list[Context]:
+def _contexts(followed: dict[Context, Counts], vocabulary: int) -> list[Context]:
     """The states, the empty context first; every single token is one, so that each is written by some state."""
     singles = [(token,) for token in range(vocabulary)]
     return list(dict.fromkeys([(), *singles, *(context for context in followed if len(context) > 1)]))
@@ -67,7 +68,7 @@ def _contexts(followed: dict[Context, Counter[int]], vocabulary: int) -> list[Co
 Entry = tuple[int, int, float]
 
 
-def _draws(number: dict[Context, int], followed: dict[Context, Counter[int]], backoff: float) -> Iterator[Entry]:
+def _draws(number: dict[Context, int], followed: dict[Context, Counts], backoff: float) -> Iterator[Entry]:
     """From which context a state draws: its own, or one that it backs off to."""
     for context, i in number.items():
         left = 1.0
@@ -79,7 +80,7 @@ def _draws(number: dict[Context, int], followed: dict[Context, Counter[int]], ba
             left -= stays
 
 
-def _arcs(number: dict[Context, int], followed: dict[Context, Counter[int]]) -> Iterator[Entry]:
+def _arcs(number: dict[Context, int], followed: dict[Context, Counts]) -> Iterator[Entry]:
     """What a context that draws goes to: the longest context that what it then has written ends in."""
     for context, counts in followed.items():
         total = sum(counts.values())
@@ -110,7 +111,8 @@ def fit_hmm(texts: Iterable[Sequence[int]], vocabulary: int, states: int = 32, s
     ids_BT = np.array([piece + [-1] * (PIECE - len(piece)) for piece in pieces])
     rng = np.random.default_rng(seed)
     start_S, move_SS = np.full(states, 1 / states), rng.dirichlet(np.ones(states), size=states)
-    counts_V = np.bincount(ids_BT[ids_BT >= 0], minlength=vocabulary) + 0.5
+    counts_V = np.full(vocabulary, 0.5)
+    np.add.at(counts_V, ids_BT[ids_BT >= 0], 1.0)
     # Each state likes other tokens at the start, or all would stay alike.
     emission_SV = _rows(counts_V * rng.gamma(0.5, size=(states, vocabulary)) + 1e-9)
     for _ in range(ROUNDS):
