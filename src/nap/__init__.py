@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nap.face.page import replay, report
     from nap.face.running import Run, evaluate
     from nap.face.traces import Trace, measure, order, read_traces
-    from nap.models.load import load
+    from nap.models.any import load
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Trace": "face.traces",
     "decode": "face.decoding",
     "evaluate": "face.running",
-    "load": "models.load",
+    "load": "models.any",
     "measure": "face.traces",
     "read_traces": "face.traces",
     "replay": "face.page",

@@ -131,7 +131,9 @@ def test_the_command_prints_a_profile_and_one_for_each_group(scorer, tmp_path, c
     assert set(found["all"]["top"]) == {"1", "2", "4"} and 0 <= found["all"]["order"]["mean"] <= 1
     Anticipate(file=str(file), **options).run()
     assert "maths" in capsys.readouterr().out
+    options["by"] = "domain"
     with pytest.raises(InputError, match=r"no row of .* has the field 'domain'"):
-        Anticipate(file=str(file), **options | {"by": "domain"}).run()
+        Anticipate(file=str(file), **options).run()
+    options["contexts"] = 0
     with pytest.raises(InputError, match="--contexts must be at least 1"):
-        Anticipate(file=str(file), **options | {"contexts": 0}).run()
+        Anticipate(file=str(file), **options).run()

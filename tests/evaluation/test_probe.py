@@ -28,7 +28,8 @@ def sweep(model, **changes):
         "policies": ("parallel_forced",),
         "tokens_per_step": (12,),
     }
-    return Sweep(**settings | {"problems": 4} | changes)
+    settings |= {"problems": 4} | changes
+    return Sweep(**settings)
 
 
 def test_a_model_that_reads_right_paths_and_follows_others_is_found_out_and_a_second_run_does_nothing(tmp_path):

@@ -10,7 +10,7 @@ from nap.common.files import InputError
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
-from nap.models.any import open_denoiser
+from nap.models.any import load
 from nap.models.exact import ExactDenoiser
 from nap.models.exact_cost import cost_of, pair, total_correlation
 from nap.models.laws import MASKED
@@ -36,7 +36,7 @@ def traces(denoiser, policy="low_confidence", tokens=1, length=4, spec=None):
 
 
 def opened(corpus, more="") -> ExactDenoiser:
-    found = open_denoiser(f"exact:{corpus}{more}")
+    found = load(f"exact:{corpus}{more}")
     assert isinstance(found, ExactDenoiser)
     return found
 
@@ -94,16 +94,16 @@ def test_paths_are_independent_texts_behind_one_prompt(corpus):
 )
 def test_a_law_that_is_none_is_refused_in_one_line(corpus, more, said):
     with pytest.raises(InputError) as caught:
-        open_denoiser(f"exact:{corpus}{more}")
+        load(f"exact:{corpus}{more}")
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_absent_or_empty_is_refused(tmp_path):
     with pytest.raises(InputError):
-        open_denoiser(f"exact:{tmp_path}/none.txt")
+        load(f"exact:{tmp_path}/none.txt")
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(InputError, match="hold no token"):
-        open_denoiser(f"exact:{tmp_path}/empty.txt")
+        load(f"exact:{tmp_path}/empty.txt")
 
 
 # What a decode cost

@@ -60,7 +60,7 @@ class Decode:
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import canvas_of, canvas_spec
         from nap.decoding.traces import collect, run_setting
-        from nap.models.any import open_denoiser
+        from nap.models.any import load
         from nap.order.measure import measure
         from nap.report.terminal import live
 
@@ -69,7 +69,7 @@ class Decode:
         check_trace_file(self.out)
         budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
         wanted = self.canvas.spec()
-        denoiser = open_denoiser(self.model, **asdict(self.loading))
+        denoiser = load(self.model, **asdict(self.loading))
         spec = canvas_spec(denoiser, wanted, self.canvas.attention)
         problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(self.prompt, 1)]
         canvases = [canvas_of(denoiser, problem, spec, self.drawing.raw) for problem in problems]

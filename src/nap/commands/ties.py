@@ -107,9 +107,9 @@ def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
 def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Told]:
     """By decoding again, from the left and from the right; a cell's traces together, those of another model not."""
     from nap.data.trace_files import read_traces
-    from nap.models.any import open_denoiser
+    from nap.models.any import load
 
-    denoiser = open_denoiser(model, **asdict(loading))
+    denoiser = load(model, **asdict(loading))
     waiting: dict[str, list[Trace]] = {}
     for trace in read_traces(file):
         cell, made_by = cell_of(trace), trace.setting.get("model")

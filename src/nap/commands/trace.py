@@ -90,7 +90,7 @@ class TraceExplain:
         from nap.common.files import write_jsonl
         from nap.data.trace_files import read_traces
         from nap.evaluation.explain import Effort, explain
-        from nap.models.any import open_denoiser
+        from nap.models.any import load
 
         if self.out is not None and not self.out.endswith(".jsonl"):
             raise InputError(f"explanations are written as .jsonl, got {self.out!r}")
@@ -101,7 +101,7 @@ class TraceExplain:
         traces = [*islice(read_traces(self.file), first, last)]
         if not traces:
             raise InputError(f"{self.file} has no trace number {first}; the first one is number 0")
-        denoiser = open_denoiser(self.model or _named_model(traces[0]), **asdict(self.loading))
+        denoiser = load(self.model or _named_model(traces[0]), **asdict(self.loading))
         found = [explain(denoiser, trace, effort, self.seed) for trace in traces]
         if self.out:
             write_jsonl(self.out, map(asdict, found))

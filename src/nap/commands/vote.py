@@ -51,7 +51,7 @@ class VoteCommand:
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import canvas_spec
         from nap.evaluation.vote import ballots, tallies
-        from nap.models.any import open_denoiser
+        from nap.models.any import load
         from nap.tasks.registry import load_task
 
         if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
@@ -63,7 +63,7 @@ class VoteCommand:
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
         found: list[tuple[str, Tally]] = []
         for model in self.models:
-            denoiser, voters = open_denoiser(model, **asdict(self.loading)), []
+            denoiser, voters = load(model, **asdict(self.loading)), []
             spec = canvas_spec(denoiser, wanted)
             for number, problem in enumerate(problems, 1):
                 voters += ballots(

@@ -39,7 +39,7 @@ from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
 from nap.evaluation.sweep import Sweep
-from nap.models.any import open_denoiser
+from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import Gathers, load_task
 
@@ -148,7 +148,7 @@ class _Probe:
     @classmethod
     def of(cls, sweep: Sweep, model: str, problems: Sequence[Problem]) -> "_Probe":
         names = ("revision", "device", "dtype", "trust_remote_code", "mask_id")
-        denoiser = open_denoiser(model, **{name: getattr(sweep, name) for name in names})
+        denoiser = load(model, **{name: getattr(sweep, name) for name in names})
         spec = canvas_spec(denoiser, sweep.canvas)
         if not spec.summary_tokens:
             raise InputError(

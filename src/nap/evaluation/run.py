@@ -37,7 +37,7 @@ from nap.decoding.prompt import canvas_of, canvas_spec
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
 from nap.models import checkpoint
-from nap.models.any import open_denoiser
+from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.weights import weight_files
 from nap.tasks.arithmetic import equations
@@ -195,7 +195,7 @@ def _denoiser(model: str, sweep: Sweep) -> Denoiser:
     key = (model, *options.values())
     if key not in _loaded:
         _loaded.clear()  # One at a time: there may be room for one large model and not for two.
-        _loaded[key] = open_denoiser(model, **options)
+        _loaded[key] = load(model, **options)
     return _loaded[key]
 
 

@@ -18,8 +18,8 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
 from nap.decoding.traces import collect, run_setting
 from nap.face.traces import Trace, held
+from nap.models.any import load
 from nap.models.denoiser import Denoiser
-from nap.models.load import load
 
 Kind = Literal["own", "plain", "longcot", "nap"]
 

@@ -3,16 +3,35 @@
 Does not know what is in either.
 """
 
-from typing import Any
-
+from nap.models import load as checkpoints
 from nap.models.denoiser import Denoiser
 from nap.models.exact import SCHEME, open_exact
-from nap.models.load import load
 
 
-def open_denoiser(name: str, **settings: Any) -> Denoiser:
-    """The denoiser of a name. `settings` are those of `load`, of which none says anything of an exact law.
+def load(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    mask_id: int | None = None,
+    shift: bool | None = None,
+    block_size: int | None = None,
+) -> Denoiser:
+    """Open a folder, a bundled model such as `arith-nap`, a hub name, or `exact:FILE`, a law fitted to a file's texts.
 
-    Raises InputError as `load` and `open_exact`.
+    The settings are those of a checkpoint (`nap.models.load.load` says what they are); an exact law has its own in its
+    name, and computes on the CPU. Raises InputError for anything about the name or a setting that does not fit.
+
+    >>> import nap
+    >>> model = nap.load("arith-nap")
+    >>> model.canvas.kind, model.max_length
+    ('nap', 256)
     """
-    return open_exact(name) if name.startswith(SCHEME) else load(name, **settings)
+    if name.startswith(SCHEME):
+        return open_exact(name)
+    return checkpoints.load(
+        name, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code, mask_id=mask_id,
+        shift=shift, block_size=block_size,
+    )  # fmt: skip

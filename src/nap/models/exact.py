@@ -1,7 +1,7 @@
 """Denoisers whose every answer is known: `exact:FILE` is a law fitted to the texts of a file.
 
-    open_denoiser("exact:corpus.txt,order=2")             # any.py: an n-gram of words
-    open_denoiser("exact:corpus.txt,law=hmm,states=64,unit=letter")
+    load("exact:corpus.txt,order=2")             # any.py: an n-gram of words
+    load("exact:corpus.txt,law=hmm,states=64,unit=letter")
 
 Whatever is written on a canvas, the probabilities are those of the law given all of it: a perfect model, without
 training. Every slot is a text that goes on from the prompt, and no slot knows of another, so P paths are P independent
