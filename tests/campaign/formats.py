@@ -205,8 +205,7 @@ def _runs(folder: Path) -> None:
                 journal.add(request, Reply(text=f"{'Well now' if n else 'See here'}, it is \\boxed{{{one['answer']}}}"))
     adapter = f"{TRAIN} --lora 2 --out lora"
     for command in (f"{EVAL} --out run", f"{TRAIN} --out trained", adapter, f"{commands_of('a teacher')[0]}"):
-        words: list[str] = command.split()
-        found = trial.run(words, folder=folder)
+        found = trial.run([str(word) for word in command.split()], folder=folder)
         if found.code:
             raise RuntimeError(f"{command}: {trial.shown(found)}")
     (folder / "lora" / "final").rename(folder / "adapter")

@@ -1,12 +1,14 @@
 """A journal believes only lines whose digest fits; what is damaged costs itself and nothing else."""
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nap.common.journal import Journal, read_journal
+from nap.common.journal import AFTER, BEFORE, BETWEEN, DIGITS, Journal, read_journal
 
 ENTRIES = [{"id": f"p{n}", "row": {"text": "<think 1> é\u2028 \\n" * (n % 3), "right": n % 2 == 0}} for n in range(9)]
 
@@ -83,3 +85,16 @@ def test_a_damaged_line_is_not_taken_for_one_of_an_earlier_version(tmp_path: Pat
     (tmp_path / "j").write_text('{"digesu": "0", "entry": {"id": "p1"}, "id": "p1"}\n')
     done, said = opened(tmp_path / "j")
     assert not done and len(said) == 1 and "a damaged line" in said[0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["5", "null", "[]", '"x"', "[" * 50_000, "1" * 5000, "{", '{"id": {}}', '{"id": [1]}', '{"row": 1}', "\xff"],
+)
+def test_a_line_whose_digest_fits_and_which_is_no_entry_is_left_out(tmp_path: Path, entry: str) -> None:
+    text = entry.encode("latin-1")
+    line = BEFORE + blake2b(text, digest_size=DIGITS // 2).hexdigest().encode() + BETWEEN + text + AFTER
+    whole = written(tmp_path / "j")
+    (tmp_path / "j").write_bytes(line + whole)
+    done, said = opened(tmp_path / "j")
+    assert len(done) == 9 and len(said) == 1 and "a damaged line" in said[0]

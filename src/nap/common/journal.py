@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from nap.common.files import InputError, atomic, sync_folder
+from nap.common.files import atomic, sync_folder
 from nap.common.text import say
 
 Key = TypeVar("Key")
@@ -35,7 +35,8 @@ class Journal(Generic[Key, Item]):
     key_of       the key of an item
     read, write  an item as it is used, from an entry and back
 
-    Where `key_of` or `read` raises InputError, LookupError or TypeError, the entry is none of this journal's.
+    Where `key_of` or `read` raises ValueError (InputError is one), LookupError, TypeError, ArithmeticError or
+    RecursionError, the entry is none of this journal's.
     """
 
     done: dict[Key, Item]
@@ -58,7 +59,7 @@ class Journal(Generic[Key, Item]):
                 item = self.read(entry or {})
                 self.done[self.key_of(item)] = item
                 old |= not has_digest
-            except (InputError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
                 damaged += 1
         if damaged:
             lines = "a damaged line" if damaged == 1 else f"{damaged} damaged lines"
@@ -104,7 +105,7 @@ def digested(entry: Mapping[str, object]) -> bytes:
 def undigested(line: bytes) -> Entry | None:
     """The entry of a line; None where its digest does not fit."""
     text = line[len(BEFORE) + DIGITS + len(BETWEEN) : -len(AFTER)]
-    return json.loads(text) if line == BEFORE + _digest(text) + BETWEEN + text + AFTER else None
+    return _object(text) if line == BEFORE + _digest(text) + BETWEEN + text + AFTER else None
 
 
 def _digest(text: bytes) -> bytes:
@@ -112,12 +113,18 @@ def _digest(text: bytes) -> bytes:
 
 
 def _without_digest(line: bytes) -> Entry | None:
+    entry = _object(line)
+    # What has one of a digested line's names is one that is damaged, and not one of an earlier version.
+    return None if entry is None or entry.keys() & {"digest", "entry"} else entry
+
+
+def _object(text: bytes) -> Entry | None:
+    """The JSON object of a text; None for anything else."""
     try:
-        entry = json.loads(line)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    # What has one of a digested line's names is one that is damaged, and not one of an earlier version.
-    return entry if isinstance(entry, dict) and not entry.keys() & {"digest", "entry"} else None
+    return found if isinstance(found, dict) else None
 
 
 def _whole(path: Path) -> int:

@@ -7,7 +7,7 @@ in a checkpoint; the Trainer does.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nap.common.files import InputError, atomic, sync_files, sync_folder
@@ -51,7 +51,9 @@ def fault(checkpoint: Path, *, sizes_only: bool = False) -> str | None:
     return None
 
 
-def _differs(path: Path, kept: Mapping[str, object], sizes_only: bool) -> str | None:
+def _differs(path: Path, kept: object, sizes_only: bool) -> str | None:
+    if not isinstance(kept, dict) or not {"bytes", "digest"} <= kept.keys():
+        return f"is not described by {MANIFEST}"
     try:
         if not path.is_file():
             return "is missing"
