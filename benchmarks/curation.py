@@ -173,7 +173,7 @@ def size(args: argparse.Namespace) -> None:
                 "what": name,
                 "problems": args.problems,
                 "paths": args.paths,
-                "samples": card["problems"]["sample"],
+                "samples": card.problems["sample"],
             }
             found |= {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(cpu() - used, 1)}
             found |= {"peak_MiB": round(memory)}

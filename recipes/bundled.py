@@ -27,7 +27,7 @@ from nap.data.samples import Sample, concatenated
 from nap.tasks.agree import VOCABULARY
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
-from nap.training.loss import Masking, Weight
+from nap.training.settings import Masking, Weight
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {"arith": Arith(), "countdown": Countdown()}
@@ -168,7 +168,7 @@ def _train(
     import torch
 
     from nap.training.batches import DiffusionBatches
-    from nap.training.loss import Objective
+    from nap.training.settings import Objective
     from nap.training.trainer import train
 
     seed, device = setting["seed"], setting["device"]

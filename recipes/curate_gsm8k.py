@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -82,7 +83,7 @@ def main() -> None:
     work = Work(asking=asking, report=lambda done, most: print(done, "of", most, flush=True))
     with serving(args.model, args.name, args.slots) as teacher:
         card = curate(plan, args.out, [teacher], work=work)
-    print(json.dumps({name: card[name] for name in ("problems", "replies", "accuracy")}, indent=1))
+    print(json.dumps({name: asdict(card)[name] for name in ("problems", "replies", "accuracy")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "canvas": set(),
     "models": {"canvas"},
     "decoding": {"models", "canvas"},
-    "dependence": {"models", "canvas"},
+    "dependence": {"models", "canvas", "tasks"},
     "curation": {"tasks", "canvas", "models"},
     "training": {"decoding", "models", "canvas", "tasks"},
     "evaluation": {"decoding", "models", "canvas", "tasks", "order"},

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from nap.cli import run
 from nap.common.files import InputError
+from nap.curation.card import Card
 from nap.curation.choose import Choose, clean, count_tokens
 from nap.curation.curate import Work, curate
 from nap.curation.journal import FAILED, Journal, Reply
@@ -55,7 +56,7 @@ def problems(tmp_path: Path) -> str:
     return str(path)
 
 
-def make(server: Server, folder: Path, problems: str, work: Work = QUICK, **changes) -> dict:
+def make(server: Server, folder: Path, problems: str, work: Work = QUICK, **changes) -> Card:
     plan = replace(PLAN, data=problems, **changes)
     return curate(plan, folder, [Endpoint(url=server.url, model=model) for model in plan.models], work=work)
 
@@ -77,7 +78,7 @@ def test_samples_have_the_paths_the_checked_answers_and_the_summary_of_the_paper
         assert [(path.answer, path.correct, path.source) for path in sample.paths] == [(str(n + 1), True, "m")] * 2
         assert sample.summary.endswith(f"I concluded that: The final answer is {n + 1}.")
     assert list(read_samples(tmp_path / "run/longchain.parquet")) == [concatenated(sample) for sample in samples]
-    assert card["problems"]["sample"] == 6 and card["replies"]["used"] == 12 and card["usage"]["prompt_tokens"] == 84
+    assert card.problems["sample"] == 6 and card.replies["used"] == 12 and card.usage.prompt_tokens == 84
 
 
 def test_the_card_names_what_the_data_is_made_of(tmp_path, problems) -> None:
@@ -240,8 +241,8 @@ def test_a_file_of_solutions_needs_no_teacher(tmp_path) -> None:
     [sample] = read_samples(tmp_path / "run/samples.parquet")
     assert [path.correct for path in sample.paths] == [True, False] and sample.summary.endswith("answer is 42.")
     assert sample.problem.meta == {"gt": "x"}
-    assert card["replies"]["duplicate"] == 1 and card["replies"]["unused"] == 2
-    assert card["problems"]["too_few_paths"] == 1
+    assert card.replies["duplicate"] == 1 and card.replies["unused"] == 2
+    assert card.problems["too_few_paths"] == 1
 
 
 def test_solutions_may_stand_one_a_row(tmp_path) -> None:
@@ -287,8 +288,8 @@ def test_a_teacher_writes_the_summary_from_the_paths_and_a_wrong_one_is_left_out
 
     with stub(answer) as server:
         card = make(server, tmp_path / "run", problems, summary="teacher")
-    assert card["problems"] | {"summary_wrong": 1, "no_summary": 1, "sample": 4} == card["problems"]
-    assert card["replies"] | {"used": 8, "unused": 4} == card["replies"]
+    assert {**card.problems, "summary_wrong": 1, "no_summary": 1, "sample": 4} == card.problems
+    assert {**card.replies, "used": 8, "unused": 4} == card.replies
     summaries = [sample.summary for sample in read_samples(tmp_path / "run/samples.parquet")]
     assert summaries[0] == "Both agree. The final answer is 3."
 
@@ -341,8 +342,8 @@ def test_bad_replies_end_no_run(tmp_path, problems) -> None:
     bad = ["\x00\x07", Said("never en", "length"), "<summary>42</summary>", "7" * 10**6, Raw(400, b"{}"), Raw(500)]
     with stub(lambda body, number: bad[int(body["messages"][0]["content"].split()[2])]) as server:
         card = make(server, tmp_path / "run", problems)
-    assert card["problems"]["too_few_paths"] == 6 and card["files"]["samples.parquet"]["rows"] == 0
-    fates = {name: count for name, count in card["replies"].items() if count}
+    assert card.problems["too_few_paths"] == 6 and card.files["samples.parquet"].rows == 0
+    fates = {name: count for name, count in card.replies.items() if count}
     assert fates == {"all": 12, "failed": 2, "refused": 2, "cut": 4, "empty": 2, "tagged": 2}
     assert list(read_samples(tmp_path / "run/samples.parquet")) == []
 

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
+from nap.curation.card import Card
 from nap.curation.curate import TROUBLES, Work, curate
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation.plan import Plan
@@ -204,7 +205,7 @@ def problems(tmp_path: Path, count: int = 4) -> str:
     return str(file)
 
 
-def make(server: Server, tmp_path: Path, asking: Asking = QUICK, **changes: Any) -> dict[str, Any]:
+def make(server: Server, tmp_path: Path, asking: Asking = QUICK, **changes: Any) -> Card:
     settings: dict[str, Any] = {"task": "jsonl", "data": problems(tmp_path), "models": ("m",), "paths": 2}
     settings["max_overlap"] = 1.0
     plan = Plan(**settings | changes)
@@ -222,7 +223,7 @@ def test_reasoning_is_the_start_of_a_path_unless_it_is_dropped_and_the_answer_is
 
     with stub(answer) as server:
         card = make(server, tmp_path)
-        assert card["accuracy"]["used"]["right"] == 8
+        assert card.accuracy.used.right == 8
         for sample in read_samples(tmp_path / "run/samples.parquet"):
             assert all(path.text.startswith("Perhaps") and "\n\nSo" in path.text for path in sample.paths)
         asked = len(server.asked)
@@ -237,7 +238,7 @@ def test_reasoning_is_the_start_of_a_path_unless_it_is_dropped_and_the_answer_is
 
 def test_reasoning_alone_is_a_path(tmp_path: Path) -> None:
     with stub(lambda body, number: chat(None, reasoning_content=f"It is \\boxed{{{double(body)}}}")) as server:
-        assert make(server, tmp_path)["accuracy"]["used"]["right"] == 8
+        assert make(server, tmp_path).accuracy.used.right == 8
 
 
 def test_what_was_refused_failed_or_empty_is_listed_with_the_teachers_words_and_asked_again_on_request(
@@ -250,7 +251,7 @@ def test_what_was_refused_failed_or_empty_is_listed_with_the_teachers_words_and_
 
     with stub(answer) as server:
         card = make(server, tmp_path)
-    assert {name: card["replies"][name] for name in ("refused", "failed", "empty", "used")} == {
+    assert {name: card.replies[name] for name in ("refused", "failed", "empty", "used")} == {
         "refused": 2, "failed": 2, "empty": 2, "used": 2
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run" / TROUBLES).read_text().splitlines()]
@@ -261,7 +262,7 @@ def test_what_was_refused_failed_or_empty_is_listed_with_the_teachers_words_and_
         make(server, tmp_path)
         assert len(server.asked) == 2, "what failed is asked again, what was refused is not"
         card = make(server, tmp_path, replace(QUICK, again=True))
-        assert len(server.asked) == 4 and card["replies"]["refused"] == 0
+        assert len(server.asked) == 4 and card.replies["refused"] == 0
 
 
 def test_a_summary_that_never_came_is_asked_again(tmp_path: Path) -> None:
@@ -270,10 +271,10 @@ def test_a_summary_that_never_came_is_asked_again(tmp_path: Path) -> None:
 
     with stub(answer) as server:
         card = make(server, tmp_path, summary="teacher", paths=1)
-        assert card["problems"]["summary_failed"] == 4
+        assert card.problems["summary_failed"] == 4
     with stub(lambda body, number: answer(body, number, f"\\boxed{{{double(body)}}}")) as server:
         card = make(server, tmp_path, summary="teacher", paths=1)
-        assert card["problems"]["sample"] == 4 and len(server.asked) == 4
+        assert card.problems["sample"] == 4 and len(server.asked) == 4
 
 
 # Bounds and doors

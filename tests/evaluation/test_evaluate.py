@@ -76,7 +76,7 @@ def same_results(one, other):
 
 
 def test_a_run_has_a_row_for_each_cell_and_problem_in_the_order_given(whole, tiny):
-    rows = read_parquet(whole / "rows.parquet")
+    rows: list[Any] = read_parquet(whole / "rows.parquet")
     assert [row["cell"] for row in rows[::PROBLEMS]] == [f"{tiny} | {cell}" for cell in CELLS]
     assert [row["index"] for row in rows] == list(range(PROBLEMS)) * len(CELLS)
     assert len({row["text"] for row in rows}) > PROBLEMS, "a model that says one thing tests nothing"
@@ -84,7 +84,7 @@ def test_a_run_has_a_row_for_each_cell_and_problem_in_the_order_given(whole, tin
         held = [holds for path in row["paths"] for holds in equations(path)]
         assert row["equations_right"] == (sum(held) / len(held) if held else None)
     assert len(list(read_traces(whole / "traces.jsonl"))) == 2 * len(CELLS)
-    seconds = read_parquet(whole / "seconds.parquet")
+    seconds: list[Any] = read_parquet(whole / "seconds.parquet")
     assert [(s["cell"], s["problem_id"]) for s in seconds] == [(r["cell"], r["problem_id"]) for r in rows]
     assert all(s["seconds"] > 0 for s in seconds)
 
@@ -530,7 +530,7 @@ def test_a_path_is_a_sequence_of_its_own_and_the_summary_is_no_path():
 
 
 def test_a_budget_counts_positions_and_a_forward_is_counted_for_each_row(whole):
-    rows = read_parquet(whole / "rows.parquet")
+    rows: list[Any] = read_parquet(whole / "rows.parquet")
     for row in rows:
         assert row["n_tokens"] + row["n_uncounted"] == SLOTS
         assert row["tpf"] == row["n_tokens"] / row["forwards"]

@@ -12,7 +12,8 @@ from nap.data.samples import concatenated
 from nap.data.trace import OUTSIDE, PROMPT
 from nap.tasks.arith import Arith
 from nap.training.batches import CHUNK, DiffusionBatches, lay_out
-from nap.training.loss import Objective, masked_loss
+from nap.training.loss import masked_loss
+from nap.training.settings import Objective
 from tiny import recipe, tiny_model
 
 BUNDLED = recipe("bundled")

@@ -9,7 +9,6 @@ from nap.common.files import InputError
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 from nap.training.loss import (
     LOWEST,
-    Objective,
     draw_times,
     loss_weights,
     mask_tokens,
@@ -17,6 +16,7 @@ from nap.training.loss import (
     noise_of,
     stratified_times,
 )
+from nap.training.settings import Objective
 
 MASK = 99
 # Two rows of two paths (of 2 and 3 tokens) and a summary of 2; the second is a token shorter.
@@ -215,7 +215,7 @@ def test_one_over_t_makes_every_noise_level_count_the_same(masking, times):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weight": "1/T"}, "unknown weight '1/T'; known: 1/t, cart, linear, none"),
+        ({"weight": "1/T"}, "unknown weight '1/T'; did you mean '1/t'. known: 1/t, cart, linear, none"),
         ({"normalise": "tokens"}, "unknown normalise"),
         ({"masking": "block"}, "unknown masking"),
         ({"times": "slot"}, "unknown times"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nap.canvas.visibility import Attention, Layout, Positions
 from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known, unknown
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Tags = Literal["think", "hash", "none"]
@@ -35,11 +35,11 @@ SUMMARY_OPENING, SUMMARY_CLOSING = "<summary>", "</summary>"
 class Tokenizer(Protocol):
     """The two methods of a transformers tokenizer that the canvas needs."""
 
-    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
         """The ids of a text."""
         ...
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: list[int], /) -> str | list[str]:
         """The text of ids, special tokens included."""
         ...
 
@@ -78,14 +78,10 @@ class CanvasSpec:
                 raise InputError(f"canvas {name} must be an integer of at least {bound.least}, got {value!r}")
             check(f"canvas {name}", value, bound)
         check("tokens of all slots", self.paths * self.path_tokens + self.summary_tokens, CANVAS_TOKENS)
-        if self.tags not in OPENING:
-            raise InputError(f"unknown canvas tags {self.tags!r}; known: {', '.join(OPENING)}")
-        if self.attention not in ("full", "paths"):
-            raise InputError(f"unknown attention layout {self.attention!r}; known: full, paths")
-        if self.positions not in get_args(Positions):
-            raise InputError(f"unknown positions {self.positions!r}; known: {', '.join(get_args(Positions))}")
-        if self.after_end not in get_args(AfterEnd):
-            raise InputError(f"unknown after_end {self.after_end!r}; known: {', '.join(get_args(AfterEnd))}")
+        check_known("canvas tags", self.tags, OPENING)
+        check_known("attention layout", self.attention, get_args(Attention))
+        check_known("positions", self.positions, get_args(Positions))
+        check_known("after_end", self.after_end, get_args(AfterEnd))
         if self.tags == "none" and (self.paths > 1 or self.summary_tokens):
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
         if self.paths > 1 and not self.summary_tokens:
@@ -228,7 +224,7 @@ def encode_tag(tag: str, tokenizer: Tokenizer | None) -> list[int]:
     if tokenizer is None:
         raise InputError(f"no tokenizer to write the tag {tag!r} with; use a canvas without tags (--canvas plain)")
     ids = list(tokenizer.encode(tag, add_special_tokens=False))
-    if not _tag_pattern(tag).fullmatch(tokenizer.decode(ids).strip()):
+    if not _tag_pattern(tag).fullmatch(str(tokenizer.decode(ids)).strip()):
         raise InputError(
             f"the tokenizer cannot write the tag {tag!r} (it reads back as {tokenizer.decode(ids)!r}); "
             "use a canvas without tags (--canvas plain), or a checkpoint trained with them"
@@ -249,7 +245,7 @@ def parse(
         slot = ids[canvas.region == code].tolist()
         if canvas.spec.after_end == "cut":
             slot = slot[: next((place for place, i in enumerate(slot) if i in ends), None)]
-        text = tokenizer.decode([i for i in slot if i not in ends])
+        text = str(tokenizer.decode([i for i in slot if i not in ends]))
         found = _tag_pattern(closing).search(text) if closing else None
         texts.append(text[: found.start() if found else None].strip())
         closed.append(found is not None)

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -12,6 +13,7 @@ from nap.commands.flags import Whole, Words
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
+    from nap.curation.card import Card, Outcome
     from nap.curation.curate import Last
     from nap.curation.plan import Plan
     from nap.curation.teacher import Asking, Endpoint
@@ -154,12 +156,12 @@ class Curate:
 
         work = Work(
             asking=self.teachers.asking(), offline=self.offline, backend=self.backend, workers=self.workers,
-            report=show_settled,
+            report=lambda settled, most: progress.show(settled, most, "replies"),
         )  # fmt: skip
         endpoints = self.teachers.endpoints()
         plan = self._plan(tuple(endpoint.model for endpoint in endpoints))
         card = curate(plan, self.out, endpoints, work=work, journal=self.journal, last=self._last())
-        print(json.dumps(card) if self.json else summary_of(card))
+        print(json.dumps(asdict(card)) if self.json else summary_of(card))
         print(f"samples, the long chain and their card are in {self.out}", file=sys.stderr)
 
     def _plan(self, models: tuple[str, ...]) -> "Plan":
@@ -168,17 +170,12 @@ class Curate:
         if self.wrong is not None and self.select != "quota":
             raise InputError(f"--wrong changes nothing with --select {self.select}; choose --select quota, or drop it")
         licences = {"data": self.license, "problems": self.problems_license, "teacher": self.teacher_license}
-        return Plan(
-            task=self.task, split=self.split, data=self.data, limit=self.problems, solutions=self.solutions,
-            field=self.field, models=models, prompts=self.prompts, samples=self.samples,
-            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed,
-            paths=self.paths, path_tokens=self.path_tokens, summary_tokens=self.summary_tokens,
-            tokenizer=self.tokenizer, select=self.select, wrong=1 if self.wrong is None else self.wrong,
-            max_overlap=self.max_overlap, diverse=self.diverse, embedder=self.embedder,
-            max_similarity=self.max_similarity, reasoning=self.reasoning, summary=self.summary,
-            summary_prompt=self.summary_prompt,
-            prices=(self.price_prompt, self.price_completion), licences=tuple(licences.items()),
-        )  # fmt: skip
+        same = {f.name: getattr(self, f.name) for f in fields(Plan) if hasattr(self, f.name)}
+        others = {
+            "models": models, "limit": self.problems, "wrong": 1 if self.wrong is None else self.wrong,
+            "prices": (self.price_prompt, self.price_completion), "licences": tuple(licences.items()),
+        }  # fmt: skip
+        return Plan(**same | others)
 
     def _last(self) -> "Last | None":
         if (self.max_seqdep is None) != (self.scorer is None):
@@ -191,7 +188,7 @@ class Curate:
 
         scorer, most = open_scorer(self.scorer), self.max_seqdep
 
-        def keeps(outcome: Any) -> bool:
+        def keeps(outcome: "Outcome") -> bool:
             texts = [path.text for path in outcome.paths]
             found = measure_sample(scorer, texts, prompt=outcome.problem.prompt, segments="paths")
             return found is None or found.per_token() <= most
@@ -204,21 +201,15 @@ def say(line: str) -> None:
     print(f"nap: {line}", file=sys.stderr, flush=True)
 
 
-def show_settled(settled: int, most: int) -> None:
-    """Where a curation stands."""
-    progress.show(settled, most, "replies")
-
-
-def summary_of(card: Any) -> str:
+def summary_of(card: "Card") -> str:
     """The card's counts in a few lines."""
 
-    def counted(counts: dict[str, int]) -> str:
+    def counted(counts: Mapping[str, int]) -> str:
         return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number)
 
-    used = card["accuracy"]["used"]
-    share = "" if used["share"] is None else f" ({100 * used['share']:.1f} %)"
-    return "\n".join([
-        f"problems: {counted(card['problems'])}",
-        f"replies:  {counted(card['replies'])}",
-        f"{used['right']} of the {used['of']} paths that are used are right{share}",
-    ])  # fmt: skip
+    used = card.accuracy.used
+    share = "" if used.share is None else f" ({100 * used.share:.1f} %)"
+    return (
+        f"problems: {counted(card.problems)}\nreplies:  {counted(card.replies)}\n"
+        f"{used.right} of the {used.of} paths that are used are right{share}"
+    )

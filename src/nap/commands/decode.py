@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words, check_trace_file
-from nap.commands.tables import against_random, short
+from nap.commands.tables import against_random
 from nap.common.files import InputError
+from nap.common.text import short
 
 if TYPE_CHECKING:
+    from nap.canvas.canvas import Completion
     from nap.data.trace import Trace
     from nap.decoding.budget import Budget
     from nap.order.scores import OrderReport
@@ -90,7 +92,7 @@ class Decode:
                 _print_completion(prompt if len(canvases) > 1 else None, completion, report, trace)
 
 
-def _print_completion(prompt: str | None, completion: Any, report: "OrderReport", trace: "Trace") -> None:
+def _print_completion(prompt: str | None, completion: "Completion", report: "OrderReport", trace: "Trace") -> None:
     from nap.common.terminal import open_console
 
     console = open_console()

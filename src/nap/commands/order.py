@@ -12,9 +12,10 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Words
 from nap.commands.law import print_law
-from nap.commands.tables import against_random, draw, fits, open_console, short
+from nap.commands.tables import against_random, draw, fits, open_console
 from nap.commands.ties import print_ties
 from nap.common.files import InputError
+from nap.common.text import printable, short
 
 if TYPE_CHECKING:
     from nap.order.order import Order
@@ -143,8 +144,6 @@ class _Lines:
 
 
 def _line(label: str, report: "OrderReport", ks: Sequence[int]) -> list[str]:
-    from nap.common.text import printable
-
     whole, counts = report.whole, report.counts
     values = (whole.n_tokens, counts.n_steps, counts.queries, counts.tpf, whole.afp, whole.tau_b, whole.tied_share)
     cells = [printable(label), *map(short, values)]

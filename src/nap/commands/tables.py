@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nap.common.text import short, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -13,11 +15,6 @@ def against_random(known: "Arness") -> str:
     """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
     value = known.global_arness
     return "-" if value is None else f"{value:.2f} ({short(known.global_arness_random)})"
-
-
-def short(value: float | str | None) -> str:
-    """A value of a table; `-` for none."""
-    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def open_console() -> "Console":
@@ -48,8 +45,6 @@ def _draw_lines(console: "Console", header: Sequence[str], lines: Sequence[Seque
     """As rich draws a table that fits, which takes it a millisecond a line."""
     from rich.cells import cell_len
     from rich.text import Text
-
-    from nap.common.text import visible
 
     def width(cell: str) -> int:
         return len(cell) if cell.isascii() else cell_len(cell)

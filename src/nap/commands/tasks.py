@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -62,7 +62,7 @@ class Score:
         print(replace(scores, by=self.by and printable(self.by), groups=groups))
 
 
-def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, Any]:
+def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, object]:
     groups = [
         {
             "group": group.name,

@@ -1,7 +1,7 @@
 """`nap trace`: show, explain, convert and import recorded traces."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -206,7 +206,7 @@ def _with_tokenizer(known: "Known", name: str) -> "Known":
     from nap.models import checkpoint
     from nap.models.families import declared_mask
 
-    tokenizer: Any = checkpoint.open_tokenizer(name)
+    tokenizer = checkpoint.open_tokenizer(name)
     folder, _ = checkpoint.find(name, weights=False)
     config = checkpoint.read_config(folder) if (folder / "config.json").is_file() else {}
     ends = tuple(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None)

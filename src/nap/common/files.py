@@ -154,6 +154,14 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path} is not {name} text (byte {error.start}); convert it (iconv -t utf-8)") from None
 
 
+def read_json(path: str | Path) -> object:
+    """The JSON value of a file. Raises InputError if it is absent, no text, or no JSON."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:  # Not JSON, a number of 5,000 digits, lists in lists in lists.
+        raise InputError(f"{path} is not JSON that can be read ({type(error).__name__}: {error!s:.200})") from None
+
+
 def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:
     """Write one JSON value a line."""
     with atomic(path) as file:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from nap.common.files import InputError, atomic, clean_partials, make_folder, read_text
+from nap.common.files import InputError, atomic, clean_partials, make_folder, read_json
 from nap.common.text import printable
 
 SETTING, LOCK = "setting.json", ".lock"
@@ -95,12 +95,11 @@ def _is_written(folder: Path, now: dict[str, object], may_hold: Sequence[str], i
 
 
 def _read_setting(path: Path) -> dict[str, object]:
+    reason = "an object was expected"
     try:
-        found = json.loads(read_text(path))
-        if isinstance(found, dict):
+        if isinstance(found := read_json(path), dict):
             return found
-        reason = f"an object was expected, got {type(found).__name__}"
-    except (ValueError, RecursionError) as error:
+    except InputError as error:
         reason = str(error)
     raise InputError(f"{path} is not a run's setting ({reason}); choose another folder")
 

@@ -3,8 +3,9 @@
 Does not lay text out; report/terminal.py and commands/tables.py do.
 """
 
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 from nap.common.files import InputError
@@ -40,10 +41,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ";"
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
     """`unknown policy 'treshold'; did you mean 'threshold'? known: ...`: the message for a name that is not known."""
+    texts = [*map(str, known)]
+    return f"unknown {what} {name!r}{did_you_mean(str(name), texts)} known: {', '.join(texts)}"
+
+
+def check_known(what: str, name: object, known: Iterable[object]) -> None:
+    """Raise InputError, with what was perhaps meant, for a name that is not among the known ones."""
     known = [*known]
-    return f"unknown {what} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"
+    if name not in known:
+        raise InputError(unknown(what, name, known))
 
 
 def check_text(what: str, text: str) -> None:
@@ -54,6 +62,21 @@ def check_text(what: str, text: str) -> None:
         raise InputError(
             f"{what} is not valid text ({text[max(0, error.start - 30) : error.end]!a}); rename it, or mend it"
         ) from None
+
+
+def short(value: float | str | None) -> str:
+    """A value of a table; `-` for none."""
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def markdown_table(header: Sequence[object], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown. Cells are text as it is, never markup."""
+    lines = [[*map(_cell, cells)] for cells in (header, ["---"] * len(header), *rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return re.sub(r"([\\|<`])", r"\\\1", " ".join(str(value).split()))
 
 
 def say(line: str) -> None:

@@ -26,6 +26,7 @@ from typing import Generic, Literal, TypeVar, get_args
 
 from nap.common.bounds import WORKERS, check
 from nap.common.files import InputError
+from nap.common.text import check_known
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -56,8 +57,7 @@ def map_rows(
 
     Raises InputError for an unknown backend, or where rows kill every worker that takes them.
     """
-    if backend not in get_args(Backend):
-        raise InputError(f"unknown backend {backend!r}; known: {', '.join(get_args(Backend))}")
+    check_known("backend", backend, get_args(Backend))
     check("workers", workers, WORKERS)
     if backend == "ray":
         return _with_ray(fn, iter(rows))

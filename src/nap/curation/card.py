@@ -2,7 +2,7 @@
 
     tally = Tally()
     for outcome in outcomes: tally.add(outcome)
-    markdown(tally.card(setting, hashes))
+    markdown(tally.card(setting, hashes, plan.prices), plan, prompts)
 
 A card holds nothing that another run of the same setting would not: no times, no addresses, no dates. Does not curate.
 """
@@ -10,11 +10,12 @@ A card holds nothing that another run of the same setting would not: no times, n
 import json
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from nap.common.stats import wilson_interval
+from nap.common.text import markdown_table, short
+from nap.curation.plan import Plan
 from nap.data.problems import Problem
 from nap.data.samples import Path
 
@@ -74,6 +75,119 @@ class Outcome:
         return replace(self, end=end, fates=fates)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileOf:
+    """A file of samples: how many, and the digest of its bytes."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of some paths are right, with Wilson's interval."""
+
+    right: int
+    of: int
+    share: float | None
+    low: float
+    high: float
+
+    @classmethod
+    def of_all(cls, right: int, paths: int) -> "Share":
+        """So many right ones of so many."""
+        return cls(right, paths, right / paths if paths else None, *wilson_interval(right, paths))
+
+    def cells(self) -> tuple[str, str, str]:
+        """As a table has it."""
+        return f"{self.right} of {self.of}", _percent(self.share), f"{_percent(self.low)} to {_percent(self.high)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of all usable replies, duplicates included, and of the paths of samples."""
+
+    usable: Share
+    used: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The values that a tenth, half and nine tenths are below, and the ends; None of none."""
+
+    least: float | None
+    p10: float | None
+    median: float | None
+    p90: float | None
+    most: float | None
+
+    @staticmethod
+    def of(values: Sequence[float]) -> dict[str, float | None]:
+        """Its fields."""
+        ordered = sorted(values)
+        places = zip((f.name for f in fields(Spread)), (0.0, 0.1, 0.5, 0.9, 1.0), strict=True)
+        return {name: ordered[round(q * (len(ordered) - 1))] if ordered else None for name, q in places}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mean:
+    mean: float | None
+
+
+# The mean stands first: a dataclass has the fields of its last base first.
+@dataclass(frozen=True, kw_only=True)
+class Overlap(Spread, _Mean):
+    """Shares of word 4-grams, and their mean."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the servers counted, and what it costs."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything that is said of a data set. `card.json` has its fields.
+
+    setting            everything that it depends on
+    problems, replies  how many met each of ENDS and of FATES, and `all`
+    digest             of all the rest
+    """
+
+    setting: Mapping[str, object]
+    files: Mapping[str, FileOf]
+    problems: Mapping[str, int]
+    replies: Mapping[str, int]
+    accuracy: Accuracy
+    samples_by_right_paths: Mapping[str, int]
+    path_tokens: Spread
+    overlap: Overlap
+    models: Mapping[str, int]
+    usage: Usage
+    digest: str = ""
+
+
+def read_card(text: str) -> Card:
+    """The card of a card.json. Raises TypeError, ValueError, LookupError or AttributeError for another text."""
+    found = json.loads(text)
+    records = {
+        "files": {name: FileOf(**file) for name, file in found["files"].items()},
+        "accuracy": Accuracy(**{name: Share(**share) for name, share in found["accuracy"].items()}),
+        "path_tokens": Spread(**found["path_tokens"]),
+        "overlap": Overlap(**found["overlap"]),
+        "usage": Usage(**found["usage"]),
+    }
+    return Card(**found | records)
+
+
 class Tally:
     """Counts over outcomes; holds a few bytes for each path, and no text."""
 
@@ -96,62 +210,58 @@ class Tally:
             self.tokens.extend(outcome.tokens)
             self.overlaps.append(outcome.overlap)
 
-    def card(self, setting: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Everything that the card says, as one JSON object. `files` has the rows and the digest of each."""
-        used = sum(self.mixes.values())
+    def card(self, setting: Mapping[str, object], files: Mapping[str, FileOf], prices: Sequence[float]) -> Card:
+        """The card of a run. `prices` are of a million prompt and completion tokens."""
+        samples = len(self.overlaps)
         right_used = sum(right * samples for right, samples in self.mixes.items())
-        return {
-            "setting": setting,
-            "files": files,
-            "problems": {"all": self.ends.total()} | {name: self.ends[name] for name in ENDS},
-            "replies": {"all": self.fates.total()} | {name: self.fates[name] for name in FATES},
-            "accuracy": {"usable": _share(self.right, self.checked), "used": _share(right_used, len(self.tokens))},
-            "samples_by_right_paths": {str(right): self.mixes[right] for right in sorted(self.mixes)},
-            "path_tokens": _quantiles(self.tokens),
-            "overlap": {"mean": sum(self.overlaps) / used if used else None} | _quantiles(self.overlaps),
-            "models": dict(sorted(self.models.items())),
-            "usage": {
-                "prompt_tokens": self.prompt_tokens,
-                "completion_tokens": self.completion_tokens,
-                "cost": self._cost(setting.get("prices", (0.0, 0.0))),
-            },
-        }
-
-    def _cost(self, prices: Sequence[float]) -> float:
-        return round((self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6, 6)
+        cost = (self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6
+        return Card(
+            setting=setting,
+            files=files,
+            problems={"all": self.ends.total()} | {name: self.ends[name] for name in ENDS},
+            replies={"all": self.fates.total()} | {name: self.fates[name] for name in FATES},
+            accuracy=Accuracy(
+                usable=Share.of_all(self.right, self.checked), used=Share.of_all(right_used, len(self.tokens))
+            ),
+            samples_by_right_paths={str(right): self.mixes[right] for right in sorted(self.mixes)},
+            path_tokens=Spread(**Spread.of(self.tokens)),
+            overlap=Overlap(mean=sum(self.overlaps) / samples if samples else None, **Spread.of(self.overlaps)),
+            models=dict(sorted(self.models.items())),
+            usage=Usage(self.prompt_tokens, self.completion_tokens, round(cost, 6)),
+        )
 
 
-def _share(right: int, all_of: int) -> dict[str, Any]:
-    low, high = wilson_interval(right, all_of)
-    return {"right": right, "of": all_of, "share": right / all_of if all_of else None, "low": low, "high": high}
-
-
-def _quantiles(values: Sequence[float]) -> dict[str, Any]:
-    """The values that a tenth, half and nine tenths are below, and the ends."""
-    ordered = sorted(values)
-    places = {"least": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "most": 1.0}
-    return {name: ordered[round(q * (len(ordered) - 1))] if ordered else None for name, q in places.items()}
-
-
-def markdown(card: Mapping[str, Any]) -> str:
+def markdown(card: Card, plan: Plan, prompts: Mapping[str, str]) -> str:
     """The card as a README.md with the front matter that the Hugging Face hub reads."""
-    setting, licences = card["setting"], card["setting"]["licences"]
+    licences, files = dict(plan.licences), card.files.items()
+    spreads = {f"tokens of a path ({plan.tokens_counted_by})": card.path_tokens}
+    spreads |= {"word 4-grams that two paths share": card.overlap}
+    places = [f.name for f in fields(Spread)]
+    mixes = card.samples_by_right_paths.items()
+    others = {name: value for name, value in card.setting.items() if name not in ("prompts", "licences")}
     parts = [
         _front_matter(licences["data"]),
-        f"# {setting['task']}: {setting['paths']} independent paths a problem\n",
+        f"# {plan.task}: {plan.paths} independent paths a problem\n",
         "Made by `nap curate` (NAP, arXiv 2602.23225). `samples.parquet` has the paths of each problem side by side, "
         "`longchain.parquet` the same paths written one after the other.\n",
-        _table("Files", ("file", "samples", "sha256"), [(n, f["rows"], f["sha256"]) for n, f in card["files"].items()]),
-        _table("Problems", ("what became of them", "", "problems"), _counted(card["problems"], ENDS)),
-        _table("Replies", ("what became of them", "", "replies"), _counted(card["replies"], FATES)),
-        _accuracy(card),
-        _table("Lengths and distinctness", ("", "least", "p10", "median", "p90", "most"), _spreads(card)),
-        _table("Models", ("name, as the server gives it", "replies"), card["models"].items()),
-        _table("Tokens", ("prompt", "completion", "cost"), [tuple(card["usage"].values())]),
-        _table("Licences", ("of", "licence"), licences.items()),
-        f"## Setting\n\n{_fenced(json.dumps(_without_prompts(setting), indent=1), 'json')}",
-        *(f"## Prompt: {name}\n\n{_fenced(text)}" for name, text in setting["prompts"].items()),
-    ]
+        _section("Files", ("file", "samples", "sha256"), [(name, file.rows, file.sha256) for name, file in files]),
+        _section("Problems", ("what became of them", "", "problems"), _counted(card.problems, ENDS)),
+        _section("Replies", ("what became of them", "", "replies"), _counted(card.replies, FATES)),
+        _section(
+            "Accuracy of the paths", ("", "right", "%", "95 % (Wilson, paths as independent)"),
+            [(f"of the {name} paths", *getattr(card.accuracy, name).cells()) for name in ("usable", "used")],
+        ),
+        markdown_table(("right paths in a sample", "samples"), mixes),
+        _section(
+            "Lengths and distinctness", ("", *places),
+            [(name, *(short(getattr(one, place)) for place in places)) for name, one in spreads.items()],
+        ),
+        _section("Models", ("name, as the server gives it", "replies"), card.models.items()),
+        _section("Tokens", ("prompt", "completion", "cost"), [vars(card.usage).values()]),
+        _section("Licences", ("of", "licence"), licences.items()),
+        f"## Setting\n\n{_fenced(json.dumps(others, indent=1), 'json')}",
+        *(f"## Prompt: {name}\n\n{_fenced(text)}" for name, text in prompts.items()),
+    ]  # fmt: skip
     return "\n".join(parts)
 
 
@@ -163,37 +273,8 @@ def _front_matter(licence: str) -> str:
     )
 
 
-def _counted(counts: Mapping[str, int], meanings: Mapping[str, str]) -> list[tuple[Any, ...]]:
+def _counted(counts: Mapping[str, int], meanings: Mapping[str, str]) -> list[tuple[str, str, int]]:
     return [(name, meanings.get(name, ""), number) for name, number in counts.items()]
-
-
-def _accuracy(card: Mapping[str, Any]) -> str:
-    rows = [
-        (f"of the {name} paths", f"{a['right']} of {a['of']}", _percent(a["share"]), _percent(a["low"], a["high"]))
-        for name, a in card["accuracy"].items()
-    ]
-    table = _table("Accuracy of the paths", ("", "right", "%", "95 % (Wilson, paths as independent)"), rows)
-    mixes = _table("", ("right paths in a sample", "samples"), card["samples_by_right_paths"].items())
-    return f"{table}\n{mixes}"
-
-
-def _percent(*shares: float | None) -> str:
-    return " to ".join("-" if share is None else f"{100 * share:.1f}" for share in shares)
-
-
-def _spreads(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    counted = card["setting"]["tokens_counted_by"]
-    rows = {f"tokens of a path ({counted})": card["path_tokens"], "word 4-grams that two paths share": card["overlap"]}
-    places = ("least", "p10", "median", "p90", "most")
-    return [(name, *(_short(values[place]) for place in places)) for name, values in rows.items()]
-
-
-def _short(value: Any) -> str:
-    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _without_prompts(setting: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in setting.items() if name not in ("prompts", "licences")}
 
 
 def _fenced(text: str, language: str = "") -> str:
@@ -204,10 +285,5 @@ def _fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}\n"
 
 
-def _table(title: str, header: Sequence[str], rows: Any) -> str:
-    lines = [f"| {' | '.join(map(_cell, row))} |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join([*([f"## {title}", ""] if title else []), *lines, ""])
-
-
-def _cell(value: Any) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
+def _section(title: str, header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    return f"## {title}\n\n{markdown_table(header, rows)}"

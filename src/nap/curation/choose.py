@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nap.canvas.canvas import find_tag
 from nap.common.files import InputError
@@ -26,6 +26,9 @@ from nap.data.problems import Problem
 from nap.data.samples import Path
 from nap.tasks.marks import MAX_TEXT
 from nap.tasks.registry import Task, load_task
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # What counts as a token where no tokenizer says: vocabularies of byte pairs hold most words and no long number.
 _PIECE = re.compile(r"[^\W\d_]{1,8}|\S")
@@ -145,7 +148,7 @@ def _count(text: str, tokenizer: str | None) -> int:
 
 
 @cache
-def _tokenizer(name: str) -> Any:
+def _tokenizer(name: str) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(tokenizer_file(name)))

@@ -16,17 +16,16 @@ Does not know how a teacher is reached, and does not train.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from hashlib import file_digest
 from itertools import groupby
 from pathlib import Path as FilePath
-from typing import Any
 
 from nap import __version__
 from nap.common.files import InputError, atomic, read_text
 from nap.common.folder import digest, run_folder
 from nap.common.text import check_text
 from nap.common.workers import Backend, map_rows
-from nap.curation.card import Outcome, Tally, markdown
+from nap.curation.card import Card, FileOf, Outcome, Tally, markdown, read_card
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
 from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
 from nap.curation.plan import Plan, Solved, read_solutions
@@ -74,7 +73,7 @@ def curate(
     work: Work | None = None,
     journal: str | FilePath | None = None,
     last: Last | None = None,
-) -> dict[str, Any]:
+) -> Card:
     """Make the data set, or what is left to make of it, in `folder`. Returns its card.
 
     teachers  one for each of the plan's models, in order
@@ -120,7 +119,12 @@ class _Problems:
             raise InputError(f"{len(self.solved) - len(ids)} problems have the id of another one; give each its own")
 
     @property
-    def setting(self) -> dict[str, Any]:
+    def prompts(self) -> dict[str, str]:
+        """The texts of all templates by name."""
+        return self.templates | {"summary": self.summary}
+
+    @property
+    def setting(self) -> dict[str, object]:
         """Everything that the data set depends on."""
         plan, tokenizer = self.plan, self.plan.tokenizer
         solved = [[asdict(problem), [asdict(reply) for _, reply in replies]] for problem, replies in self.solved]
@@ -129,7 +133,7 @@ class _Problems:
             "tokenizer": digest(tokenizer_file(tokenizer).read_bytes()) if tokenizer else None,
         }
         return asdict(plan) | {
-            "prompts": self.templates | {"summary": self.summary},
+            "prompts": self.prompts,
             "licences": dict(plan.licences),
             "tokens_counted_by": plan.tokens_counted_by,
             "last": self.last.setting if self.last else None,
@@ -213,19 +217,19 @@ class _Run:
         return conclude(self.plan, outcome, reply)
 
 
-def _write(folder: FilePath, run: _Run) -> dict[str, Any]:
+def _write(folder: FilePath, run: _Run) -> Card:
     """Write the two data sets and the card, which comes last and says that the run is finished."""
     tally = Tally()
     rows = write_samples(_samples(run.concluded(), tally), folder / SAMPLES)
     write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
-    files = {name: {"rows": rows, "sha256": _sha256(folder / name)} for name in (SAMPLES, LONG_CHAIN)}
-    card = tally.card(run.problems.setting, files)
-    card["digest"] = _digest_of(card)
-    _list_troubles(folder / TROUBLES, run, any(card["replies"][fate] for fate in ("failed", "refused", "empty")))
+    files = {name: FileOf(rows=rows, sha256=_sha256(folder / name)) for name in (SAMPLES, LONG_CHAIN)}
+    card = tally.card(run.problems.setting, files, run.plan.prices)
+    card = replace(card, digest=_digest_of(card))
+    _list_troubles(folder / TROUBLES, run, any(card.replies[fate] for fate in ("failed", "refused", "empty")))
     with atomic(folder / "README.md") as file:
-        file.write(markdown(card))
+        file.write(markdown(card, run.plan, run.problems.prompts))
     with atomic(folder / CARD) as file:
-        file.write(json.dumps(card, indent=1) + "\n")
+        file.write(json.dumps(asdict(card), indent=1) + "\n")
     return card
 
 
@@ -249,7 +253,7 @@ def _list_troubles(path: FilePath, run: _Run, are_any: bool) -> None:
                     file.write(json.dumps(row | {"error": reply.error}) + "\n")
 
 
-def _finished(folder: FilePath, again: bool) -> dict[str, Any] | None:
+def _finished(folder: FilePath, again: bool) -> Card | None:
     """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them.
 
     again  a refused reply is missing as well
@@ -258,24 +262,22 @@ def _finished(folder: FilePath, again: bool) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        card = json.loads(read_text(path))
+        card = read_card(read_text(path))
         # One that was changed since, by a bad disk or by hand, is made again.
-        if card["digest"] != _digest_of(card) or card["files"].keys() != {SAMPLES, LONG_CHAIN}:
+        if card.digest != _digest_of(card) or card.files.keys() != {SAMPLES, LONG_CHAIN}:
             return None
-        whole = all(_sha256(folder / name) == found["sha256"] for name, found in card["files"].items())
-        left = card["replies"]["failed"] + card["problems"].get("summary_failed", 0)
-        return card if whole and not left + (card["replies"]["refused"] if again else 0) else None
+        whole = all(_sha256(folder / name) == found.sha256 for name, found in card.files.items())
+        left = card.replies["failed"] + card.problems.get("summary_failed", 0)
+        return card if whole and not left + (card.replies["refused"] if again else 0) else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileNotFoundError):
         return None
 
 
-def _digest_of(card: dict[str, Any]) -> str:
-    return digest(json.dumps({name: part for name, part in card.items() if name != "digest"}, sort_keys=True).encode())
+def _digest_of(card: Card) -> str:
+    parts = {name: part for name, part in asdict(card).items() if name != "digest"}
+    return digest(json.dumps(parts, sort_keys=True).encode())
 
 
 def _sha256(path: FilePath) -> str:
     with path.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()

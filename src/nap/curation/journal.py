@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from nap.common.files import InputError, clean_partials, make_folder, sync_folder
 from nap.common.folder import lock
@@ -151,7 +150,7 @@ class Journal:
         """Whether no reply was ever added."""
         return self._execute("SELECT 1 FROM replies LIMIT 1").fetchone() is None
 
-    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:
             return self._database.execute(statement, values)
         except sqlite3.OperationalError as error:
@@ -302,6 +301,6 @@ def _row(key: bytes, text: bytes) -> tuple[bytes, str, bytes]:
     return key, text.decode(), digest_of(key, text)
 
 
-def _short(reply: Reply) -> dict[str, Any]:
+def _short(reply: Reply) -> dict[str, object]:
     """The fields that say something: a journal has hundreds of thousands of replies."""
     return {name: value for name, value in vars(reply).items() if value}

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 
 from nap.common.bounds import PATHS, PROBLEMS, REPLY_TOKENS, SAMPLES, SEED_SENT, SLOT_TOKENS, check
 from nap.common.files import InputError
-from nap.common.text import check_text
+from nap.common.text import check_known, check_text
 from nap.curation.journal import Reply, Request
 from nap.curation.prompts import fill, load_prompt
 from nap.curation.selection import Rule
@@ -90,8 +90,7 @@ class Plan:
         if self.limit is not None:
             check("problems", self.limit, PROBLEMS)
         for name, kind in (("select", Rule), ("summary", Summary), ("reasoning", Reasoning)):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(get_args(kind))}")
+            check_known(name, getattr(self, name), get_args(kind))
         for name, value in vars(self).items():
             # All of it goes into the card.
             check_text(name, json.dumps(value, ensure_ascii=False))

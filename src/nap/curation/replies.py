@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TypeGuard
 
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
 from nap.tasks.marks import MAX_TEXT
@@ -61,7 +61,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
     return bytes(body)
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes) -> object:
     """The JSON that an answer holds; Passing where it holds none."""
     try:
         return json.loads(body)
@@ -69,10 +69,9 @@ def read_json(body: bytes) -> Any:
         raise Passing(f"not a reply: {error}") from None
 
 
-def read_replies(answer: Any) -> list[Reply]:
+def read_replies(answer: object) -> list[Reply]:
     """The replies in a chat completion, the usage with the first. Raises Passing for anything that is none."""
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list) or not choices:
+    if not isinstance(answer, dict) or not isinstance(choices := answer.get("choices"), list) or not choices:
         raise Passing(f"not a chat completion: {answer!r:.100}")
     usage = answer.get("usage")
     counts = {name: _count(usage, name) for name in ("prompt_tokens", "completion_tokens")}
@@ -81,16 +80,15 @@ def read_replies(answer: Any) -> list[Reply]:
     return [replace(first, **counts), *others]
 
 
-def error_inside(answer: Any) -> tuple[int, str] | None:
+def error_inside(answer: object) -> tuple[int, str] | None:
     """(status, words) of an error that a server sends as if all were well; None where there is none."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not error or answer.get("choices"):
+    if not isinstance(answer, dict) or not (error := answer.get("error")) or answer.get("choices"):
         return None
     code = error.get("code") if isinstance(error, dict) else None
     return (code if type(code) is int and 400 <= code < 600 else 500), words(answer)
 
 
-def _read_choice(choice: Any) -> Reply:
+def _read_choice(choice: object) -> Reply:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise Passing(f"not a chat completion: {choice!r:.100}")
     message = choice["message"]
@@ -107,23 +105,23 @@ def _read_choice(choice: Any) -> Reply:
     return Reply(text=text[:MAX_TEXT], reasoning=thought[:MAX_TEXT], finish=LENGTH if cut else STOP, error=error)
 
 
-def _texts(message: Mapping[str, Any]) -> tuple[str, str]:
+def _texts(message: Mapping[str, object]) -> tuple[str, str]:
     """(what was said, what was thought before it) in a message, whichever way a server tells the two apart."""
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise Passing(f"not a chat completion: a text of {content!r:.80}")
     beside = next((found for key in ("reasoning_content", "reasoning") if (found := message.get(key))), None)
-    parts: list[Any] = content if isinstance(content, list) else [content]
+    parts: list[object] = content if isinstance(content, list) else [content]
     said = "".join(_text(part) for part in parts if not _is_thought(part))
     thought = _text(beside) or "".join(_text(part.get("thinking")) for part in parts if _is_thought(part))
     return said, thought
 
 
-def _is_thought(part: Any) -> bool:
+def _is_thought(part: object) -> TypeGuard[dict[str, object]]:
     return isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
 
 
-def _text(part: Any) -> str:
+def _text(part: object) -> str:
     """The text of a text, of a chunk that holds one, or of a list of either."""
     if isinstance(part, list):
         return "".join(_text(one) for one in part if not isinstance(one, list))
@@ -133,18 +131,18 @@ def _text(part: Any) -> str:
     raise Passing(f"not a chat completion: a text of {part!r:.80}")
 
 
-def _instead(message: Mapping[str, Any]) -> str:
+def _instead(message: Mapping[str, object]) -> str:
     """What an empty message has in place of a text."""
     others = [f"{name}: {value!r:.60}" for name, value in message.items() if value and name not in ("role", "content")]
     return f"no text; the server sent {'; '.join(others) or 'nothing else'}"[:MAX_ERROR]
 
 
-def _count(usage: Any, name: str) -> int:
+def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int and 0 <= value < 2**31 else 0
 
 
-def model_names(listed: Any) -> list[str]:
+def model_names(listed: object) -> list[str]:
     """The names in what /models answers; none where it is something else."""
     models = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(models, list):
@@ -161,7 +159,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def words(found: Any) -> str:
+def words(found: object) -> str:
     """What a server says about an error, as far as it is kept: `found` is its answer's bytes, or what they hold."""
     if isinstance(found, bytes):
         try:

@@ -14,9 +14,13 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from nap.models import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # The words of one n-gram: long enough that two solutions of one problem do not share most of them by its wording.
 GRAM = 4
@@ -53,21 +57,23 @@ def cosines(texts: Sequence[str], model: str) -> list[list[float]]:
         return (unit @ unit.T).tolist()
 
 
-def _mean(text: str, model: str) -> Any:
+def _mean(text: str, model: str) -> "Tensor":
     tokenizer, network = _opened(model)
     ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST).input_ids
     return network(input_ids=ids).last_hidden_state[0].float().mean(0)
 
 
 @cache
-def _opened(model: str) -> tuple[Any, Any]:
+def _opened(model: str) -> "tuple[PreTrainedTokenizerBase, PreTrainedModel]":
     from transformers import AutoModel
 
     tokenizer, (folder, _) = checkpoint.open_tokenizer(model), checkpoint.find(model)
     # A stranger's Python is never run, and a stranger's pickle never opened.
-    safe: Any = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
     with checkpoint.foreign(f"cannot open the embedder {model}"):
-        return tokenizer, AutoModel.from_pretrained(folder, **safe).eval()
+        network = AutoModel.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+    return tokenizer, network.eval()
 
 
 def distinct(count: int, *limits: tuple[Sequence[Sequence[float]], float]) -> list[int]:

@@ -8,7 +8,6 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -70,7 +69,7 @@ class Server:
         """Give its connections back."""
         await self._session.close()
 
-    async def call(self, method: str, path: str, body: bytes | None = None) -> Any:
+    async def call(self, method: str, path: str, body: bytes | None = None) -> object:
         """The JSON that the server answers with. Raises Passing, Refused or Fatal."""
         url = self.endpoint.url.rstrip("/") + path
         for _ in range(MOST_REDIRECTS + 1):

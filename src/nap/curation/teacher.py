@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
-from typing import Any
 
 from nap.common.files import InputError
 from nap.common.text import printable
@@ -266,7 +265,7 @@ class _Client:
 
     async def _attempt(self, request: Request, count: int) -> list[Reply]:
         """One call. Raises Passing, Refused, or InputError for what no request will survive."""
-        body: dict[str, Any] = {
+        body: dict[str, object] = {
             "model": request.model,
             "messages": [{"role": "user", "content": request.prompt}],
             "temperature": request.temperature,

@@ -10,7 +10,7 @@ Does not open a folder (load.py); does not generate.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from nap.dependence.scorer import Floats, Reading, Scores, TextReader, split_sco
 from nap.dependence.segments import Ids
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Classes (`model_type`) whose layers see what a mask of [query, key] says, and count positions as they are told.
 SHARING = (
@@ -51,11 +51,11 @@ def shares_forwards(config: "PretrainedConfig") -> bool:
 class CausalScorer(TextReader):
     """A causal language model of transformers. `branches_share`: whether it gets the fast path."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         super().__init__(tokenizer, name)
         self.model = model
         self.max_length: int | None = getattr(model.config, "max_position_embeddings", None)
-        self.vocabulary: int = model.get_input_embeddings().num_embeddings
+        self.vocabulary = len(model.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType]
         self.branches_share = shares_forwards(model.config)
 
     def encode(self, text: str) -> list[int]:
@@ -88,7 +88,7 @@ class CausalScorer(TextReader):
             scores_S[here_S] = self._forward(planted, part, here_S, cache)
         return list(split_scores(scores_S, readings))
 
-    def _forward(self, planted: Planted, part: Part, here_S: NDArray[np.bool_], cache: Any) -> Floats:
+    def _forward(self, planted: Planted, part: Part, here_S: NDArray[np.bool_], cache: "DynamicCache") -> Floats:
         """log p of the tokens that a part predicts, of whose keys and values the cache then holds more."""
         if (beyond := cache.get_seq_length() - part.cached) > 0:
             # A negative count removes that many in every version; a positive one no longer says what is kept.
@@ -106,7 +106,7 @@ class CausalScorer(TextReader):
         ).logits[0]
         return _log_p(logits_RV, self._tensor(planted.scored_S[here_S]), self._tensor(index_S))
 
-    def _tensor(self, values: NDArray[Any]) -> Tensor:
+    def _tensor(self, values: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(values).to(self.model.device)
 
     @torch.inference_mode()

@@ -4,7 +4,7 @@ Runs no code of a checkpoint and opens no pickles. Does not score (causal.py, se
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nap.common.files import InputError
 from nap.common.machine import choose_dtype, usable_device
@@ -14,6 +14,9 @@ from nap.dependence.server import ServerScorer
 from nap.models import checkpoint
 from nap.models.load import own_dtype
 from nap.models.weights import weight_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def open_scorer(
@@ -35,23 +38,15 @@ def open_scorer(
     if name.startswith(("http://", "https://")):
         if tokenizer is None:
             raise InputError(f"scorer {name} is a server: give the folder of its model's tokenizer, --tokenizer DIR")
-        return ServerScorer(name, _tokenizer(tokenizer), model)
+        return ServerScorer(name, checkpoint.open_tokenizer(tokenizer), model)
     if tokenizer or model:
         flag = "tokenizer" if tokenizer else "model"
         raise InputError(f"--{flag} is for servers, and the scorer {name} is a model of its own; leave it out")
     folder, _ = checkpoint.find(name)
-    return CausalScorer(_load(folder, device, dtype), _tokenizer(name), name)
+    return CausalScorer(_load(folder, device, dtype), checkpoint.open_tokenizer(name), name)
 
 
-def _tokenizer(name: str) -> Any:
-    folder, _ = checkpoint.find(name)
-    found = checkpoint.read_tokenizer(folder)
-    if found is None:
-        raise InputError(f"{name} has no tokenizer, so it cannot read text; put its tokenizer.json into its folder")
-    return found
-
-
-def _load(folder: Path, device: str, dtype: str) -> Any:
+def _load(folder: Path, device: str, dtype: str) -> "PreTrainedModel":
     """The model in transformers' own class. Raises InputError unless it is whole, causal, and needs no foreign code."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -63,7 +58,7 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
     weight_files(folder)
     logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             folder,
             dtype=number,
             use_safetensors=True,
@@ -73,7 +68,6 @@ def _load(folder: Path, device: str, dtype: str) -> Any:
         )
     except Exception as error:  # transformers raises a dozen types, and not the same in each version.
         raise InputError(f"{folder} does not load as a causal language model ({checkpoint.brief(error)})") from None
-    model, info = loaded
     # They would be random.
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"{folder} lacks {len(missing)} tensors of its model, first {missing[0]}; was it cut?")

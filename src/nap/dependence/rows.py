@@ -9,7 +9,7 @@ Does not cut texts (segments.py).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from nap.common import rows as files
 from nap.common.files import InputError, write_jsonl
@@ -18,6 +18,7 @@ from nap.common.parquet import write_parquet
 from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
+from nap.tasks.fields import MODEL, SETTERS, SPEAKER, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 TEXTS = ("text", "messages", "conversations", "segments", "paths")
 LISTS = ("segments", "paths", "text")
 PROMPTS = ("prompt", "question", "problem")
-# Who speaks in a conversation: the model, and who is left out of the prompt.
-REPLIES = ("assistant", "gpt", "model", "bot")
-SETTERS = ("system", "developer")
 
 Object = Mapping[str, object]
 
@@ -109,7 +107,7 @@ def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None,
     value = row[field]
     if value is None:
         return None, [] if how == "paths" else ""
-    if isinstance(value, list) and _is_conversation(value) and how != "paths":
+    if _is_conversation(value) and how != "paths":
         return _last_reply(f"{where}: {field!r}", value)
     texts = _texts(value)
     if texts is not None and how == "paths":
@@ -139,8 +137,8 @@ def _prompt(where: str, row: Object, field: str | None, before: str | None) -> s
         return before
     field = field or _first(row, PROMPTS)
     value = None if field is None else row[field]
-    if isinstance(value, list) and _is_conversation(value):
-        return _asked(f"{where}: {field!r}", value)
+    if _is_conversation(value):
+        return _asked(_turns(f"{where}: {field!r}", value))
     if not isinstance(value, str | None):
         raise InputError(f"{where}: {field!r} should be a text, got {value!r:.40}; or name another with --prompt-field")
     return value or ""
@@ -181,29 +179,28 @@ def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -
 # Conversations
 
 
-def _is_conversation(value: Sequence[object]) -> bool:
-    return bool(value) and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
+def _is_conversation(value: object) -> TypeGuard[list[object]]:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and not turn.keys().isdisjoint(SPEAKER) for turn in value)
+    )
 
 
-def _last_reply(where: str, turns: Sequence[Object]) -> tuple[str, str]:
+def _turns(where: str, conversation: list[object]) -> list[tuple[str, str]]:
+    try:
+        return turns(conversation)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _last_reply(where: str, conversation: list[object]) -> tuple[str, str]:
     """(what is said before the last turn of the model, and that turn); a conversation without one has an empty text."""
-    last = max((i for i, turn in enumerate(turns) if _speaker(turn) in REPLIES), default=len(turns))
-    return _asked(where, turns[:last]), "".join(_said(where, turn) for turn in turns[last : last + 1])
+    said = _turns(where, conversation)
+    last = max((i for i, (speaker, _) in enumerate(said) if speaker in MODEL), default=len(said))
+    return _asked(said[:last]), said[last][1] if last < len(said) else ""
 
 
-def _asked(where: str, turns: Sequence[Object]) -> str:
+def _asked(said: Sequence[tuple[str, str]]) -> str:
     """The turns one after the other, without those that set the model up."""
-    return "\n".join(_said(where, turn) for turn in turns if _speaker(turn) not in SETTERS)
-
-
-def _speaker(turn: Object) -> object:
-    return turn.get("role", turn.get("from"))
-
-
-def _said(where: str, turn: Object) -> str:
-    """The text of a turn, whose content may be a text, a list of parts with texts, or nothing."""
-    content = turn.get("content", turn.get("value"))
-    parts = _texts(content if isinstance(content, list) else [content])
-    if parts is None:
-        raise InputError(f"{where}: a turn should hold a text, got {content!r:.40}")
-    return "".join(parts)
+    return "\n".join(text for speaker, text in said if speaker not in SETTERS)

@@ -5,12 +5,15 @@ Letters: S scored tokens. Holds no model: causal.py and server.py do, and load.p
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nap.dependence.segments import Ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Floats = NDArray[np.float64]
 
@@ -57,16 +60,16 @@ class Scorer(Protocol):
         ...
 
 
-def _start(tokenizer: Any) -> Ids:
+def _start(tokenizer: "PreTrainedTokenizerBase") -> Ids:
     """The beginning-of-text token, if the tokenizer puts one before a text."""
     begin = tokenizer.bos_token_id
-    return (begin,) if begin is not None and tokenizer.encode("a")[:1] == [begin] else ()
+    return (begin,) if isinstance(begin, int) and tokenizer.encode("a")[:1] == [begin] else ()
 
 
 class TextReader:
     """The tokenizer's part of `Scorer`."""
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         self.tokenizer, self.name, self.start = tokenizer, name, _start(tokenizer)
 
     def encode(self, text: str) -> list[int]:

@@ -4,9 +4,9 @@ Does not start a server. Scoring generates nothing: the one token that a server 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from nap.dependence.scorer import Floats, Reading, Scores, TextReader, split_sco
 from nap.dependence.segments import Ids
 from nap.models import checkpoint
 
+if TYPE_CHECKING:
+    from openai.types import CompletionChoice
+    from transformers import PreTrainedTokenizerBase
+
+Reply = TypeVar("Reply")
 # Texts of one request to a server.
 REQUEST = 16
 
@@ -36,7 +41,7 @@ class ServerScorer(TextReader):
 
     max_length: int | None = None
 
-    def __init__(self, url: str, tokenizer: Any, model: str | None) -> None:
+    def __init__(self, url: str, tokenizer: "PreTrainedTokenizerBase", model: str | None) -> None:
         from openai import OpenAI
 
         super().__init__(tokenizer, url)
@@ -49,11 +54,11 @@ class ServerScorer(TextReader):
             raise InputError(f"the server {self.name} lists no model; does its address end in /v1? or give --model")
         return served[0].id
 
-    def _asked(self, ask: Any, **request: Any) -> Any:
+    def _asked(self, ask: Callable[[], Reply]) -> Reply:
         from openai import OpenAIError
 
         try:
-            return ask(**request)
+            return ask()
         except OpenAIError as error:
             raise InputError(f"the server {self.name} does not answer ({checkpoint.brief(error)})") from None
 
@@ -72,15 +77,12 @@ class ServerScorer(TextReader):
         return list(split_scores(np.concatenate(found), readings))
 
     def _scores(self, requests: Sequence[_Request]) -> list[Floats]:
+        prompts = [list(request.ids) for request in requests]
         reply = self._asked(
-            self.client.completions.create,
-            model=self.model,
-            prompt=[list(request.ids) for request in requests],
-            # Not 0, which some servers refuse: the token that is written is cut off below.
-            max_tokens=1,
-            echo=True,
-            logprobs=1,
-            temperature=0,
+            # Not 0 tokens, which some servers refuse: the one that is written is cut off below.
+            lambda: self.client.completions.create(
+                model=self.model, prompt=prompts, max_tokens=1, echo=True, logprobs=1, temperature=0
+            )
         )
         # The SDK gives what is no JSON as a text.
         choices = sorted(getattr(reply, "choices", None) or [], key=lambda choice: choice.index)
@@ -96,9 +98,16 @@ class ServerScorer(TextReader):
         Raises InputError where the server is down or does not say which tokens it drew.
         """
         reply = self._asked(
-            self.client.completions.create,
-            model=self.model, prompt=[list(context)], n=count, max_tokens=length, logprobs=1, temperature=1, seed=seed,
-        )  # fmt: skip
+            lambda: self.client.completions.create(
+                model=self.model,
+                prompt=[list(context)],
+                n=count,
+                max_tokens=length,
+                logprobs=1,
+                temperature=1,
+                seed=seed,
+            )
+        )
         choices = getattr(reply, "choices", None) or []
         drawn = [choice.logprobs and choice.logprobs.tokens for choice in choices]
         if len(drawn) != count or not all(isinstance(tokens, list) and tokens for tokens in drawn):
@@ -108,7 +117,7 @@ class ServerScorer(TextReader):
             )
         return [[str(token) for token in tokens] for tokens in drawn]
 
-    def _checked(self, choice: Any, request: _Request) -> Floats:
+    def _checked(self, choice: "CompletionChoice", request: _Request) -> Floats:
         scores = (choice.logprobs and choice.logprobs.token_logprobs) or []
         if not 0 <= len(scores) - len(request.ids) <= 1:
             raise InputError(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from nap.common.stats import Interval, bootstrap_mean
 from nap.dependence.scorer import Floats
@@ -126,12 +125,12 @@ def _ratio_of(texts: Sequence[Text], totals: Sequence[tuple[float, int]]) -> Est
     return _estimate(ratio + (nats - ratio * tokens) / tokens.mean())
 
 
-def _by_prompt(known: Sequence[tuple[Text, ArrayLike]]) -> Floats:
+def _by_prompt(known: Sequence[tuple[Text, object]]) -> Floats:
     """[prompts, ...] the mean of each prompt's values."""
-    groups: dict[Ids, list[ArrayLike]] = {}
+    groups: dict[Ids, list[object]] = {}
     for text, value in known:
         groups.setdefault(text.prompt, []).append(value)
-    return np.array([np.mean(group, axis=0) for group in groups.values()])
+    return np.array([np.asarray(group, float).mean(axis=0) for group in groups.values()])
 
 
 def _estimate(values: Floats) -> Estimate:

@@ -109,30 +109,9 @@ class Entry:
 
 def order_columns(trace: Trace) -> OrderColumns:
     """What a row keeps of the order of its trace."""
-    order = order_of(trace)
-    report = measure(order, ks=(1,))
-    whole, at, path = report.whole, report.at(1), report.path_at(1)
-    return OrderColumns(
-        n_tokens=len(order),
-        n_uncounted=order.n_uncounted,
-        n_steps=order.n_steps,
-        forwards=order.forwards,
-        tpf=report.counts.tpf,
-        afp=whole.afp,
-        tau_b=whole.tau_b,
-        tied_share=whole.tied_share,
-        global_arness_at_1=at.global_arness,
-        global_arness_at_1_optimistic=at.global_arness_optimistic,
-        global_arness_at_1_pessimistic=at.global_arness_pessimistic,
-        global_arness_at_1_random=at.global_arness_random,
-        local_arness_at_1=at.local_arness,
-        path_global_arness_at_1=path.global_arness,
-        path_global_arness_at_1_random=path.global_arness_random,
-        path_local_arness_at_1=path.local_arness,
-        path_tau_b=report.path_mean.tau_b if report.path_mean else None,
-        queries=order.queries,
-        guide_calls=order.guide_calls,
-    )
+    report = measure(order_of(trace), ks=(1,))
+    path = report.path_mean.json() if report.path_mean else {}
+    return from_row(OrderColumns, report.json() | {f"path_{name}": value for name, value in path.items()})
 
 
 def critical_path(problem: Problem) -> int | None:

@@ -141,7 +141,7 @@ def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], Non
         say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
 
 
-def _identity(denoiser: Denoiser, spec: CanvasSpec, canvases: Sequence[Canvas]) -> dict[str, Any]:
+def _identity(denoiser: Denoiser, spec: CanvasSpec, canvases: Sequence[Canvas]) -> dict[str, object]:
     """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
     inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
     return denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said(), "inputs": inputs}
@@ -151,7 +151,7 @@ def _weights(denoiser: Denoiser) -> str | None:
     """A digest of a folder's weights; None for a hub name, whose commit says as much."""
     if denoiser.setting["revision"]:
         return None
-    folder, _ = checkpoint.find(denoiser.setting["model"])
+    folder, _ = checkpoint.find(str(denoiser.setting["model"]))
     return digest_files(weight_files(folder))
 
 
@@ -176,7 +176,7 @@ class _Evaluates:
         return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces)
 
 
-_loaded: dict[tuple[Any, ...], Denoiser] = {}
+_loaded: dict[tuple[object, ...], Denoiser] = {}
 
 
 def _options(sweep: Sweep) -> dict[str, Any]:

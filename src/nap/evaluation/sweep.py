@@ -10,7 +10,7 @@ from typing import get_args
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
-from nap.common.text import check_text
+from nap.common.text import check_known, check_text
 from nap.data.problems import Problem
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
@@ -81,8 +81,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.problems < 1:
             raise InputError(f"problems must be at least 1, got {self.problems}")
-        if self.eos not in get_args(Eos):
-            raise InputError(f"unknown eos setting {self.eos!r}; known: {', '.join(get_args(Eos))}")
+        check_known("eos setting", self.eos, get_args(Eos))
         for name in ("models", "policies"):
             if not getattr(self, name):
                 raise InputError(f"a sweep needs at least one of its {name}")

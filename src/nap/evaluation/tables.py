@@ -3,10 +3,9 @@
 Does not compute anything.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
-from nap.common.text import printable
+from nap.common.text import markdown_table, printable
 from nap.evaluation.summary import TITLES, Mean, Record
 
 HEADER = ("model", "policy", "pace", "accuracy %", *TITLES.values(), "gain", "p (Holm)", "AUP")
@@ -31,12 +30,7 @@ def table(records: Iterable[Record]) -> list[list[str]]:
 
 def markdown(records: Sequence[Record]) -> str:
     """The table as Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *table(records)]
-    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return re.sub(r"([\\|<`])", r"\\\1", cell)
+    return markdown_table(HEADER, table(records))
 
 
 def percent(record: Record) -> str:

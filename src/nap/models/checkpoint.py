@@ -3,15 +3,14 @@
 Does not read weights (weights.py), know families' conventions (families.py) or run a model (denoiser.py).
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nap.canvas.canvas import CanvasSpec
-from nap.common.files import InputError, read_text
+from nap.common.files import InputError, read_json
 from nap.common.terminal import natives_guarded
 from nap.common.text import printable
 from nap.models.families import Config
@@ -102,17 +101,14 @@ def foreign(what: str) -> Iterator[None]:
         raise InputError(f"{what} ({brief(error)})") from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> Config:
     """A JSON object. Raises InputError if the file is absent or holds something else."""
     try:
         if (size := path.stat().st_size) > MAX_JSON:
             raise InputError(f"{path} has {size} bytes; {MAX_JSON} is the most that is read of a checkpoint's JSON")
     except OSError:
         pass  # What is wrong with it, reading says better.
-    try:
-        value = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:  # Not JSON, a number of 5,000 digits, lists in lists in lists.
-        raise InputError(f"{path} is not JSON that can be read ({brief(error)})") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object was expected, got {type(value).__name__}")
     return value

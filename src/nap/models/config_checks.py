@@ -6,9 +6,7 @@ bounds are far beyond every published model, and each key has the same meaning i
 Does not know which keys a family needs (families.py).
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 from nap.common.files import InputError
 
@@ -39,29 +37,30 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def check_config(config: Mapping[str, Any], where: object) -> None:
+def check_config(config: Mapping[str, object], where: object) -> None:
     """Raise InputError naming the first value that no model can have."""
     for key, value in config.items():
         if value is not None and (wanted := _wanted(key, value)):
             raise InputError(f"{where}/config.json: {key} must be {wanted}, got {_shown(value)}")
-    if not all(isinstance(name, str) for name in config.get("architectures") or ()):
+    names = config.get("architectures")
+    if isinstance(names, list) and not all(isinstance(name, str) for name in names):
         raise InputError(f"{where}/config.json: architectures must be a list of names")
     ends = config.get("eos_token_id")
     if any(_wanted("pad_token_id", end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
         raise InputError(f"{where}/config.json: eos_token_id must be a token id or a list of them, got {_shown(ends)}")
-    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
-    if width and heads and not config.get("head_dim") and width % heads:
+    width, heads, shared = (config.get(name) for name in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+    if isinstance(width, int) and isinstance(heads, int) and not config.get("head_dim") and width % heads:
         raise InputError(f"{where}/config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    if heads and (shared := config.get("num_key_value_heads")) and heads % shared:
+    if isinstance(heads, int) and isinstance(shared, int) and heads % shared:
         raise InputError(
             f"{where}/config.json: num_attention_heads {heads} is not a multiple of {shared} key-value heads"
         )
     for rope in (config.get("rope_parameters"), config.get("rope_scaling")):
-        if rope:
+        if isinstance(rope, dict):
             check_config({key: rope[key] for key in ("rope_theta", "rope_type", "type") if key in rope}, where)
 
 
-def _wanted(key: str, value: Any) -> str:
+def _wanted(key: str, value: object) -> str:
     """What a value should be; nothing where it is."""
     if key in WHOLE:
         low, high = WHOLE[key]
@@ -69,7 +68,7 @@ def _wanted(key: str, value: Any) -> str:
     if key in NUMBERS:
         low, high = NUMBERS[key]
         # A comparison with a number of thousands of digits is fine, but float() of it is not.
-        fits = type(value) in (int, float) and not (type(value) is float and math.isnan(value)) and low < value < high
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
         return "" if fits else f"a number above {low:g} and below {high:g}"
     kinds = KINDS.get(key)
     return "" if kinds is None or isinstance(value, kinds) else " or ".join(_NAMES[kind] for kind in kinds)
@@ -78,6 +77,6 @@ def _wanted(key: str, value: Any) -> str:
 _NAMES = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     # A number of more than 4,300 digits has no repr.
     return "a huge number" if isinstance(value, int) and abs(value) > 10**30 else f"{value!r:.60}"

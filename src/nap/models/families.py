@@ -11,13 +11,17 @@ and dllm-hub's A2D. Does not open files or weights (checkpoint.py) or run a mode
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nap.common.files import InputError
 from nap.common.text import unknown
 from nap.models.config_checks import check_config
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 Native = Literal["llama", "qwen2", "qwen3", "bert"]
+# What a stranger says of a model: `check_config` looks at all of it that is used.
 Config = dict[str, Any]
 
 # What a tokenizer that sets no mask_token calls its mask, most specific first.
@@ -100,12 +104,12 @@ class Family:
     config: Callable[[Config], Config] = _keep
     tensors: tuple[tuple[str, str], ...] = ()
     dropped: str = r"\.rotary_emb\.inv_freq$"
-    required: tuple[tuple[str, Any], ...] = (("use_sliding_window", False),)
+    required: tuple[tuple[str, object], ...] = (("use_sliding_window", False),)
     shift: bool = False
     block_size: int | None = None
     mask_id: int | None = None
     end_tokens: tuple[str, ...] = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>")
-    template: tuple[tuple[str, Any], ...] = ()
+    template: tuple[tuple[str, object], ...] = ()
 
     def rename(self, name: str) -> str | None:
         """The native name of a published tensor; None for one that is dropped."""
@@ -232,7 +236,7 @@ class SpecialIds(NamedTuple):
 
 
 def special_ids(
-    config: Config, family: Family, tokenizer: Any | None, where: object, mask_id: int | None
+    config: Config, family: Family, tokenizer: "PreTrainedTokenizerBase | None", where: object, mask_id: int | None
 ) -> SpecialIds:
     """What a checkpoint declares: `mask_id` if given, then its config, its tokenizer and its family, in that order.
 
@@ -261,7 +265,9 @@ def special_ids(
     return SpecialIds(mask, pad, eos)
 
 
-def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: object, given: int | None) -> int:
+def _mask_id(
+    config: Config, family: Family, tokenizer: "PreTrainedTokenizerBase | None", where: object, given: int | None
+) -> int:
     said = tokenizer.mask_token_id if tokenizer is not None else None
     sources = (given, declared_mask(config, tokenizer), family.mask_id)
     mask = next((token for token in sources if token is not None), None)
@@ -282,14 +288,14 @@ def _mask_id(config: Config, family: Family, tokenizer: Any | None, where: objec
     return mask
 
 
-def declared_mask(config: Config, tokenizer: Any | None) -> int | None:
+def declared_mask(config: Config, tokenizer: "PreTrainedTokenizerBase | None") -> int | None:
     """The mask that a config or a tokenizer declares, or a token that is called as masks are; None for none."""
     found = [config.get("mask_token_id"), getattr(tokenizer, "mask_token_id", None)]
     found += [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
     return next((token for token in found if token is not None), None)
 
 
-def _id_of(text: str, tokenizer: Any) -> int | None:
+def _id_of(text: str, tokenizer: "PreTrainedTokenizerBase") -> int | None:
     # A tokenizer gives the unknown token's id for a text that it does not know.
     found = tokenizer.convert_tokens_to_ids(text)
-    return found if found is not None and tokenizer.convert_ids_to_tokens(found) == text else None
+    return found if isinstance(found, int) and tokenizer.convert_ids_to_tokens(found) == text else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,7 +25,7 @@ from nap.models.families import FAMILIES, Config, Family, family_of, native_conf
 from nap.models.weights import open_weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load(
@@ -106,7 +106,7 @@ class Found:
     config: Config
     family: Family
     native: Config
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerBase | None"
     canvas: CanvasSpec | None
 
 
@@ -140,7 +140,7 @@ def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device
     return model
 
 
-def _setting(name: str, commit: str | None, config: Config) -> dict[str, Any]:
+def _setting(name: str, commit: str | None, config: Config) -> dict[str, object]:
     return {"model": name, "revision": commit, "family": config.get("model_type")}
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from nap.common.files import InputError
 from nap.common.text import printable
@@ -175,55 +175,57 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def wrong(self, name: str, value: Any, wanted: str) -> InputError:
+    def wrong(self, name: str, value: object, wanted: str) -> InputError:
         return InputError(f"{self.path}: {name} must be {wanted}, got {value!r:.60}")
 
-    def whole(self, name: str, value: Any) -> int:
+    def whole(self, name: str, value: object) -> int:
         # No layer is wider, and a rank above its layer's width has no use.
         if type(value) is not int or not 1 <= value <= 1_000_000:
             raise self.wrong(name, value, "a whole number from 1 to 1000000")
         return value
 
-    def number(self, name: str, value: Any) -> float:
-        if type(value) not in (int, float) or not abs(value) < 1e9:
+    def number(self, name: str, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e9:
             raise self.wrong(name, value, "a number below 10^9")
         return float(value)
 
-    def flag(self, said: Mapping[str, Any], name: str) -> bool:
+    def flag(self, said: Mapping[str, object], name: str) -> bool:
         value = said.get(name) or False
         if type(value) is not bool:
             raise self.wrong(name, value, "true or false")
         return value
 
-    def texts(self, name: str, value: Any) -> tuple[str, ...]:
+    def texts(self, name: str, value: object) -> tuple[str, ...]:
         listed = [value] if isinstance(value, str) else value or []
         if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
             raise self.wrong(name, value, "a list of names")
         return tuple(listed)
 
-    def names(self, name: str, value: Any) -> str | frozenset[str]:
+    def names(self, name: str, value: object) -> str | frozenset[str]:
         return value if isinstance(value, str) else frozenset(self.texts(name, value))
 
-    def layers(self, value: Any) -> frozenset[int] | None:
+    def layers(self, value: object) -> frozenset[int] | None:
         listed = [value] if type(value) is int else value or []
         if not isinstance(listed, list) or not all(type(one) is int for one in listed):
             raise self.wrong("layers_to_transform", value, "whole numbers")
         return frozenset(listed) or None
 
-    def table(self, said: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    def table(self, said: Mapping[str, object], name: str) -> list[tuple[str, object]]:
         value = said.get(name) or {}
         if not isinstance(value, dict):
             raise self.wrong(name, value, "an object")
         return list(value.items())
 
-    def tokens(self, value: Any) -> dict[str, tuple[int, ...]]:
+    def tokens(self, value: object) -> dict[str, tuple[int, ...]]:
         named = {"": value} if isinstance(value, list) else value or {}
-        lists = [*named.values()] if isinstance(named, dict) else [None]
-        if not all(isinstance(ids, list) and all(type(row) is int and row >= 0 for row in ids) for ids in lists):
+        if not isinstance(named, dict) or not all(
+            isinstance(ids, list) and all(type(row) is int and row >= 0 for row in ids) for ids in named.values()
+        ):
             raise self.wrong("trainable_token_indices", value, "token ids, or names with token ids")
         return {name: tuple(ids) for name, ids in named.items()}
 
-    def bias(self, value: Any) -> Bias:
-        if (value or "none") not in get_args(Bias):
-            raise self.wrong("bias", value, f"one of {', '.join(get_args(Bias))}")
-        return value or "none"
+    def bias(self, value: object) -> Bias:
+        for known in get_args(Bias):
+            if known == (value or "none"):
+                return known
+        raise self.wrong("bias", value, f"one of {', '.join(get_args(Bias))}")

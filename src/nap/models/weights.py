@@ -6,7 +6,7 @@ opened. Does not find folders (checkpoint.py) or know families' conventions (fam
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nap.common.files import InputError
 from nap.models.checkpoint import brief, read_object
@@ -15,7 +15,7 @@ from nap.models.families import Config, Family
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -186,7 +186,7 @@ def _some(names: list[str]) -> str:
     return f"{names[0]}{more}" if names else "none"
 
 
-def difference(base: Any, grown: Any) -> dict[int, list[int]]:
+def difference(base: "PreTrainedTokenizerBase", grown: "PreTrainedTokenizerBase") -> dict[int, list[int]]:
     """What `add_tokens` gave when it made the one tokenizer of the other."""
     known = base.get_vocab()
     added = {token: text for text, token in grown.get_vocab().items() if text not in known}

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from math import nan, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 from nap.common.files import InputError, open_input
 from nap.common.rows import read_values
-from nap.common.text import printable
+from nap.common.text import check_known, printable
 from nap.data.trace import COMMIT, HEADER, OUTSIDE, PROMPT, Event, Trace, changes, check_trace
 from nap.order.order import bare_order
 
@@ -49,7 +49,7 @@ class Known:
     prompt_tokens: int | None = None
     uncounted: tuple[int, ...] = ()
     text: Callable[[int], str] | None = None
-    setting: Mapping[str, Any] = field(default_factory=dict)
+    setting: Mapping[str, object] = field(default_factory=dict)
 
 
 def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Trace]:
@@ -58,8 +58,7 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
     Raises InputError that names the file and the line.
     """
     path = Path(path)
-    if source not in get_args(Source):
-        raise InputError(f"unknown source {source!r}; known: {', '.join(get_args(Source))}")
+    check_known("source", source, get_args(Source))
     number = 0
     for where, value in _values(path):
         try:
@@ -72,7 +71,7 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
         raise InputError(f"{path} holds no run; expected one JSON value a line, or a .npy")
 
 
-def _values(path: Path) -> Iterable[tuple[str, Any]]:
+def _values(path: Path) -> Iterable[tuple[str, object]]:
     if path.suffix != ".npy":
         return read_values(path)
     with open_input(path) as file:
@@ -101,7 +100,7 @@ def _array(file: BinaryIO) -> "NDArray[np.integer]":
     return found.reshape(shape, order="F" if by_columns else "C")
 
 
-def _runs(value: Any, source: Source) -> list[Any]:
+def _runs(value: object, source: Source) -> list[object]:
     """The runs of one value; a batch is told apart into its rows."""
     if isinstance(value, dict):
         keys = [key for key in KEYS if key in value]
@@ -110,10 +109,11 @@ def _runs(value: Any, source: Source) -> list[Any]:
         value = value[keys[0]]
     if source in ("canvases", "pairs"):
         return [value]
+    steps = value if isinstance(value, list) else []
     try:
-        rows = {len(step) for step in value}
+        rows = {len(step) for step in steps}
         batch = range(rows.pop() if len(rows) == 1 else 0)
-        runs = [[step[row] for step in value] for row in batch]
+        runs: list[object] = [[step[row] for step in steps] for row in batch]
     except (TypeError, KeyError):
         runs = []
     if not runs:
@@ -121,7 +121,7 @@ def _runs(value: Any, source: Source) -> list[Any]:
     return runs
 
 
-def _trace(run: Any, source: Source, known: Known) -> Trace:
+def _trace(run: object, source: Source, known: Known) -> Trace:
     if source == "pairs":
         return from_pairs(run, known)
     if source == "dream" and known.prompt_tokens is None:
@@ -129,7 +129,7 @@ def _trace(run: Any, source: Source, known: Known) -> Trace:
     return from_canvases(run, known)
 
 
-def from_canvases(canvases: Any, known: Known) -> Trace:
+def from_canvases(canvases: object, known: Known) -> Trace:
     """The trace of one run's canvases [S, L]; tensors, arrays or lists. A shorter one is masked to the last's length.
 
     Raises InputError for canvases that are none, a mask id that is not known, or a change outside the generated part.
@@ -152,9 +152,9 @@ def from_canvases(canvases: Any, known: Known) -> Trace:
     return _made(start, _regions(start, mask), [event for events in happened for event in events], len(happened), known)
 
 
-def from_pairs(pairs: Any, known: Known) -> Trace:
+def from_pairs(pairs: object, known: Known) -> Trace:
     """The trace of [position, step] pairs, in any sequence. Its tokens have no text. Errors as `order.bare_order`."""
-    order = bare_order(pairs.tolist() if hasattr(pairs, "tolist") else pairs)
+    order = bare_order(_listed(pairs) or pairs)
     length = int(order.positions[-1]) + 1
     if length > 1_000_000:
         raise InputError(f"position {length - 1} is further than any canvas goes (1000000)")
@@ -167,21 +167,26 @@ def from_pairs(pairs: Any, known: Known) -> Trace:
     return _made((0,) * length, tuple(region), events, order.n_steps, known)
 
 
-def _checked(canvases: Any) -> list[tuple[int, ...]]:
-    states = [state.tolist() if hasattr(state, "tolist") else state for state in _listed(canvases)]
-    if not states or not all(isinstance(state, list | tuple) and state for state in states):
+def _checked(canvases: object) -> list[tuple[int, ...]]:
+    states = [_listed(state) for state in _listed(canvases)]
+    if not states or not all(states):
         raise InputError(f"a run is a list of canvases, each a list of token ids; got {repr(canvases)[:60]}")
-    for state in states:
-        if bad := [token for token in state if type(token) is not int or not 0 <= token <= LARGEST_ID]:
-            raise InputError(f"a token id is a whole number from 0 to {LARGEST_ID}, got {bad[0]!r:.40}")
-    if any(len(later) < len(earlier) for earlier, later in pairwise(states)):
+    found = [tuple(map(_token, state)) for state in states]
+    if any(len(later) < len(earlier) for earlier, later in pairwise(found)):
         raise InputError("a canvas is shorter than the one before it")
-    return [tuple(state) for state in states]
+    return found
 
 
-def _listed(canvases: Any) -> list[Any]:
-    values = canvases.tolist() if hasattr(canvases, "tolist") else canvases
-    return list(values) if isinstance(values, list | tuple) else []
+def _token(value: object) -> int:
+    if type(value) is int and 0 <= value <= LARGEST_ID:
+        return value
+    raise InputError(f"a token id is a whole number from 0 to {LARGEST_ID}, got {value!r:.40}")
+
+
+def _listed(value: object) -> list[object]:
+    """What a list, a tuple, a tensor or an array holds; nothing for something else."""
+    found = value.tolist() if hasattr(value, "tolist") else value  # pyright: ignore[reportAttributeAccessIssue]
+    return list(found) if isinstance(found, list | tuple) else []
 
 
 def _regions(start: Ids, mask: int) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ WIDTH, HEIGHT = 4.2, 3.0  # inches: a column of a paper
 # Okabe and Ito's colours, which people who see colours differently can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS, DASHES = "os^Dv<>P", ("-", "--", ":", "-.")
+# What rc_context takes.
 STYLE: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "svg.hashsalt": "nap", "pdf.fonttype": 42,
@@ -40,11 +41,21 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """The records of one model and policy, and how they look."""
+    """The records of one model and policy, and how they look: hue and marker by policy, dash and filling by model."""
 
     name: str
     points: list[Point]
-    look: dict[str, Any]
+    colour: str
+    marker: str
+    dash: str
+    face: str
+
+    def plot(self, axes: "Axes", xs: Sequence[float], ys: Sequence[float], label: str | None, dash: str = "") -> None:
+        """Its points, joined by its own dash unless another is given."""
+        axes.plot(
+            xs, ys, label=label, color=self.colour, marker=self.marker, linestyle=dash or self.dash,
+            markerfacecolor=self.face, markersize=4, linewidth=1.1,
+        )  # fmt: skip
 
 
 class Axis(NamedTuple):
@@ -110,13 +121,12 @@ def _series(runs: Sequence[Run]) -> list[Series]:
         for record in run.records:
             found.setdefault((record.label + suffix, printable(record.policy)), []).append(Point(run.name, record))
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
-    return [Series(f"{m}, {p}", points, _look(models.index(m), policies.index(p))) for (m, p), points in found.items()]
+    return [_looking(models.index(m), policies.index(p), f"{m}, {p}", points) for (m, p), points in found.items()]
 
 
-def _look(model: int, policy: int) -> dict[str, Any]:
-    colour = COLOURS[policy % len(COLOURS)]
-    look = {"color": colour, "marker": MARKERS[policy % len(MARKERS)], "linestyle": DASHES[model % len(DASHES)]}
-    return look | {"markerfacecolor": "white" if model % 2 else colour, "markersize": 4, "linewidth": 1.1}
+def _looking(model: int, policy: int, name: str, points: list[Point]) -> Series:
+    colour, marker = COLOURS[policy % len(COLOURS)], MARKERS[policy % len(MARKERS)]
+    return Series(name, points, colour, marker, DASHES[model % len(DASHES)], "white" if model % 2 else colour)
 
 
 def _panel(x: str, y: str) -> tuple["Figure", "Axes"]:
@@ -133,6 +143,27 @@ def _legend(axes: "Axes") -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=6.5)
 
 
+def _drawn(
+    axes: "Axes",
+    runs: Sequence[Run],
+    x: Axis,
+    y: Axis,
+    dash: str = "",
+    also: Callable[[Series, list[Record]], None] = lambda one, records: None,
+) -> bool:
+    """Draw each series by x, `also` what belongs to it, and the intervals of its points. Whether there is any."""
+    found = False
+    for one in _series(runs):
+        known = [r for _, r in one.points if x.of(r).value is not None and y.of(r).value is not None]
+        if records := sorted(known, key=x.value):
+            one.plot(axes, [x.value(r) for r in records], [y.value(r) for r in records], one.name, dash)
+            also(one, records)
+            for record in records:
+                _bars(axes, record, x, y, one.colour)
+            found = True
+    return found
+
+
 def _bars(axes: "Axes", record: Record, x: Axis, y: Axis, colour: str) -> None:
     """The intervals of a point, where they are known."""
     if ends := x.of(record).interval:
@@ -141,28 +172,18 @@ def _bars(axes: "Axes", record: Record, x: Axis, y: Axis, colour: str) -> None:
         axes.plot([x.value(record)] * 2, [y.scale * end for end in ends], color=colour, alpha=0.4, linewidth=0.8)
 
 
-def _points(series: Sequence[Series], x: Axis, y: Axis) -> list[tuple[Series, list[Record]]]:
-    """Of each series the records that have both, by x."""
-    known = [
-        (one, [r for _, r in one.points if x.of(r).value is not None and y.of(r).value is not None]) for one in series
-    ]
-    return [(one, sorted(records, key=x.value)) for one, records in known if records]
-
-
 def draw_accuracy(runs: Sequence[Run]) -> "Figure | None":
     """Accuracy against tokens per forward, with 95 % bands."""
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    if not (points := _points(_series(runs), TPF, ACCURACY)):
-        return None
     figure, axes = _panel(TPF.title, ACCURACY.title)
-    for one, records in points:
-        xs = [TPF.value(r) for r in records]
-        axes.plot(xs, [ACCURACY.value(r) for r in records], label=one.name, **one.look)
+
+    def band(one: Series, records: list[Record]) -> None:
         low, high = ([100 * r.accuracy_interval[side] for r in records] for side in (0, 1))
-        axes.fill_between(xs, low, high, color=one.look["color"], alpha=0.08, linewidth=0)
-        for record in records:
-            _bars(axes, record, TPF, ACCURACY, one.look["color"])
+        axes.fill_between([TPF.value(r) for r in records], low, high, color=one.colour, alpha=0.08, linewidth=0)
+
+    if not _drawn(axes, runs, TPF, ACCURACY, also=band):
+        return None
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
@@ -173,14 +194,9 @@ def draw_accuracy(runs: Sequence[Run]) -> "Figure | None":
 
 def draw_arness(runs: Sequence[Run]) -> "Figure | None":
     """ARness against accuracy."""
-    if not (points := _points(_series(runs), AR, ACCURACY)):
-        return None
     figure, axes = _panel(AR.title, ACCURACY.title)
-    for one, records in points:
-        shown: dict[str, Any] = one.look | {"linestyle": "none"}
-        axes.plot([AR.value(r) for r in records], [ACCURACY.value(r) for r in records], label=one.name, **shown)
-        for record in records:
-            _bars(axes, record, AR, ACCURACY, one.look["color"])
+    if not _drawn(axes, runs, AR, ACCURACY, "none"):
+        return None
     axes.set_xlim(0, 1.02)
     axes.set_ylim(bottom=0)
     _legend(axes)
@@ -189,18 +205,16 @@ def draw_arness(runs: Sequence[Run]) -> "Figure | None":
 
 def draw_paths(runs: Sequence[Run]) -> "Figure | None":
     """ARness of the whole canvas against that within paths, with what random orders have."""
-    if not (points := _points(_series(runs), WHOLE, PATH)):
-        return None
     figure, axes = _panel(WHOLE.title, PATH.title)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
-    for one, records in points:
-        shown: dict[str, Any] = one.look | {"linestyle": "none"}
-        axes.plot([WHOLE.value(r) for r in records], [PATH.value(r) for r in records], label=one.name, **shown)
+
+    def chance(one: Series, records: list[Record]) -> None:
         random = [(r.global_arness_at_1_random.value, r.path_global_arness_at_1_random.value) for r in records]
-        known = [pair for pair in random if None not in pair]
-        axes.plot(*zip(*known, strict=True), "+", color="0.6", markersize=4) if known else None
-        for record in records:
-            _bars(axes, record, WHOLE, PATH, one.look["color"])
+        if known := [pair for pair in random if None not in pair]:
+            axes.plot(*zip(*known, strict=True), "+", color="0.6", markersize=4)
+
+    if not _drawn(axes, runs, WHOLE, PATH, "none", chance):
+        return None
     axes.plot([], [], "+", color="0.6", label="random order of each")
     _legend(axes)
     return figure
@@ -219,7 +233,9 @@ def draw_critical_path(runs: Sequence[Run]) -> "Figure | None":
                 for (run, cell, depth), value in depths.items()
                 if (run, cell) == (point.run, point.record.cell)
             )
-            axes.plot(*zip(*own, strict=True), label=None if place else one.name, **one.look) if own else None
+            if own:
+                depths_of, means = zip(*own, strict=True)
+                one.plot(axes, depths_of, means, None if place else one.name)
     longest = max(depth for *_, depth in depths)
     axes.plot([0, longest], [0, longest], color="0.6", linewidth=0.8, linestyle=":", label="as few as possible")
     axes.set_ylim(bottom=0)

@@ -16,9 +16,9 @@ import numpy as np
 
 from nap.common.records import Json, to_row
 from nap.data.trace import COMMIT, Trace
-from nap.order.arness import global_arness, random_baseline
+from nap.evaluation.rows import order_columns
+from nap.order.arness import global_arness
 from nap.order.order import Order, order_of
-from nap.order.rates import afp, kendall_tau_b, tpf
 from nap.report.runs import Recorded
 
 SEED = 0
@@ -27,6 +27,11 @@ MOST_TRACES = 240
 MOST_BYTES = 6_000_000  # of all traces of a page
 MOST_TEXT = 200  # characters of a token
 BINS = 24  # of a map of a setting's traces, each way
+
+# What the gallery's table shows of a trace.
+MEASURED = (
+    "n_tokens", "tpf", "afp", "tau_b", "global_arness@1", "global_arness@1_random", "path_global_arness@1",
+)  # fmt: skip
 
 RULE = (
     f"{PROBLEMS} problems drawn at random (seed {SEED}), under every setting; of every setting the most and the least "
@@ -104,19 +109,6 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the gallery's table shows of a trace."""
-
-    n_tokens: int
-    tpf: float | None
-    afp: float | None
-    tau_b: float | None
-    global_arness_at_1: float | None
-    global_arness_at_1_random: float | None
-    path_global_arness_at_1: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Packed:
     """A trace as the page unpacks it: columns of small integers; -1 is the mask, other tokens are numbers of texts.
 
@@ -183,6 +175,7 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
     columns = zip(*trace.events, strict=True) if trace.events else [()] * 5
     step, kind, position, token, probability = columns
     numbers = {id_: number(id_) for id_ in {*trace.initial, *token, *trace.uncounted}}
+    found = to_row(order_columns(trace))
     return Packed(
         run=choice.run, why=list(choice.why), problem=trace.problem_id,
         model=one.model, policy=one.policy, pace=one.pace,
@@ -193,28 +186,12 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
         step=list(step), kind=list(kind), position=list(position), token=[numbers[id_] for id_ in token],
         probability=[None if math.isnan(p) else round(1000 * p) for p in probability],
         ms=[round(1000 * seconds, 2) for seconds in trace.seconds],
-        measured={name: _rounded(value) for name, value in to_row(_measured(trace)).items()},
+        measured={name: _rounded(found[name]) for name in MEASURED},
     )  # fmt: skip
 
 
 def _rounded(value: Json) -> Json:
     return round(value, 4) if isinstance(value, float) else value
-
-
-def _measured(trace: Trace) -> Measured:
-    """As `measure` would find it, which would compute ten times as much."""
-    order = order_of(trace)
-    paths = [global_arness(order.where(order.region == code)) for code in range(order.paths)]
-    known = [value for value in paths if value is not None]
-    return Measured(
-        n_tokens=len(order),
-        tpf=tpf(order),
-        afp=afp(order),
-        tau_b=kendall_tau_b(order).tau_b,
-        global_arness_at_1=global_arness(order),
-        global_arness_at_1_random=random_baseline(len(order)) if len(order) else None,
-        path_global_arness_at_1=sum(known) / len(known) if known else None,
-    )
 
 
 def heat_maps(traces: Sequence[Recorded]) -> list[HeatMap]:

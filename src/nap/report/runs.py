@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TypeVar
 
-from nap.common.files import InputError, read_text
+from nap.common.files import InputError, read_json, read_text
 from nap.common.journal import read_journal
 from nap.common.parquet import read_parquet
 from nap.common.records import Json, columns, from_row
@@ -118,10 +118,10 @@ def _read_trace_file(path: FilePath) -> Run:
 def _read_json(path: FilePath, kind: type[Found], notes: list[str]) -> Found | None:
     """The value, or None and a note."""
     try:
-        if isinstance(value := json.loads(read_text(path)), kind):
+        if isinstance(value := read_json(path), kind):
             return value
         notes.append(f"{path.name} is not what nap eval writes")
-    except (InputError, ValueError, RecursionError) as error:
+    except InputError as error:
         notes.append(f"{path.name} cannot be read ({str(error)[:100]})")
     return None
 

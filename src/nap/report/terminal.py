@@ -11,7 +11,7 @@ Does not read files or decode.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,6 +22,13 @@ from nap.common.files import InputError
 from nap.common.terminal import open_console
 from nap.common.text import printable
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Replay, Step, Trace, changes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Ids = Tensor | NDArray[np.int64] | Sequence[int] | Sequence[Sequence[int]]
 
 MASK = "·"
 
@@ -81,10 +88,32 @@ def frames(trace: Trace) -> Iterator[Frame]:
         yield Frame(step, headline(step, trace.steps, events), drawn)
 
 
+class Laid(Protocol):
+    """What is drawn of a canvas: its ids, and the region code of each."""
+
+    @property
+    def ids(self) -> "NDArray[np.int64]":
+        """L token ids before the first step."""
+        ...
+
+    @property
+    def region(self) -> "NDArray[np.int64]":
+        """L region codes."""
+        ...
+
+
+class Decodes(Protocol):
+    """A tokenizer, as far as it is needed."""
+
+    def decode(self, ids: list[int], /) -> str:
+        """The text of ids."""
+        ...
+
+
 class Streamer(Protocol):
     """What streams: as transformers' streamers, of which the older ones have no `put_draft`."""
 
-    def put(self, value: Any) -> None:
+    def put(self, value: "Tensor") -> None:
         """The prompt's ids, then those that are final, [1, n]."""
         ...
 
@@ -93,7 +122,7 @@ class Streamer(Protocol):
         ...
 
 
-def stream(steps: Iterable[Step], canvas: Any, streamer: Streamer, mask_id: int, row: int = 0) -> Iterator[Step]:
+def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int, row: int = 0) -> Iterator[Step]:
     """Pass the steps of `decode` on, sending row `row` to the streamer: prompt, a draft a step, and the canvas at last.
 
     What is sent after the prompt is the canvas [1, n] without prompt and padding, masks included while there are any.
@@ -113,7 +142,7 @@ def stream(steps: Iterable[Step], canvas: Any, streamer: Streamer, mask_id: int,
     streamer.end()
 
 
-def live(steps: Iterable[Step], canvas: Any, tokenizer: Any, mask_id: int, row: int = 0) -> Iterator[Step]:
+def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, row: int = 0) -> Iterator[Step]:
     """Pass the steps of `decode` on, drawing the canvas of row `row` after each of its own, prompt included."""
     replay, region, texts = Replay(canvas.ids.tolist(), mask_id), canvas.region.tolist(), Texts(tokenizer)
     with Screen() as screen:
@@ -158,10 +187,10 @@ class Screen:
 class Texts(dict[int, str]):
     """The text of a token, decoded when it is first asked for."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Decodes) -> None:
         self.tokenizer = tokenizer
 
-    def get(self, token: int, default: Any = None) -> str:
+    def get(self, token: int, default: object = None) -> str:
         """The token's text."""
         if token not in self:
             self[token] = self.tokenizer.decode([token])
@@ -178,7 +207,7 @@ class LaneStreamer:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Decodes,
         mask_id: int | None = None,
         region: Sequence[int] | None = None,
         console: Console | None = None,
@@ -189,7 +218,7 @@ class LaneStreamer:
         self.prompted, self.drafts = False, 0
         self.before: list[int] | None = None
 
-    def put_draft(self, value: Any, **_: Any) -> None:
+    def put_draft(self, value: "Ids", **_: object) -> None:
         """Draw a draft [n] or [1, n]. Raises InputError for a batch of several, or another length than `region`."""
         ids = _one_row(value)
         if self.region is not None and len(ids) != len(self.region):
@@ -199,7 +228,7 @@ class LaneStreamer:
         self.screen.show(Group(headline(self.drafts, None, events), drawn))
         self.before, self.drafts = ids, self.drafts + 1
 
-    def put(self, value: Any) -> None:
+    def put(self, value: "Ids") -> None:
         """The prompt, which is not drawn, and then what is final, drawn if no draft has shown it."""
         if self.prompted and _one_row(value) != self.before:
             self.put_draft(value)
@@ -219,10 +248,9 @@ class LaneStreamer:
         return [event for event in found if self.region is None or self.region[event.position] >= 0]
 
 
-def _one_row(value: Any) -> list[int]:
-    rows = value.tolist() if hasattr(value, "tolist") else list(value)
-    if rows and isinstance(rows[0], list):
-        if len(rows) > 1:
-            raise InputError(f"lanes show one canvas, got a batch of {len(rows)}; stream one prompt")
-        rows = rows[0]
-    return rows
+def _one_row(value: "Ids") -> list[int]:
+    listed = value if isinstance(value, Sequence) else value.tolist()
+    rows = [row for row in listed if isinstance(row, Sequence)] or [listed]
+    if len(rows) > 1:
+        raise InputError(f"lanes show one canvas, got a batch of {len(rows)}; stream one prompt")
+    return [*rows[0]]  # pyright: ignore[reportReturnType]

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.law import Law, read_problems
+from nap.tasks.drawn import drawn, read_problems
+from nap.tasks.law import Law
 from nap.tasks.registry import check_split, split_of
 
 Sentence = tuple[str, ...]
@@ -165,9 +166,7 @@ class Agree:
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """Generated problems, or those of a JSONL file whose question is a prompt of this task."""
-        if path is None:
-            return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        return read_problems(self.name, self, path, limit)
+        return drawn(self, split, limit) if path is None else read_problems(self, path, limit)
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a story is missing, or no sentence holds its words."""

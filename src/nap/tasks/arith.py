@@ -19,6 +19,7 @@ from functools import cached_property
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
+from nap.tasks.drawn import drawn
 from nap.tasks.registry import check_split, split_of
 
 NAMES = tuple(
@@ -252,7 +253,7 @@ class Arith:
         """The first `limit` (default 200) problems of a split of the stream with seed 0."""
         if path:
             raise InputError("task 'arith' generates its problems; drop the file, or use --task jsonl for your own")
-        return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
+        return drawn(self, split, limit)
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The first whole number of the summary."""

@@ -21,6 +21,7 @@ from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
 from nap.tasks.arithmetic import countdown_expression, countdown_ok
+from nap.tasks.drawn import drawn
 from nap.tasks.fields import question_of
 from nap.tasks.registry import check_split, split_of
 
@@ -139,7 +140,7 @@ class Countdown:
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """Generated problems, or those of a file: {"input": "30,100,93", "output": "23"}, or a question for `read`."""
         if path is None:
-            return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
+            return drawn(self, split, limit)
         return [self._from_row(row) for row in islice(read_rows(path), limit)]
 
     def _from_row(self, row: FileRow) -> Problem:

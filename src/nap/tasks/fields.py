@@ -23,8 +23,8 @@ OUTPUT = (
     "prediction", "predictions", "full_output", "model_output", "resps", "text",
 )  # fmt: skip
 CONVERSATION = ("messages", "conversations", "conversation")
-# Who speaks in a conversation, and under which name what is said.
-MODEL = ("assistant", "gpt", "model", "bot")
+# Who speaks in a conversation: the model, and who sets it up; and under which name what is said.
+MODEL, SETTERS = ("assistant", "gpt", "model", "bot"), ("system", "developer")
 SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
 
 Row = Mapping[str, object]
@@ -67,7 +67,7 @@ def question_of(row: Row, fields: Fields = USUAL) -> str | None:
     if value is None and not fields.prompt and isinstance(doc := row.get("doc"), dict):
         return question_of(doc)
     if isinstance(value, list):
-        asked = [said for speaker, said in _turns(value) if speaker not in (*MODEL, "system", "developer")]
+        asked = [said for speaker, said in turns(value) if said and speaker not in (*MODEL, *SETTERS)]
         return asked[-1] if asked else None
     return value if isinstance(value, str) else None
 
@@ -98,7 +98,7 @@ def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
         return None
     value = row[name]
     if name in CONVERSATION and isinstance(value, list):
-        return [*([said for speaker, said in _turns(value) if speaker in MODEL][-1:] or [None])]
+        return [*([said for speaker, said in turns(value) if said and speaker in MODEL][-1:] or [None])]
     return [*_texts(value)]
 
 
@@ -117,15 +117,15 @@ def _texts(value: object) -> Iterable[str | None]:
         raise InputError(f"a model's output should be a text, got {value!r:.40}")
 
 
-def _turns(conversation: Sequence[object]) -> Iterable[tuple[str, str]]:
-    """(speaker in small letters, what is said) of each turn that says something."""
+def turns(conversation: Sequence[object]) -> list[tuple[str, str]]:
+    """(speaker in small letters, what is said, if anything) of each turn. Raises InputError for what is no text."""
+    found = []
     for turn in conversation:
         if isinstance(turn, dict):
             speaker, said = first_of(turn, SPEAKER), first_of(turn, SAID)
             # What is said may come in parts: {"type": "text", "text": ...}.
-            text = "".join(filter(None, _texts(said)))
-            if text:
-                yield str(speaker).lower(), text
+            found.append((str(speaker).lower(), "".join(filter(None, _texts(said)))))
+    return found
 
 
 def _of_solution(solution: str) -> str | None:

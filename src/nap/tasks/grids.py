@@ -16,12 +16,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from nap.common.files import InputError
+from nap.common.text import check_known
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.law import Law, read_problems
+from nap.tasks.drawn import drawn, read_problems
+from nap.tasks.law import Law
 from nap.tasks.registry import check_split, split_of
 from nap.tasks.sudoku import is_solution, size_of, solutions
 
@@ -77,10 +79,8 @@ class Grids:
     summary: Summary = "done"
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise InputError(f"unknown size of grids {self.size!r}; known: {', '.join(map(str, SIZES))}")
-        if self.summary not in ("done", "corners"):
-            raise InputError(f"unknown summary of grids {self.summary!r}; known: done, corners")
+        check_known("size of grids", self.size, SIZES)
+        check_known("summary of grids", self.summary, get_args(Summary))
         bounds = {"count": (1, MOST_GRIDS), "clues": (1, self.size**2), "shared": (0, self.size)}
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -112,9 +112,7 @@ class Grids:
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """Generated problems, or those of a JSONL file whose question is a prompt of this task."""
-        if path is None:
-            return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        return read_problems(self.name, self, path, limit)
+        return drawn(self, split, limit) if path is None else read_problems(self, path, limit)
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a grid is missing, or has no solution."""

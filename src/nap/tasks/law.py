@@ -4,15 +4,11 @@ Does not draw problems or check answers (grids.py, agree.py).
 """
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import NamedTuple, Protocol
 
-from nap.common.files import InputError
-from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Sample
-from nap.tasks.fields import GOLD, QUESTION, first_of
-from nap.tasks.registry import Generator, Reads
+from nap.tasks.registry import Generator
 
 
 class Law(NamedTuple):
@@ -50,17 +46,3 @@ class Lawful(Generator, Protocol):
     def gather(self, paths: Sequence[str], summary: str) -> str:
         """All that a canvas says, as `check` reads it: the answer is in the paths."""
         ...
-
-
-def read_problems(name: str, task: Reads, path: str, limit: int | None) -> list[Problem]:
-    """The first `limit` problems of a file whose questions are prompts of the task. A bad row is named by its place."""
-    found = []
-    for row in islice(read_rows(path), limit):
-        question = first_of(row.value, QUESTION)
-        if not isinstance(question, str):
-            raise InputError(f"{row.where}: a row needs its prompt in one of {', '.join(QUESTION)}")
-        try:
-            found.append(task.read(f"{name}-{row.number}", question, first_of(row.value, GOLD)))
-        except InputError as error:
-            raise InputError(f"{row.where}: {error}") from None
-    return found

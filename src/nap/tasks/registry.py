@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known
 from nap.data.problems import Problem
 
 TASKS = {
@@ -110,8 +110,7 @@ def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
 
 def load_task(name: str, **settings: Any) -> Task:
     """The task of a name, made with `settings` (its dataclass fields). Raises InputError for a name not in `TASKS`."""
-    if name not in TASKS:
-        raise InputError(unknown("task", name, TASKS))
+    check_known("task", name, TASKS)
     module, _, attribute = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)(**settings)
 

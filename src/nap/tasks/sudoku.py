@@ -19,9 +19,9 @@ from functools import cache
 from itertools import islice
 
 from nap.common.files import InputError
-from nap.common.rows import FileRow, read_rows
+from nap.common.text import check_known
 from nap.data.problems import Problem
-from nap.tasks.fields import GOLD, QUESTION, first_of
+from nap.tasks.drawn import drawn, read_problems
 from nap.tasks.marks import marked_answers
 from nap.tasks.registry import check_split, split_of
 
@@ -157,8 +157,7 @@ class Sudoku:
     unique: bool = True
 
     def __post_init__(self) -> None:
-        if self.size not in BOXES:
-            raise InputError(f"unknown sudoku size {self.size!r}; known: {', '.join(map(str, BOXES))}")
+        check_known("sudoku size", self.size, BOXES)
         most = MOST_BLANKS[self.size]
         if not 1 <= self.blanks <= most:
             raise InputError(f"a {self.size}x{self.size} sudoku may have 1 to {most} blanks, got {self.blanks!r}")
@@ -182,9 +181,7 @@ class Sudoku:
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """The first `limit` problems of a file (default all), or of a split of the stream of seed 0 (default 200)."""
-        if path is None:
-            return [self.generate(0, index, split) for index in range(200 if limit is None else limit)]
-        return [self._from_row(row) for row in islice(read_rows(path), limit)]
+        return drawn(self, split, limit) if path is None else read_problems(self, path, limit, "puzzle")
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem whose puzzle stands in the question, 0 or . for a blank; `gold` is one of its solutions.
@@ -208,19 +205,6 @@ class Sudoku:
         """Whether that grid solves the puzzle; any solution does."""
         grid = self.extract(problem, text)
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
-
-    def _from_row(self, row: FileRow) -> Problem:
-        names = ("puzzle", *QUESTION)
-        values = {name.lower(): value for name, value in row.value.items()}
-        question = first_of(values, names)
-        if not isinstance(question, str):
-            raise InputError(
-                f"{row.where}: a row needs its puzzle in one of {', '.join(names)}; got {', '.join(values)}"
-            )
-        try:
-            return self.read(f"sudoku-{row.number}", question, first_of(values, ("solution", *GOLD)))
-        except InputError as error:
-            raise InputError(f"{row.where}: {error}") from None
 
 
 def _grids_of_any_size(text: str) -> list[str]:

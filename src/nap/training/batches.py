@@ -24,7 +24,8 @@ from nap.data.samples import Sample
 from nap.data.trace import OUTSIDE
 from nap.decoding.prompt import encode_prompt
 from nap.models.attention import attention_mask
-from nap.training.loss import Objective, draw_times, loss_weights, mask_tokens, noise_of
+from nap.training.loss import draw_times, loss_weights, mask_tokens, noise_of
+from nap.training.settings import Objective
 
 # Steps that are drawn together. The more, the less padding, and the more alike the rows of a step.
 CHUNK = 8

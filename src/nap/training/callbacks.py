@@ -5,11 +5,12 @@ Changes nothing of the training: decoding has generators of its own. Does not sa
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from nap.canvas.canvas import CanvasSpec, parse
 from nap.common.files import InputError, atomic
@@ -19,6 +20,7 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import NativeDenoiser
 from nap.tasks.registry import answer_text, load_task
+from nap.training.settings import Watch
 from nap.training.start import Start
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class Metrics(TrainerCallback):
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self.path, self.say = path, say
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Take the file back to the checkpoint."""
         self.trainer.remove_callback(PrinterCallback)
         self.started, self.first = time.perf_counter(), state.global_step
@@ -48,9 +52,16 @@ class Metrics(TrainerCallback):
         if state.global_step:
             self.say(f"going on from step {state.global_step} of {state.max_steps}")
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] = MappingProxyType({}),
+        **kwargs: object,
+    ) -> None:
         """One line, where there is a loss to write."""
-        if not logs or "loss" not in logs or not state.is_world_process_zero:
+        if "loss" not in logs or not state.is_world_process_zero:
             return
         seconds = time.perf_counter() - self.started
         # Parts are of one size, so every process has trained on about as many tokens as this one.
@@ -69,39 +80,38 @@ class DecodeEvery(TrainerCallback):
 
     trainer: "DiffusionTrainer"
 
-    def __init__(
-        self, task: str, data: str | None, problems: int, policy: str, budget: Budget, every: int,
-        start: Start, spec: CanvasSpec, path: Path, say: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self.task, self.policy, self.budget, self.every = load_task(task), parse_policy(policy), budget, every
-        self.start, self.spec, self.path, self.say = start, spec, path, say
-        budget.check(self.policy)
-        self.problems = self.task.load("test", problems, data)
+    def __init__(self, watch: Watch, start: Start, spec: CanvasSpec, path: Path, say: Callable[[str], None]) -> None:
+        self.task, self.policy = load_task(watch.eval_task), parse_policy(watch.eval_policy)
+        self.every, self.start, self.spec, self.path, self.say = watch.eval_every, start, spec, path, say
+        self.budget = Budget(tokens=watch.eval_tokens_per_step)
+        self.budget.check(self.policy)
+        self.problems = self.task.load("test", watch.eval_problems, watch.eval_data or None)
         if not self.problems:
-            raise InputError(f"task {task!r} has no problems to evaluate on")
+            raise InputError(f"task {watch.eval_task!r} has no problems to evaluate on")
         # Problems that do not fit should stop a training before it starts.
-        self.canvases = [canvas_of(self._denoiser(start.model), problem, spec) for problem in self.problems]
+        self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]
 
-    def _denoiser(self, model: Any) -> NativeDenoiser:
+    def _denoiser(self) -> NativeDenoiser:
         start = self.start
+        # LoRA layers are in the model itself; what peft puts around it has no layers of its own.
         return NativeDenoiser(
-            model=model, tokenizer=start.tokenizer, **start.ids._asdict(), shift=start.shift, block_size=None,
+            model=start.model, tokenizer=start.tokenizer, **start.ids._asdict(), shift=start.shift, block_size=None,
             setting={"model": str(start.folder), "revision": start.revision}, max_length=start.max_length,
             canvas=self.spec,
         )  # fmt: skip
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Decode, where it is time to."""
         due = state.global_step % self.every == 0 or state.global_step == state.max_steps
         if not due or not state.is_world_process_zero:
             return
-        # LoRA layers are in the model itself; what peft puts around it has no layers of its own.
-        model = self.start.model
-        model.eval()
+        self.start.model.eval()
         try:
-            right, tokens, forwards = self._decode(self._denoiser(model))
+            right, tokens, forwards = self._decode(self._denoiser())
         finally:
-            model.train()
+            self.start.model.train()
         accuracy = right / len(self.problems)
         append(
             self.path,
@@ -121,7 +131,7 @@ class DecodeEvery(TrainerCallback):
         return right, sum(len(trace.events) for trace in traces), sum(trace.forwards for trace in traces)
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
+def append(path: Path, row: Mapping[str, object]) -> None:
     """Add a line to a file of JSON objects."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")

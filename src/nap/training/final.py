@@ -6,12 +6,13 @@ write the checkpoints that a training goes on from.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nap.common.files import InputError, sync_files, sync_folder
 from nap.common.folder import flat
+from nap.common.text import markdown_table
 from nap.training.checkpoints import not_saved
 from nap.training.settings import Job
 
@@ -31,7 +32,7 @@ def is_finished(final: Path) -> bool:
 
 
 def write_final(
-    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: Mapping[str, object], corpus: "Corpus", folder: Path
 ) -> None:
     """Write `folder`/final. Raises InputError where the disk does not take it, or its place was taken meanwhile."""
     partial, final, first = folder / ".final.partial", folder / "final", trainer.is_world_process_zero()
@@ -52,18 +53,17 @@ def write_final(
 
 
 def write_model(
-    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: dict[str, Any], corpus: "Corpus", folder: Path
+    trainer: "DiffusionTrainer", start: "Start", job: Job, setting: Mapping[str, object], corpus: "Corpus", folder: Path
 ) -> None:
     """Write the files of the model into `folder`: all processes take part, the first one writes."""
-    from nap.training import lora
-
     # Every process has a share of sharded weights.
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return
     (folder / "training_args.bin").unlink(missing_ok=True)
     if job.hyper.lora:
-        lora.write_config(start.model, folder)
+        # Of the model that the adapter makes.
+        start.model.config.to_json_file(folder / "config.json")
     start.tokenizer.save_pretrained(folder)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
@@ -72,13 +72,13 @@ def write_model(
     texts = {
         "canvas.json": json.dumps(job.spec.said(), indent=1) + "\n",
         "README.md": model_card(setting, _data(job, corpus), names | result),
-        "training.json": json.dumps(setting | {"result": result}, indent=1) + "\n",
+        "training.json": json.dumps({**setting, "result": result}, indent=1) + "\n",
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _data(job: Job, corpus: "Corpus") -> dict[str, Any]:
+def _data(job: Job, corpus: "Corpus") -> dict[str, object]:
     return {
         "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
         "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
@@ -86,7 +86,7 @@ def _data(job: Job, corpus: "Corpus") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def model_card(setting: Mapping[str, Any], data: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+def model_card(setting: Mapping[str, object], data: Mapping[str, object], results: Mapping[str, object]) -> str:
     """The card as Markdown. `setting` is what a resume must agree with, `data` says what of the file was used."""
     return "\n".join(
         [
@@ -95,12 +95,11 @@ def model_card(setting: Mapping[str, Any], data: Mapping[str, Any], results: Map
             "A masked diffusion language model, trained by `nap train`. Decode it:", "",
             f'    nap decode "..." --model {results["folder"]}', "",
             f"No accuracy is claimed here: measure it with `nap eval --models {results['folder']} --task TASK`.", "",
-            "## Data", "", *_table(data), "## Setting", "", *_table(flat(dict(setting))), "## Result", "",
-            *_table({name: value for name, value in results.items() if name not in ("name", "folder")}),
+            "## Data", "", _table(data), "## Setting", "", _table(flat(dict(setting))), "## Result", "",
+            _table({name: value for name, value in results.items() if name not in ("name", "folder")}),
         ]
     )  # fmt: skip
 
 
-def _table(values: Mapping[str, Any]) -> Sequence[str]:
-    lines = [f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in values.items()]
-    return ["| | |", "|---|---|", *lines, ""]
+def _table(values: Mapping[str, object]) -> str:
+    return markdown_table(("", ""), values.items())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nap import __version__
 from nap.common.bounds import STEPS, check
@@ -24,7 +24,9 @@ from nap.common.text import check_text
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
-    from nap.canvas.canvas import CanvasSpec
+    from torch import nn
+    from transformers import TrainerCallback
+
     from nap.training.batches import DiffusionBatches
     from nap.training.corpus import Corpus
     from nap.training.start import Start
@@ -115,7 +117,7 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     return read_corpus(job.data, job.spec.paths, laid_out)
 
 
-def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, Any]:
+def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
     """What a resume must agree with."""
     hyper = asdict(job.hyper)
     made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
@@ -158,7 +160,7 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     )  # fmt: skip
 
 
-def _trainable(start: "Start", hyper: Hyper) -> Any:
+def _trainable(start: "Start", hyper: Hyper) -> "nn.Module":
     from nap.training import lora
 
     if hyper.checkpointing:
@@ -169,13 +171,13 @@ def _trainable(start: "Start", hyper: Hyper) -> Any:
 
 
 def _run(
-    model: Any, start: "Start", batches: "DiffusionBatches", job: Job, watch: Watch, folder: Path, *, bf16: bool,
-    say: Callable[[str], None],
+    model: "nn.Module", start: "Start", batches: "DiffusionBatches", job: Job, watch: Watch, folder: Path, *,
+    bf16: bool, say: Callable[[str], None],
 ) -> "DiffusionTrainer":  # fmt: skip
     """The Trainer after its last step."""
     from transformers.utils import logging
 
-    from nap.training.callbacks import Metrics
+    from nap.training.callbacks import DecodeEvery, Metrics
     from nap.training.muon import muon_for
     from nap.training.trainer import run_trainer, training_arguments
 
@@ -188,7 +190,10 @@ def _run(
         gradient_accumulation_steps=batches.parts // _processes(), logging_steps=watch.log_every,
         save_steps=watch.save_every, report_to=watch.report_to, **_placement(hyper),
     )  # fmt: skip
-    callbacks: list[Any] = [Metrics(folder / "metrics.jsonl", say), *_decoding(watch, start, job.spec, folder, say)]
+    metrics = folder / "metrics.jsonl"
+    callbacks: list[TrainerCallback] = [Metrics(metrics, say)]
+    if watch.eval_task:
+        callbacks.append(DecodeEvery(watch, start, job.spec, metrics, say))
     muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
     return run_trainer(model, batches, arguments, callbacks, muon, say)
 
@@ -197,12 +202,12 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _placement(hyper: Hyper) -> dict[str, Any]:
+def _placement(hyper: Hyper) -> dict[str, object]:
     """Where a training runs, and how it is spread over torchrun's processes."""
     import torch
     import transformers
 
-    found: dict[str, Any] = {} if torch.cuda.is_available() else {"use_cpu": True}
+    found: dict[str, object] = {} if torch.cuda.is_available() else {"use_cpu": True}
     if _processes() > 1 and not torch.cuda.is_available():
         found["ddp_backend"] = "gloo"
     if hyper.fsdp:
@@ -213,18 +218,3 @@ def _placement(hyper: Hyper) -> dict[str, Any]:
             os.environ |= {"FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
             found |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2, "sync_module_states": "false"}}
     return found
-
-
-def _decoding(watch: Watch, start: "Start", spec: "CanvasSpec", folder: Path, say: Callable[[str], None]) -> list[Any]:
-    from nap.decoding.budget import Budget
-    from nap.training.callbacks import DecodeEvery
-
-    if not watch.eval_task:
-        return []
-    budget = Budget(tokens=watch.eval_tokens_per_step)
-    return [
-        DecodeEvery(
-            watch.eval_task, watch.eval_data or None, watch.eval_problems, watch.eval_policy, budget, watch.eval_every,
-            start, spec, folder / "metrics.jsonl", say,
-        )
-    ]  # fmt: skip

@@ -8,9 +8,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nap.training.start import Start
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
 
 # Every matrix of a layer, under the names that Llama, Qwen2 and Qwen3 share.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -24,7 +28,7 @@ def _without_peft_warnings() -> Iterator[None]:
         yield
 
 
-def attach(start: Start, rank: int, seed: int = 0) -> Any:
+def attach(start: Start, rank: int, seed: int = 0) -> "PeftModel":
     """The model with a LoRA of that rank, alpha twice the rank, and of the embeddings the new tokens' rows alone."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -49,13 +53,8 @@ def _name_of(start: Start) -> str:
     return start.folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
 
 
-def write_config(model: Any, folder: Path) -> None:
-    """Put the config of the model that an adapter makes beside it."""
-    model.config.to_json_file(folder / "config.json")
-
-
-def save(model: Any, folder: Path, tensors: dict[str, Any] | None = None) -> Sequence[Path]:
+def save(model: "PeftModel", folder: Path, tensors: "dict[str, Tensor] | None" = None) -> Sequence[Path]:
     """Write the adapter's own tensors and settings."""
     # Without the flag peft compares vocabularies with the base's config, and copies whole embeddings where they differ.
-    model.save_pretrained(folder, state_dict=tensors, save_embedding_layers=False)
+    model.save_pretrained(str(folder), state_dict=tensors, save_embedding_layers=False)
     return sorted(folder.glob("adapter_*"))

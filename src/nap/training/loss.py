@@ -15,12 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nap.data.trace import OUTSIDE
-from nap.training.settings import Masking, Normalise, Objective, Times, Weight
-
-__all__ = [
-    "Masking", "Noise", "Normalise", "Objective", "Times", "Weight", "draw_times", "loss_weights", "mask_tokens",
-    "masked_loss", "noise_of", "stratified_times",
-]  # fmt: skip
+from nap.training.settings import Normalise, Objective
 
 # The least noise level: 1/t has to stay finite.
 LOWEST = 1e-3

@@ -7,7 +7,6 @@ go through it together. Does not schedule learning rates.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ def orthogonalise(matrices_NRC: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Groups with `matrix=True` follow Muon (momentum .95, Nesterov), the others AdamW (betas .9, .98)."""
 
-    def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, groups: Iterable[dict[str, object]]) -> None:
         super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, "matrix": False})
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nap.common.bounds import BATCH, DECODED, EVERY, RANK, SEED, SLOT_TOKENS, STEPS, check
 from nap.common.files import InputError
+from nap.common.text import check_known
 
 if TYPE_CHECKING:
     from nap.canvas.canvas import CanvasSpec
@@ -37,8 +38,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         for name, known in (("weight", Weight), ("normalise", Normalise), ("masking", Masking), ("times", Times)):
-            if (value := getattr(self, name)) not in get_args(known):
-                raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
+            check_known(name, getattr(self, name), get_args(known))
         if not 0 < self.power < float("inf"):
             raise InputError(f"power must be above 0 and finite, got {self.power}")
         if not 0 <= self.kappa < float("inf"):
@@ -89,9 +89,8 @@ class Hyper:
     """of batches, noise and masks"""
 
     def __post_init__(self) -> None:
-        for name, known in (("optimizer", Optimizer), ("dtype", TrainingType)):
-            if (value := getattr(self, name)) not in get_args(known):
-                raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(known))}")
+        check_known("optimizer", self.optimizer, get_args(Optimizer))
+        check_known("dtype", self.dtype, get_args(TrainingType))
         for name, bound in (("steps", STEPS), ("batch_size", BATCH), ("rows", BATCH), ("lora", RANK), ("seed", SEED)):
             check(name, getattr(self, name), bound)
         for name in ("epochs", "learning_rate", "clip", "matrix_learning_rate"):

@@ -9,7 +9,7 @@ Does not train (trainer.py).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nap.common.files import InputError
 from nap.models import checkpoint
@@ -19,7 +19,7 @@ from nap.models.weights import grow, open_weights
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MASK = "<|mask|>"
 
@@ -28,7 +28,7 @@ class Start(NamedTuple):
     """A model to train: `new` are the ids of its new tokens, `folder` where its weights came from."""
 
     model: "PreTrainedModel"
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerBase"
     ids: SpecialIds
     shift: bool
     new: list[int]
@@ -49,7 +49,7 @@ def open_start(
     config = checkpoint.read_config(folder)
     family, native = family_of(config, folder), native_config(config, folder)
     _check_trainable(native, family, folder)
-    tokenizer = _tokenizer_of(folder)
+    tokenizer = checkpoint.open_tokenizer(str(folder))
     causal = lacks_mask(native, family, tokenizer)
     shifted = bool(native.get("shift_logits", family.shift or causal) if shift is None else shift)
     pieces = add_tokens(tokenizer, tags, mask=causal)
@@ -71,23 +71,16 @@ def _check_trainable(native: Config, family: Family, where: Path) -> None:
         )
 
 
-def _tokenizer_of(folder: Path) -> Any:
-    tokenizer = checkpoint.read_tokenizer(folder)
-    if tokenizer is None:
-        raise InputError(f"{folder} has no tokenizer, so it cannot be trained on text; put its tokenizer.json there")
-    return tokenizer
-
-
-def lacks_mask(native: Config, family: Family, tokenizer: Any) -> bool:
+def lacks_mask(native: Config, family: Family, tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether nothing says which token is the mask: then the checkpoint is an autoregressive one."""
     said = native.get("mask_token_id"), tokenizer.mask_token_id, family.mask_id
     vocabulary = tokenizer.get_vocab()
     return all(one is None for one in said) and not any(text in vocabulary for text in MASK_TOKENS)
 
 
-def add_tokens(tokenizer: Any, tags: Sequence[str], *, mask: bool) -> dict[int, list[int]]:
+def add_tokens(tokenizer: "PreTrainedTokenizerBase", tags: Sequence[str], *, mask: bool) -> dict[int, list[int]]:
     """Add the tags, and a mask if asked for, that the tokenizer lacks: each new id and what it was written with."""
-    from tokenizers import AddedToken
+    from transformers import AddedToken
 
     vocabulary = tokenizer.get_vocab()
     texts = [MASK] * mask + [tag for tag in dict.fromkeys(tags) if tag not in vocabulary]
@@ -95,4 +88,5 @@ def add_tokens(tokenizer: Any, tags: Sequence[str], *, mask: bool) -> dict[int, 
     if mask:
         tokenizer.add_special_tokens({"mask_token": MASK})
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts[mask:]])
-    return dict(zip(tokenizer.convert_tokens_to_ids(texts), written, strict=True))
+    now = tokenizer.get_vocab()
+    return {now[text]: ids for text, ids in zip(texts, written, strict=True)}

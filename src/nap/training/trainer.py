@@ -47,8 +47,18 @@ class DiffusionTrainer(Trainer):
 
     tokens: int = 0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: DiffusionBatches,
+        arguments: TrainingArguments,
+        callbacks: Sequence[TrainerCallback],
+        optimizer: torch.optim.Optimizer | None,
+    ) -> None:
+        super().__init__(
+            model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
+            optimizers=(optimizer, None),
+        )  # fmt: skip
         # A processed model may count tokens and divide by them itself; here every part has its weights already.
         self.model_accepts_loss_kwargs = False
         self.picked: _Picked | None = None
@@ -57,10 +67,10 @@ class DiffusionTrainer(Trainer):
             self.picked = _Picked()
             head.register_forward_pre_hook(self.picked)
 
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
+    def _get_train_sampler(self, *args: object, **kwargs: object) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: object, **kwargs: object) -> Tensor:
         """The loss of one part of a step."""
         self.tokens += int(inputs["tokens"])
         shift = bool(getattr(self.model.config, "shift_logits", False))  # pyright: ignore
@@ -75,17 +85,18 @@ class DiffusionTrainer(Trainer):
                 self.picked.at = None
         return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
 
-    def _forward(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
         return model(**given, use_cache=False).logits
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if hasattr(self.model, "peft_config"):
-            lora.save(self.model, FilePath(output_dir or str(self.args.output_dir)), state_dict)
+            folder = FilePath(output_dir or str(self.args.output_dir))
+            lora.save(self.model, folder, state_dict)  # pyright: ignore[reportArgumentType]
         else:
             super()._save(output_dir, state_dict)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """A whole checkpoint or none. Raises InputError where the disk does not take it."""
         folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
@@ -156,7 +167,7 @@ def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: A
 
 
 def run_trainer(
-    model: Any,
+    model: nn.Module,
     batches: DiffusionBatches,
     arguments: TrainingArguments,
     callbacks: Sequence[TrainerCallback] = (),
@@ -167,10 +178,7 @@ def run_trainer(
 
     say  is told which checkpoints are damaged
     """
-    trainer = DiffusionTrainer(
-        model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
-        optimizers=(optimizer, None),
-    )  # fmt: skip
+    trainer = DiffusionTrainer(model, batches, arguments, callbacks, optimizer)
     if arguments.fsdp and not trainer.is_fsdp_enabled:
         # accelerate leaves it out without a word, and gives every process the whole model.
         raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")
