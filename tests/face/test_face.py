@@ -1,6 +1,7 @@
 """The package from Python: what `nap.__all__` promises is there, cheap to import, and has an example that runs."""
 
 import doctest
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -110,3 +111,13 @@ def test_a_trace_is_one_of_the_data_and_says_who_made_it_in_a_line(model, tmp_pa
     nap.write_traces([trace], tmp_path / "t.jsonl")
     (back,) = nap.read_traces(tmp_path / "t.jsonl")
     assert isinstance(back, Trace) and back == trace and repr(back) == repr(trace)
+
+
+def test_the_python_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(block.splitlines()) == 6
+    exec(block.replace("problems=20", "problems=2"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("7 pears 0.") and lines[1].startswith("| model | policy | pace |")

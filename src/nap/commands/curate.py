@@ -92,11 +92,11 @@ class Curate:
     samples: int = 0
     """replies asked for each problem (default: as many as paths)"""
     temperature: float = 1.0
-    """of the teacher"""
+    """temperature that the teacher draws its replies at"""
     top_p: float = 1.0
-    """of the teacher"""
+    """share of the probability that the teacher draws its tokens from"""
     max_tokens: int = 1024
-    """of one reply"""
+    """the most tokens of one reply"""
     seed: int = 0
     """given to the server, plus the number of the reply"""
     paths: int = 3
@@ -114,7 +114,7 @@ class Curate:
     max_overlap: float = 0.9
     """share of 4-word sequences that two paths of a sample may have in common"""
     diverse: bool = False
-    """of more usable replies than needed take the least alike, not the first"""
+    """where more replies are usable than needed, take those that are least alike and not the first"""
     embedder: Words = None
     """folder or hub name of a model whose embeddings judge what is alike too"""
     max_similarity: float = 0.98
@@ -130,15 +130,15 @@ class Curate:
     scorer: Words = None
     """model or server that measures it (see nap seqdep)"""
     price_prompt: float = 0.0
-    """of a million prompt tokens, for the card"""
+    """price of a million prompt tokens, for the card"""
     price_completion: float = 0.0
-    """of a million completion tokens"""
+    """price of a million completion tokens, for the card"""
     license: str = "unknown"
-    """of the data set"""
+    """license of the data set, for the card"""
     problems_license: str = "unknown"
-    """of the problems"""
+    """license of the problems, for the card"""
     teacher_license: str = "unknown"
-    """of the teacher's replies"""
+    """license of the teacher's replies, for the card"""
     journal: Words = None
     """keep the replies in this file, which several runs may use in turn (default: in the run's folder)"""
     offline: bool = False
@@ -146,7 +146,7 @@ class Curate:
     backend: Literal["threads", "processes", "ray"] = "processes"
     """where replies are checked"""
     workers: int = 1
-    """of that kind"""
+    """how many threads, processes or Ray workers check replies"""
     json: bool = False
     """print the card as JSON"""
 

@@ -85,7 +85,7 @@ class Drawing:
     eos: Literal["count", "suppress", "defer", "stop"] = "count"
     """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
     seed: int = 0
-    """of all that is drawn"""
+    """number that every random draw starts from: the same seed draws the same"""
     raw: bool = False
     """give the prompt as it is, without the checkpoint's chat template"""
 

@@ -76,7 +76,7 @@ class TraceExplain:
     enumerate: int = 512
     """the most beginnings that are enumerated for a step"""
     seed: int = 0
-    """of what is drawn"""
+    """number that every random draw starts from"""
     out: Words = None
     """write a line of JSON a trace to this .jsonl file"""
     loading: OmitArgPrefixes[Loading] = Loading()

@@ -11,8 +11,8 @@ What a server refuses (400, 403, 422...) may be the prompt's fault or everybody'
 is held back until another request of the same run is answered; only then is it the prompt's own, REFUSED in the
 journal. Where nothing is answered any more, nothing is settled.
 
-Of the openai SDK nothing is used here but the shape of its API: with retries, replies and errors our own it is a way to
-send JSON that takes four times the processor time of aiohttp (docs/curation.md).
+The calls go through aiohttp and not through the openai SDK: retries, replies and errors are handled here anyway, and
+the SDK would take four times the processor time (docs/curation.md).
 
 Does not read what servers answer (replies.py), and knows no problems; `curate` does.
 """

@@ -55,7 +55,8 @@ class Budget:
         """Commits for step `step` of a stretch of `total` positions of which `masked` are left.
 
         As in LLaDA's loop a number of steps is spread evenly and the first steps take the remainder; what an earlier
-        step could not commit is made up for. What early stopping filled shortens the run and does not slow it.
+        step could not commit is made up for. Positions that early stopping filled count as done:
+        the run ends earlier, and its later steps do not commit fewer.
         """
         if self.tokens is not None:
             return self.tokens

@@ -51,7 +51,7 @@ class Planted:
 def plant(readings: Sequence[Reading]) -> Planted:
     """The readings side by side: as many as fit into a forward, or one that does not.
 
-    Of a trunk or branch the last token predicts nothing that is asked for: left out, unless a branch starts there.
+    The last token of a trunk or branch is left out unless a branch starts there: nobody asks what follows it.
     """
     bed, predicted_at, scored = _Bed(), list[int](), list[int]()
     for trunk, branches, scored_from in readings:
