@@ -18,6 +18,7 @@ from nap import __version__
 from nap.commands.anticipate import Anticipate
 from nap.commands.curate import Curate
 from nap.commands.decode import Decode
+from nap.commands.doctor import Doctor
 from nap.commands.evaluate import Eval
 from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Any] = {
     "curate": Curate,
     "decode": Decode,
     "eval": Eval,
+    "doctor": Doctor,
     "order": OrderCommand,
     "report": ReportCommand,
     "score": Score,
@@ -49,6 +51,15 @@ COMMANDS: dict[str, Any] = {
     "vote": VoteCommand,
     "trace": {"show": TraceShow, "explain": TraceExplain, "convert": TraceConvert, "import": TraceImport},
 }
+
+
+# Five lines for who has never seen it.
+WELCOME = """Does a diffusion language model decode in parallel, and at what cost?
+    nap doctor                              what this machine can do
+    nap decode --model arith-nap --live -p "Ann has 2 pears . How many has Ann ?"
+    nap eval --models arith-nap --task arith --problems 20 --out runs/first
+    nap report runs/first -o report.html    one page; open it in a browser
+"""
 
 
 def _help(known: dict[str, Any], name: str) -> str:
@@ -98,7 +109,7 @@ def run(arguments: list[str]) -> None:
     known, name, arguments = COMMANDS, "nap", joined(arguments)
     while isinstance(known, dict):
         if not arguments or arguments[0] in ("-h", "--help"):
-            print(_help(known, name))
+            print(*[WELCOME] * (name == "nap" and not arguments), _help(known, name), sep="\n")
             return
         if arguments[0] not in known:
             hint = did_you_mean(arguments[0], known)

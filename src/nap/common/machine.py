@@ -119,9 +119,9 @@ def left_of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
 def fast_float32() -> Iterator[None]:
     """Within it a CPU's float32 products go through oneDNN, where that can use more of the processor than MKL.
 
-    MKL, which torch asks otherwise, leaves half the width of an AMD processor unused (2.4 times slower on Zen 5). torch
-    sends products to oneDNN only if bfloat16 is allowed. On a processor where oneDNN then really rounds to bfloat16 (with
-    AMX), this does nothing.
+    MKL, which torch asks otherwise, leaves half the width of an AMD processor unused (2.4 times slower on Zen 5).
+    torch sends products to oneDNN only if bfloat16 is allowed. Where oneDNN then really rounds to bfloat16, as it does
+    on a processor with AMX, this does nothing.
     """
     if not onednn_is_exact():
         yield

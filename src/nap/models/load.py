@@ -58,27 +58,27 @@ def load(
     place = usable_device(device)
     if trust_remote_code:
         return _load_remote(name, revision, place, dtype, mask_id, shift)
-    found = _found(name, revision)
-    ids = special_ids(found.native, found.family, found.tokenizer, found.folder, mask_id)
+    known = found(name, revision)
+    ids = special_ids(known.native, known.family, known.tokenizer, known.folder, mask_id)
     chosen = {
-        "shift_logits": found.native.get("shift_logits", found.family.shift) if shift is None else shift,
-        "block_size": found.native.get("block_size", found.family.block_size) if block_size is None else block_size,
+        "shift_logits": known.native.get("shift_logits", known.family.shift) if shift is None else shift,
+        "block_size": known.native.get("block_size", known.family.block_size) if block_size is None else block_size,
     }
-    number = choose_dtype(dtype, place, own_dtype(found.config))
+    number = choose_dtype(dtype, place, own_dtype(known.config))
     # In the config, so that the model says them itself wherever it is saved.
-    model = _opened(found, chosen | {"mask_token_id": ids.mask_id}, number, place)
+    model = _opened(known, chosen | {"mask_token_id": ids.mask_id}, number, place)
     said = str(number).removeprefix("torch.")
-    if dtype == "auto" and parent_process() is None and (hint := dtype_hint(place, said, found.native["hidden_size"])):
+    if dtype == "auto" and parent_process() is None and (hint := dtype_hint(place, said, known.native["hidden_size"])):
         getLogger("nap").warning(hint)
     return NativeDenoiser(
         model=model,
-        tokenizer=found.tokenizer,
+        tokenizer=known.tokenizer,
         **ids._asdict(),
         shift=chosen["shift_logits"],
         block_size=chosen["block_size"],
-        setting=_setting(name, found.commit, found.config) | chosen | {"dtype": said},
-        max_length=found.native.get("max_position_embeddings"),
-        canvas=found.canvas,
+        setting=_setting(name, known.commit, known.config) | chosen | {"dtype": said},
+        max_length=known.native.get("max_position_embeddings"),
+        canvas=known.canvas,
     )
 
 
@@ -110,8 +110,12 @@ class Found:
     canvas: CanvasSpec | None
 
 
-def _found(name: str, revision: str | None) -> Found:
-    folder, commit = checkpoint.find(name, revision)
+def found(name: str, revision: str | None, *, weights: bool = True) -> Found:
+    """A checkpoint with all that is read of it but its weights; of a hub's not even fetched without `weights`.
+
+    Raises InputError for a checkpoint that no family describes.
+    """
+    folder, commit = checkpoint.find(name, revision, weights=weights)
     check_bundled(folder)
     base = adapter.base_of(folder) if adapter.is_adapter(folder) else None
     if base:
