@@ -56,7 +56,7 @@ COMMANDS: dict[str, Any] = {
 # Five lines for who has never seen it.
 WELCOME = """Does a diffusion language model decode in parallel, and at what cost?
     nap doctor                              what this machine can do
-    nap decode --model arith-nap --live -p "Ann has 2 pears . How many has Ann ?"
+    nap decode --model arith-nap --live -p "Ann has 2 keys . How many has Ann ?"
     nap eval --models arith-nap --task arith --problems 20 --out runs/first
     nap report runs/first -o report.html    one page; open it in a browser
 """

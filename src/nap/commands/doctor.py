@@ -38,9 +38,9 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Say what this installation, this machine or a checkpoint can do.
+    """Say what this machine, its installation or a checkpoint can do.
 
-    With --model it reads a checkpoint's texts and the names of its tensors, and loads no weights.
+    With --model it reads a checkpoint's config, and loads no weights.
     """
 
     model: Words = None
