@@ -338,8 +338,15 @@ def test_what_is_no_run_is_one_clear_line(command, tmp_path, monkeypatch, argume
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_to_rerun_is_the_sweep_again():
-    canvas = CanvasSpec(paths=2, path_tokens=9, summary_tokens=3, tags="hash")
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        CanvasSpec(paths=2, path_tokens=9, summary_tokens=3, tags="hash"),
+        CanvasSpec(paths=2, path_tokens=9, attention="paths", positions="parallel", after_end="keep"),
+        CanvasSpec(paths=1, path_tokens=9, summary_tokens=0, tags="none", after_end="keep"),
+    ],
+)
+def test_the_command_to_rerun_is_the_sweep_again(canvas):
     sweep = Sweep(
         task="arith", models=("a b",), policies=("ar", "threshold:tau=0.8"), steps=(4,), canvas=canvas, raw=True
     )

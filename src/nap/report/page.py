@@ -133,21 +133,22 @@ def rerun(run: Run) -> str | None:
     words = ["nap", "eval"]
     for name, value in run.setting.items():
         if name == "canvas":
-            words += _canvas_flags(value)
+            words += _canvas_flags(value, told=run.setting.get("attention") is not None)
         elif name not in ("nap", "made_of") and value is not None and value is not False and value != []:
             values = value if isinstance(value, list) else [] if value is True else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join([*words, "--out", run.name])
 
 
-def _canvas_flags(spec: Json) -> list[str]:
-    """The flags of a canvas that was not the model's own."""
+def _canvas_flags(spec: Json, *, told: bool) -> list[str]:
+    """The flags of a canvas that was not the model's own; its attention not where the sweep's own flag is `told`."""
     if not isinstance(spec, dict):
         return []
     kind = "nap" if spec.get("paths") != 1 else "longcot" if spec.get("summary_tokens") else "plain"
     names = {"nap": ("paths", "path_tokens", "summary_tokens", "tags"), "plain": ("path_tokens",)}
-    chosen = names.get(kind, names["nap"][1:])
-    return ["--canvas", kind, *(w for name in chosen for w in (f"--{name.replace('_', '-')}", str(spec.get(name))))]
+    chosen = [*names.get(kind, names["nap"][1:]), "after_end", *["attention"] * (not told), "positions"]
+    given = [(name, spec[name]) for name in chosen if spec.get(name) is not None]
+    return ["--canvas", kind, *(word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value)))]
 
 
 # The page
