@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from nap.commands.evaluate import print_summary, show_progress
+from nap.commands.evaluate import print_summary, run_shown
 from nap.common.files import exits_on_bad_input
 from nap.common.memory import keep_memory
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
 from nap.evaluation.rows import read_seconds
-from nap.evaluation.run import evaluate, run_sweep
+from nap.evaluation.run import evaluate
 from nap.evaluation.summary import summarise
 from nap.evaluation.sweep import Cell, Sweep
 from nap.report.page import write_report
@@ -68,7 +68,7 @@ def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[st
     """One task's sweep: run or resume it, write and print its summary."""
     sweep = sweep_of(task, problems, policies)
     print(f"\n{task}: one long chain against three paths, {problems} problems", flush=True)
-    rows = run_sweep(sweep, folder, batch_size=BATCH, workers=workers, report=show_progress)
+    rows = run_shown(sweep, folder, batch_size=BATCH, workers=workers)
     records = summarise(rows, read_seconds(folder / "seconds.parquet"))
     write_summary(records, folder)
     print_summary(records, findings(records))

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from demo import BATCH, ROOT, TASKS, run, sweep_of
 
-from nap.commands.evaluate import print_summary, show_progress
+from nap.commands.evaluate import print_summary, run_shown
 from nap.common.files import exits_on_bad_input
 from nap.decoding.policies.registry import POLICIES
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
-from nap.evaluation.run import run_sweep
 from nap.evaluation.summary import summarise
 from nap.tasks.registry import data_file
 
@@ -32,7 +31,7 @@ def public_countdown(folder: Path, workers: int) -> None:
         return
     print("\ncountdown, the 256 public problems", flush=True)
     sweep = replace(sweep_of("countdown", 256, ("low_confidence", "parallel_forced")), data=str(data))
-    records = summarise(run_sweep(sweep, folder, batch_size=BATCH, workers=workers, report=show_progress))
+    records = summarise(run_shown(sweep, folder, batch_size=BATCH, workers=workers))
     write_summary(records, folder)
     print_summary(records, findings(records))
 

@@ -94,7 +94,9 @@ def _in_one_line(box: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", box)
     # Without Unicode its lines are hyphens, and its sides are not there.
     what, *rest = [part for part in re.split("[─-]{5,}", text) if part.strip()][1:] or [text]
-    if what.split()[0] == "Missing" and (flags := re.findall(r"^ {5,6}(?:-\w .*, )?(--[\w-]+|[A-Z]+)\b", what, re.M)):
+    if what.split()[0] == "Missing" and (
+        flags := re.findall(r"^ {5,6}(?:--?[\w-]+ .*, )?(--[\w-]+|[A-Z]+)\b", what, re.M)
+    ):
         return f"missing: {', '.join(flags)}"
     what = " ".join(what.split()).partition(" Got errors:")[0].replace("{None}|", "").rstrip(".")
     meant = re.search(r"Perhaps you meant:\s+(?:\S+, )*(--[\w-]+)", " ".join(rest))

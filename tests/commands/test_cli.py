@@ -698,12 +698,12 @@ def test_ctrl_c_exits_130_without_a_traceback_or_a_process_left(here):
 
 
 def test_ctrl_c_in_one_process_exits_130_too_and_the_run_goes_on_later(run, monkeypatch):
-    def interrupted(progress):
+    def interrupted(*shown):
         raise KeyboardInterrupt
 
     command = [*EVAL, "--tokens-per-step", "9", "--batch-size", "1"]
     with monkeypatch.context() as patch:
-        patch.setattr("nap.commands.evaluate.show_progress", interrupted)
+        patch.setattr("nap.commands.progress.Bar.show", interrupted)
         assert run(*command) == (130, "", "")
     assert Path("run/journal.jsonl").read_text().count("\n") == 1
     assert run(*command)[0] == 0

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from damage import changes, damaged
 from nap.common.files import InputError
 from nap.common.rows import read_rows, read_values
 
@@ -44,26 +45,6 @@ TRIES = int(os.environ.get("NAP_FUZZ", "150"))
 ANY_PACE: Any = list(HealthCheck)
 
 
-@st.composite
-def changes(draw):
-    """What is done to a file: cut, bytes written over, put in, taken out or repeated."""
-    kind = draw(st.sampled_from(["flip", "flip", "insert", "delete", "repeat", "cut"]))
-    where, length = draw(st.floats(0, 1)), draw(st.integers(1, 40))
-    return kind, where, length, draw(st.binary(min_size=1, max_size=8))
-
-
-def changed(data: bytes, change) -> bytes:
-    kind, where, length, new = change
-    at = int(where * len(data))
-    if kind == "cut":
-        return data[:at]
-    if kind == "delete":
-        return data[:at] + data[at + length :]
-    if kind == "repeat":
-        return data[:at] + data[at : at + length] * 3 + data[at + length :]
-    return data[:at] + new + data[at + (len(new) if kind == "flip" else 0) :]
-
-
 @pytest.mark.parametrize("kind", SEEDS)
 def test_a_damaged_file_is_read_or_refused_in_one_line(kind, tmp_path):
     seed = SEEDS[kind]()
@@ -72,10 +53,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(kind, tmp_path):
     @settings(max_examples=TRIES, deadline=None, suppress_health_check=ANY_PACE, database=None)
     @given(st.lists(changes(), min_size=1, max_size=4))
     def try_one(many):
-        data = seed
-        for change in many:
-            data = changed(data, change)
-        path.write_bytes(data)
+        path.write_bytes(damaged(seed, many))
         for read in (read_rows, read_values):
             try:
                 json.dumps([value[-1] for value in read(path)])

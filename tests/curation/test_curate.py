@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 
 from nap.cli import run
 from nap.common.files import InputError
+from nap.common.templates import FOLDER, fill, load_prompt
 from nap.curation.card import Card
 from nap.curation.choose import Choose, clean, count_tokens
 from nap.curation.curate import Work, curate
 from nap.curation.journal import FAILED, Journal, Reply
-from nap.curation.plan import Plan, Solved, read_solutions
-from nap.curation.prompts import FOLDER, fill, load_prompt
+from nap.curation.plan import Plan
 from nap.curation.selection import distinct, overlaps, select, spread
+from nap.curation.solutions import Solved, read_solutions
 from nap.curation.teacher import Asking, Endpoint
 from nap.data.problems import Problem
 from nap.data.samples import Path as SamplePath
@@ -250,7 +251,7 @@ def test_solutions_may_stand_one_a_row(tmp_path) -> None:
     rows = [{"prompt": f"P{n % 2}", "answer": 42, "text": f"solution {n}"} for n in range(6)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_solutions(Plan(task="jsonl", solutions=str(path), field="text"))
-    assert [[reply.text for _, reply in solved.replies] for solved in found] == [
+    assert [[reply.text for _, reply in solved.replies] for solved in found.solved] == [
         ["solution 0", "solution 2", "solution 4"], ["solution 1", "solution 3", "solution 5"],
     ]  # fmt: skip
 
@@ -478,7 +479,8 @@ def test_samples_that_are_too_sequential_are_left_out(tmp_path, problems) -> Non
         flags = ["curate", "--task", "jsonl", "--data", problems, "--problems", "2", "--paths", "2", "--scorer", model]
         flags += ["--teacher", server.url, "--model", "m", "--journal", str(tmp_path / "journal.sqlite")]
         run([*flags, "--max-seqdep", "99", "--out", str(tmp_path / "all")])
-        run([*flags, "--max-seqdep", "-99", "--out", str(tmp_path / "none")])
+        with pytest.raises(InputError, match=r"no sample was made: 2 problems: more sequential .* raise --max-seqdep"):
+            run([*flags, "--max-seqdep", "-99", "--out", str(tmp_path / "none")])
         assert len(server.asked) == 4
     ends = [json.loads((tmp_path / name / "card.json").read_text())["problems"] for name in ("all", "none")]
     assert [end["sample"] for end in ends] == [2, 0] and ends[1]["too_sequential"] == 2

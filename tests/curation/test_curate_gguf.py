@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("aiohttp")
 pytest.importorskip("xllamacpp", reason="no server of GGUF files: pip install xllamacpp")
 
+from nap.common.templates import load_prompt
 from nap.curation.journal import Journal
 from nap.curation.plan import Plan
-from nap.curation.prompts import load_prompt
 from nap.tasks.public import Gsm8k
 
 ROOT = Path(__file__).parents[2]

@@ -29,6 +29,7 @@ from nap.evaluation.rows import Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
 from nap.models.load import load
+from nap.report.runs import read_run
 from nap.tasks.arithmetic import equations
 from tiny import QUESTION, SLOTS, environment, save_tiny
 
@@ -205,19 +206,18 @@ def test_a_dead_worker_is_replaced_and_loses_no_row(whole, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"problems": 6}, r"\(problems 5, now 6\)"),
+        ({"problems": 6, "eos": "stop"}, r"\(eos 'count', now 'stop'\)"),
         ({"temperature": 0.5, "seed": 1}, r"\(temperature 0.0, now 0.5, seed 0, now 1\)"),
         ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"\(canvas.paths None, now 1, .*, and 4 more\)"),
-        ({"policies": ("ar",)}, r"policies \['ar', .*\], now \['ar'\]"),
-        ({"traces": 3}, r"\(traces 2, now 3\)"),
+        ({"system": "Bob", "policies": ("ar",)}, r"\(system None, now 'Bob'\)"),
+        ({"dtype": "float16"}, r"\(dtype 'auto', now 'float16'\)"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_another_setting_is_refused_by_name_and_touches_nothing(whole, tiny, changes, said):
     before = files_of(whole)
-    traces = changes.pop("traces", 2)
     with pytest.raises(InputError, match=rf"holds a run with another setting .*{said}.*; choose another folder"):
-        run_sweep(sweep_of(tiny, **changes), whole, traces=traces)
+        run_sweep(sweep_of(tiny, **changes), whole, traces=2)
     assert files_of(whole) == before
 
 
@@ -230,16 +230,80 @@ def test_weights_that_changed_behind_their_name_are_another_setting(tiny, tmp_pa
         run_sweep(sweep_of(model), tmp_path / "run")
 
 
-def test_problems_that_changed_behind_their_name_are_another_setting(tiny, tmp_path):
-    data = tmp_path / "data.jsonl"
-    for answer, refused in ((8, False), (9, True)):
-        data.write_text(json.dumps({"prompt": QUESTION, "answer": answer}))
-        sweep = sweep_of(tiny, task="jsonl", data=str(data))
-        if not refused:
-            run_sweep(sweep, tmp_path / "run")
-            continue
-        with pytest.raises(InputError, match=r"\(made_of\.problems '\w+', now '\w+'\)"):
-            run_sweep(sweep, tmp_path / "run")
+def test_problems_that_changed_behind_their_name_are_decoded_again_and_named(tiny, tmp_path):
+    data, said = tmp_path / "data.jsonl", list[str]()
+    for answer in (8, 9):
+        rows = [{"prompt": QUESTION, "answer": 8}, {"prompt": QUESTION, "answer": answer}]
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        fresh = []
+        run_sweep(
+            sweep_of(tiny, task="jsonl", data=str(data), policies=("ar",), steps=()), tmp_path / "run", say=said.append,
+            report=lambda now, fresh=fresh: fresh.append(now.batch),
+        )  # fmt: skip
+    assert fresh == [1]
+    assert any("1 finished rows are of other problems or prompts" in line and "jsonl-2" in line for line in said)
+
+
+# A run grows
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_run_grows_by_problems_policies_and_paces_to_what_a_fresh_one_is(tiny, tmp_path, temperature):
+    grown, fresh, said, decoded = tmp_path / "grown", tmp_path / "fresh", list[str](), list[int]()
+    run_sweep(sweep_of(tiny, temperature=temperature, policies=("ar", "threshold:tau=0.3")), grown, traces=2)
+    policies = ("random", "ar", "threshold:tau=0.3")
+    more = sweep_of(tiny, temperature=temperature, problems=7, steps=(3, 4), policies=policies)
+    run_sweep(more, grown, traces=3, say=said.append, report=lambda now: decoded.append(now.batch))
+    run_sweep(more, fresh, traces=3)
+    assert same_results(fresh, grown) and (fresh / "setting.json").read_bytes() == (grown / "setting.json").read_bytes()
+    # Of three cells five problems are there, of which the third has no trace yet.
+    assert sum(decoded) == 7 * 7 - 3 * 4
+    assert said[0] == "12 finished rows are used again, 37 are to do"
+
+
+def test_what_is_not_asked_for_stays_in_the_journal_and_is_used_when_it_is_asked_for_again(tiny, tmp_path):
+    folder, said = tmp_path / "run", list[str]()
+    rows = run_sweep(sweep_of(tiny), folder, traces=2)
+    fewer = run_sweep(sweep_of(tiny, policies=("ar",), problems=3), folder, traces=2, say=said.append)
+    assert [(row.cell, row.problem_id) for row in fewer] == [
+        (row.cell, row.problem_id) for row in rows if row.policy == "ar" and row.index in (0, 1, 2)
+    ]
+    assert len(read_parquet(folder / "rows.parquet")) == 6
+    assert said == [
+        f"19 finished rows are not asked for now and stay in the journal: of {tiny} | {CELLS[0]} and 4 more"
+    ]
+
+    def fail(progress):
+        raise AssertionError("it decoded")
+
+    assert run_sweep(sweep_of(tiny), folder, traces=2, report=fail) == rows
+
+
+def test_a_run_grows_by_a_model(tiny, tmp_path):
+    other = save_tiny(tmp_path / "other", seed=1)
+    run_sweep(sweep_of(tiny), tmp_path / "grown", traces=2)
+    both = sweep_of(tiny, models=(str(other), str(tiny)))
+    decoded = []
+    run_sweep(both, tmp_path / "grown", traces=2, report=lambda now: decoded.append(now.batch))
+    run_sweep(both, tmp_path / "fresh", traces=2)
+    assert sum(decoded) == PROBLEMS * len(CELLS) and same_results(tmp_path / "fresh", tmp_path / "grown")
+
+
+def test_a_run_that_is_killed_while_it_grows_shows_no_results_of_the_smaller_one(tiny, tmp_path):
+    folder = tmp_path / "run"
+    run_sweep(sweep_of(tiny), folder, traces=2)
+
+    def killed(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep_of(tiny, problems=6), folder, traces=2, report=killed)
+    assert not (folder / "rows.parquet").exists()
+    run = read_run(folder)
+    assert sum(record.problems for record in run.records) == PROBLEMS * len(CELLS) + 1
+    run_sweep(sweep_of(tiny, problems=6), folder, traces=2)
+    run_sweep(sweep_of(tiny, problems=6), tmp_path / "fresh", traces=2)
+    assert same_results(tmp_path / "fresh", folder)
 
 
 def test_two_processes_do_not_work_in_one_folder(whole, tiny):

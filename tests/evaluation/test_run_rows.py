@@ -73,7 +73,7 @@ def test_a_run_writes_a_journal_of_the_same_columns(tiny, tmp_path):
     entries = [json.loads(line)["entry"] for line in (tmp_path / "run/journal.jsonl").read_text().splitlines()]
     assert len(entries) == 2
     for entry in entries:
-        assert list(entry) == ["row", "seconds", "trace"] and list(entry["row"]) == list(ROWS)
+        assert list(entry) == ["row", "seconds", "trace", "made_of"] and list(entry["row"]) == list(ROWS)
 
 
 def test_an_entry_that_no_row_can_hold_is_done_again(tiny, tmp_path):

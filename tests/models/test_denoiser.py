@@ -30,6 +30,7 @@ from nap.canvas.visibility import Layout
 from nap.common import machine
 from nap.common.files import InputError
 from nap.decoding.prompt import check_length, prompt_ids
+from nap.decoding.prompting import Prompting
 from nap.models import attention, checkpoint
 from nap.models.attention import attention_mask, use_products
 from nap.models.denoiser import NativeDenoiser
@@ -552,7 +553,7 @@ def test_a_prompt_is_a_turn_in_the_template_unless_it_is_raw_or_there_is_none(tm
     plain.save_pretrained(tmp_path)
     denoiser = load(str(tmp_path))
     assert prompt_ids(denoiser, "w3 w4") == plain.encode("user w3 w4 <|im_end|> assistant")
-    assert prompt_ids(denoiser, "w3 w4", raw=True) == plain.encode("w3 w4")
+    assert prompt_ids(denoiser, "w3 w4", Prompting(raw=True)) == plain.encode("w3 w4")
 
 
 def test_a_checkpoint_without_tokenizer_loads_but_reads_no_text(tmp_path):

@@ -14,8 +14,9 @@ from transformers import BertConfig, BertForMaskedLM
 from nap.common.files import InputError
 from nap.decoding import template
 from nap.decoding.prompt import encode_prompt, prompt_ids
+from nap.decoding.prompting import Prompting
 from nap.models import checkpoint
-from nap.models.families import UNSUPPORTED, family_of, unwrapped
+from nap.models.families import FAMILIES, UNSUPPORTED, family_of, template_keywords, unwrapped
 from nap.models.load import load
 from tiny import nap, save_tiny
 
@@ -42,6 +43,7 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"num_key_value_heads": 3}, "num_attention_heads 2 is not a multiple of 3 key-value heads"),
     ({"hidden_size": 0}, "hidden_size must be a whole number from 1"),
     ({"intermediate_size": 1.5}, "intermediate_size must be a whole number"),
+    ({"chat_template_kwargs": [1]}, "chat_template_kwargs must be an object"),
     ({"rope_parameters": "x"}, "rope_parameters must be an object, got 'x'"),
     ({"rope_parameters": {"rope_theta": 0, "rope_type": "default"}}, "rope_theta must be a number above 1"),
     ({"rope_parameters": {"rope_theta": 1e4, "rope_type": 3}}, "rope_type must be a text, got 3"),
@@ -247,8 +249,8 @@ def test_a_template_that_fails_is_one_line_that_names_raw(folder: Path, monkeypa
     ) as refused:
         encode_prompt("Ann", tokenizer)
     assert "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
-    assert encode_prompt("Ann", tokenizer, raw=True) == encode_prompt(
-        "Ann", checkpoint.open_tokenizer(str(folder)), raw=True
+    assert encode_prompt("Ann", tokenizer, Prompting(raw=True)) == encode_prompt(
+        "Ann", checkpoint.open_tokenizer(str(folder)), Prompting(raw=True)
     )
 
 
@@ -262,10 +264,11 @@ def test_a_template_that_fails_ends_the_command_with_one_line(folder: Path) -> N
 def test_a2d_qwen3_is_asked_without_thinking_as_it_was_trained(folder: Path) -> None:
     denoiser = load(str(folder))
     denoiser.tokenizer.chat_template = "{{ 'Bob' if enable_thinking is defined and not enable_thinking else 'Ann' }}"
-    ann, bob = (encode_prompt(name, denoiser.tokenizer, raw=True) for name in ("Ann", "Bob"))
+    ann, bob = (encode_prompt(name, denoiser.tokenizer, Prompting(raw=True)) for name in ("Ann", "Bob"))
     assert prompt_ids(denoiser, "x") == ann
-    denoiser.setting["family"] = "a2d-qwen3"
+    denoiser.setting["chat_template_kwargs"] = template_keywords({}, FAMILIES["a2d-qwen3"])
     assert prompt_ids(denoiser, "x") == bob
+    assert prompt_ids(denoiser, "x", Prompting(keywords=(("enable_thinking", True),))) == ann
 
 
 # Remote code
@@ -311,3 +314,24 @@ def test_the_mark_of_that_folder_appears_where_its_code_is_trusted(folder: Path,
     with pytest.raises(InputError, match="its own code does not load"):
         load(str(with_code(folder)), trust_remote_code=True)
     assert (tmp_path / "REMOTE_CODE_RAN").exists()
+
+
+def test_an_a2d_model_that_says_neither_its_blocks_nor_its_shift_warns_and_names_the_flags(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """BD3LM's checkpoints and MDLM's have the same config; the blocks of the first stand nowhere."""
+
+    def said() -> list[str]:
+        found = [one.getMessage() for one in caplog.records if one.name == "nap"]
+        caplog.clear()
+        return found
+
+    edit(folder / "config.json", model_type="a2d-llama", shift_logits=None)
+    load(str(folder))
+    (line,) = said()
+    assert "--block-size 32" in line and "--shift True" in line
+    load(str(folder), block_size=4)
+    load(str(folder), shift=False)
+    edit(folder / "config.json", block_size=4)
+    assert load(str(folder)).setting["block_size"] == 4
+    assert not said(), "who has said it is not told again"

@@ -10,6 +10,7 @@ from nap.cli import main
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK
 from nap.data.trace_files import read_traces
+from nap.order import arrays
 from nap.order.arness import global_arness
 from nap.order.importers import Known, from_canvases, from_pairs, import_traces
 from nap.order.measure import measure
@@ -119,6 +120,67 @@ def test_files_that_hold_nothing_or_pickles_are_refused(tmp_path):
     for name, said in (("empty.jsonl", "holds no run"), ("objects.npy", "not a .npy"), ("none.npy", "no such file")):
         with pytest.raises(InputError, match=said):
             list(import_traces(tmp_path / name, "canvases", KNOWN))
+
+
+# A canvas of NAP as another system records it: a prompt, two paths and a summary.
+TAGGED = [50, 61, M, M, 62, 60, M, M, 63, M]
+TEXTS = {50: "How many?", 61: "<think 1>", 62: "<think", 60: " 2>", 63: " <summary>", 7: "seven", 8: "eight", M: "·"}
+
+
+def test_a_canvas_of_nap_is_told_apart_into_its_paths_and_summary_by_its_tags():
+    known = Known(mask_id=M, text=TEXTS.__getitem__)
+    done = [50, 61, 7, 8, 62, 60, 8, 7, 63, 7]
+    trace = from_canvases([TAGGED, done], known)
+    assert trace.region == (PROMPT, HEADER, 0, 0, HEADER, HEADER, 1, 1, HEADER, 2)
+    assert trace.paths == 2 and trace.final == done
+    plain = from_canvases([TAGGED, done], Known(mask_id=M))
+    assert plain.region[2:4] == plain.region[6:8] == (0, 0), "without texts nobody can know"
+
+
+@pytest.mark.parametrize("swapped", [{62: "<think", 60: " 3>"}, {63: "and then"}, {61: "<summary>"}], ids=str)
+def test_tags_that_make_no_canvas_of_nap_leave_one_slot(swapped):
+    trace = from_canvases([TAGGED, [50, 61, 7, 8, 62, 60, 8, 7, 63, 7]], Known(mask_id=M, text=(TEXTS | swapped).get))
+    assert max(trace.region) == 0 and trace.region[0] == trace.region[1] == PROMPT
+
+
+@pytest.mark.parametrize("name", ["one.npz", "steps.npz", "one.pt", "list.pt", "plain.npy"])
+def test_arrays_and_tensors_that_are_saved_say_what_json_says(tmp_path, name):
+    path, canvases = tmp_path / name, np.array(DLLM)
+    steps = dict(zip(("arr_0", "arr_1", "arr_10"), canvases, strict=True))
+    writers = {
+        "one.npz": lambda: np.savez(path, histories=canvases),
+        "steps.npz": lambda: np.savez(path, **steps),
+        "one.pt": lambda: torch.save({"histories": torch.tensor(DLLM)}, path),
+        "list.pt": lambda: torch.save([torch.tensor(step) for step in DLLM], path),
+        "plain.npy": lambda: np.save(path, canvases),
+    }
+    writers[name]()
+    first, second = import_traces(path, "dllm", KNOWN)
+    assert first.final == DLLM[-1][0] and second.final == DLLM[-1][1] and first.forwards == 2
+
+
+class Opens:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_torch_file_that_holds_more_than_tensors_runs_nothing(tmp_path):
+    torch.save({"histories": Opens(tmp_path / "ran")}, tmp_path / "bad.pt")
+    with pytest.raises(InputError, match=r"bad.pt is not a .pt of integers"):
+        list(import_traces(tmp_path / "bad.pt", "dllm", KNOWN))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_archive_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MOST_BYTES", 1000)
+    np.savez_compressed(tmp_path / "big.npz", histories=np.zeros((100, 10), int))
+    with pytest.raises(InputError, match="MB unpacked"):
+        list(import_traces(tmp_path / "big.npz", "dllm", KNOWN))
 
 
 def test_the_mask_must_be_known():

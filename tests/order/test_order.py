@@ -638,6 +638,33 @@ def test_a_bad_order_is_named_with_its_file_and_line(tmp_path, line, message):
         list(read_orders(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"pairs": [[0, 1], [1, 0]]}', [[(0, 1), (1, 0)]]),
+        ('{"question": "q", "step_map": [0, 0, 2, 1]}', [[(0, 0), (1, 0), (2, 2), (3, 1)]]),
+        ('[{"step_map": [[0, 1], [1, -1]], "full_output": ["a", "b"]}]', [[(0, 0), (1, 1)], [(0, 1)]]),
+        ('{"text": "a", "meta_info": {"step_map": [1, null, 0]}}', [[(0, 1), (2, 0)]]),
+        ('{"step_maps": [[2, 1]]}', [[(0, 2), (1, 1)]]),
+    ],
+)
+def test_orders_of_other_systems_are_read_as_they_write_them(tmp_path, text, found):
+    """dLLM-RL's outputs (a list of rows with a step map an output) and SGLang's replies."""
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    assert [pairs_of(order) for order in read_orders(path)] == found
+
+
+def test_what_holds_canvases_names_the_command_that_takes_them(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"histories": [[[5, 99]], [[5, 7]]]}')
+    with pytest.raises(InputError, match=r"nap trace import FILE OUT.jsonl --source dllm"):
+        list(read_orders(path))
+    path.write_text("[0, 2, 1]")
+    with pytest.raises(InputError, match=r"goes under its name, ..step_map.: .0, 2, 1"):
+        list(read_orders(path))
+
+
 def test_a_file_without_orders_is_refused(tmp_path):
     path = tmp_path / "empty.jsonl"
     path.write_text("\n \n")

@@ -356,7 +356,7 @@ def test_the_command_to_rerun_is_the_sweep_again(canvas):
     again = tyro.cli(Eval, args=words[2:])
     assert (again.task, again.models, again.policies, again.out) == ("arith", sweep.models, sweep.policies, "my run")
     assert (again.steps, again.tokens_per_step, again.traces, again.canvas.spec()) == ((4,), (), 7, canvas)
-    assert again.drawing.raw and again.drawing.sampling() == sweep.sampling
+    assert again.prompts.raw and again.drawing.sampling() == sweep.sampling
 
 
 def test_a_run_of_a_sweep_is_read_whole(run_folder):

@@ -25,7 +25,7 @@ def decoding(tiny):
     """A denoiser, its canvas, and a function that decodes anew."""
     denoiser, policy = load(str(tiny)), parse_policy("parallel_forced")
     assert denoiser.canvas is not None
-    canvas = canvas_of(denoiser, Problem(id="p", prompt=QUESTION, answer=""), denoiser.canvas, False)
+    canvas = canvas_of(denoiser, Problem(id="p", prompt=QUESTION, answer=""), denoiser.canvas)
     return denoiser, canvas, lambda: decode(denoiser, [canvas], policy, budget=Budget(tokens=9))
 
 

@@ -61,10 +61,11 @@ class Anticipate:
         if most < 1:
             raise InputError(f"--distance {self.distance} leaves no room in the scorer's {scorer.max_length} tokens")
         contexts = contexts_of(read.rows[: self.limit], scorer, self.contexts, most, self.seed)
-        found = anticipate(
-            sampler_of(scorer), contexts, self.samples, self.distance, self.seed,
-            lambda done: progress.show(done, len(contexts), "continued"),
-        )  # fmt: skip
+        with progress.bar("continued") as bar:
+            found = anticipate(
+                sampler_of(scorer), contexts, self.samples, self.distance, self.seed,
+                lambda done: bar.show(done, len(contexts)),
+            )  # fmt: skip
         parts = {name: [one for one in found if one.context.row in rows] for name, rows in groups.items()}
         profiles = {"all": profile(found)} | {name: profile(part) for name, part in parts.items() if part}
         if self.json:

@@ -1,15 +1,17 @@
 """`nap curate`: a multi-path training set from a teacher, or from a file of solutions."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands import progress
-from nap.commands.flags import Whole, Words
+from nap.commands.flags import Columns, Whole, Words
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Curate:
     """a file of problems with several solutions each, in place of a teacher"""
     field: Words = None
     """where its rows hold the solutions"""
+    columns: OmitArgPrefixes[Columns] = Columns()
     split: str = "train"
     """train or test"""
     data: Words = None
@@ -152,17 +155,33 @@ class Curate:
 
     def run(self) -> None:
         """Make the data set and print what became of the problems."""
+        from nap.curation.card import advice
         from nap.curation.curate import Work, curate
 
-        work = Work(
-            asking=self.teachers.asking(), offline=self.offline, backend=self.backend, workers=self.workers,
-            report=lambda settled, most: progress.show(settled, most, "replies"),
-        )  # fmt: skip
         endpoints = self.teachers.endpoints()
         plan = self._plan(tuple(endpoint.model for endpoint in endpoints))
-        card = curate(plan, self.out, endpoints, work=work, journal=self.journal, last=self._last())
+        with progress.bar("replies", "reading the problems") as bar:
+            work = Work(
+                asking=self.teachers.asking(), offline=self.offline, backend=self.backend, workers=self.workers,
+                report=bar.show,
+            )  # fmt: skip
+            card = curate(plan, self.out, endpoints, work=work, journal=self.journal, last=self._last())
         print(json.dumps(asdict(card)) if self.json else summary_of(card))
-        print(f"samples, the long chain and their card are in {self.out}", file=sys.stderr)
+        if not card.problems["sample"]:
+            raise InputError(f"no sample was made: {advice(card)}")
+        print(f"samples, the long chain and their card are in {self.out}; next:", file=sys.stderr)
+        print(f"  {self._measure()}\n  {self._train(card)}", file=sys.stderr)
+
+    def _measure(self) -> str:
+        return shlex.join(
+            ["nap", "seqdep", str(Path(self.out) / "samples.parquet"), "--scorer", self.scorer or "SCORER"]
+        )
+
+    def _train(self, card: "Card") -> str:
+        from nap.curation.card import train_command
+
+        known = self.tokenizer if self.tokenizer and Path(self.tokenizer).is_dir() else "MODEL"
+        return train_command(card.setting, self.out, known)
 
     def _plan(self, models: tuple[str, ...]) -> "Plan":
         from nap.curation.plan import Plan
@@ -175,7 +194,7 @@ class Curate:
             "models": models, "limit": self.problems, "wrong": 1 if self.wrong is None else self.wrong,
             "prices": (self.price_prompt, self.price_completion), "licences": tuple(licences.items()),
         }  # fmt: skip
-        return Plan(**same | others)
+        return Plan(**same | others | asdict(self.columns))
 
     def _last(self) -> "Last | None":
         if (self.max_seqdep is None) != (self.scorer is None):
@@ -207,9 +226,11 @@ def summary_of(card: "Card") -> str:
     def counted(counts: Mapping[str, int]) -> str:
         return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number)
 
+    rows = card.rows_left_out
+    left_out = f"; {rows} rows left out, see left_out.jsonl (--strict refuses them)" if rows else ""
     used = card.accuracy.used
     share = "" if used.share is None else f" ({100 * used.share:.1f} %)"
     return (
-        f"problems: {counted(card.problems)}\nreplies:  {counted(card.replies)}\n"
+        f"problems: {counted(card.problems)}{left_out}\nreplies:  {counted(card.replies)}\n"
         f"{used.right} of the {used.of} paths that are used are right{share}"
     )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words, check_trace_file
+from nap.commands import progress
+from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words, check_trace_file
 from nap.commands.tables import against_random
-from nap.common.files import InputError
-from nap.common.text import short
+from nap.common.files import InputError, read_text
+from nap.common.text import printable, short
 
 if TYPE_CHECKING:
     from nap.canvas.canvas import Completion
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 class Decode:
     """Decode prompts and print what each path and the summary say."""
 
-    model: str
+    model: Annotated[str, arg(aliases=["--models"])]
     """a bundled name (arith-nap, arith-longcot, countdown-nap, countdown-longcot), a folder, or a hub name"""
-    prompt: Annotated[tuple[str, ...], arg(aliases=["-p"])]
-    """one prompt or more; with several, they are one batch"""
+    prompt: Annotated[tuple[str, ...], arg(aliases=["-p"], metavar="TEXT...", help_behavior_hint="")] = ()
+    """one prompt or more; with several, they are one batch; - is standard input as one prompt"""
+    prompts_from: Words = None
+    """prompts from this file, or - for standard input: rows with a question, or a text with one a line"""
     policy: str = "parallel_forced"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None
@@ -41,6 +44,7 @@ class Decode:
     json: bool = False
     """print one JSON object a prompt"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    prompts: OmitArgPrefixes[PromptFlags] = PromptFlags()
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
@@ -52,6 +56,16 @@ class Decode:
         if self.tokens_per_step is None and self.steps is None and parse_policy(self.policy).paced:
             return Budget(tokens=1)
         return Budget(tokens=self.tokens_per_step, steps=self.steps)
+
+    def _asked(self) -> list[str]:
+        """All prompts. Raises InputError if there is none."""
+        from nap.tasks.prompts import read_prompts
+
+        given = [read_text("-").strip() if prompt == "-" else prompt for prompt in self.prompt]
+        given += read_prompts(self.prompts_from) if self.prompts_from else []
+        if not given:
+            raise InputError("there is no prompt; give one or more: --prompt TEXT, or --prompts-from FILE")
+        return given
 
     def run(self) -> None:
         """Decode, show, write."""
@@ -66,15 +80,15 @@ class Decode:
         from nap.order.measure import measure
         from nap.report.terminal import live
 
-        if not self.prompt:
-            raise InputError("there is no prompt; give one or more: --prompt TEXT")
+        prompts = self._asked()
         check_trace_file(self.out)
         budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
-        wanted = self.canvas.spec()
-        denoiser = load(self.model, **asdict(self.loading))
+        wanted, prompting = self.canvas.spec(), self.prompts.prompting()
+        with progress.bar("", f"loading {printable(self.model)}"):
+            denoiser = load(self.model, **asdict(self.loading))
         spec = canvas_spec(denoiser, wanted, self.canvas.attention)
-        problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(self.prompt, 1)]
-        canvases = [canvas_of(denoiser, problem, spec, self.drawing.raw) for problem in problems]
+        problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(prompts, 1)]
+        canvases = [canvas_of(denoiser, problem, spec, prompting) for problem in problems]
         settings: dict[str, Any] = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
         steps = decode(denoiser, canvases, policy, **settings)
@@ -83,7 +97,7 @@ class Decode:
         traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
         if self.out:
             write_traces(traces, self.out)
-        for prompt, canvas, trace in zip(self.prompt, canvases, traces, strict=True):
+        for prompt, canvas, trace in zip(prompts, canvases, traces, strict=True):
             completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
             report = measure(trace)
             if self.json:

@@ -5,16 +5,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands import progress
-from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
+from nap.commands.flags import CanvasFlags, Columns, Drawing, Loading, PromptFlags, Whole, Words
 from nap.commands.tables import draw, fits, open_console
 from nap.common.text import say
 
 if TYPE_CHECKING:
+    from nap.evaluation.rows import Row
     from nap.evaluation.run import Progress
     from nap.evaluation.summary import Record
     from nap.evaluation.sweep import Sweep
@@ -27,7 +28,7 @@ class Eval:
     Numbers have intervals, differences paired tests; the same command resumes.
     """
 
-    models: tuple[str, ...]
+    models: Annotated[tuple[str, ...], arg(aliases=["--model"])]
     """bundled names, folders or hub names"""
     task: str
     """arith, countdown, sudoku, grids, agree, gsm8k, math500, multiarith, or jsonl with --data"""
@@ -45,6 +46,7 @@ class Eval:
     """the task's problems from this file"""
     cache: str = "none"
     """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
+    columns: OmitArgPrefixes[Columns] = Columns()
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
     baseline: Words = None
@@ -63,6 +65,7 @@ class Eval:
     markdown: bool = False
     """print the summary as Markdown"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    prompts: OmitArgPrefixes[PromptFlags] = PromptFlags()
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
@@ -71,7 +74,6 @@ class Eval:
         from nap.evaluation.findings import findings
         from nap.evaluation.record_files import as_json, write_summary
         from nap.evaluation.rows import read_seconds
-        from nap.evaluation.run import run_sweep
         from nap.evaluation.summary import find_baseline, summarise
         from nap.evaluation.sweep import Sweep
         from nap.evaluation.tables import markdown
@@ -81,16 +83,13 @@ class Eval:
             task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
             problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
             attention=self.canvas.attention, cache=self.cache,
-            **asdict(self.drawing), **asdict(self.loading),
+            **asdict(self.columns), **asdict(self.prompts), **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip
         if self.probe:
             probe_paths(sweep, self.out, self.json)
             return
         find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
-        rows = run_sweep(
-            sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces,
-            report=show_progress, say=say,
-        )  # fmt: skip
+        rows = run_shown(sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, say=say)
         records = summarise(rows, read_seconds(Path(self.out) / "seconds.parquet"), self.baseline)
         write_summary(records, self.out)
         if self.json:
@@ -106,7 +105,8 @@ def probe_paths(sweep: "Sweep", out: str, as_json: bool) -> None:
     """Probe the sweep's models, and print how many are right over each kind of paths."""
     from nap.evaluation import probe
 
-    rows = probe.probe_paths(sweep, out, lambda done, total: progress.show(done, total, "answered"))
+    with progress.bar("answered", "loading") as bar:
+        rows = probe.probe_paths(sweep, out, bar.show)
     found = probe.findings_of(rows)
     if as_json:
         print(json.dumps([asdict(finding) for finding in found]))
@@ -118,12 +118,26 @@ def probe_paths(sweep: "Sweep", out: str, as_json: bool) -> None:
         draw(console, ["the summary", "% [95 %]", ""], own)
 
 
-def show_progress(now: "Progress") -> None:
-    """Where a sweep stands."""
+def run_shown(sweep: "Sweep", folder: str | Path, **settings: Any) -> "list[Row]":
+    """`run_sweep`, with a bar that moves with every forward, or in a pipe a line every tenth."""
     from nap.common.text import printable
+    from nap.evaluation.run import run_sweep
 
-    eta = "" if now.eta != now.eta else f", about {now.eta:.0f} s left"
-    progress.show(now.done, now.total, f"decoded{eta} ({printable(now.cell, 200)})", now.batch)
+    total = sweep.problems * len(sweep.cells())
+    with progress.bar("decoded", f"loading {printable(sweep.models[0])}") as bar:
+
+        def report(now: "Progress") -> None:
+            nonlocal total
+            total = now.total
+            eta = "" if now.eta != now.eta else f"about {now.eta:.0f} s left "
+            # Other processes tell of whole batches alone.
+            if not bar.is_drawn or settings.get("workers", 1) > 1:
+                bar.show(now.done, now.total, f"{eta}({printable(now.cell, 200)})")
+
+        def watch(done: float, forwards: int) -> None:
+            bar.show(done, total, f"{forwards} forwards")
+
+        return run_sweep(sweep, folder, report=report, watch=watch if bar.is_drawn else None, **settings)
 
 
 def print_summary(records: "Sequence[Record]", sentences: Sequence[str]) -> None:

@@ -10,10 +10,13 @@ from nap.common.files import InputError
 if TYPE_CHECKING:
     from nap.canvas.canvas import CanvasSpec
     from nap.decoding.budget import Sampling
+    from nap.decoding.prompting import Prompting
 
 # What may be left out: without these tyro shows {None}|INT and (default: None).
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Words = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
+YesNo = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
+Keywords = Annotated[tuple[str, ...], arg(metavar="NAME=VALUE...", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,24 @@ class Loading:
     """revision of a hub checkpoint"""
     mask_id: Whole = None
     """id of the mask token, where the checkpoint does not say or is wrong"""
+    shift: YesNo = None
+    """whether logits stand one position early (default: as the checkpoint or its family says)"""
+    block_size: Whole = None
+    """a position sees its own and earlier blocks of this many (default: as the checkpoint or its family says)"""
     trust_remote_code: bool = False
     """run the checkpoint's own code; needs a pinned --revision"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the rows of a file of problems are called, and what becomes of odd ones."""
+
+    prompt_field: Words = None
+    """the field of its rows with the question (default: the usual names)"""
+    answer_field: Words = None
+    """the field of its rows with the right answer (default: the usual names)"""
+    strict: bool = False
+    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +105,39 @@ class Drawing:
     """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
     seed: int = 0
     """number that every random draw starts from: the same seed draws the same"""
-    raw: bool = False
-    """give the prompt as it is, without the checkpoint's chat template"""
 
     def sampling(self) -> "Sampling":
         """The sampling part."""
         from nap.decoding.budget import Sampling
 
         return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, guidance=self.guidance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFlags:
+    """How a question becomes a prompt."""
+
+    raw: bool = False
+    """give the prompt as it is, without the checkpoint's chat template"""
+    system: Words = None
+    """a system prompt"""
+    prompt_template: Words = None
+    """form of a question: a text with {problem} and \\n for a new line, a bundled one (boxed), or a file"""
+    examples: Words = None
+    """worked examples before it: gsm8k-cot, math-minerva, or a file of questions and worked answers"""
+    shots: Whole = None
+    """the first so many of them (default: all)"""
+    chat_template_kwargs: Keywords = ()
+    """for the chat template: enable_thinking=False, or one JSON object"""
+
+    def prompting(self) -> "Prompting":
+        """The settings of a prompt. Raises InputError for a setting that changes nothing."""
+        from nap.decoding.prompting import Prompting, parse_keywords
+
+        return Prompting(
+            raw=self.raw, system=self.system, template=self.prompt_template, examples=self.examples, shots=self.shots,
+            keywords=parse_keywords(self.chat_template_kwargs),
+        )  # fmt: skip
 
 
 def check_trace_file(path: str | None) -> None:

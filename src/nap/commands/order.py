@@ -30,6 +30,8 @@ class OrderCommand:
     """Order metrics of traces or of bare orders; needs no model.
 
     A file of bare orders holds one JSON list of [position, step] pairs a line.
+
+    Rows with a step_map (dLLM-RL, SGLang) are read too.
     """
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
@@ -45,7 +47,7 @@ class OrderCommand:
     law: Words = None
     """also what these decodes cost against the exact law of this name, exact:FILE (docs/exact.md)"""
     json: bool = False
-    """one JSON object a line, and one with the means last"""
+    """one JSON object a line, and last one with the means of each model, policy and pace, and of all"""
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:
@@ -58,6 +60,7 @@ class OrderCommand:
         if self.model and self.ties_within is None:
             raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
         read, totals, lines = deque[Named](), Aggregate(), _Lines(self.k)
+        cells: dict[str, Aggregate] = {}
 
         def orders() -> "Iterator[Order]":
             for one in self._named():
@@ -67,15 +70,19 @@ class OrderCommand:
         for report in measure_all(orders(), self.k):
             one = read.popleft()
             totals.add(report, one.correct)
+            cells.setdefault(one.cell, Aggregate()).add(report, one.correct)
             if self.json:
                 print(json.dumps({"id": one.label, **report.json()}))
             else:
                 lines.add(one.label, report)
-        means = totals.means()
-        if self.json:
-            print(json.dumps({"id": "mean", **{name: part.json() for name, part in means.items()}}))
-        elif mean := means["all"].mean:
-            lines.add("mean", mean)
+        groups = {f"mean of {name}": own for name, own in cells.items()} if len(cells) > 1 else {}
+        for label, own in (groups | {"mean": totals}).items():
+            means = own.means()
+            if self.json:
+                print(json.dumps({"id": label, **{name: part.json() for name, part in means.items()}}))
+            elif mean := means["all"].mean:
+                lines.add(label, mean)
+        if not self.json and totals.all.reports:
             lines.end()
         if self.ties_within is not None:
             print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
@@ -84,17 +91,18 @@ class OrderCommand:
 
     def _named(self) -> "Iterator[Named]":
         from nap.common.rows import read_values
+        from nap.data.cells import cell_of
         from nap.data.trace_files import read_traces
-        from nap.order.order import order_of, read_orders
+        from nap.order.order import holds_orders, order_of, read_orders
 
         _, first = ("", None) if Path(self.file).is_dir() else next(read_values(self.file), ("", None))
-        if isinstance(first, list):
-            yield from (Named(str(n), order, None) for n, order in enumerate(read_orders(self.file), 1))
+        if holds_orders(first):
+            yield from (Named(str(n), "", order, None) for n, order in enumerate(read_orders(self.file), 1))
             return
         empty = True
         for trace in read_traces(self.file):
             empty = False
-            yield Named(trace.problem_id, order_of(trace, self.count_padding), trace.correct)
+            yield Named(trace.problem_id, cell_of(trace).name, order_of(trace, self.count_padding), trace.correct)
         if empty:
             raise InputError(
                 f"{self.file} is empty; it should hold traces, or one list of [position, step] pairs a line"
@@ -102,9 +110,10 @@ class OrderCommand:
 
 
 class Named(NamedTuple):
-    """An order, whose it is, and whether its answer is right."""
+    """An order, whose it is, of which model, policy and pace, and whether its answer is right."""
 
     label: str
+    cell: str
     order: "Order"
     correct: bool | None
 
@@ -146,7 +155,7 @@ class _Lines:
 def _line(label: str, report: "OrderReport", ks: Sequence[int]) -> list[str]:
     whole, counts = report.whole, report.counts
     values = (whole.n_tokens, counts.n_steps, counts.queries, counts.tpf, whole.afp, whole.tau_b, whole.tied_share)
-    cells = [printable(label), *map(short, values)]
+    cells = [printable(label, 120), *map(short, values)]
     for k in ks:
         at = report.at(k)
         cells += [against_random(at), against_random(report.path_at(k)), short(at.local_arness)]

@@ -1,22 +1,81 @@
-"""Where a long command stands: one line on standard error, rewritten where it is a terminal, else one every tenth.
+"""Where a long command stands: a bar on a terminal, from the first second on; in a pipe one line every tenth.
+
+    with progress.bar("decoded", "loading MODEL") as bar:
+        bar.show(12.5, 200, "340 forwards")       # 12 problems and a half of 200
 
 Does not know what is counted.
 """
 
-import shutil
 import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-from nap.common.terminal import plain
-from nap.common.text import visible
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
-def show(done: int, total: int, what: str, fresh: int = 1) -> None:
-    """`12/200 decoded`: `done` of `total`, after `fresh` more; `what` follows the numbers."""
-    last = done == total
-    line = f"{done}/{total} {what}"
-    if sys.stderr.isatty():
-        # Longer than the terminal is wide, it would not be rewritten.
-        line = visible(line, kept="")[: shutil.get_terminal_size().columns - 1]
-        print(f"\r\x1b[K{line}", end="\n" if last else "", file=plain(sys.stderr), flush=True)
-    elif last or done * 10 // total > (done - fresh) * 10 // total:
-        print(line, file=sys.stderr, flush=True)
+class Bar:
+    """One count of a command; see `bar`."""
+
+    def __init__(self, what: str, before: str) -> None:
+        self.what, self.before = what, before
+        self.drawn: Progress | None = None
+        self.task: TaskID | None = None
+        self.tenth = 0
+        self.started = False
+
+    def __enter__(self) -> "Bar":
+        if sys.stderr.isatty():
+            self.drawn = _progress()
+            self.drawn.start()
+            # Without a total it moves to and fro: what takes so long has not said yet how much there is.
+            self.task = self.drawn.add_task(self.before, total=None, note="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.drawn:
+            self.drawn.stop()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a terminal."""
+        return self.drawn is not None
+
+    def show(self, done: float, total: int, note: str = "") -> None:
+        """`done` of `total`, whole or in part; `note` says more. What was done before the first call took no time."""
+        if self.drawn is None or self.task is None:
+            self._print(int(done), total, note)
+        else:
+            said = f"{int(done)}/{total} {self.what}{f', {note}' if note else ''}"
+            if not self.started:
+                # The clock begins now, and what is done already is no speed.
+                self.drawn.reset(self.task, total=total, completed=int(done), description="")
+            self.drawn.update(self.task, total=total, completed=done, note=said)
+        self.started = True
+
+    def _print(self, done: int, total: int, note: str) -> None:
+        tenth = done * 10 // max(total, 1)
+        if tenth > self.tenth:
+            print(f"{done}/{total} {self.what}{f', {note}' if note else ''}", file=sys.stderr, flush=True)
+        self.tenth = tenth
+
+
+def bar(what: str, before: str = "starting") -> Bar:
+    """A bar of what is done (`decoded`); until its total is known it says what comes `before`."""
+    return Bar(what, before)
+
+
+def _progress() -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nap.common.terminal import open_console
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    return Progress(*columns, console=open_console(sys.stderr), transient=True)

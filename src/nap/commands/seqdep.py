@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.tables import draw, open_console
 from nap.common.files import InputError
+from nap.common.text import printable
 
 if TYPE_CHECKING:
     from nap.dependence.rows import RowFile
@@ -100,9 +100,11 @@ class Seqdep:
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be at least 1, got {self.limit}")
         read = self.scoring.read(self.file)
-        rows, scorer = read.rows[: self.limit], self.scoring.open()
-        corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
-        measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)))
+        rows = read.rows[: self.limit]
+        with progress.bar("measured", f"loading {printable(self.scoring.scorer)}") as bar:
+            scorer = self.scoring.open()
+            corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
+            measured = measure_corpus(scorer, corpus.texts, lambda done: bar.show(done, len(corpus.texts)))
         left_out, found = len(rows) - len(corpus.rows), summarise(corpus.texts, measured)
         if self.json:
             _print_texts(corpus, measured)
@@ -110,10 +112,6 @@ class Seqdep:
             print(json.dumps({**counts, **asdict(found), "scorer": self.scoring.scorer, "segmenter": read.segmenter}))
         else:
             _print_tables(found, left_out, corpus.shortened)
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    return lambda done: progress.show(done, total, "measured")
 
 
 def _print_texts(corpus: "Corpus", measured: "list[Dependence]") -> None:
@@ -204,7 +202,10 @@ def _values(scorer: "Scorer", read: "RowFile", most: int | None) -> list[float |
     from nap.dependence.seqdep import cut_rows, measure_corpus
 
     corpus = cut_rows(scorer, read.rows, read.segmenter, most)
-    measured = measure_corpus(scorer, corpus.texts, _progress(len(corpus.texts)), control=False, excess=False)
+    with progress.bar("measured") as bar:
+        measured = measure_corpus(
+            scorer, corpus.texts, lambda done: bar.show(done, len(corpus.texts)), control=False, excess=False
+        )
     values: list[float | None] = [None] * len(read.rows)
     for number, own in zip(corpus.rows, measured, strict=True):
         values[number] = own.per_token()

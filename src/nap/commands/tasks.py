@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from nap.commands.flags import Words
+from nap.commands.flags import Columns, Words
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -98,29 +98,17 @@ class Problems:
     """how many"""
     data: Words = None
     """the task's problems from this file"""
-    prompt_field: Words = None
-    """the field of its rows with the question (default: the usual names)"""
-    answer_field: Words = None
-    """the field of its rows with the right answer (default: the usual names)"""
-    strict: bool = False
-    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
+    columns: OmitArgPrefixes[Columns] = Columns()
 
     def run(self) -> None:
         """One JSON object a line."""
         from nap.common.text import visible
-        from nap.tasks.fields import USUAL, Fields
-        from nap.tasks.registry import load_task
+        from nap.tasks.registry import load_reader
 
         if self.limit < 1:
             raise InputError(f"limit must be at least 1, got {self.limit}")
-        columns = Fields(prompt=self.prompt_field, answer=self.answer_field)
-        task = load_task(self.task)
-        if columns != USUAL or self.strict:
-            if not hasattr(task, "fields"):
-                raise InputError(
-                    f"{self.task} knows its own columns; --prompt-field, --answer-field and --strict change nothing"
-                )
-            task = load_task(self.task, fields=columns, strict=self.strict)
+        columns = self.columns
+        task = load_reader(self.task, prompt=columns.prompt_field, answer=columns.answer_field, strict=columns.strict)
         problems = task.load(self.split, self.limit, self.data)
         say_left_out(getattr(problems, "left_out", ()))
         for problem in problems:

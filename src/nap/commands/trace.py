@@ -162,17 +162,17 @@ class TraceConvert:
 class TraceImport:
     """Make traces of what other systems record.
 
-    FILE is JSON with one run or batch a line, or a .npy; see docs/report.md.
+    FILE is JSON with one run or batch a line, or arrays; see docs/report.md.
     """
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """the record (.json, .jsonl, .npy)"""
+    """the record (.json, .jsonl, .npy, .npz, .pt)"""
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """the trace file to write (.jsonl, .parquet)"""
     source: Literal["canvases", "dllm", "dream", "pairs"]
     """list of canvases, dllm's histories, Dream's output_history, or [position, step] pairs"""
     tokenizer: Words = None
-    """folder or hub name of the tokenizer: gives the texts, the mask and the ids that are padding"""
+    """folder or hub name of the tokenizer: gives the texts, the slots by their tags, the mask, and what is padding"""
     mask_id: Whole = None
     """id of the mask token, where the tokenizer does not say"""
     prompt_tokens: Whole = None
@@ -204,11 +204,13 @@ def _with_tokenizer(known: "Known", name: str) -> "Known":
     from dataclasses import replace
 
     from nap.models import checkpoint
-    from nap.models.families import declared_mask
+    from nap.models.families import FAMILIES, declared_mask
 
     tokenizer = checkpoint.open_tokenizer(name)
     folder, _ = checkpoint.find(name, weights=False)
     config = checkpoint.read_config(folder) if (folder / "config.json").is_file() else {}
     ends = tuple(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None)
-    mask = declared_mask(config, tokenizer) if known.mask_id is None else known.mask_id
+    family = FAMILIES.get(str(config.get("model_type")))
+    sources = (known.mask_id, declared_mask(config, tokenizer), family.mask_id if family else None)
+    mask = next((token for token in sources if token is not None), None)
     return replace(known, mask_id=mask, uncounted=ends, text=lambda token: tokenizer.decode([token]))

@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import OmitArgPrefixes
 
-from nap.commands.flags import CanvasFlags, Words
+from nap.commands import progress
+from nap.commands.flags import CanvasFlags, Keywords, Words, YesNo
 from nap.common.files import InputError
-from nap.common.text import say
+from nap.common.text import printable, say
 from nap.training.finetune import fine_tune
 from nap.training.settings import Hyper, Job, Objective, Watch
 
@@ -32,8 +32,10 @@ class Train:
     """revision of a hub checkpoint"""
     tags_as_text: bool = False
     """write the tags with the tokens that there are, instead of adding one for each"""
-    shift: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")] = None
+    shift: YesNo = None
     """whether logits stand one position early (default: as the model says; an autoregressive one does)"""
+    chat_template_kwargs: Keywords = ()
+    """for the chat template: enable_thinking=False, or one JSON object; the trained model keeps them"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
     objective: OmitArgPrefixes[Objective] = Objective()
     hyper: OmitArgPrefixes[Hyper] = Hyper()
@@ -42,10 +44,14 @@ class Train:
     def run(self) -> None:
         """Train, and say where the model is."""
         quiet = os.environ.get("RANK", "0") != "0"
-        fine_tune(self.job(), self.out, self.watch, (lambda line: None) if quiet else say)
+        with progress.bar("steps", f"reading {printable(self.data)}") as bar:
+            # In a pipe the lines of the loss say as much.
+            show = bar.show if bar.is_drawn and not quiet else lambda done, total: None
+            fine_tune(self.job(), self.out, self.watch, (lambda line: None) if quiet else say, show)
 
     def job(self) -> Job:
         """What is trained on what. Raises InputError where no canvas is given and the checkpoint has none."""
+        from nap.decoding.prompting import parse_keywords
         from nap.models import checkpoint
 
         spec = self.canvas.spec() or checkpoint.read_canvas(checkpoint.find(self.model, self.revision)[0])
@@ -55,5 +61,6 @@ class Train:
             )
         return Job(
             model=self.model, data=self.data, revision=self.revision, shift=self.shift, add_tags=not self.tags_as_text,
+            words=parse_keywords(self.chat_template_kwargs),
             spec=spec.under(self.canvas.attention), objective=self.objective, hyper=self.hyper,
         )  # fmt: skip

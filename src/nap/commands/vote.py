@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from tyro.conf import OmitArgPrefixes
 
 from nap.commands import progress
-from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
+from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words
 from nap.common.files import InputError
+from nap.common.text import printable
 
 if TYPE_CHECKING:
     from nap.evaluation.vote import Tally
@@ -39,6 +40,7 @@ class VoteCommand:
     json: bool = False
     """print one JSON object a line of the table"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
+    prompts: OmitArgPrefixes[PromptFlags] = PromptFlags()
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
@@ -65,12 +67,13 @@ class VoteCommand:
         for model in self.models:
             denoiser, voters = load(model, **asdict(self.loading)), []
             spec = canvas_spec(denoiser, wanted)
-            for number, problem in enumerate(problems, 1):
-                voters += ballots(
-                    denoiser, task, [problem], max(self.canvases), spec, policy, budget=budget, raw=self.drawing.raw,
-                    **told,
-                )  # fmt: skip
-                progress.show(number, len(problems), f"voted on ({model})", 1)
+            with progress.bar("voted on", "starting") as bar:
+                for number, problem in enumerate(problems, 1):
+                    voters += ballots(
+                        denoiser, task, [problem], max(self.canvases), spec, policy, budget=budget,
+                        prompting=self.prompts.prompting(), **told,
+                    )  # fmt: skip
+                    bar.show(number, len(problems), f"({printable(model)})")
             found += [(model, tally) for tally in tallies(voters, sorted({*self.canvases}))]
         if self.json:
             for model, tally in found:

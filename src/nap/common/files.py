@@ -3,17 +3,23 @@
 Does not know what a file holds; rows.py reads files of rows.
 """
 
+import atexit
 import json
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from glob import escape
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import IO, Any, BinaryIO
 
 from nap.common.kinds import HEAD, encoding_of, kind_of
+
+STANDARD_INPUT = "-"  # as the name of a file
 
 
 class InputError(ValueError):
@@ -113,7 +119,12 @@ def _is_alive(process: int) -> bool:
 
 
 def open_input(path: str | Path) -> BinaryIO:
-    """A file, open for reading its bytes. Raises InputError if it is absent, a folder, a pipe, or not readable."""
+    """A file, open for reading its bytes; `-` is standard input.
+
+    Raises InputError if it is absent, a folder, a pipe, or not readable.
+    """
+    if str(path) == STANDARD_INPUT:
+        return _taken_in().open("rb")
     try:
         # Without waiting: a pipe that nobody writes to would keep us for ever.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -128,6 +139,17 @@ def open_input(path: str | Path) -> BinaryIO:
     if stat.S_ISDIR(kind):
         raise InputError(f"{path} is a folder; a file was expected{_files_in(Path(path))}")
     raise InputError(f"{path} is a pipe or a device; save what it gives as a file, and give that")
+
+
+@cache
+def _taken_in() -> Path:
+    """Standard input as a file, which is read as often as wanted and goes with the process."""
+    folder = TemporaryDirectory(prefix="nap-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "stdin"
+    with path.open("wb") as file:
+        copyfileobj(sys.stdin.buffer, file)
+    return path
 
 
 def _files_in(folder: Path) -> str:

@@ -18,6 +18,8 @@ from nap.common.files import InputError, atomic, clean_partials, make_folder, re
 from nap.common.text import printable
 
 SETTING, LOCK = "setting.json", ".lock"
+Setting = Mapping[str, object]
+Compared = Callable[[Setting, Setting], tuple[dict[str, object], dict[str, object]]]
 
 
 def digest(data: bytes) -> str:
@@ -39,27 +41,29 @@ def digest_files(paths: Iterable[Path]) -> str:
 def run_folder(
     folder: Path,
     kind: str,
-    setting: Mapping[str, object],
+    setting: Setting,
     *,
     may_hold: Sequence[str] = (),
     is_unused: Callable[[], bool] = lambda: False,
+    compared: Compared | None = None,
 ) -> Iterator[None]:
     """Keep other processes out of the folder, and write `setting` to its setting.json, while the block runs.
 
     kind       of run (eval, train, curate): a folder of another one is refused
     may_hold   names of files that a folder without a setting may have already
     is_unused  whether nothing came of the setting that is there, so that another one may take its place
+    compared   what of the old and the new setting must be the same (default: all); where that is, the new one is kept
 
     Raises InputError for a folder that holds anything else, a run of another setting, or another process at work;
     nothing in it is changed then.
     """
     now = {"kind": kind} | json.loads(json.dumps(setting))
     # A stranger's folder is not even given a lock; what counts is the check under it.
-    _is_written(folder, now, may_hold, is_unused)
+    _is_written(folder, now, may_hold, is_unused, compared)
     make_folder(folder)
     with (folder / LOCK).open("a") as file:
         lock(file, folder)
-        written = _is_written(folder, now, may_hold, is_unused)
+        written = _is_written(folder, now, may_hold, is_unused, compared)
         clean_partials(folder)
         if not written:
             with atomic(folder / SETTING) as text:
@@ -67,7 +71,13 @@ def run_folder(
         yield
 
 
-def _is_written(folder: Path, now: dict[str, object], may_hold: Sequence[str], is_unused: Callable[[], bool]) -> bool:
+def _is_written(
+    folder: Path,
+    now: dict[str, object],
+    may_hold: Sequence[str],
+    is_unused: Callable[[], bool],
+    compared: Compared | None,
+) -> bool:
     """Whether the folder is this run's already. Raises InputError where it is something else's."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to write into")
@@ -90,8 +100,8 @@ def _is_written(folder: Path, now: dict[str, object], may_hold: Sequence[str], i
         raise InputError(
             f"{folder} holds a run of another kind ({old['kind']!r:.40}, not {now['kind']!r}); choose another"
         )
-    _check_same(folder, flat(old), flat(now))
-    return True
+    _check_same(folder, *map(flat, compared(old, now) if compared else (old, now)))
+    return compared is None
 
 
 def _read_setting(path: Path) -> dict[str, object]:
@@ -104,7 +114,9 @@ def _read_setting(path: Path) -> dict[str, object]:
     raise InputError(f"{path} is not a run's setting ({reason}); choose another folder")
 
 
-def _check_same(folder: Path, old: Mapping[str, object], now: Mapping[str, object]) -> None:
+def _check_same(folder: Path, old: Setting, now: Setting) -> None:
+    # An earlier version did not write a setting that it had not: it was as it is by default.
+    now = {key: value for key, value in now.items() if key in old or value not in ([], False)}
     if differ := [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]:
         # Another flag changes what the run is made of too: that is no news.
         differ = [key for key in differ if not key.startswith("made_of.")] or differ

@@ -57,7 +57,7 @@ _WIDE = re.compile(r'\s*[\[{"\d-]')
 def kind_of(head: bytes) -> str | None:
     """What a file that begins with `head` is, and what to do with it; None for what may be text."""
     if _TORCH.match(head):
-        return "a torch file (a zip that holds a pickle)"
+        return "a torch file (a zip that holds a pickle); of tensors of canvases `nap trace import` reads it"
     if _NPZ.match(head):
         return "NumPy arrays (.npz); `nap trace import` reads them"
     if head.startswith(b"PK\x03\x04"):

@@ -79,6 +79,14 @@ def _cell(value: object) -> str:
     return re.sub(r"([\\|<`])", r"\\\1", " ".join(str(value).split()))
 
 
+def fenced(text: str, language: str = "") -> str:
+    """A code block of Markdown that the text cannot close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}\n"
+
+
 def say(line: str) -> None:
     """One line on standard error, for the person who waits."""
     print(visible(line, kept=""), file=sys.stderr, flush=True)

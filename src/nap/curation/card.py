@@ -8,13 +8,15 @@ A card holds nothing that another run of the same setting would not: no times, n
 """
 
 import json
+import shlex
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path as FilePath
 
 from nap.common.stats import wilson_interval
-from nap.common.text import markdown_table, short
+from nap.common.text import fenced, markdown_table, short
 from nap.curation.plan import Plan
 from nap.data.problems import Problem
 from nap.data.samples import Path
@@ -160,6 +162,7 @@ class Card:
     setting            everything that it depends on
     problems, replies  how many met each of ENDS and of FATES, and `all`
     digest             of all the rest
+    rows_left_out      rows of the file of problems that nothing could be checked by
     """
 
     setting: Mapping[str, object]
@@ -173,6 +176,7 @@ class Card:
     models: Mapping[str, int]
     usage: Usage
     digest: str = ""
+    rows_left_out: int = 0
 
 
 def read_card(text: str) -> Card:
@@ -231,21 +235,25 @@ class Tally:
         )
 
 
-def markdown(card: Card, plan: Plan, prompts: Mapping[str, str]) -> str:
-    """The card as a README.md with the front matter that the Hugging Face hub reads."""
+def markdown(card: Card, plan: Plan, prompts: Mapping[str, str], example: Mapping[str, object] | None = None) -> str:
+    """The card as a README.md with the front matter that the Hugging Face hub reads. `example` is one row."""
     licences, files = dict(plan.licences), card.files.items()
     spreads = {f"tokens of a path ({plan.tokens_counted_by})": card.path_tokens}
     spreads |= {"word 4-grams that two paths share": card.overlap}
     places = [f.name for f in fields(Spread)]
     mixes = card.samples_by_right_paths.items()
     others = {name: value for name, value in card.setting.items() if name not in ("prompts", "licences")}
+    left_out = card.rows_left_out
     parts = [
         _front_matter(licences["data"]),
         f"# {plan.task}: {plan.paths} independent paths a problem\n",
         "Made by `nap curate` (NAP, arXiv 2602.23225). `samples.parquet` has the paths of each problem side by side, "
         "`longchain.parquet` the same paths written one after the other.\n",
+        f"## Use\n\n{fenced(LOAD, 'python')}\n{fenced(train_command(card.setting), 'sh')}",
+        *([f"## One row\n\n{fenced(json.dumps(example, indent=1, ensure_ascii=False), 'json')}"] if example else []),
         _section("Files", ("file", "samples", "sha256"), [(name, file.rows, file.sha256) for name, file in files]),
         _section("Problems", ("what became of them", "", "problems"), _counted(card.problems, ENDS)),
+        *([f"{left_out} rows of the problems' file were left out; left_out.jsonl says why.\n"] if left_out else []),
         _section("Replies", ("what became of them", "", "replies"), _counted(card.replies, FATES)),
         _section(
             "Accuracy of the paths", ("", "right", "%", "95 % (Wilson, paths as independent)"),
@@ -259,10 +267,57 @@ def markdown(card: Card, plan: Plan, prompts: Mapping[str, str]) -> str:
         _section("Models", ("name, as the server gives it", "replies"), card.models.items()),
         _section("Tokens", ("prompt", "completion", "cost"), [vars(card.usage).values()]),
         _section("Licences", ("of", "licence"), licences.items()),
-        f"## Setting\n\n{_fenced(json.dumps(others, indent=1), 'json')}",
-        *(f"## Prompt: {name}\n\n{_fenced(text)}" for name, text in prompts.items()),
+        f"## Setting\n\n{fenced(json.dumps(others, indent=1), 'json')}",
+        *(f"## Prompt: {name}\n\n{fenced(text)}" for name, text in prompts.items()),
     ]  # fmt: skip
     return "\n".join(parts)
+
+
+# The lines that load the data set, from its folder.
+LOAD = """from datasets import load_dataset
+
+samples = load_dataset("parquet", data_files="samples.parquet", split="train")
+print(samples[0]["prompt"], [path["text"] for path in samples[0]["paths"]], samples[0]["summary"])"""
+
+
+def train_command(setting: Mapping[str, object], folder: str = ".", model: str = "MODEL") -> str:
+    """The command that trains a model on the data set in `folder`, on a canvas of its own shape."""
+    words = ["nap", "train", "--model", model, "--data", str(FilePath(folder) / "samples.parquet"), "--canvas", "nap"]
+    for name in ("paths", "path_tokens", "summary_tokens"):
+        words += [f"--{name.replace('_', '-')}", str(setting[name])]
+    return shlex.join(words)
+
+
+def advice(card: Card) -> str:
+    """Why a data set has no sample, and the flag to change."""
+    problems, replies = card.problems, card.replies
+    end = max(HELP_WITH_ENDS, key=lambda name: problems.get(name, 0))
+    if problems.get(end, 0) > problems.get("too_few_paths", 0):
+        return f"{problems[end]} problems: {ENDS[end]}; {HELP_WITH_ENDS[end]}"
+    fate = max(HELP_WITH_FATES, key=lambda name: replies.get(name, 0))
+    if replies.get(fate, 0):
+        return f"{replies[fate]} of {replies['all']} replies: {FATES[fate]}; {HELP_WITH_FATES[fate]}"
+    return "no problem has enough replies for a sample; lower --paths or raise --samples"
+
+
+HELP_WITH_ENDS = {
+    "not_selected": "choose another --select, or raise --samples",
+    "too_sequential": "raise --max-seqdep",
+    "summary_failed": "the same command asks again",
+    "no_summary": "raise --max-tokens",
+    "summary_wrong": "choose another --summary-prompt",
+    "summary_too_long": "raise --summary-tokens",
+}
+HELP_WITH_FATES = {
+    "failed": "the same command asks again",
+    "refused": "--ask-refused asks again, or choose another --teacher",
+    "cut": "raise --max-tokens",
+    "empty": "see --reasoning, or choose another --teacher",
+    "tagged": "choose another --prompts",
+    "too_long": "raise --path-tokens",
+    "duplicate": "raise --max-overlap or --temperature, or lower --paths",
+    "unused": "lower --paths, or raise --samples",
+}
 
 
 def _front_matter(licence: str) -> str:
@@ -275,14 +330,6 @@ def _front_matter(licence: str) -> str:
 
 def _counted(counts: Mapping[str, int], meanings: Mapping[str, str]) -> list[tuple[str, str, int]]:
     return [(name, meanings.get(name, ""), number) for name, number in counts.items()]
-
-
-def _fenced(text: str, language: str = "") -> str:
-    """A code block that the text cannot close."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}\n"
 
 
 def _section(title: str, header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

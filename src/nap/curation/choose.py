@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from nap.canvas.canvas import find_tag
 from nap.common.files import InputError
+from nap.common.templates import fill
 from nap.curation.card import Outcome
 from nap.curation.journal import FAILED, LENGTH, STOP, Reply
-from nap.curation.plan import Plan, Solved
-from nap.curation.prompts import fill
+from nap.curation.plan import Plan
 from nap.curation.selection import cosines, distinct, mean_overlap, overlaps, select, spread
+from nap.curation.solutions import Solved
 from nap.data.problems import Problem
 from nap.data.samples import Path
 from nap.tasks.marks import MAX_TEXT

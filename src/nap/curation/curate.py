@@ -14,7 +14,7 @@ Does not know how a teacher is reached, and does not train.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import file_digest
 from itertools import groupby
@@ -28,15 +28,16 @@ from nap.common.workers import Backend, map_rows
 from nap.curation.card import Card, FileOf, Outcome, Tally, markdown, read_card
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
 from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
-from nap.curation.plan import Plan, Solved, read_solutions
+from nap.curation.plan import Plan
+from nap.curation.solutions import Found, Solved, load_problems, read_solutions
 from nap.curation.teacher import Asking, Endpoint, ask
 from nap.data.problems import Problem
-from nap.data.samples import Sample, concatenated, read_samples, write_samples
-from nap.tasks.registry import load_task
+from nap.data.samples import Sample, concatenated, read_samples, sample_to_row, write_samples
 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
-# The replies without a text, with what the teacher said; absent where there are none.
-TROUBLES = "refused.jsonl"
+# The replies without a text, with what the teacher said; and the rows of problems that were left out, each with its
+# reason. Absent where there are none.
+TROUBLES, LEFT_OUT = "refused.jsonl", "left_out.jsonl"
 CARD, JOURNAL = "card.json", "journal.sqlite"
 
 
@@ -89,8 +90,8 @@ def curate(
     replies = FilePath(journal or folder / JOURNAL)
 
     def is_unused() -> bool:
-        # Perhaps the name of its model was wrong.
-        return not (folder / CARD).exists() and is_empty(replies)
+        # Perhaps the name of its model was wrong, or a flag left no sample; the replies are used again.
+        return _is_without_samples(folder / CARD) if (folder / CARD).exists() else is_empty(replies)
 
     kept = run_folder(folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused)
     with kept, Journal(replies) as opened:
@@ -109,7 +110,7 @@ class _Problems:
     def __init__(self, plan: Plan, last: Last | None) -> None:
         self.plan, self.last = plan, last
         self.templates, self.summary = plan.templates, plan.summary_template
-        self.solved = read_solutions(plan) if plan.solutions else [Solved(problem, ()) for problem in _load(plan)]
+        self.solved, self.left_out = read_solutions(plan) if plan.solutions else _unsolved(plan)
         if not self.solved:
             raise InputError(f"{plan.solutions or plan.data or plan.task} holds no problems")
         for problem, _ in self.solved:
@@ -132,7 +133,9 @@ class _Problems:
             "problems": digest(json.dumps(solved).encode()),
             "tokenizer": digest(tokenizer_file(tokenizer).read_bytes()) if tokenizer else None,
         }
-        return asdict(plan) | {
+        # Strictness refuses, and changes nothing of what is made.
+        said = {name: value for name, value in asdict(plan).items() if name != "strict"}
+        return said | {
             "prompts": self.prompts,
             "licences": dict(plan.licences),
             "tokens_counted_by": plan.tokens_counted_by,
@@ -142,8 +145,9 @@ class _Problems:
         }
 
 
-def _load(plan: Plan) -> list[Problem]:
-    return load_task(plan.task).load(plan.split, plan.limit, plan.data)
+def _unsolved(plan: Plan) -> Found:
+    _, problems, left_out = load_problems(plan, plan.data, plan.limit)
+    return Found([Solved(problem, ()) for problem in problems], tuple(left_out))
 
 
 class _Run:
@@ -223,11 +227,15 @@ def _write(folder: FilePath, run: _Run) -> Card:
     rows = write_samples(_samples(run.concluded(), tally), folder / SAMPLES)
     write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
     files = {name: FileOf(rows=rows, sha256=_sha256(folder / name)) for name in (SAMPLES, LONG_CHAIN)}
+    left_out = run.problems.left_out
     card = tally.card(run.problems.setting, files, run.plan.prices)
+    card = replace(card, rows_left_out=len(left_out))
     card = replace(card, digest=_digest_of(card))
-    _list_troubles(folder / TROUBLES, run, any(card.replies[fate] for fate in ("failed", "refused", "empty")))
+    _list(folder / LEFT_OUT, ({"reason": reason} for reason in left_out), bool(left_out))
+    _list(folder / TROUBLES, _troubles(run), any(card.replies[fate] for fate in ("failed", "refused", "empty")))
+    example = next((sample_to_row(sample) for sample in read_samples(folder / SAMPLES)), None)
     with atomic(folder / "README.md") as file:
-        file.write(markdown(card, run.plan, run.problems.prompts))
+        file.write(markdown(card, run.plan, run.problems.prompts, example))
     with atomic(folder / CARD) as file:
         file.write(json.dumps(asdict(card), indent=1) + "\n")
     return card
@@ -240,17 +248,22 @@ def _samples(outcomes: Iterable[Outcome], tally: Tally) -> Iterator[Sample]:
             yield Sample(problem=outcome.problem, paths=outcome.paths, summary=outcome.summary)
 
 
-def _list_troubles(path: FilePath, run: _Run, are_any: bool) -> None:
-    """List the replies that have no text, each with the teacher's words."""
+def _list(path: FilePath, rows: Iterable[Mapping[str, object]], are_any: bool) -> None:
+    """Write the rows as JSON lines; no file where there are none."""
     if not are_any:
         path.unlink(missing_ok=True)
         return
     with atomic(path) as file:
-        for problem, replies in run.solved():
-            for number, (model, reply) in enumerate(replies):
-                if not (reply.text or reply.reasoning):
-                    row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
-                    file.write(json.dumps(row | {"error": reply.error}) + "\n")
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _troubles(run: _Run) -> Iterator[dict[str, object]]:
+    """The replies that have no text, each with the teacher's words."""
+    for problem, replies in run.solved():
+        for number, (model, reply) in enumerate(replies):
+            if not (reply.text or reply.reasoning):
+                row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
+                yield row | {"error": reply.error}
 
 
 def _finished(folder: FilePath, again: bool) -> Card | None:
@@ -259,7 +272,7 @@ def _finished(folder: FilePath, again: bool) -> Card | None:
     again  a refused reply is missing as well
     """
     path = folder / CARD
-    if not path.exists():
+    if not path.exists() or _is_without_samples(path):
         return None
     try:
         card = read_card(read_text(path))
@@ -276,6 +289,13 @@ def _finished(folder: FilePath, again: bool) -> Card | None:
 def _digest_of(card: Card) -> str:
     parts = {name: part for name, part in asdict(card).items() if name != "digest"}
     return digest(json.dumps(parts, sort_keys=True).encode())
+
+
+def _is_without_samples(path: FilePath) -> bool:
+    try:
+        return json.loads(read_text(path))["problems"]["sample"] == 0
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def _sha256(path: FilePath) -> str:

@@ -3,25 +3,23 @@
     plan = Plan(task="gsm8k", models=("smollm2",))
     plan.requests(problem, [*plan.templates.values()])
 
-Also reads files of solutions, which stand in for a teacher. Does not ask and does not choose; `curate` does.
+Does not ask and does not choose (`curate`), and reads no problems (solutions.py).
 """
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from nap.common.bounds import PATHS, PROBLEMS, REPLY_TOKENS, SAMPLES, SEED_SENT, SLOT_TOKENS, check
 from nap.common.files import InputError
+from nap.common.templates import fill, load_prompt
 from nap.common.text import check_known, check_text
-from nap.curation.journal import Reply, Request
-from nap.curation.prompts import fill, load_prompt
+from nap.curation.journal import Request
 from nap.curation.selection import Rule
 from nap.data.problems import Problem
-from nap.tasks.registry import load_task
 
 Summary = Literal["template", "teacher"]
 Reasoning = Literal["before", "dropped"]
@@ -30,8 +28,6 @@ BOUNDS = {
     "paths": PATHS, "samples": SAMPLES, "path_tokens": SLOT_TOKENS, "summary_tokens": SLOT_TOKENS,
     "max_tokens": REPLY_TOKENS, "seed": SEED_SENT,
 }  # fmt: skip
-# What several solutions of one problem are called in the wild; the first that a row has is taken.
-SOLUTIONS = ("solutions", "responses", "generations", "completions", "samples", "response", "code", "output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +36,8 @@ class Plan:
 
     task, split, data, limit  which problems: the first `limit` of the split, or of the file `data`
     solutions, field          a file of problems with several solutions each, in place of a teacher, and their field
+    prompt_field, answer_field  the columns of that file with the question and the right answer; None: the usual names
+    strict                    refuse a file with a row that nothing can be checked by, instead of leaving it out
     models                    of the teachers; sample i is asked of model i modulo their number
     prompts                   templates, bundled or files; sample i is asked with template i modulo their number
     samples                   asked of each problem; 0 for as many as `paths`
@@ -61,6 +59,9 @@ class Plan:
     limit: int | None = None
     solutions: str | None = None
     field: str | None = None
+    prompt_field: str | None = None
+    answer_field: str | None = None
+    strict: bool = False
     models: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ("boxed",)
     samples: int = 0
@@ -151,44 +152,3 @@ class Plan:
             model=model, prompt=prompt, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens,
             seed=self.seed, index=index,
         )  # fmt: skip
-
-
-class Solved(NamedTuple):
-    """A problem, and each of its replies with the model that was asked."""
-
-    problem: Problem
-    replies: tuple[tuple[str, Reply], ...]
-
-
-def read_solutions(plan: Plan) -> list[Solved]:
-    """The problems of the file of solutions: rows of one question belong together, and hold one solution or a list.
-
-    Raises InputError for a row without solutions, and for two answers to one question.
-    """
-    assert plan.solutions
-    found: dict[str, Solved] = {}
-    for problem in load_task(plan.task).load(plan.split, path=plan.solutions):
-        name, texts = _solutions(problem, plan.field)
-        meta = {key: value for key, value in problem.meta.items() if key not in (name, *SOLUTIONS)}
-        before = found.setdefault(problem.prompt, Solved(replace(problem, meta=meta), ()))
-        if before.problem.answer != problem.answer:
-            raise InputError(
-                f"{plan.solutions} gives two answers to problem {before.problem.id!r}: "
-                f"{before.problem.answer!r:.40} and {problem.answer!r:.40}"
-            )
-        replies = before.replies + tuple((Path(plan.solutions).name, Reply(text=text)) for text in texts)
-        found[problem.prompt] = before._replace(replies=replies)
-    return list(islice(found.values(), plan.limit))
-
-
-def _solutions(problem: Problem, field: str | None) -> tuple[str, list[str]]:
-    names = (field,) if field else SOLUTIONS
-    name = next((name for name in names if problem.meta.get(name)), None)
-    texts = problem.meta[name] if name else None
-    texts = [texts] if isinstance(texts, str) else texts
-    if not name or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(
-            f"problem {problem.id!r} has no solutions (a text or a list of texts) in {' or '.join(names)}; "
-            "name their field with --field"
-        )
-    return name, texts

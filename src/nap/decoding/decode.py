@@ -3,11 +3,11 @@
 Does not choose, run or record (engine.py, traces.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nap.canvas.canvas import Canvas
-from nap.data.trace import Step, Trace
+from nap.data.trace import COMMIT, FILL, REMASK, Step, Trace
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.engine import Engine
 from nap.decoding.policies.policy import Policy
@@ -38,7 +38,24 @@ def decode(
         yield from engine.step()
 
 
-def decode_traces(denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, **settings: Any) -> list[Trace]:
-    """`decode` to the end, with its settings and errors: one Trace a canvas, in order."""
+Watch = Callable[[float, int], None]  # told how many of the canvases are done, parts counted, and the rows' forwards
+
+
+def decode_traces(
+    denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, *, watch: Watch | None = None, **settings: Any
+) -> list[Trace]:
+    """`decode` to the end, with its settings and errors: one Trace a canvas, in order. `watch` is told of each step."""
     steps = decode(denoiser, canvases, policy, **settings)
+    steps = _watched(steps, canvases, denoiser.mask_id, watch) if watch else steps
     return collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+
+
+def _watched(steps: Iterable[Step], canvases: Sequence[Canvas], mask_id: int, watch: Watch) -> Iterator[Step]:
+    open_now = max(1, sum(int((canvas.ids == mask_id).sum()) for canvas in canvases))
+    written = forwards = 0
+    for step in steps:
+        kinds = [event.kind for event in step.events]
+        written += kinds.count(COMMIT) + kinds.count(FILL) - kinds.count(REMASK)
+        forwards += step.cost.forwards
+        watch(len(canvases) * min(1.0, written / open_now), forwards)
+        yield step

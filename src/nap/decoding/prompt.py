@@ -12,15 +12,16 @@ from typing import Any
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
+from nap.common.records import Json
 from nap.data.problems import Problem
-from nap.decoding.template import as_turn
+from nap.decoding.prompting import PLAIN, Prompting
+from nap.decoding.template import as_turn, check_keyword
 from nap.models.checkpoint import foreign
 from nap.models.denoiser import Denoiser
-from nap.models.families import FAMILIES
 
 
-def prompt_ids(denoiser: Denoiser, text: str, raw: bool = False) -> list[int]:
-    """The ids of a user's text: as a turn in the model's chat template if it has one, and as it stands if `raw`.
+def prompt_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> list[int]:
+    """The ids of a user's text: as a turn in the model's chat template if it has one, and as it stands if raw.
 
     No other special tokens are added. Raises InputError where the checkpoint has no tokenizer.
     """
@@ -29,21 +30,27 @@ def prompt_ids(denoiser: Denoiser, text: str, raw: bool = False) -> list[int]:
             f"{denoiser.setting.get('model')} has no tokenizer, so it cannot read text; "
             "put its tokenizer.json into its folder"
         )
-    family = FAMILIES.get(str(denoiser.setting.get("family")))
-    return encode_prompt(text, denoiser.tokenizer, raw, dict(family.template) if family else {})
+    return encode_prompt(text, denoiser.tokenizer, prompting, denoiser.setting.get("chat_template_kwargs") or {})
 
 
 def encode_prompt(
-    text: str, tokenizer: Any, raw: bool = False, template: Mapping[str, Any] = MappingProxyType({})
+    text: str, tokenizer: Any, prompting: Prompting = PLAIN, usual: Mapping[str, Json] = MappingProxyType({})
 ) -> list[int]:
     """The ids of a prompt, in training as in decoding: a turn of the tokenizer's chat template if it has one.
 
-    template  keywords for the chat template
+    usual  keywords that the model's own prompts give the chat template; `prompting.keywords` go before them
 
-    Raises InputError for a template or a tokenizer that fails on the text.
+    Raises InputError for a template or a tokenizer that fails on the text, and for keywords that change nothing.
     """
-    if not raw and getattr(tokenizer, "chat_template", None):
-        text = as_turn(text, tokenizer, template)
+    text, said = prompting.text(text), getattr(tokenizer, "chat_template", None)
+    if said and not prompting.raw:
+        for name, _ in prompting.keywords:
+            check_keyword(name, said)
+        text = as_turn(text, tokenizer, {**usual, **dict(prompting.keywords)}, prompting.system)
+    elif prompting.keywords:
+        raise InputError(f"there is no chat template to give {prompting.keywords[0][0]} to; drop it")
+    elif prompting.system:
+        text = f"{prompting.system}\n\n{text}"
     with foreign("the checkpoint's tokenizer fails on the prompt"):
         return list(tokenizer.encode(text, add_special_tokens=False))
 
@@ -74,14 +81,14 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attent
     return spec
 
 
-def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, raw: bool = False) -> Canvas:
+def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting: Prompting = PLAIN) -> Canvas:
     """The empty canvas of a problem. Raises InputError for a prompt with a word that the model does not know, or that
     leaves no room for the canvas.
     """
     try:
         if not problem.prompt.isascii() and re.search("[\ud800-\udfff]", problem.prompt):
             raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
-        ids = prompt_ids(denoiser, problem.prompt, raw)
+        ids = prompt_ids(denoiser, problem.prompt, prompting)
         _check_words(denoiser, problem.prompt, ids)
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
         check_length(denoiser, len(canvas))

@@ -5,6 +5,7 @@ keeps it from the machine; here its time, its memory and the length of what it w
 (prompt.py).
 """
 
+import re
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from nap.common.files import InputError
+from nap.common.records import Json
 from nap.models.checkpoint import foreign
 
 # A template takes a millisecond.
@@ -26,16 +28,24 @@ LONGEST = 1_000_000
 ROOM = 1 << 30
 
 
-def as_turn(text: str, tokenizer: Any, settings: Mapping[str, Any]) -> str:
+def check_keyword(name: str, template: object) -> None:
+    """Raise InputError for a keyword that a chat template (a text, or several) never speaks of."""
+    if not re.search(rf"\b{re.escape(name)}\b", str(template)):
+        raise InputError(f"the chat template of the checkpoint has no setting {name!r}; drop it, or correct its name")
+
+
+def as_turn(text: str, tokenizer: Any, settings: Mapping[str, Json], system: str | None = None) -> str:
     """The text as the first turn of a user, and the start of the answer.
 
     settings  keywords for the template, such as enable_thinking
+    system    what the system's turn before it says
 
     Raises InputError for a template that fails, does not end, or makes no text of it.
     """
-    turn = [{"role": "user", "content": text}]
+    turns = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": text})
     with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
-        made = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, **settings)
+        made = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **settings)
     if not isinstance(made, str) or len(made) > len(text) + LONGEST:
         raise InputError("the chat template of the checkpoint makes no prompt of the text; give it as it is with --raw")
     return made

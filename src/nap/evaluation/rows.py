@@ -82,11 +82,17 @@ class Row(OrderColumns, Solved):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A finished problem, as a journal holds it. `seconds` are its share of the wall time; `trace` if it is kept."""
+    """A finished problem, as a journal holds it.
+
+    seconds  its share of the wall time
+    trace    if it is kept
+    made_of  a digest of all that it depends on; None as earlier versions wrote it
+    """
 
     row: Row
     seconds: float
     trace: Trace | None
+    made_of: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -96,15 +102,19 @@ class Entry:
     def json(self) -> dict[str, Json]:
         """As one JSON object."""
         trace = trace_to_row(self.trace) if self.trace else None
-        return {"row": to_row(self.row), "seconds": self.seconds, "trace": trace}
+        found = {"row": to_row(self.row), "seconds": self.seconds, "trace": trace}
+        return found if self.made_of is None else found | {"made_of": self.made_of}
 
     @classmethod
     def read(cls, value: Mapping[str, object]) -> "Entry":
         """The entry of one JSON object. Raises InputError for anything else."""
-        row, seconds, trace = (value.get(name) for name in ("row", "seconds", "trace"))
+        row, seconds, trace, made_of = (value.get(name) for name in ("row", "seconds", "trace", "made_of"))
         if not (isinstance(row, dict) and isinstance(trace, dict | None) and isinstance(seconds, int | float)):
             raise InputError("not an entry of a run, which has row, seconds and trace")
-        return cls(row=from_row(Row, row), seconds=float(seconds), trace=trace_from_row(trace) if trace else None)
+        return cls(
+            row=from_row(Row, row), seconds=float(seconds), trace=trace_from_row(trace) if trace else None,
+            made_of=made_of if isinstance(made_of, str) else None,
+        )  # fmt: skip
 
 
 def order_columns(trace: Trace) -> OrderColumns:

@@ -2,17 +2,16 @@
 
 A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
 the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
-the summary (summary.py). `setting.json` says what the run is made of, weights and problems included: a folder never
-mixes two of them. Counting rules: docs/counting.md.
+the summary (summary.py). `setting.json` says what the run is made of, weights included: a folder never mixes two of
+them, and grows by problems, policies and paces (reuse.py). Counting rules: docs/counting.md.
 
 Does not say what a sweep is (sweep.py), does not summarise, and does not know how a policy decides.
 """
 
 import dataclasses
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
@@ -21,7 +20,7 @@ from typing import Any
 from nap import __version__
 from nap.canvas.canvas import Canvas, CanvasSpec, parse
 from nap.common.files import InputError
-from nap.common.folder import digest, digest_files, run_folder
+from nap.common.folder import digest_files, run_folder
 from nap.common.journal import Journal
 from nap.common.memory import keep_memory
 from nap.common.records import checked
@@ -30,10 +29,11 @@ from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from nap.decoding.batches import USUAL, Fit, fitting_batch
-from nap.decoding.decode import decode_traces
+from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
 from nap.models import checkpoint
@@ -42,6 +42,9 @@ from nap.models.denoiser import Denoiser
 from nap.models.weights import weight_files
 from nap.tasks.arithmetic import equations
 from nap.tasks.registry import answer_text, load_task
+
+# What a finished run writes beside its journal.
+RESULTS = ("rows.parquet", "seconds.parquet", "traces.jsonl", "summary.json", "summary.csv", "summary.md")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +73,16 @@ def run_sweep(
     traces: int = 20,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
+    watch: Watch | None = None,
 ) -> list[Row]:
     """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
 
     batch_size  problems decoded together; by default what each model has memory for (decoding/batches.py)
     traces      keep the traces of this many problems of each cell
-    say         is told the size of the batches
+    report      is told of every batch that is done
+    say         is told the size of the batches, what of the folder is used again, and what cannot be
+    watch       is told of every forward: problems done, with parts of those at work, of this many forwards; in one
+                process alone
 
     Raises InputError if the folder holds a run with another setting, or another process is at work in it.
     """
@@ -88,41 +95,70 @@ def run_sweep(
             raise InputError(f"{name} must be at least {least}, got {value}")
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
-    models, fits = dict[str, dict[str, Any]](), dict[str, Fit]()
+    identities, fits = dict[str, Identity](), dict[str, Fit]()
     policies = {text: parse_policy(text) for text in sweep.policies}
     for model in sweep.models:
         denoiser, spec, canvases = _laid_out(model, sweep, problems)
         for policy in policies.values():
             check_needs(policy, denoiser, sweep.cache, sweep.guidance)
-        models[model] = _identity(denoiser, spec, canvases)
+        said = denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said()}
+        identities[model] = identify(said, sweep, problems, canvases)
         longest = max(map(len, canvases))
         fits[model] = fitting_batch(denoiser, longest, most=batch_size or USUAL, processes=workers)
-    made_of: dict[str, Any] = {"problems": digest(json.dumps([asdict(p) for p in problems]).encode()), "models": models}
+    made_of: dict[str, Any] = {"models": {model: identity.said for model, identity in identities.items()}}
     guides = {text: guide for text, policy in policies.items() if (guide := getattr(policy, "guide", None))}
     if guides:
         made_of["guides"] = {text: getattr(guide, "digest", guide.name) for text, guide in guides.items()}
     setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}
     if workers > 1:
         _loaded.clear()
-    # Rows of one length need no padding and no mask, which makes a batch half again as fast.
-    by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
-    batch = {model: batch_size or fit.rows for model, fit in fits.items()}
-    with run_folder(folder, "eval", setting), _journal(folder) as journal:
-        jobs = [
-            (cell, todo[start : start + batch[cell.model]])
-            for cell in sweep.cells()
-            if (todo := [i for i in by_length if (cell.name, problems[i].id) not in journal.done])
-            for start in range(0, len(todo), batch[cell.model])
-        ]
+    with run_folder(folder, "eval", setting, compared=compared), _journal(folder) as journal:
+        found = reusable(journal.done, sweep.cells(), problems, identities, traces)
+        jobs = _jobs(sweep, problems, found.done, {model: batch_size or fit.rows for model, fit in fits.items()})
+        tell(found, sum(len(todo) for _, todo in jobs), say)
         for model in dict.fromkeys(cell.model for cell, _ in jobs):
             _say_batch(model, fits[model], batch_size, say)
-        total, started, fresh = len(problems) * len(sweep.cells()), time.perf_counter(), 0
-        for cell, results in map_rows(_Evaluates(sweep, problems, traces), jobs, workers=workers, chunk=1):
+        if jobs:
+            # They are of a run that was smaller, and would stand beside the setting of this one.
+            for name in RESULTS:
+                (folder / name).unlink(missing_ok=True)
+        entries, total = dict(found.done), len(problems) * len(sweep.cells())
+        before = _Before(done=len(entries))
+        started, fresh = time.perf_counter(), 0
+        told = (lambda part, forwards: watch(before.done + part, before.forwards + forwards)) if watch else None
+        work = _Evaluates(sweep, problems, traces, told if workers == 1 else None)
+        for cell, results in map_rows(work, jobs, workers=workers, chunk=1):
+            digests = identities[cell.model].digests
+            results = [dataclasses.replace(entry, made_of=digests[entry.row.problem_id]) for entry in results]
             journal.add(results)
+            entries |= {entry.key: entry for entry in results}
             fresh += len(results)
-            counts = {"done": len(journal.done), "total": total, "fresh": fresh, "batch": len(results)}
+            before.done, before.forwards = len(entries), before.forwards + sum(e.row.forwards or 0 for e in results)
+            counts = {"done": len(entries), "total": total, "fresh": fresh, "batch": len(results)}
             report(Progress(**counts, seconds=time.perf_counter() - started, cell=cell.name))
-        return _finish(folder, sweep, problems, journal)
+        return _finish(folder, sweep, problems, entries, traces)
+
+
+@dataclass(kw_only=True)
+class _Before:
+    """What was done before the batch at work: problems, and forwards of their rows since this start."""
+
+    done: int
+    forwards: int = 0
+
+
+def _jobs(
+    sweep: Sweep, problems: Sequence[Problem], done: Mapping[Key, Entry], batch: Mapping[str, int]
+) -> "list[Job]":
+    """The batches that are to do; `batch` says how many problems each model decodes together."""
+    # Rows of one length need no padding and no mask, which makes a batch half again as fast.
+    by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
+    return [
+        (cell, todo[start : start + batch[cell.model]])
+        for cell in sweep.cells()
+        if (todo := [i for i in by_length if (cell.name, problems[i].id) not in done])
+        for start in range(0, len(todo), batch[cell.model])
+    ]
 
 
 def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
@@ -132,19 +168,13 @@ def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
 def _laid_out(model: str, sweep: Sweep, problems: Sequence[Problem]) -> tuple[Denoiser, CanvasSpec, list[Canvas]]:
     denoiser = _denoiser(model, sweep)
     spec = canvas_spec(denoiser, sweep.canvas, sweep.attention)
-    return denoiser, spec, [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+    return denoiser, spec, [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
 
 
 def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], None]) -> None:
     """Which batches a model has, and where they were asked for, that there is no memory for them."""
     if asked is None or fit.rows < asked:
         say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
-
-
-def _identity(denoiser: Denoiser, spec: CanvasSpec, canvases: Sequence[Canvas]) -> dict[str, object]:
-    """What a model's results depend on beyond the sweep: its weights and its canvases, as they are now."""
-    inputs = digest(b"".join(canvas.ids.tobytes() for canvas in canvases))
-    return denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said(), "inputs": inputs}
 
 
 def _weights(denoiser: Denoiser) -> str | None:
@@ -165,6 +195,7 @@ class _Evaluates:
     sweep: Sweep
     problems: list[Problem]
     traces: int
+    watch: Watch | None = None
 
     def __call__(self, job: Job) -> tuple[Cell, list[Entry]]:
         import torch
@@ -173,7 +204,7 @@ class _Evaluates:
             keep_memory()
             torch.set_num_threads(1)
         cell, chunk = job
-        return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces)
+        return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces, self.watch)
 
 
 _loaded: dict[tuple[object, ...], Denoiser] = {}
@@ -181,7 +212,8 @@ _loaded: dict[tuple[object, ...], Denoiser] = {}
 
 def _options(sweep: Sweep) -> dict[str, Any]:
     """How a sweep opens its models."""
-    return {name: getattr(sweep, name) for name in ("revision", "device", "dtype", "trust_remote_code", "mask_id")}
+    names = ("revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size")
+    return {name: getattr(sweep, name) for name in names}
 
 
 def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
@@ -199,12 +231,19 @@ def _denoiser(model: str, sweep: Sweep) -> Denoiser:
     return _loaded[key]
 
 
-def evaluate(sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Sequence[int], traces: int) -> list[Entry]:
+def evaluate(
+    sweep: Sweep,
+    cell: Cell,
+    problems: Sequence[Problem],
+    chunk: Sequence[int],
+    traces: int,
+    watch: Watch | None = None,
+) -> list[Entry]:
     """Decode and score the problems of a chunk. The unit of work of a sweep."""
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
     spec, policy = canvas_spec(denoiser, cell.canvas, sweep.attention), parse_policy(cell.policy)
     chosen = [problems[i] for i in chunk]
-    canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in chosen]
+    canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in chosen]
     found = decode_traces(
         denoiser,
         canvases,
@@ -214,6 +253,7 @@ def evaluate(sweep: Sweep, cell: Cell, problems: Sequence[Problem], chunk: Seque
         eos=sweep.eos,
         seed=sweep.seed,
         cache=sweep.cache,
+        watch=watch,
     )
     entries = []
     for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):
@@ -239,12 +279,15 @@ def shares(traces: Sequence[Trace]) -> list[float]:
 
 
 def _finish(
-    folder: FilePath, sweep: Sweep, problems: list[Problem], journal: Journal[tuple[str, str], Entry]
+    folder: FilePath, sweep: Sweep, problems: list[Problem], done: Mapping[Key, Entry], traces: int
 ) -> list[Row]:
     """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
-    entries = [journal.done[cell.name, problem.id] for cell in sweep.cells() for problem in problems]
-    rows = [entry.row for entry in entries]
+    places = [(cell.name, index, problem.id) for cell in sweep.cells() for index, problem in enumerate(problems)]
+    entries = [done[cell, name] for cell, _, name in places]
+    # In a run that has grown by other problems a row may stand in another place.
+    rows = [dataclasses.replace(entry.row, index=index) for entry, (_, index, _) in zip(entries, places, strict=True)]
+    kept = [entry.trace for entry, (_, index, _) in zip(entries, places, strict=True) if entry.trace and index < traces]
     write_rows(rows, folder / "rows.parquet")
     write_seconds(entries, folder / "seconds.parquet")
-    write_traces((entry.trace for entry in entries if entry.trace), folder / "traces.jsonl")
+    write_traces(kept, folder / "traces.jsonl")
     return rows

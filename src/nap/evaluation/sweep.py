@@ -14,9 +14,10 @@ from nap.common.text import check_known, check_text
 from nap.data.problems import Problem
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
+from nap.decoding.prompting import Prompting, parse_keywords
 from nap.evaluation.rows import critical_path
 from nap.models.caches import cache_of
-from nap.tasks.registry import load_task
+from nap.tasks.registry import load_reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,9 @@ class Sweep:
     problems: int = 200
     split: str = "test"
     data: str | None = None
+    prompt_field: str | None = None
+    answer_field: str | None = None
+    strict: bool = False
     canvas: CanvasSpec | None = None
     attention: Attention | None = None
     cache: str = "none"
@@ -72,11 +76,18 @@ class Sweep:
     eos: Eos = "count"
     seed: int = 0
     raw: bool = False
+    system: str | None = None
+    prompt_template: str | None = None
+    examples: str | None = None
+    shots: int | None = None
+    chat_template_kwargs: tuple[str, ...] = ()
     device: str = "cpu"
     dtype: str = "auto"
     revision: str | None = None
     trust_remote_code: bool = False
     mask_id: int | None = None
+    shift: bool | None = None
+    block_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.problems < 1:
@@ -87,12 +98,20 @@ class Sweep:
                 raise InputError(f"a sweep needs at least one of its {name}")
             for text in getattr(self, name):
                 check_text(f"one of the {name}", text)
-        _ = self.sampling, self.cells(), cache_of(self.cache)  # They check themselves.
+        _ = self.sampling, self.prompting, self.cells(), cache_of(self.cache)  # They check themselves.
 
     @property
     def sampling(self) -> Sampling:
         """How candidates are drawn."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, guidance=self.guidance)
+
+    @property
+    def prompting(self) -> Prompting:
+        """How a question becomes a prompt."""
+        return Prompting(
+            raw=self.raw, system=self.system, template=self.prompt_template, examples=self.examples, shots=self.shots,
+            keywords=parse_keywords(self.chat_template_kwargs),
+        )  # fmt: skip
 
     def cells(self) -> list[Cell]:
         """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""
@@ -109,7 +128,8 @@ class Sweep:
 
     def load_problems(self) -> list[Problem]:
         """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
-        problems = load_task(self.task).load(self.split, self.problems, self.data)
+        task = load_reader(self.task, prompt=self.prompt_field, answer=self.answer_field, strict=self.strict)
+        problems = task.load(self.split, self.problems, self.data)
         if not problems:
             raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
         (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)

@@ -22,6 +22,7 @@ from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
+from nap.decoding.prompting import PLAIN, Prompting
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import Task, Votes, answer_text
 
@@ -87,7 +88,7 @@ def ballots(
     sampling: Sampling | None = None,
     eos: Eos = "count",
     seed: int = 0,
-    raw: bool = False,
+    prompting: Prompting = PLAIN,
 ) -> list[list[Voter]]:
     """So many independent canvases of each problem.
 
@@ -99,7 +100,7 @@ def ballots(
         raise InputError(f"{canvases} canvases of a problem would all be the same; give a temperature above 0")
     found = []
     for problem in problems:
-        canvas = canvas_of(denoiser, problem, spec, raw)
+        canvas = canvas_of(denoiser, problem, spec, prompting)
         # A canvas's noise is that of its name.
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
         told = {"budget": budget, "sampling": sampling, "eos": eos, "seed": seed}

@@ -32,7 +32,9 @@ NUMBERS: dict[str, tuple[float, float]] = {
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("model_type", "hidden_act", "rope_type", "type"), (str,)),
     **dict.fromkeys(("tie_word_embeddings", "weight_tying", "attention_bias", "mlp_bias", "shift_logits"), (bool,)),
-    **dict.fromkeys(("rope_parameters", "rope_scaling", "auto_map", "quantization_config"), (dict,)),
+    **dict.fromkeys(
+        ("rope_parameters", "rope_scaling", "auto_map", "quantization_config", "chat_template_kwargs"), (dict,)
+    ),
     "architectures": (list,),
 }
 

@@ -2,7 +2,8 @@
 
 No published config says all that a decoder needs: which token is the mask, whether the logits are shifted, who may see
 whom. A `Family` says it, and how to rename config keys and tensors into those of transformers' own class. A checkpoint
-that NAP saves says it itself: `mask_token_id`, `shift_logits` and `block_size` in its config are read for every family.
+that NAP saves says it itself: `mask_token_id`, `shift_logits`, `block_size` and `chat_template_kwargs` in its config
+are read for every family.
 
 Sources: the model cards and configs of GSAI-ML/LLaDA-8B, Dream-org/Dream-v0, apple/DiffuCoder, JetLM/SDAR (2510.06303)
 and dllm-hub's A2D. Does not open files or weights (checkpoint.py) or run a model (denoiser.py). No torch.
@@ -10,7 +11,7 @@ and dllm-hub's A2D. Does not open files or weights (checkpoint.py) or run a mode
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nap.common.files import InputError
@@ -30,7 +31,7 @@ MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "|<MASK>|", "[MASK]", "<m
 # Of a published config only these matter to a forward pass and to a decoder. The rest would be noise (a LLaDA config
 # says both `weight_tying: false` and, by an accident of PretrainedConfig, `tie_word_embeddings: true`).
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
-_OURS = ("shift_logits", "block_size")
+_OURS = ("shift_logits", "block_size", "chat_template_kwargs")
 _DECODER = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps",
@@ -98,6 +99,7 @@ class Family:
     mask_id     where neither config nor tokenizer declares one
     end_tokens  texts of the tokens that end a text or a turn, beside the declared eos
     template    keywords for the chat template, as its published checkpoints were trained
+    unsaid      what a user should know where neither config nor user says block_size or shift_logits
     """
 
     native: Native
@@ -110,6 +112,7 @@ class Family:
     mask_id: int | None = None
     end_tokens: tuple[str, ...] = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>")
     template: tuple[tuple[str, object], ...] = ()
+    unsaid: str = ""
 
     def rename(self, name: str) -> str | None:
         """The native name of a published tensor; None for one that is dropped."""
@@ -135,13 +138,18 @@ _PLAIN: dict[str, Family] = {
     "qwen3": Family(native="qwen3"),
 }
 
+_A2D = (
+    "its config says neither block_size nor shift_logits, so every position sees every position, and no logit is "
+    "shifted; a model trained by BD3LM sees blocks, so give their size (--block-size 32, dllm's default), and one with "
+    "shifted logits needs --shift True; --shift False says that it is right as it is"
+)
+
 FAMILIES: dict[str, Family] = {
     **_PLAIN,
-    # A2D trains with full attention and no shift unless told otherwise; of one that was told (BD3LM, say), give
-    # block_size and shift, or write block_size and shift_logits into its config.
-    **{f"a2d-{name}": family for name, family in _PLAIN.items()},
+    # A2D trains with full attention and no shift unless told otherwise.
+    **{f"a2d-{name}": replace(family, unsaid=_A2D) for name, family in _PLAIN.items()},
     # Trained by dllm on turns whose thinking is empty.
-    "a2d-qwen3": Family(native="qwen3", template=(("enable_thinking", False),)),
+    "a2d-qwen3": Family(native="qwen3", template=(("enable_thinking", False),), unsaid=_A2D),
     # Mask: 126336 for LLaDA-8B and 1.5, 5 for iLLaDA; both declare it.
     "llada": Family(
         native="llama",
@@ -225,6 +233,12 @@ def native_config(config: Config, where: object) -> Config:
         raise InputError(f"{where}/config.json lacks {error.args[0]!r}, which model_type {name!r} needs") from None
     check_config(native, where)
     return native
+
+
+def template_keywords(config: Config, family: Family) -> Config:
+    """The keywords that the model's own prompts give the chat template: the config's, else the family's."""
+    said = config.get("chat_template_kwargs")
+    return dict(family.template) if said is None else said
 
 
 class SpecialIds(NamedTuple):

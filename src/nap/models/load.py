@@ -21,7 +21,7 @@ from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
 from nap.models.bundled import check_bundled
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
-from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids
+from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids, template_keywords
 from nap.models.weights import open_weights
 
 if TYPE_CHECKING:
@@ -65,18 +65,19 @@ def load(
         "block_size": known.native.get("block_size", known.family.block_size) if block_size is None else block_size,
     }
     number = choose_dtype(dtype, place, own_dtype(known.config))
+    say_unsaid(name, known.native, known.family, shift, block_size)
     # In the config, so that the model says them itself wherever it is saved.
     model = _opened(known, chosen | {"mask_token_id": ids.mask_id}, number, place)
     said = str(number).removeprefix("torch.")
-    if dtype == "auto" and parent_process() is None and (hint := dtype_hint(place, said, known.native["hidden_size"])):
-        getLogger("nap").warning(hint)
+    if dtype == "auto" and (hint := dtype_hint(place, said, known.native["hidden_size"])):
+        _say(hint)
     return NativeDenoiser(
         model=model,
         tokenizer=known.tokenizer,
         **ids._asdict(),
         shift=chosen["shift_logits"],
         block_size=chosen["block_size"],
-        setting=_setting(name, known.commit, known.config) | chosen | {"dtype": said},
+        setting=_setting(name, known.commit, known.config, known.family) | chosen | {"dtype": said},
         max_length=known.native.get("max_position_embeddings"),
         canvas=known.canvas,
     )
@@ -144,8 +145,22 @@ def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device
     return model
 
 
-def _setting(name: str, commit: str | None, config: Config) -> dict[str, object]:
-    return {"model": name, "revision": commit, "family": config.get("model_type")}
+def say_unsaid(name: str, native: Config, family: Family, shift: bool | None, block_size: int | None) -> None:
+    """Warn where neither the config nor the user says what the family leaves open."""
+    if family.unsaid and shift is block_size is None and not native.keys() & {"shift_logits", "block_size"}:
+        _say(f"{name}: {family.unsaid}")
+
+
+def _say(line: str) -> None:
+    # Of the processes of a run, one.
+    if parent_process() is None:
+        getLogger("nap").warning(line)
+
+
+def _setting(name: str, commit: str | None, config: Config, family: Family) -> dict[str, object]:
+    said = {"model": name, "revision": commit, "family": config.get("model_type")}
+    words = template_keywords(config, family)
+    return said | {"chat_template_kwargs": words} if words else said
 
 
 def own_dtype(config: Config) -> str | None:
@@ -179,7 +194,7 @@ def _load_remote(
         tokenizer=tokenizer,
         **special_ids(full, family, tokenizer, folder, mask_id)._asdict(),
         shift=shift,
-        setting=_setting(name, commit, config)
+        setting=_setting(name, commit, config, family)
         | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
         max_length=full.get("max_position_embeddings") or full.get("max_sequence_length"),
         canvas=checkpoint.read_canvas(folder),

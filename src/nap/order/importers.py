@@ -7,31 +7,33 @@ What each source records:
     pairs      one run: [n, 2], each position with the step that finalised it
 No source says how sure its model was: probabilities are nan. A step is taken for a forward.
 
-Does not run the other system, and reads no pickles: JSON and .npy only.
+Where the texts of tokens are known, a canvas of NAP is told apart into its paths and summary by its opening tags.
+
+Does not run the other system, and runs no pickles: JSON, NumPy's arrays, and torch's tensors by its safe reader.
 """
 
-import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
-from math import nan, prod
+from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+from typing import Literal, get_args
 
-from nap.common.files import InputError, open_input
+from nap.common.files import InputError
 from nap.common.rows import read_values
-from nap.common.text import check_known, printable
+from nap.common.text import check_known
 from nap.data.trace import COMMIT, HEADER, OUTSIDE, PROMPT, Event, Trace, changes, check_trace
+from nap.order.arrays import SUFFIXES, read_arrays
 from nap.order.order import bare_order
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Ids = Sequence[int]
 Source = Literal["canvases", "dllm", "dream", "pairs"]
 KEYS = ("canvases", "histories", "history", "pairs")  # of an object, under which its runs may stand
 LARGEST_ID = 2**31 - 1
+# The tags that open the slots of NAP's canvas, as tokens read back: some tokenizers put spaces between them.
+_TAG = re.compile(r"\s*<\s*(?:think\s*#?\s*([1-9][0-9]?)|summary)\s*>\s*")
+SUMMARY, TAG_TOKENS = "summary", 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Known:
 
 
 def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Trace]:
-    """The traces of a file: .npy of one run or batch, or JSON with one run or batch a line.
+    """The traces of a file: .npy, .npz or .pt of one run or batch, or JSON with one run or batch a line.
 
     Raises InputError that names the file and the line.
     """
@@ -68,36 +70,13 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     if not number:
-        raise InputError(f"{path} holds no run; expected one JSON value a line, or a .npy")
+        raise InputError(f"{path} holds no run; expected one JSON value a line, .npy, .npz or .pt")
 
 
 def _values(path: Path) -> Iterable[tuple[str, object]]:
-    if path.suffix != ".npy":
+    if path.suffix not in SUFFIXES:
         return read_values(path)
-    with open_input(path) as file:
-        try:
-            return [(f"{path}:1", _array(file).tolist())]
-        except Exception as error:  # NumPy parses a header as Python does, with a dozen types of errors.
-            raise InputError(f"{path} is not a .npy of integers ({printable(str(error), 80)})") from None
-
-
-def _array(file: BinaryIO) -> "NDArray[np.integer]":
-    """The array of a .npy, whose header says no more than the file holds. Raises ValueError for another."""
-    import numpy as np
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version[0]}.{version[1]}")
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, by_columns, kind = read(file)
-    if kind.kind not in "iu" or any(size < 0 for size in shape):
-        raise ValueError(f"{kind} of shape {shape}")
-    said, left = prod(shape) * kind.itemsize, os.fstat(file.fileno()).st_size - file.tell()
-    if said > left:
-        raise ValueError(f"its header says {said} bytes, and it has {left}: was its write cut?")
-    found = np.frombuffer(file.read(said), kind)
-    return found.reshape(shape, order="F" if by_columns else "C")
+    return [(f"{path}:1", read_arrays(path, KEYS))]
 
 
 def _runs(value: object, source: Source) -> list[object]:
@@ -149,7 +128,9 @@ def from_canvases(canvases: object, known: Known) -> Trace:
     given = {p for p, token in enumerate(start) if token != mask}
     if touched := [event for events in happened for event in events if event.position in given]:
         raise InputError(f"step {touched[0].step} changes position {touched[0].position}, which was not masked before")
-    return _made(start, _regions(start, mask), [event for events in happened for event in events], len(happened), known)
+    regions = _regions(start, mask)
+    regions = _by_tags(start, regions, known.text) if known.text else regions
+    return _made(start, regions, [event for events in happened for event in events], len(happened), known)
 
 
 def from_pairs(pairs: object, known: Known) -> Trace:
@@ -196,6 +177,32 @@ def _regions(start: Ids, mask: int) -> tuple[int, ...]:
     given = [PROMPT if not i else HEADER if i < last else OUTSIDE for i in range(len(runs))]
     codes = [0 if masked else given[i] for i, (masked, _) in enumerate(runs)]
     return tuple(code for code, (_, count) in zip(codes, runs, strict=True) for _ in range(count))
+
+
+def _by_tags(start: Ids, region: Ids, text: Callable[[int], str]) -> tuple[int, ...]:
+    """The regions with a slot for each path and the summary, where a tag of NAP's canvas opens every slot."""
+    opened = [place for place, code in enumerate(region) if code == 0 and (not place or region[place - 1] != 0)]
+    tags = [_tag_before(start, region, place, text) for place in opened]
+    names = [name for name, _ in tags]
+    if names != [*map(str, range(1, len(names))), SUMMARY] and names != ["1"]:
+        return tuple(region)
+    found = list(region)
+    for code, (place, (_, length)) in enumerate(zip(opened, tags, strict=True)):
+        found[place - length : place] = [HEADER] * length
+        end = next((p for p in range(place, len(region)) if region[p] != 0), len(region))
+        found[place:end] = [code] * (end - place)
+    return tuple(found)
+
+
+def _tag_before(start: Ids, region: Ids, place: int, text: Callable[[int], str]) -> tuple[str, int]:
+    """(the path's number or SUMMARY, tokens) of the tag that ends before a place; ("", 0) for none."""
+    for length in range(1, min(TAG_TOKENS, place) + 1):
+        if region[place - length] == 0:
+            break
+        found = _TAG.fullmatch("".join(text(token) for token in start[place - length : place]))
+        if found:
+            return found[1] or SUMMARY, length
+    return "", 0
 
 
 def _made(start: Ids, region: Ids, events: list[Event], forwards: int, known: Known) -> Trace:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +112,9 @@ def bare_order(pairs: object) -> Order:
         raise InputError(f"an order is a list of one or more [position, step] pairs, got {_shown(pairs)}")
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(_is_index, pair)):
+            hint = '; a step for each position goes under its name, {"step_map": [0, 2, 1]}' if _is_index(pair) else ""
             raise InputError(
-                f"{_shown(pair)} is not a [position, step] pair; both must be integers from 0 to {LARGEST}"
+                f"{_shown(pair)} is not a [position, step] pair; both must be integers from 0 to {LARGEST}{hint}"
             )
     table = np.array(pairs, np.int64)
     positions, steps = table[table[:, 0].argsort()].T
@@ -131,15 +133,73 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
+# Of an object, under which an order stands: pairs, or of each generated position the step (dLLM-RL, SGLang).
+PAIRS, STEP_MAPS = "pairs", ("step_map", "step_maps")
+# What a sampler of another system keeps: canvases, of which `nap trace import` makes traces.
+CANVASES = {"histories": "dllm", "history": "dream", "canvases": "canvases"}
+
+
+def holds_orders(value: object) -> bool:
+    """Whether a value of a file is an order, or holds some, rather than a trace."""
+    if isinstance(value, list):
+        return True
+    return (
+        isinstance(value, dict) and "version" not in value and bool({PAIRS, *STEP_MAPS, *CANVASES} & {*_parts(value)})
+    )
+
+
+def _parts(row: dict[str, Any]) -> dict[str, Any]:
+    """The row's fields, and those that SGLang keeps one floor below."""
+    return row | (row["meta_info"] if isinstance(row.get("meta_info"), dict) else {})
+
+
+def orders_in(value: Any) -> Iterator[Order]:
+    """The orders of a value: a list of pairs, an object with `pairs` or `step_map`(s), or a list of such objects.
+
+    Raises InputError for anything else, and for canvases names the command that takes them.
+    """
+    if isinstance(value, list) and value and all(isinstance(row, dict) and holds_orders(row) for row in value):
+        for row in value:
+            yield from orders_in(row)
+        return
+    if not isinstance(value, dict):
+        yield bare_order(value)
+        return
+    parts = _parts(value)
+    if source := next((source for name, source in CANVASES.items() if name in parts), None):
+        raise InputError(f"these are canvases and no orders; first: nap trace import FILE OUT.jsonl --source {source}")
+    if PAIRS in parts:
+        yield bare_order(parts[PAIRS])
+        return
+    if not (maps := [parts[name] for name in STEP_MAPS if name in parts]):
+        raise InputError(
+            f"an order is a list of [position, step] pairs, or stands under pairs or step_map, got {_shown(value)}"
+        )
+    nested = isinstance(maps[0], list) and maps[0] and all(isinstance(one, list) for one in maps[0])
+    for steps in maps[0] if nested else maps[:1]:
+        yield _mapped(steps)
+
+
+def _mapped(steps: Any) -> Order:
+    """The order of a step for each position; below 0 or null is one that no step wrote."""
+    if not isinstance(steps, list):
+        raise InputError(f"a step_map is a list of one step a position, got {_shown(steps)}")
+    return bare_order([[place, step] for place, step in enumerate(steps) if not _is_unwritten(step)])
+
+
+def _is_unwritten(step: object) -> bool:
+    return step is None or (isinstance(step, int) and step < 0)
+
+
 def read_orders(path: str | Path) -> Iterator[Order]:
-    """The bare orders of a file: one JSON list of [position, step] pairs a line, blank lines skipped.
+    """The orders of a file: one list of [position, step] pairs a line, or rows as other systems write them.
 
     Raises InputError that names the file and the line, or says that the file holds no order.
     """
     where = None
-    for where, pairs in read_values(path):
+    for where, value in read_values(path):
         try:
-            yield bare_order(pairs)
+            yield from orders_in(value)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     if where is None:

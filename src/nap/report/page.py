@@ -134,6 +134,8 @@ def rerun(run: Run) -> str | None:
     for name, value in run.setting.items():
         if name == "canvas":
             words += _canvas_flags(value, told=run.setting.get("attention") is not None)
+        elif name == "shift" and value is not None:
+            words += ["--shift", str(value)]
         elif name not in ("nap", "made_of") and value is not None and value is not False and value != []:
             values = value if isinstance(value, list) else [] if value is True else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]

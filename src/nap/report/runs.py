@@ -17,12 +17,15 @@ from nap.common.files import InputError, read_json, read_text
 from nap.common.journal import read_journal
 from nap.common.parquet import read_parquet
 from nap.common.records import Json, columns, from_row
+from nap.common.rows import read_values
 from nap.common.text import printable
+from nap.data.cells import cell_of
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.record_files import read_record
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
 from nap.evaluation.summary import Record, grouped, summarise
+from nap.order.order import holds_orders
 
 Found = TypeVar("Found", dict[str, Json], list[Json])
 
@@ -111,8 +114,19 @@ def _read_trace_file(path: FilePath) -> Run:
     if unknown := len(traces) - len(rows):
         notes.append(f"{unknown} of {len(traces)} traces do not say whether they are right: no accuracy of them")
     if not traces:
+        _refuse_orders(path)
         notes.append("the file holds no traces")
     return Run(name=str(path), records=_summarised(rows, [], notes), traces=traces, notes=notes)
+
+
+def _refuse_orders(path: FilePath) -> None:
+    """Raise InputError for a file of bare orders, of which there is nothing to show."""
+    try:
+        _, first = next(iter(read_values(path)), ("", None))
+    except InputError:
+        return
+    if holds_orders(first):
+        raise InputError(f"{path} holds bare orders and no traces, so there is nothing to show: nap order measures it")
 
 
 def _read_json(path: FilePath, kind: type[Found], notes: list[str]) -> Found | None:
@@ -147,25 +161,27 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
     """What a journal holds so far. A line that is being written, or that a kill cut, is left out."""
     if not journal.exists():
         return [], []
-    rows, traces, bad = [], [], 0
+    rows, traces, bad = dict[object, object](), dict[object, Recorded](), 0
     for entry, _ in read_journal(journal):
         row, trace = ((entry or {}).get(name) for name in ("row", "trace"))
         if not isinstance(row, dict) or not isinstance(trace, dict | None):
             bad += 1
             continue
-        rows.append(row)
+        # A row that was done again, of another problem of the same name, stands there twice: the later one counts.
+        key = str(row.get("cell")), str(row.get("problem_id"))
+        rows[key] = row
         try:
             if trace:
                 names = {name: str(row[name]) for name in ("model", "policy", "pace")}
-                traces.append(Recorded(trace=trace_from_row(trace), **names))
+                traces[key] = Recorded(trace=trace_from_row(trace), **names)
         except (InputError, KeyError):
             bad += 1
-    rows = _usable(rows, notes)
-    notes.append(f"this run is still being written, or was stopped: {len(rows)} rows so far, read from its journal")
+    usable = _usable(rows.values(), notes)
+    notes.append(f"this run is still being written, or was stopped: {len(usable)} rows so far, read from its journal")
     if bad:
         notes.append(f"{bad} lines of the journal cannot be read and are left out")
     # By cell, as in a finished run; a journal is in the order in which the batches ended.
-    return sorted(rows, key=lambda row: row.cell), traces
+    return sorted(usable, key=lambda row: row.cell), [*traces.values()]
 
 
 def _usable(given: Iterable[object], notes: list[str]) -> list[Row]:
@@ -213,13 +229,8 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
 
 
 def recorded(trace: Trace) -> Recorded:
-    """A trace under what its own setting says, which in an imported one may be anything."""
-    model, budget = trace.setting.get("model"), trace.setting.get("budget")
-    name = model.get("model") if isinstance(model, dict) else model
-    tokens, steps = (budget.get("tokens"), budget.get("steps")) if isinstance(budget, dict) else (None, None)
-    pace = f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
-    policy = str(trace.setting.get("policy") or "unknown policy")
-    return Recorded(trace=trace, model=str(name or "unknown model"), policy=policy, pace=pace)
+    """A trace under what its own setting says."""
+    return Recorded(trace=trace, **cell_of(trace)._asdict())
 
 
 def _row(one: Recorded, correct: bool) -> Row:

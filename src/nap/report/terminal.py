@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -154,6 +155,29 @@ def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, 
             yield step
 
 
+class Fitted:
+    """A picture no higher than the terminal: its first line, and of the rest as much of the end as there is room for.
+
+    The end is the summary, which is what a reader waits for.
+    """
+
+    def __init__(self, picture: Group) -> None:
+        self.picture = picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self.picture, options, pad=False)
+        # The cursor stands on a line of its own.
+        room = max(3, options.size.height - 1)
+        above = len(lines) - room + 1
+        kept = lines if len(lines) <= room else [lines[0], None, *lines[above + 1 :]]
+        for line in kept:
+            if line is None:
+                yield Text(f"… {above} lines above …", style="dim")
+                continue
+            yield from line
+            yield Segment.line()
+
+
 class Screen:
     """Pictures in place on a terminal, one below the other elsewhere. The last one stays."""
 
@@ -175,7 +199,7 @@ class Screen:
         if self.live is None:
             self.live = Live(console=self.console, auto_refresh=False)
             self.live.start()
-        self.live.update(picture, refresh=True)
+        self.live.update(Fitted(picture), refresh=True)
 
     def end(self) -> None:
         """Leave the last picture where it is; the next one is drawn below."""

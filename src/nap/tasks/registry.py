@@ -115,6 +115,23 @@ def load_task(name: str, **settings: Any) -> Task:
     return getattr(importlib.import_module(module), attribute)(**settings)
 
 
+def load_reader(name: str, *, prompt: str | None = None, answer: str | None = None, strict: bool = False) -> Task:
+    """The task of a name, for a file whose columns with the question and the right answer are called as given.
+
+    strict  refuse a file with a row that nothing can be checked by, instead of leaving it out
+
+    Raises InputError where the task knows its own columns, so that this would change nothing.
+    """
+    from nap.tasks.fields import USUAL, Fields
+
+    fields, task = Fields(prompt=prompt, answer=answer), load_task(name)
+    if fields == USUAL and not strict:
+        return task
+    if not hasattr(task, "fields"):
+        raise InputError(f"{name} knows its own columns; --prompt-field, --answer-field and --strict change nothing")
+    return load_task(name, fields=fields, strict=strict)
+
+
 def split_of(key: str) -> str:
     """`test` for one key in sixteen, by its hash, else `train`. The key is the problem's canonical content."""
     digest = blake2b(key.encode(), digest_size=1).digest()

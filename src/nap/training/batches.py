@@ -8,7 +8,8 @@ Shape letters: B batch, L canvas length, N masked positions. Does not run a mode
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 from nap.canvas.canvas import Canvas, CanvasSpec, Tokenizer, collate, fill, layout
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError
+from nap.common.records import Json
 from nap.data.samples import Sample
 from nap.data.trace import OUTSIDE
 from nap.decoding.prompt import encode_prompt
@@ -29,6 +31,9 @@ from nap.training.settings import Objective
 
 # Steps that are drawn together. The more, the less padding, and the more alike the rows of a step.
 CHUNK = 8
+
+Words = Mapping[str, Json]
+NO_WORDS: Words = MappingProxyType({})
 
 
 class Step(NamedTuple):
@@ -46,6 +51,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
 
     draw     `draw(index)` gives sample `index` of an endless stream
     shuffle  the paths of a sample in an order drawn anew each time, rather than as they come
+    words    keywords for the tokenizer's chat template
 
     Raises InputError where `parts` does not divide the batch, and for a sample that does not fit when it is drawn.
     """
@@ -64,12 +70,13 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         objective: Objective | None = None,
         shuffle: bool = False,
         parts: int = 1,
+        words: Words = NO_WORDS,
     ) -> None:
         if batch_size % parts:
             raise InputError(f"a batch of {batch_size} samples cannot be dealt out in {parts} parts of one size")
         self.draw, self.spec, self.tokenizer, self.objective = draw, spec, tokenizer, objective or Objective()
         self.mask_id, self.pad_id, self.batch_size, self.batches, self.seed = mask_id, pad_id, batch_size, batches, seed
-        self.shuffle, self.parts = shuffle, parts
+        self.shuffle, self.parts, self.words = shuffle, parts, words
         self._chunk = functools.lru_cache(maxsize=2)(self._draw_chunk)
         self.step = functools.lru_cache(maxsize=1)(self._noised)
 
@@ -127,7 +134,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         """Sample `index` of the stream on its canvas."""
         sample = self.draw(index)
         order = np.random.default_rng([self.seed, index, 1]).permutation(len(sample.paths)) if self.shuffle else None
-        return lay_out(sample, self.spec, self.tokenizer, self.mask_id, self.pad_id, order)
+        return lay_out(sample, self.spec, self.tokenizer, self.mask_id, self.pad_id, order, self.words)
 
 
 def lay_out(
@@ -137,9 +144,10 @@ def lay_out(
     mask_id: int,
     pad_id: int,
     order: NDArray[np.int64] | None = None,
+    words: Words = NO_WORDS,
 ) -> Canvas:
     """The full canvas of a training sample, its paths in `order`. Raises InputError for one that does not fit."""
-    empty = layout(encode_prompt(sample.problem.prompt, tokenizer), spec, tokenizer, mask_id)
+    empty = layout(encode_prompt(sample.problem.prompt, tokenizer, usual=words), spec, tokenizer, mask_id)
     paths = [sample.paths[i].text for i in (range(len(sample.paths)) if order is None else order)]
     texts = paths + [sample.summary] * (spec.summary_tokens > 0)
     return Canvas(

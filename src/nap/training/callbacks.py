@@ -33,13 +33,21 @@ class Metrics(TrainerCallback):
     """Appends {step, loss, grad_norm, learning_rate, tokens_per_second} to a file, and says where the training stands.
 
     On a resume what was written after the checkpoint is taken out: it will be written again. `trainer` is set by
-    `run_trainer`.
+    `run_trainer`. `show` is told of every step: how many are done, of how many.
     """
 
     trainer: "DiffusionTrainer"
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self.path, self.say = path, say
+    def __init__(
+        self, path: Path, say: Callable[[str], None], show: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
+        self.path, self.say, self.show = path, say, show
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Show where the training stands."""
+        self.show(state.global_step, state.max_steps)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -49,6 +57,7 @@ class Metrics(TrainerCallback):
         self.started, self.first = time.perf_counter(), state.global_step
         if state.is_world_process_zero and self.path.exists():
             rewind(self.path, state.global_step)
+        self.show(state.global_step, state.max_steps)
         if state.global_step:
             self.say(f"going on from step {state.global_step} of {state.max_steps}")
 
@@ -96,7 +105,8 @@ class DecodeEvery(TrainerCallback):
         # LoRA layers are in the model itself; what peft puts around it has no layers of its own.
         return NativeDenoiser(
             model=start.model, tokenizer=start.tokenizer, **start.ids._asdict(), shift=start.shift, block_size=None,
-            setting={"model": str(start.folder), "revision": start.revision}, max_length=start.max_length,
+            setting={"model": str(start.folder), "revision": start.revision, "chat_template_kwargs": start.words},
+            max_length=start.max_length,
             canvas=self.spec,
         )  # fmt: skip
 

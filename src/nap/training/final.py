@@ -5,6 +5,7 @@ write the checkpoints that a training goes on from.
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nap.common.files import InputError, sync_files, sync_folder
 from nap.common.folder import flat
-from nap.common.text import markdown_table
+from nap.common.text import fenced, markdown_table
 from nap.training.checkpoints import not_saved
 from nap.training.settings import Job
 
@@ -68,7 +69,7 @@ def write_model(
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
     run = folder.parent
-    names = {"name": run.resolve().name, "folder": str(run / "final")}
+    names = {"name": run.resolve().name, "folder": str(run / "final"), "command": decode_command(run / "final", corpus)}
     texts = {
         "canvas.json": json.dumps(job.spec.said(), indent=1) + "\n",
         "README.md": model_card(setting, _data(job, corpus), names | result),
@@ -76,6 +77,12 @@ def write_model(
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def decode_command(final: Path, corpus: "Corpus") -> str:
+    """The command that decodes the shortest prompt of the samples with the model in `final`."""
+    prompt = min((sample.problem.prompt for sample in corpus.samples), key=len)
+    return shlex.join(["nap", "decode", "--model", str(final), "--prompt", prompt])
 
 
 def _data(job: Job, corpus: "Corpus") -> dict[str, object]:
@@ -93,10 +100,10 @@ def model_card(setting: Mapping[str, object], data: Mapping[str, object], result
             "---", "library_name: nap-dlm", f"base_model: {json.dumps(str(setting['model']))}",
             "tags: [masked-diffusion, nap]", "---", "", f"# {results['name']}", "",
             "A masked diffusion language model, trained by `nap train`. Decode it:", "",
-            f'    nap decode "..." --model {results["folder"]}', "",
+            fenced(results["command"], "sh"),
             f"No accuracy is claimed here: measure it with `nap eval --models {results['folder']} --task TASK`.", "",
             "## Data", "", _table(data), "## Setting", "", _table(flat(dict(setting))), "## Result", "",
-            _table({name: value for name, value in results.items() if name not in ("name", "folder")}),
+            _table({name: value for name, value in results.items() if name not in ("name", "folder", "command")}),
         ]
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from nap import __version__
 from nap.common.bounds import STEPS, check
 from nap.common.files import InputError
 from nap.common.folder import run_folder
-from nap.common.text import check_text
+from nap.common.text import check_text, unknown
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
@@ -33,18 +33,28 @@ if TYPE_CHECKING:
     from nap.training.trainer import DiffusionTrainer
 
 
-def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], None]) -> Path:
+def fine_tune(
+    job: Job,
+    folder: str | Path,
+    watch: Watch,
+    say: Callable[[str], None],
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
     """Train, or go on with what a kill left. Returns the folder of the finished model.
+
+    say   is told what a person should know, a line at a time
+    show  is told of every step: how many are done, of how many
 
     Raises InputError for samples, a checkpoint or a setting that do not fit, and if another process is at work here.
     """
     import torch
 
     from nap.common.machine import SMALL_WIDTH, choose_dtype, dtype_hint
-    from nap.training.final import is_finished, write_final
+    from nap.training.final import decode_command, is_finished, write_final
     from nap.training.start import open_start
 
     _check_sharding(job.hyper, watch)
+    _check_report(watch.report_to)
     # What cannot be written in a model's README should stop a training before it starts.
     for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
         check_text(f"the name of the {what}", name)
@@ -55,7 +65,7 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
-    start = open_start(job.model, job.revision, tags, shift=job.shift, dtype=kept)
+    start = open_start(job.model, job.revision, tags, shift=job.shift, dtype=kept, words=job.words)
     corpus = _corpus(job, start)
     setting = _setting(job, corpus, start)
     with ExitStack() as held:
@@ -71,12 +81,12 @@ def fine_tune(job: Job, folder: str | Path, watch: Watch, say: Callable[[str], N
             return final
         batches = _batches(job, corpus, start)
         model = _trainable(start, job.hyper)
-        found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say)
+        found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say, show=show)
         write_final(found, start, job, setting, corpus, folder)
         # A process that leaves while another still writes takes the connection with it, and that one aborts.
         found.accelerator.wait_for_everyone()
         found.accelerator.end_training()
-    say(f"the model is in {final}")
+    say(f"the model is in {final}; next: {decode_command(final, corpus)}")
     return final
 
 
@@ -97,6 +107,20 @@ def _check_sharding(hyper: Hyper, watch: Watch) -> None:
         raise InputError("under fsdp no process has the whole model to decode with; leave --eval-task out")
 
 
+def _check_report(name: str) -> None:
+    """Refuse a place to report to that transformers does not know, or whose package is not there, before a training."""
+    from transformers.integrations import integration_utils
+
+    if name in ("none", "all"):
+        return
+    there, known = integration_utils.get_available_reporting_integrations(), integration_utils.INTEGRATION_TO_CALLBACK
+    if name not in known:
+        raise InputError(unknown("--report-to", name, ["none", *sorted(known)]))
+    if name not in there:
+        here = f"installed: {', '.join(there)}" if there else "nothing of the kind is installed"
+        raise InputError(f"--report-to {name} needs its package: pip install {name}, or leave it out ({here})")
+
+
 def _corpus(job: Job, start: "Start") -> "Corpus":
     from nap.canvas.canvas import Canvas
     from nap.data.samples import Sample
@@ -104,7 +128,7 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     from nap.training.corpus import read_corpus
 
     def laid_out(sample: Sample) -> Canvas:
-        canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id)
+        canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id, words=start.words)
         unknown = start.tokenizer.unk_token_id
         if unknown is not None and unknown in canvas.ids:
             words = " ".join([sample.problem.prompt, *(path.text for path in sample.paths), sample.summary]).split()
@@ -125,7 +149,7 @@ def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
         "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
         "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
         "made_of": made_of,
-    }  # fmt: skip
+    } | ({"chat_template_kwargs": start.words} if start.words else {})  # fmt: skip
 
 
 def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str], None]) -> None:
@@ -156,7 +180,7 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     return DiffusionBatches(
         corpus.stream(hyper.seed), job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
         batch_size=hyper.batch_size, batches=steps, seed=hyper.seed, objective=job.objective,
-        shuffle=hyper.shuffle_paths, parts=passes * processes,
+        shuffle=hyper.shuffle_paths, parts=passes * processes, words=start.words,
     )  # fmt: skip
 
 
@@ -172,7 +196,7 @@ def _trainable(start: "Start", hyper: Hyper) -> "nn.Module":
 
 def _run(
     model: "nn.Module", start: "Start", batches: "DiffusionBatches", job: Job, watch: Watch, folder: Path, *,
-    bf16: bool, say: Callable[[str], None],
+    bf16: bool, say: Callable[[str], None], show: Callable[[int, int], None],
 ) -> "DiffusionTrainer":  # fmt: skip
     """The Trainer after its last step."""
     from transformers.utils import logging
@@ -191,7 +215,7 @@ def _run(
         save_steps=watch.save_every, report_to=watch.report_to, **_placement(hyper),
     )  # fmt: skip
     metrics = folder / "metrics.jsonl"
-    callbacks: list[TrainerCallback] = [Metrics(metrics, say)]
+    callbacks: list[TrainerCallback] = [Metrics(metrics, say, show)]
     if watch.eval_task:
         callbacks.append(DecodeEvery(watch, start, job.spec, metrics, say))
     muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nap.common.bounds import BATCH, DECODED, EVERY, RANK, SEED, SLOT_TOKENS, STEPS, check
 from nap.common.files import InputError
+from nap.common.records import Json
 from nap.common.text import check_known
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ class Hyper:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one."""
+    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one. `words` are
+    keywords for its chat template.
+    """
 
     model: str
     data: str
@@ -114,6 +117,7 @@ class Job:
     revision: str | None = None
     add_tags: bool = True
     shift: bool | None = None
+    words: tuple[tuple[str, Json], ...] = ()
     objective: Objective = Objective()
     hyper: Hyper = Hyper()
 

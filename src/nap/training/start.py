@@ -12,9 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nap.common.files import InputError
+from nap.common.records import Json
+from nap.decoding.template import check_keyword
 from nap.models import checkpoint
 from nap.models.bundled import check_bundled
-from nap.models.families import MASK_TOKENS, Config, Family, SpecialIds, family_of, native_config, special_ids
+from nap.models.families import (
+    MASK_TOKENS,
+    Config,
+    Family,
+    SpecialIds,
+    family_of,
+    native_config,
+    special_ids,
+    template_keywords,
+)
+from nap.models.load import say_unsaid
 from nap.models.weights import grow, open_weights
 
 if TYPE_CHECKING:
@@ -25,7 +37,9 @@ MASK = "<|mask|>"
 
 
 class Start(NamedTuple):
-    """A model to train: `new` are the ids of its new tokens, `folder` where its weights came from."""
+    """A model to train: `new` are the ids of its new tokens, `folder` where its weights came from, `words` the keywords
+    of its chat template.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -35,12 +49,22 @@ class Start(NamedTuple):
     folder: Path
     revision: str | None
     max_length: int | None
+    words: dict[str, Json]
 
 
 def open_start(
-    name: str, revision: str | None, tags: Sequence[str], *, shift: bool | None, dtype: "torch.dtype"
+    name: str,
+    revision: str | None,
+    tags: Sequence[str],
+    *,
+    shift: bool | None,
+    dtype: "torch.dtype",
+    words: Sequence[tuple[str, Json]] = (),
 ) -> Start:
-    """Open a checkpoint for training on the CPU; the Trainer moves it. `tags` are those that become tokens.
+    """Open a checkpoint for training on the CPU; the Trainer moves it.
+
+    tags   those that become tokens
+    words  keywords for the chat template, before those that the checkpoint and its family say
 
     Raises InputError for one without a tokenizer, and for families that are trained in another way than here.
     """
@@ -49,7 +73,10 @@ def open_start(
     config = checkpoint.read_config(folder)
     family, native = family_of(config, folder), native_config(config, folder)
     _check_trainable(native, family, folder)
+    say_unsaid(name, native, family, shift, None)
     tokenizer = checkpoint.open_tokenizer(str(folder))
+    for word, _ in words:
+        check_keyword(word, tokenizer.chat_template)
     causal = lacks_mask(native, family, tokenizer)
     shifted = bool(native.get("shift_logits", family.shift or causal) if shift is None else shift)
     pieces = add_tokens(tokenizer, tags, mask=causal)
@@ -58,7 +85,12 @@ def open_start(
     rows = model.get_input_embeddings().num_embeddings  # pyright: ignore[reportAttributeAccessIssue]
     ids = special_ids(native | {"vocab_size": rows}, family, tokenizer, folder, None)
     model.config.mask_token_id = ids.mask_id
-    return Start(model, tokenizer, ids, shifted, [*pieces], folder, commit, native.get("max_position_embeddings"))
+    known = template_keywords(config, family) | dict(words)
+    if known:
+        # The saved model is of its native class, which has no conventions of its own.
+        model.config.chat_template_kwargs = known
+    longest = native.get("max_position_embeddings")
+    return Start(model, tokenizer, ids, shifted, [*pieces], folder, commit, longest, known)
 
 
 def _check_trainable(native: Config, family: Family, where: Path) -> None:

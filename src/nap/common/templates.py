@@ -28,6 +28,14 @@ def load_prompt(name: str, *needs: str) -> str:
     return text
 
 
+def form_of(said: str, need: str) -> str:
+    """A template that is written out, with {need} and \\n for a new line, or `load_prompt` of its name or file."""
+    form = said.replace("\\n", "\n") if f"{{{need}}}" in said else load_prompt(said, need)
+    if others := {*_FIELD.findall(form)} - {need}:
+        raise InputError(f"a template of the {need} alone was expected, and {said!r:.60} has {{{min(others)}}} too")
+    return form
+
+
 def fill(template: str, **values: str) -> str:
     """The template with its fields filled in, once. A field without a value is an error of the caller."""
     return _FIELD.sub(lambda field: values[field[1]], template)

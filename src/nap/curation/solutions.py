@@ -1,0 +1,141 @@
+"""The problems of a file with several solutions each, which stands in for a teacher.
+
+    found = read_solutions(plan)
+    found.solved, found.left_out
+
+A row has one solution or a list, under one of SOLUTIONS, in numbered columns (`r1_solution_1`, ...), as the last reply
+of a conversation, or where the user says. Rows of one question belong together. An odd row does not stop a file: one
+without solutions, or whose right answer the task calls another than the first row's, is left out and named.
+
+Does not check or choose solutions (choose.py).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nap.common.files import InputError
+from nap.curation.journal import LENGTH, Reply
+from nap.curation.plan import Plan
+from nap.data.problems import Problem
+from nap.tasks.fields import CONVERSATION, Fields, outputs_of
+from nap.tasks.registry import Task, load_reader
+
+# What several solutions of one problem are called in the wild; the first that a row has is taken.
+SOLUTIONS = (
+    "solutions", "responses", "generations", "completions", "samples", "thinking_trajectories", "response", "code",
+    "output", "outputs", "attempt",
+)  # fmt: skip
+NUMBERED = re.compile(r"(?:r1_)?(?:solution|response|generation|completion|output)_?(\d+)")
+# Of OpenR1: whether each of the generations came to its end.
+COMPLETE = "is_reasoning_complete"
+
+
+class Solved(NamedTuple):
+    """A problem, and each of its replies with the model that was asked."""
+
+    problem: Problem
+    replies: tuple[tuple[str, Reply], ...]
+
+
+class Found(NamedTuple):
+    """Problems, and the rows that were left out: where each stands, and why."""
+
+    solved: list[Solved]
+    left_out: tuple[str, ...]
+
+
+def load_problems(plan: Plan, path: str | None, limit: int | None = None) -> tuple[Task, list[Problem], list[str]]:
+    """The plan's task, its problems, and what was left out of the file that they stand in."""
+    task = load_reader(plan.task, prompt=plan.prompt_field, answer=plan.answer_field, strict=plan.strict)
+    problems = task.load(plan.split, limit, path)
+    return task, problems, [*getattr(problems, "left_out", ())]
+
+
+def read_solutions(plan: Plan) -> Found:
+    """The problems of the file of solutions, and the rows that were left out of it.
+
+    Raises InputError for the first of these if the plan is strict, or if nothing else is there.
+    """
+    task, problems, left_out = load_problems(plan, plan.solutions)
+    found: dict[str, Solved] = {}
+    disputed = set[str]()
+    for problem in problems:
+        try:
+            one = _solved(plan, problem)
+            before = found.setdefault(problem.prompt, one._replace(replies=()))
+            if before.problem.answer != problem.answer and not _agree(task, before.problem, problem):
+                disputed.add(problem.prompt)
+                raise InputError(
+                    f"{plan.solutions} gives two answers to problem {before.problem.id!r}: "
+                    f"{before.problem.answer!r:.40} and, in {problem.id!r}, {problem.answer!r:.40}"
+                )
+        except InputError as error:
+            if plan.strict:
+                raise
+            left_out.append(str(error))
+            continue
+        found[problem.prompt] = before._replace(replies=before.replies + one.replies)
+    solved = [one for prompt, one in found.items() if prompt not in disputed]
+    if left_out and not solved:
+        raise InputError(left_out[0] + (f" (and so for all {len(left_out)} rows)" if len(left_out) > 1 else ""))
+    return Found([*islice(solved, plan.limit)], tuple(left_out))
+
+
+def _agree(task: Task, one: Problem, other: Problem) -> bool:
+    """Whether two right answers are the same to the task, in words (12.0 and 12)."""
+    said = f"The answer is \\boxed{{{other.answer}}}"
+    return task.check(one, said) and task.check(other, f"The answer is \\boxed{{{one.answer}}}")
+
+
+def _solved(plan: Plan, problem: Problem) -> Solved:
+    names, texts = _solutions(problem, plan.field)
+    meta = {key: value for key, value in problem.meta.items() if key not in (*names, *SOLUTIONS, *CONVERSATION)}
+    complete = meta.pop(COMPLETE, None)
+    ends = complete if isinstance(complete, list) and len(complete) == len(texts) else [True] * len(texts)
+    source = Path(plan.solutions or "").name
+    replies = [
+        Reply(text=text or "") if end is not False else Reply(text=text or "", finish=LENGTH)
+        for text, end in zip(texts, ends, strict=True)
+    ]
+    return Solved(replace(problem, meta=meta), tuple((source, reply) for reply in replies))
+
+
+def _solutions(problem: Problem, field: str | None) -> tuple[Sequence[str], list[str | None]]:
+    """The columns of a problem's solutions, and these; None for one that is null."""
+    row = problem.meta
+    names = _columns(row, field)
+    try:
+        texts = [text for name in names for text in outputs_of({name: row[name]}, Fields(output=_plain(name))) or ()]
+    except InputError:
+        texts = []
+    # A number may be an answer, and is no solution.
+    if not any(texts) or any(isinstance(part, int | float) for name in names for part in _listed(row[name])):
+        known = field or f"{' or '.join(SOLUTIONS)}, in numbered columns or in a conversation"
+        raise InputError(
+            f"problem {problem.id!r} has no solutions (a text or a list of texts) in {known}; "
+            f"got {', '.join(map(str, row))[:200] or 'none'}; name their field with --field"
+        )
+    return names, texts
+
+
+def _columns(row: Mapping[str, Any], field: str | None) -> Sequence[str]:
+    if field:
+        return [field] if field in row else []
+    if name := next((name for name in SOLUTIONS if row.get(name)), None):
+        return [name]
+    if numbered := sorted((int(found[1]), name) for name in row if (found := NUMBERED.fullmatch(name))):
+        return [name for _, name in numbered]
+    return [name for name in CONVERSATION if row.get(name)][:1]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(name: str) -> str | None:
+    # A conversation is read as one only under its usual name.
+    return None if name in CONVERSATION else name

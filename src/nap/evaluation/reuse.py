@@ -1,0 +1,124 @@
+"""What of a run's folder another command may use again: a run grows by problems, policies, paces and models.
+
+A finished row is used again where the model's weights and setting, the canvas, the prompt, the problem and everything
+drawn are the same, which its `made_of` says as a digest. Which problems, policies and paces are asked for only says how
+far a run goes. Settings that every row depends on must be the same in the whole folder.
+
+Does not decode (run.py).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+
+from nap.canvas.canvas import Canvas
+from nap.common.folder import Setting, digest
+from nap.common.text import printable
+from nap.data.problems import Problem
+from nap.evaluation.rows import Entry
+from nap.evaluation.sweep import Cell, Sweep
+
+Key = tuple[str, str]  # the name of a cell, and of a problem
+
+# What of a setting only says how far a run goes. The problems themselves are in the digest of each row.
+EXTENT = (
+    "models", "policies", "tokens_per_step", "steps", "problems", "split", "data", "prompt_field", "answer_field",
+    "strict", "traces",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a model's rows depend on: `said` in the folder's setting, and for each problem's id a digest of it all."""
+
+    said: Setting
+    digests: Mapping[str, str]
+
+
+def identify(said: Setting, sweep: Sweep, problems: Sequence[Problem], canvases: Sequence[Canvas]) -> Identity:
+    """The identity of a model of which `said` is known, and which sees the problems as these canvases."""
+    drawn = [asdict(sweep.sampling), sweep.eos, sweep.seed, sweep.cache, sweep.task]
+    shared = json.dumps([said, drawn], sort_keys=True)
+    digests = {
+        problem.id: digest(
+            shared.encode() + json.dumps(asdict(problem), sort_keys=True).encode() + canvas.ids.tobytes()
+        )
+        for problem, canvas in zip(problems, canvases, strict=True)
+    }
+    return Identity(said=said, digests=digests)
+
+
+def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
+    """What must be the same of two settings of one folder: without how far they go, and of the models of both."""
+    models = _models(old).keys() & _models(now).keys()
+    return _identity_of(old, models), _identity_of(now, models)
+
+
+def _models(setting: Setting) -> dict[str, object]:
+    made_of = setting.get("made_of")
+    found = made_of.get("models") if isinstance(made_of, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _identity_of(setting: Setting, models: Set[str]) -> dict[str, object]:
+    kept = {name: value for name, value in setting.items() if name not in (*EXTENT, "made_of")}
+    own = {name: said for name, said in _models(setting).items() if name in models}
+    # Earlier versions wrote a digest of all prompts together.
+    own = {
+        name: {key: value for key, value in said.items() if key != "inputs"} if isinstance(said, dict) else said
+        for name, said in own.items()
+    }
+    made_of = setting.get("made_of")
+    guides = made_of.get("guides") if isinstance(made_of, dict) else None
+    return kept | {"made_of": {"models": own, "guides": guides}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """What of a journal is used again (`done`), what is done again (`stale`), and what is not asked for (`others`)."""
+
+    done: Mapping[Key, Entry]
+    stale: Sequence[Key]
+    others: Sequence[Key]
+
+
+def reusable(
+    journal: Mapping[Key, Entry],
+    cells: Sequence[Cell],
+    problems: Sequence[Problem],
+    identities: Mapping[str, Identity],
+    traces: int,
+) -> Reuse:
+    """What of the journal's entries the cells and problems can use; of the first `traces` problems with their trace."""
+    done, stale, asked = dict[Key, Entry](), list[Key](), set[Key]()
+    for cell in cells:
+        digests = identities[cell.model].digests
+        for index, problem in enumerate(problems):
+            key = (cell.name, problem.id)
+            asked.add(key)
+            if (entry := journal.get(key)) is None:
+                continue
+            if entry.made_of not in (None, digests[problem.id]):
+                stale.append(key)
+            elif index >= traces or entry.trace is not None:
+                done[key] = entry
+    return Reuse(done=done, stale=stale, others=[key for key in journal if key not in asked])
+
+
+def tell(found: Reuse, left: int, say: Callable[[str], None]) -> None:
+    """Say what is used again, and name what is not."""
+    if found.done and left:
+        say(f"{len(found.done)} finished rows are used again, {left} are to do")
+    if found.stale:
+        cell, problem = found.stale[0]
+        say(
+            f"{len(found.stale)} finished rows are of other problems or prompts behind the same names, and are decoded "
+            f"again; the first is {printable(problem)} under {printable(cell, 200)}"
+        )
+    if found.others:
+        names = [*dict.fromkeys(cell for cell, _ in found.others)]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(
+            f"{len(found.others)} finished rows are not asked for now and stay in the journal: "
+            f"of {printable(names[0], 200)}{more}"
+        )

@@ -1,0 +1,89 @@
+"""What a new user types by mistake is taken as meant, or gets one line that says what to type."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nap.cli import run
+from nap.common.files import InputError
+from nap.data.trace_files import write_traces
+from samples import chain
+from tiny import QUESTION
+
+
+def made_by(model: str, policy: str, tokens: int | None) -> dict[str, object]:
+    return {"model": {"model": model}, "policy": policy, "budget": {"tokens": tokens}}
+
+
+def test_nap_order_has_a_mean_for_each_model_policy_and_pace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [made_by("a", "ar", 1), made_by("a", "ar", 1), made_by("a", "ar", 4), made_by("b", "klass", None)]
+    lengths = (4, 8, 4, 6)
+    traces = [chain(n, setting=setting) for n, setting in zip(lengths, settings, strict=True)]
+    write_traces(traces, tmp_path / "t.jsonl")
+    run(["order", str(tmp_path / "t.jsonl"), "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()][4:]
+    found = {row["id"]: (row["all"]["n_traces"], row["all"]["mean"]["n_tokens"]) for row in rows}
+    assert found == {
+        "mean of a | ar | 1/step": (2, 6.0), "mean of a | ar | 4/step": (1, 4.0), "mean of b | klass | own": (1, 6.0),
+        "mean": (4, 5.5),
+    }  # fmt: skip
+    run(["order", str(tmp_path / "t.jsonl"), "--k", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[5:9]] == [*found]
+
+
+def test_traces_of_one_setting_have_one_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_traces([chain(4), chain(6)], tmp_path / "t.jsonl")
+    run(["order", str(tmp_path / "t.jsonl"), "--json"])
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["p0", "p0", "mean"]
+
+
+def test_a_report_of_bare_orders_names_the_command_that_measures_them(tmp_path: Path) -> None:
+    orders = tmp_path / "orders.jsonl"
+    orders.write_text("[[0, 0], [1, 1]]\n")
+    with pytest.raises(InputError, match=r"orders\.jsonl holds bare orders and no traces.*: nap order measures it"):
+        run(["report", str(orders), "--out", str(tmp_path / "r.html")])
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_model_and_models_are_one_flag_of_decode_and_of_eval(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("--model", "--models"):
+        run(["decode", word, str(tiny), "-p", QUESTION, "--tokens-per-step", "20"])
+        small = ["--task", "arith", "--policies", "ar", "--tokens-per-step", "20", "--problems", "1"]
+        run(["eval", word, str(tiny), *small, "--out", str(tmp_path / word)])
+    assert "1/step" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("wandb", r"--report-to wandb needs its package: pip install wandb"),
+        ("wandbb", r"unknown --report-to 'wandbb'; did you mean 'wandb'"),
+    ],
+)
+def test_a_place_to_report_to_that_is_not_there_is_one_line_before_a_training(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
+) -> None:
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", list)
+    with pytest.raises(InputError, match=said):
+        run(
+            [
+                "train",
+                "--model",
+                str(tiny),
+                "--data",
+                "none.parquet",
+                "--out",
+                str(tmp_path / "run"),
+                "--report-to",
+                place,
+            ]
+        )
+    assert not (tmp_path / "run").exists()
