@@ -154,7 +154,7 @@ class _Probe:
             raise InputError(
                 f"{model}: a canvas without a summary has nothing to write over its paths; --canvas nap has"
             )
-        canvases = [canvas_of(denoiser, problem, spec, sweep.raw) for problem in problems]
+        canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
         task = load_task(sweep.task)
         return cls(sweep=sweep, model=model, task=task, denoiser=denoiser, problems=problems, canvases=canvases, own={})
 

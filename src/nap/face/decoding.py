@@ -16,6 +16,7 @@ from nap.decoding.decode import decode as decode_canvases
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.decoding.prompting import Prompting
 from nap.decoding.traces import collect, run_setting
 from nap.face.traces import Trace, held
 from nap.models.any import load
@@ -131,7 +132,7 @@ def decode(
     }
     prompts = [prompt] if isinstance(prompt, str) else [*prompt]
     problems = [Problem(id=f"prompt-{n}", prompt=text, answer="") for n, text in enumerate(prompts, 1)]
-    canvases = [canvas_of(denoiser, problem, spec, raw) for problem in problems]
+    canvases = [canvas_of(denoiser, problem, spec, Prompting(raw=raw)) for problem in problems]
     watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, **settings))
     traces = collect(denoiser, canvases, watched, run_setting(denoiser, chosen, **settings))
     results = [
