@@ -257,7 +257,7 @@ def _list(path: FilePath, rows: Iterable[Mapping[str, object]], are_any: bool) -
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _troubles(run: _Run) -> Iterator[dict[str, object]]:
+def _troubles(run: _Run) -> Iterator[Mapping[str, object]]:
     """The replies that have no text, each with the teacher's words."""
     for problem, replies in run.solved():
         for number, (model, reply) in enumerate(replies):

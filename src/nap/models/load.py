@@ -158,7 +158,7 @@ def _say(line: str) -> None:
 
 
 def _setting(name: str, commit: str | None, config: Config, family: Family) -> dict[str, object]:
-    said = {"model": name, "revision": commit, "family": config.get("model_type")}
+    said: dict[str, object] = {"model": name, "revision": commit, "family": config.get("model_type")}
     words = template_keywords(config, family)
     return said | {"chat_template_kwargs": words} if words else said
 

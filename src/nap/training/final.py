@@ -100,7 +100,7 @@ def model_card(setting: Mapping[str, object], data: Mapping[str, object], result
             "---", "library_name: nap-dlm", f"base_model: {json.dumps(str(setting['model']))}",
             "tags: [masked-diffusion, nap]", "---", "", f"# {results['name']}", "",
             "A masked diffusion language model, trained by `nap train`. Decode it:", "",
-            fenced(results["command"], "sh"),
+            fenced(str(results["command"]), "sh"),
             f"No accuracy is claimed here: measure it with `nap eval --models {results['folder']} --task TASK`.", "",
             "## Data", "", _table(data), "## Setting", "", _table(flat(dict(setting))), "## Result", "",
             _table({name: value for name, value in results.items() if name not in ("name", "folder", "command")}),

@@ -145,11 +145,12 @@ def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
     """What a resume must agree with."""
     hyper = asdict(job.hyper)
     made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
-    return {
+    said: dict[str, object] = {
         "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
         "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
         "made_of": made_of,
-    } | ({"chat_template_kwargs": start.words} if start.words else {})  # fmt: skip
+    }  # fmt: skip
+    return said | {"chat_template_kwargs": start.words} if start.words else said
 
 
 def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str], None]) -> None:
