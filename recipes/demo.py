@@ -48,7 +48,7 @@ def sweep_of(task: str, problems: int, policies: tuple[str, ...] = POLICIES) -> 
 def affordable(minutes: float, workers: int) -> int:
     """Problems a cell that fit into the time, from one timed batch a task at the fastest pace."""
     torch.set_num_threads(1)  # As each worker has.
-    seconds = 0.0
+    seconds = batch = 0.0
     for task in TASKS:
         sweep = sweep_of(task, BATCH)
         problems, fastest = (
