@@ -163,7 +163,9 @@ def make(folder: Path) -> None:
     _lines(folder / "texts.jsonl", texts)
     _lines(folder / "solved.jsonl", [
         {"id": f"s{n}", "prompt": f"{n} + 1 ?", "answer": str(n + 1), "solutions": [
-            f"{word} we add one to {n} and so we get \\boxed{{{n + 1}}}" for word in ("First", "Now then", "Slowly")]}
+            f"We add one to {n} and so we get \\boxed{{{n + 1}}}",
+            f"Counting upwards, what follows {n} is \\boxed{{{n + 1}}}",
+            f"Beside a pile of {n} stones lay another: \\boxed{{{n + 1}}} in all"]}
         for n in range(3)
     ])  # fmt: skip
     _orders(folder)
