@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import resource
 import select
 import signal
 import sys
@@ -25,6 +26,7 @@ from typing import BinaryIO
 SECONDS, MEGABYTES = 30.0, 1500.0
 # An error is one line that a person reads.
 LONGEST_LINE = 2500
+MOST_ADDRESSES = 16 << 30
 HEAVY = (
     "torch", "transformers", "pyarrow.parquet", "scipy.stats", "nap.cli", "nap.models.load", "nap.models.adapter",
     "nap.evaluation.run", "nap.evaluation.summary", "nap.evaluation.score", "nap.curation.curate",
@@ -126,6 +128,8 @@ def _be_child(work: Callable[[], None], folder: Path | None, out: int, err: int,
     code = 1
     try:
         os.setsid()
+        # What wants more fails here, and does not take the machine with it.
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, place in ((nothing, 0), (out, 1), (err, 2)):
             os.dup2(number, place)
