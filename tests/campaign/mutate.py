@@ -30,7 +30,7 @@ LARGE: tuple[Callable[[], Any], ...] = (
     lambda: "((((" * 20_000,
     lambda: ESCAPES * 2000,
     lambda: [0] * 100_000,
-    lambda: [[0, 0]] * 20_000,
+    lambda: [[0, 0] for _ in range(20_000)],  # lists of their own: a change of one is no change of all
     lambda: {str(n): n for n in range(20_000)},
     lambda: 10**4000,
 )
