@@ -199,6 +199,23 @@ def test_an_exact_cache_changes_no_word_and_costs_less_and_another_attention_is_
     assert code == 2 and "unknown cache 'dul'; did you mean 'dual'?" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "--tokens-per-step", "9", "--policies", "ar", "--problems", "4", "--batch-size", "1"),
+        ("eval", "--probe", "paths", "--tokens-per-step", "9", "--policies", "ar", "--problems", "2"),
+        ("vote", "--canvases", "1", "--problems", "2"),
+    ],
+    ids=["eval", "probe", "vote"],
+)
+def test_every_command_decodes_under_the_attention_that_is_asked_for_and_says_so_once(run, caplog, command):
+    # The tiny model's slots are too short for the right paths that a probe writes there, which it says afterwards.
+    code, _, err = run(*command, "--models", "tiny", "--task", "arith", "--attention", "paths")
+    assert code == (2 if "--probe" in command else 0), err
+    said = [line for line in caplog.messages if "tiny was trained under full attention" in line]
+    assert len(said) == 1 and said[0].startswith("tiny was trained under full attention and is decoded under paths: ")
+
+
 def test_live_output_through_a_pipe_is_the_frames_one_below_the_other(run):
     code, out, err = run("decode", "--model", "tiny", "-p", QUESTION, "--tokens-per-step", "9", "--live")
     assert code == 0 and out.startswith("path 1: ")

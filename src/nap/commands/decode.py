@@ -74,7 +74,7 @@ class Decode:
         from nap.data.trace_files import write_traces
         from nap.decoding.decode import decode
         from nap.decoding.policies.registry import parse_policy
-        from nap.decoding.prompt import canvas_of, canvas_spec
+        from nap.decoding.prompt import asked_canvas, canvas_of
         from nap.decoding.traces import collect, run_setting
         from nap.models.any import load
         from nap.order.measure import measure
@@ -86,7 +86,7 @@ class Decode:
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()
         with progress.bar("", f"loading {printable(self.model)}"):
             denoiser = load(self.model, **asdict(self.loading))
-        spec = canvas_spec(denoiser, wanted, self.canvas.attention)
+        spec = asked_canvas(denoiser, wanted, self.canvas.attention)
         problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(prompts, 1)]
         canvases = [canvas_of(denoiser, problem, spec, prompting) for problem in problems]
         settings: dict[str, Any] = {"budget": budget, "sampling": sampling, "cache": self.cache}

@@ -51,7 +51,7 @@ class VoteCommand:
         from nap.commands.tables import draw, open_console
         from nap.decoding.budget import Budget
         from nap.decoding.policies.registry import parse_policy
-        from nap.decoding.prompt import canvas_spec
+        from nap.decoding.prompt import asked_canvas
         from nap.evaluation.vote import ballots, tallies
         from nap.models.any import load
         from nap.tasks.registry import load_task
@@ -66,7 +66,7 @@ class VoteCommand:
         found: list[tuple[str, Tally]] = []
         for model in self.models:
             denoiser, voters = load(model, **asdict(self.loading)), []
-            spec = canvas_spec(denoiser, wanted)
+            spec = asked_canvas(denoiser, wanted, self.canvas.attention)
             with progress.bar("voted on", "starting") as bar:
                 for number, problem in enumerate(problems, 1):
                     voters += ballots(

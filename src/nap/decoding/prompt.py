@@ -72,7 +72,12 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attent
             f"{denoiser.setting.get('model')} does not say what canvas it was trained on (canvas.json); "
             "give one: --canvas plain --path-tokens 256, or --canvas nap with --paths, --path-tokens, --summary-tokens"
         )
-    spec, own = spec.under(attention), denoiser.canvas
+    return spec.under(attention)
+
+
+def asked_canvas(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attention | None = None) -> CanvasSpec:
+    """`canvas_spec`, with a warning where the model was trained under another attention: once, before a decode."""
+    spec, own = canvas_spec(denoiser, wanted, attention), denoiser.canvas
     if own and own.attention != spec.attention:
         logging.getLogger(__name__).warning(
             "%s was trained under %s attention and is decoded under %s: expect other, and mostly worse, answers",

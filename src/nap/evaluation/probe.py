@@ -37,7 +37,7 @@ from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.decoding.prompt import asked_canvas, canvas_of
 from nap.evaluation.sweep import Sweep
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
@@ -147,9 +147,8 @@ class _Probe:
 
     @classmethod
     def of(cls, sweep: Sweep, model: str, problems: Sequence[Problem]) -> "_Probe":
-        names = ("revision", "device", "dtype", "trust_remote_code", "mask_id")
-        denoiser = load(model, **{name: getattr(sweep, name) for name in names})
-        spec = canvas_spec(denoiser, sweep.canvas)
+        denoiser = load(model, **sweep.opening)
+        spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
         if not spec.summary_tokens:
             raise InputError(
                 f"{model}: a canvas without a summary has nothing to write over its paths; --canvas nap has"
@@ -200,7 +199,7 @@ class _Probe:
         missing, cell = [i for i in dict.fromkeys(chosen) if i not in self.own], self.sweep.cells()[0]
         traces = decode_traces(
             self.denoiser, [self.canvases[i] for i in missing], parse_policy(cell.policy), budget=cell.budget,
-            sampling=self.sweep.sampling, eos=self.sweep.eos, seed=self.sweep.seed,
+            sampling=self.sweep.sampling, eos=self.sweep.eos, seed=self.sweep.seed, cache=self.sweep.cache,
         )  # fmt: skip
         for i, trace in zip(missing, traces, strict=True):
             self.own[i] = _slots(self.canvases[i], np.array(trace.final))

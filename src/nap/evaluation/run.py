@@ -11,14 +11,13 @@ Does not say what a sweep is (sweep.py), does not summarise, and does not know h
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
-from typing import Any
 
 from nap import __version__
-from nap.canvas.canvas import Canvas, CanvasSpec, parse
+from nap.canvas.canvas import parse
 from nap.common.files import InputError
 from nap.common.folder import digest_files, run_folder
 from nap.common.journal import Journal
@@ -31,8 +30,9 @@ from nap.data.trace_files import write_traces
 from nap.decoding.batches import USUAL, Fit, fitting_batch
 from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
+from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.decoding.prompt import asked_canvas, canvas_of, canvas_spec
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
@@ -95,21 +95,11 @@ def run_sweep(
             raise InputError(f"{name} must be at least {least}, got {value}")
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
-    identities, fits = dict[str, Identity](), dict[str, Fit]()
     policies = {text: parse_policy(text) for text in sweep.policies}
+    identities, fits = dict[str, Identity](), dict[str, Fit]()
     for model in sweep.models:
-        denoiser, spec, canvases = _laid_out(model, sweep, problems)
-        for policy in policies.values():
-            check_needs(policy, denoiser, sweep.cache, sweep.guidance)
-        said = denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said()}
-        identities[model] = identify(said, sweep, problems, canvases)
-        longest = max(map(len, canvases))
-        fits[model] = fitting_batch(denoiser, longest, most=batch_size or USUAL, processes=workers)
-    made_of: dict[str, Any] = {"models": {model: identity.said for model, identity in identities.items()}}
-    guides = {text: guide for text, policy in policies.items() if (guide := getattr(policy, "guide", None))}
-    if guides:
-        made_of["guides"] = {text: getattr(guide, "digest", guide.name) for text, guide in guides.items()}
-    setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": made_of}
+        identities[model], fits[model] = _prepared(model, sweep, problems, policies.values(), batch_size, workers)
+    setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": _made_of(identities, policies)}
     if workers > 1:
         _loaded.clear()
     with run_folder(folder, "eval", setting, compared=compared), _journal(folder) as journal:
@@ -139,6 +129,34 @@ def run_sweep(
         return _finish(folder, sweep, problems, entries, traces)
 
 
+def _prepared(
+    model: str,
+    sweep: Sweep,
+    problems: Sequence[Problem],
+    policies: Iterable[Policy],
+    batch_size: int | None,
+    workers: int,
+) -> tuple[Identity, Fit]:
+    """What a model's rows depend on, and the batches that it has memory for. Raises InputError where it cannot run."""
+    denoiser = _denoiser(model, sweep)
+    spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
+    canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
+    for policy in policies:
+        check_needs(policy, denoiser, sweep.cache, sweep.guidance)
+    said = denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said()}
+    fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=workers)
+    return identify(said, sweep, problems, canvases), fit
+
+
+def _made_of(identities: Mapping[str, Identity], policies: Mapping[str, Policy]) -> dict[str, object]:
+    """What the folder's setting says of models, and of the second models that policies ask."""
+    made_of: dict[str, object] = {"models": {model: identity.said for model, identity in identities.items()}}
+    guides = {text: guide for text, policy in policies.items() if (guide := getattr(policy, "guide", None))}
+    if guides:
+        made_of["guides"] = {text: getattr(guide, "digest", guide.name) for text, guide in guides.items()}
+    return made_of
+
+
 @dataclass(kw_only=True)
 class _Before:
     """What was done before the batch at work: problems, and forwards of their rows since this start."""
@@ -163,12 +181,6 @@ def _jobs(
 
 def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
     return Journal(folder / "journal.jsonl", lambda entry: entry.key, read=Entry.read, write=Entry.json)
-
-
-def _laid_out(model: str, sweep: Sweep, problems: Sequence[Problem]) -> tuple[Denoiser, CanvasSpec, list[Canvas]]:
-    denoiser = _denoiser(model, sweep)
-    spec = canvas_spec(denoiser, sweep.canvas, sweep.attention)
-    return denoiser, spec, [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
 
 
 def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], None]) -> None:
@@ -210,20 +222,14 @@ class _Evaluates:
 _loaded: dict[tuple[object, ...], Denoiser] = {}
 
 
-def _options(sweep: Sweep) -> dict[str, Any]:
-    """How a sweep opens its models."""
-    names = ("revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size")
-    return {name: getattr(sweep, name) for name in names}
-
-
 def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
     """Let the sweep of one model decode with one that is open already; worker processes open their own."""
     _loaded.clear()
-    _loaded[sweep.models[0], *_options(sweep).values()] = denoiser
+    _loaded[sweep.models[0], *sweep.opening.values()] = denoiser
 
 
 def _denoiser(model: str, sweep: Sweep) -> Denoiser:
-    options = _options(sweep)
+    options = sweep.opening
     key = (model, *options.values())
     if key not in _loaded:
         _loaded.clear()  # One at a time: there may be room for one large model and not for two.
@@ -241,7 +247,7 @@ def evaluate(
 ) -> list[Entry]:
     """Decode and score the problems of a chunk. The unit of work of a sweep."""
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
-    spec, policy = canvas_spec(denoiser, cell.canvas, sweep.attention), parse_policy(cell.policy)
+    spec, policy = canvas_spec(denoiser, sweep.canvas, sweep.attention), parse_policy(cell.policy)
     chosen = [problems[i] for i in chunk]
     canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in chosen]
     found = decode_traces(

@@ -5,7 +5,7 @@ Does not run it (run.py).
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
@@ -22,12 +22,11 @@ from nap.tasks.registry import load_reader
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One setting of a sweep. `canvas` None takes the model's own."""
+    """One setting of a sweep."""
 
     model: str
     policy: str
     budget: Budget
-    canvas: CanvasSpec | None = None
 
     @property
     def pace(self) -> str:
@@ -101,6 +100,12 @@ class Sweep:
         _ = self.sampling, self.prompting, self.cells(), cache_of(self.cache)  # They check themselves.
 
     @property
+    def opening(self) -> dict[str, Any]:
+        """How its models are opened, as `load` takes it."""
+        names = ("revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def sampling(self) -> Sampling:
         """How candidates are drawn."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, guidance=self.guidance)
@@ -123,7 +128,7 @@ class Sweep:
                 budgets = (paces or [Budget()]) if policy.paced else [Budget()]
                 for budget in budgets:
                     budget.check(policy)
-                    found.append(Cell(model=model, policy=text, budget=budget, canvas=self.canvas))
+                    found.append(Cell(model=model, policy=text, budget=budget))
         return list(dict.fromkeys(found))
 
     def load_problems(self) -> list[Problem]:

@@ -15,7 +15,7 @@ from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.decode import decode as decode_canvases
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import canvas_of, canvas_spec
+from nap.decoding.prompt import asked_canvas, canvas_of
 from nap.decoding.prompting import Prompting
 from nap.decoding.traces import collect, run_setting
 from nap.face.traces import Trace, held
@@ -119,7 +119,7 @@ def decode(
     """
     denoiser = load(model) if isinstance(model, str) else model
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
-    spec = canvas_spec(denoiser, chosen_canvas(denoiser, canvas), attention)
+    spec = asked_canvas(denoiser, chosen_canvas(denoiser, canvas), attention)
     budget = Budget(tokens=tokens_per_step, steps=steps)
     if chosen.paced and budget == Budget():
         budget = Budget(tokens=1)
