@@ -15,7 +15,6 @@ from nap.common.text import printable, short
 if TYPE_CHECKING:
     from nap.canvas.canvas import Completion
     from nap.data.trace import Trace
-    from nap.decoding.budget import Budget
     from nap.order.scores import OrderReport
 
 
@@ -48,15 +47,6 @@ class Decode:
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
-    def budget(self) -> "Budget":
-        """The budget asked for; one token a step for a policy that needs one."""
-        from nap.decoding.budget import Budget
-        from nap.decoding.policies.registry import parse_policy
-
-        if self.tokens_per_step is None and self.steps is None and parse_policy(self.policy).paced:
-            return Budget(tokens=1)
-        return Budget(tokens=self.tokens_per_step, steps=self.steps)
-
     def _asked(self) -> list[str]:
         """All prompts. Raises InputError if there is none."""
         from nap.tasks.prompts import read_prompts
@@ -72,6 +62,7 @@ class Decode:
         from nap.canvas.canvas import parse
         from nap.data.problems import Problem
         from nap.data.trace_files import write_traces
+        from nap.decoding.budget import Budget
         from nap.decoding.decode import decode
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas, canvas_of
@@ -82,7 +73,8 @@ class Decode:
 
         prompts = self._asked()
         check_trace_file(self.out)
-        budget, policy, sampling = self.budget(), parse_policy(self.policy), self.drawing.sampling()
+        policy, sampling = parse_policy(self.policy), self.drawing.sampling()
+        budget = Budget.of(policy, self.tokens_per_step, self.steps)
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()
         with progress.bar("", f"loading {printable(self.model)}"):
             denoiser = load(self.model, **asdict(self.loading))

@@ -59,7 +59,7 @@ class VoteCommand:
         if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
             raise InputError("a vote needs models, and numbers of canvases and problems of at least 1")
         policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
-        budget = Budget(tokens=self.tokens_per_step or 1) if policy.paced else Budget(tokens=self.tokens_per_step)
+        budget = Budget.of(policy, self.tokens_per_step)
         budget.check(policy)
         problems = task.load(self.split, self.problems, self.data)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}

@@ -43,6 +43,11 @@ class Budget:
         if self.schedule != "even" and self.steps is None:
             raise InputError(f"schedule {self.schedule!r} spreads a number of steps; give steps")
 
+    @classmethod
+    def of(cls, policy: Policy, tokens: int | None = None, steps: int | None = None) -> "Budget":
+        """What is asked for; one token a step where nothing is and the policy follows a budget."""
+        return cls(tokens=1 if policy.paced and tokens is None and steps is None else tokens, steps=steps)
+
     def check(self, policy: Policy) -> None:
         """Raise InputError where the policy needs a budget and has none, or would silently ignore the one it has."""
         given = self.tokens is not None or self.steps is not None

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict, Unpack, overload
 
 from nap.canvas.canvas import CanvasSpec, Completion, parse, preset
 from nap.canvas.visibility import Attention
+from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.trace import Step
 from nap.decoding.budget import Budget, Eos, Sampling
@@ -119,12 +120,9 @@ def decode(
     """
     denoiser = load(model) if isinstance(model, str) else model
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
-    spec = asked_canvas(denoiser, chosen_canvas(denoiser, canvas), attention)
-    budget = Budget(tokens=tokens_per_step, steps=steps)
-    if chosen.paced and budget == Budget():
-        budget = Budget(tokens=1)
+    spec = asked_canvas(denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
     settings = {
-        "budget": budget,
+        "budget": Budget.of(chosen, tokens_per_step, steps),
         "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),
         "eos": eos,
         "seed": seed,
@@ -155,10 +153,16 @@ def _seen(watch: Callable[[Step], None] | None) -> Callable[[Step], Step]:
     return pass_on
 
 
-def chosen_canvas(denoiser: Denoiser, canvas: Kind | CanvasSpec | None) -> CanvasSpec | None:
-    """The canvas meant by a name, for this model; None for the model's own. Raises InputError for an unknown name."""
+def chosen_canvas(owns: Sequence[CanvasSpec | None], canvas: Kind | CanvasSpec | None) -> CanvasSpec | None:
+    """The canvas meant, for models with these canvases of their own; None for their own.
+
+    A name means their own where it is of this kind, which they must then agree on. Raises InputError where they do not,
+    and for an unknown name.
+    """
     if canvas is None or canvas == "own" or isinstance(canvas, CanvasSpec):
         return None if canvas == "own" else canvas
     usual = preset(canvas)
-    own = denoiser.canvas
-    return None if own and own.kind == usual.kind else usual
+    alike = {own is not None and own.kind == usual.kind for own in owns}
+    if len(alike) > 1:
+        raise InputError(f"of these models some were trained on a {canvas} canvas and some were not; give a CanvasSpec")
+    return None if alike == {True} else usual

@@ -13,9 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TypedDict
 
-from nap.canvas.canvas import CanvasSpec, preset
+from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
-from nap.common.files import InputError
 from nap.decoding.budget import Eos
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
@@ -24,7 +23,7 @@ from nap.evaluation.run import Progress, keep_open, run_sweep
 from nap.evaluation.summary import Record, find_baseline, summarise
 from nap.evaluation.sweep import Sweep
 from nap.evaluation.tables import HEADER, markdown, table
-from nap.face.decoding import Kind
+from nap.face.decoding import Kind, chosen_canvas
 from nap.face.traces import Trace, read_traces
 from nap.models.checkpoint import find, read_canvas
 from nap.models.denoiser import Denoiser
@@ -141,10 +140,12 @@ def evaluate(
     """
     opened = None if isinstance(model, str | Sequence) else model
     names = _names(model)
+    # The checkpoints are looked at only where a name has to be understood.
+    wanted = chosen_canvas(_owns(opened, names) if isinstance(canvas, str) and canvas != "own" else [], canvas)
     sweep = Sweep(
         task=task, models=names, policies=tuple(policies),
         tokens_per_step=tuple(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=tuple(steps),
-        problems=problems, split=split, data=data, canvas=_canvas(opened or names, canvas), attention=attention,
+        problems=problems, split=split, data=data, canvas=wanted, attention=attention,
         cache=cache, temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
         **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype)),
     )  # fmt: skip
@@ -187,14 +188,6 @@ def _names(model: Denoiser | str | Sequence[str]) -> tuple[str, ...]:
     return tuple(model) if isinstance(model, Sequence) else (model.setting["model"],)
 
 
-def _canvas(model: Denoiser | Sequence[str], canvas: Kind | CanvasSpec | None) -> CanvasSpec | None:
-    """The canvas meant. A name means the models' own where it is of this kind, which they must then agree on."""
-    if canvas is None or canvas == "own" or isinstance(canvas, CanvasSpec):
-        return None if canvas == "own" else canvas
-    usual = preset(canvas)
-    names = model if isinstance(model, Sequence) else ()
-    owns = [read_canvas(find(name, weights=False)[0]) for name in names] or [getattr(model, "canvas", None)]
-    alike = {own is not None and own.kind == usual.kind for own in owns}
-    if len(alike) > 1:
-        raise InputError(f"of these models some were trained on a {canvas} canvas and some were not; give a CanvasSpec")
-    return None if alike == {True} else usual
+def _owns(opened: Denoiser | None, names: Sequence[str]) -> list[CanvasSpec | None]:
+    """The models' own canvases."""
+    return [opened.canvas] if opened else [read_canvas(find(name, weights=False)[0]) for name in names]
