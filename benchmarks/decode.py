@@ -3,6 +3,7 @@
     python benchmarks/decode.py                                       # width 256, 4 layers, prompt 64: 3 minutes
     python benchmarks/decode.py --width 512 --layers 8 --prompt 512   # an hour on one core of 2026
     python benchmarks/decode.py --only dual exact --batch 8 --json    # one JSON object a row
+    python benchmarks/decode.py --only full --paths 2 --headers 0 --pace 2    # prompt 64 and three blocks, nothing else
 
 Every way to decode runs in a process of its own, one run of each in turn; a figure is the median of the published
 loop's time over its own, with the smallest and the largest. The same canvas, pace and blocks for all: what differs is
@@ -36,7 +37,7 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
 from nap.models.load import load
 
-BLOCK, HEADERS = 32, 4
+BLOCK = 32
 # Name, attention and cache of each way; the first is the loop that the others are compared with.
 WAYS: dict[str, tuple[Attention, str]] = {
     "published": ("full", "none"),
@@ -51,7 +52,10 @@ WAYS: dict[str, tuple[Attention, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What is decoded: a batch of prompts, and P slots of a block each with a summary of one, `pace` tokens a step."""
+    """What is decoded: a batch of prompts, and P slots of a block each, `pace` tokens a step.
+
+    With a summary of one more block, but for a single slot; `headers` tokens stand before each.
+    """
 
     width: int = 256
     layers: int = 4
@@ -59,7 +63,13 @@ class Shape:
     batch: int = 1
     prompt: int = 64
     paths: int = 3
+    headers: int = 4
     pace: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Paths and summary."""
+        return self.paths + (self.paths > 1)
 
     @property
     def mask(self) -> int:
@@ -74,9 +84,10 @@ class Shape:
     def canvases(self, attention: Attention) -> list[Canvas]:
         """[prompt] [header] path ... [header] summary, of random tokens; headers are tokens like others."""
         rng, found = np.random.default_rng(0), []
-        slots = [code for slot in range(self.paths + 1) for code in [HEADER] * HEADERS + [slot] * BLOCK]
+        slots = [code for slot in range(self.slots) for code in [HEADER] * self.headers + [slot] * BLOCK]
         region = np.array([PROMPT] * self.prompt + slots)
-        spec = CanvasSpec(paths=self.paths, path_tokens=BLOCK, summary_tokens=BLOCK, attention=attention)
+        summary = BLOCK * (self.slots > self.paths)
+        spec = CanvasSpec(paths=self.paths, path_tokens=BLOCK, summary_tokens=summary, attention=attention)
         for row in range(self.batch):
             ids = np.where(region >= 0, self.mask, rng.integers(0, self.vocab - 512, len(region)))
             found.append(Canvas(ids=ids, region=region, spec=spec, problem_id=str(row)))
@@ -121,7 +132,7 @@ def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
     """One decode of the shape, its tokens and its costs."""
     attention, cache = WAYS[way]
     canvases = shape.canvases(attention)
-    free_N, steps = np.flatnonzero(canvases[0].region >= 0), (shape.paths + 1) * BLOCK // shape.pace
+    free_N, steps = np.flatnonzero(canvases[0].region >= 0), shape.slots * BLOCK // shape.pace
     if way == "published":
         from transformers import LlamaForCausalLM
 
