@@ -78,3 +78,13 @@ def test_what_asks_for_nothing_is_refused(made):
         OrderCommand(file=str(file), ties_within=-1).run()
     with pytest.raises(InputError, match="--model decodes again for --ties-within"):
         OrderCommand(file=str(file), model=str(model)).run()
+
+
+def test_paces_given_as_steps_are_cells_of_their_own(made, tmp_path, capsys):
+    _, file = made
+    paces = [{"tokens": None, "steps": steps} for steps in (4, 8)]
+    traces = [replace(t, setting=t.setting | {"budget": pace}) for pace in paces for t in read_traces(file)]
+    write_traces(traces, tmp_path / "t.jsonl")
+    OrderCommand(file=str(tmp_path / "t.jsonl"), ties_within=0.0, json=True).run()
+    cells = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    assert [name.rpartition(" | ")[2] for name in cells] == ["4 steps", "8 steps"]

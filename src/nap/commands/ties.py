@@ -71,17 +71,9 @@ def print_ties(
         _print(found, within, list(without.values()))
 
 
-def cell_of(trace: "Trace") -> str:
-    """`model | policy | pace` of a trace, as far as it says."""
-    said = trace.setting
-    model, budget = said.get("model"), said.get("budget")
-    name = model.get("model") if isinstance(model, dict) else None
-    tokens = budget.get("tokens") if isinstance(budget, dict) else None
-    return " | ".join(str(part) for part in (name, said.get("policy"), tokens and f"{tokens}/step") if part)
-
-
 def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
     """From the runners-up that the traces kept."""
+    from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.order.order import order_of
     from nap.order.ties import SIDES, reordered
@@ -90,9 +82,9 @@ def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
         own = order_of(trace, count_padding)
         try:
             left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
-            yield Told(cell_of(trace), Ways(own, left, right, random_orders(trace, own)))
+            yield Told(cell_of(trace).name, Ways(own, left, right, random_orders(trace, own)))
         except InputError as error:
-            yield Told(cell_of(trace), None, str(error))
+            yield Told(cell_of(trace).name, None, str(error))
 
 
 def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
@@ -106,13 +98,14 @@ def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
 
 def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Told]:
     """By decoding again, from the left and from the right; a cell's traces together, those of another model not."""
+    from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.models.any import load
 
     denoiser = load(model, **asdict(loading))
     waiting: dict[str, list[Trace]] = {}
     for trace in read_traces(file):
-        cell, made_by = cell_of(trace), trace.setting.get("model")
+        cell, made_by = cell_of(trace).name, trace.setting.get("model")
         name = made_by.get("model") if isinstance(made_by, dict) else None
         if name not in (None, model):
             yield Told(cell, None, f"trace {trace.problem_id!r:.60} was made by {name!s:.80}, not by {model}")
