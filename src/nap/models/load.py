@@ -48,11 +48,6 @@ def load(
     mask_id, shift, block_size  go before what the checkpoint and its family say
 
     Raises InputError for anything about the checkpoint or a setting that does not fit.
-
-    >>> import nap
-    >>> model = nap.load("arith-nap")
-    >>> model.canvas.kind, model.max_length
-    ('nap', 256)
     """
     _check(name, revision, trust_remote_code, block_size)
     place = usable_device(device)
