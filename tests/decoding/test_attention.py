@@ -1,5 +1,6 @@
 """Policies that look inside a forward: attention weights (dawn) and leave-one-out probabilities (wino)."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,9 @@ from nap.decoding.budget import Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
+from nap.models.attention import Decoder
 from nap.models.denoiser import NativeDenoiser
 from nap.models.load import load
-from nap.models.more import recorded_attention
 from nap.models.session import Question, open_session
 from toys import HashDenoiser, OracleDenoiser, UniformDenoiser
 
@@ -125,13 +126,36 @@ def test_a_shadow_says_what_would_be_there_if_the_token_were_masked(tiny):
 
 def test_recorded_weights_are_those_that_mix_the_values(tiny):
     denoiser = load(str(tiny))
-    assert isinstance(denoiser, NativeDenoiser)
+    assert isinstance(denoiser, NativeDenoiser) and isinstance(denoiser.body, Decoder)
     ids_BL = torch.tensor([[5, 6, denoiser.mask_id, 7]])
-    with recorded_attention(denoiser.model) as maps:
-        looked = denoiser.body(ids_BL, None)
+    maps: list[torch.Tensor] = []
+    looked = denoiser.body(ids_BL, None, maps=maps)
     assert torch.allclose(looked, denoiser.body(ids_BL, None), atol=1e-5)
     assert len(maps) == 1 and maps[0].shape == (1, 4, 4)
     assert torch.allclose(maps[0].sum(-1), torch.ones(1, 4), atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["as it loads", "sdpa"])
+def test_recording_weights_changes_no_forward_of_another_thread(tiny, attention):
+    denoiser = load(str(tiny))
+    assert isinstance(denoiser, NativeDenoiser) and isinstance(denoiser.body, Decoder)
+    body = denoiser.body
+    if attention == "sdpa":
+        denoiser.model.config._attn_implementation = "sdpa"
+    ids_BL, other_BL = torch.tensor([[5, 6, denoiser.mask_id, 7]]), torch.tensor([[7, 6, 5]])
+    alone = body(other_BL, None)
+    meanwhile: list[torch.Tensor] = []
+
+    def during(module: object, arguments: object, output: object) -> None:
+        hook.remove()
+        with ThreadPoolExecutor(1) as pool:
+            meanwhile.append(pool.submit(body, other_BL, None).result())
+
+    hook = denoiser.model.model.norm.register_forward_hook(during)
+    maps: list[torch.Tensor] = []
+    body(ids_BL, None, maps=maps)
+    assert len(maps) == 1, "the other's weights are not recorded"
+    assert torch.equal(meanwhile[0], alone) and torch.equal(body(other_BL, None), alone)
 
 
 class Mute(UniformDenoiser):

@@ -532,7 +532,7 @@ class HashDenoiserWithoutEnds(HashDenoiser):
 
 
 def test_an_unknown_eos_setting_is_not_ignored():
-    with pytest.raises(InputError, match="unknown eos setting 'sotp'; known: count, suppress, defer, stop"):
+    with pytest.raises(InputError, match=r"unknown eos setting 'sotp'; did you mean 'stop'\? known: count, suppress"):
         run(HashDenoiser(), [plain(4)], "ar", budget=ONE, eos="sotp")
 
 

@@ -345,7 +345,7 @@ def test_a_name_reads_back_as_the_same_policy(policy):
         ("treshold", "unknown policy 'treshold'; did you mean 'threshold'? known: ar, low_confidence, "),
         ("xyz", "unknown policy 'xyz'; known: ar, "),
         ("", "unknown policy ''; known: "),
-        ("threshold:tua=0.5", "policy 'threshold' has no setting 'tua'; it has: tau, block"),
+        ("threshold:tua=0.5", "policy 'threshold' has no setting 'tua'; did you mean 'tau'? it has: tau, block"),
         ("ar:block=4", "policy 'ar' has no setting 'block'; it has: none"),
         ("threshold:tau=high", "policy 'threshold': tau must be float, got 'high'"),
         ("threshold:tau", "policy 'threshold': tau must be float, got ''"),

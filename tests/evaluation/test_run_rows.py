@@ -8,7 +8,7 @@ import pytest
 
 from nap.common.files import InputError
 from nap.common.records import checked
-from nap.evaluation.record_files import flat, read_record, write_summary
+from nap.evaluation.record_files import as_row, read_record, write_summary
 from nap.evaluation.rows import Entry, Row, write_rows
 from nap.evaluation.run import run_sweep
 from nap.evaluation.summary import summarise
@@ -112,7 +112,7 @@ def test_the_keys_of_a_summary_are_the_known_ones(tmp_path):
 def test_a_summary_that_holds_something_else_is_refused(changes, said):
     records = summarise([row("m", policy, "own", "p", True) for policy in ("low_confidence", "ar")])
     with pytest.raises(InputError, match=said):
-        read_record(flat(records[1]) | changes)
+        read_record(as_row(records[1]) | changes)
 
 
 @pytest.mark.parametrize("odd", ["x", [3], {"a": 1}, True, 3.5, 1e30, 10**30, -1])

@@ -86,7 +86,7 @@ def test_paths_are_independent_texts_behind_one_prompt(corpus):
     ("more", "said"),
     [
         (",law=bag", "unknown law 'bag'"),
-        (",ordr=2", "unknown setting of an exact law 'ordr'; did you mean 'order'"),
+        (",ordr=2", "an exact law has no setting 'ordr'; did you mean 'order'"),
         (",order=two", "order must be int, got 'two'"),
         (",order=9", "order must be from 1 to 6, got 9"),
         (",vocabulary=9999", "vocabulary must be from 2 to 4096, got 9999"),

@@ -338,7 +338,7 @@ def test_unmeasured_is_none_and_never_zero():
         ),
         (
             lambda order: local_arness(order, variant="sorted"),  # pyright: ignore[reportArgumentType]
-            "unknown variant 'sorted'; known: set, ordered",
+            "unknown variant 'sorted'; did you mean 'ordered'. known: set, ordered",
         ),
         (
             lambda order: pairwise_arness(order, "all"),  # pyright: ignore[reportArgumentType]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nap.canvas.visibility import Attention, Layout, Positions
 from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
-from nap.common.text import check_known, unknown
+from nap.common.text import check_known
 from nap.data.trace import HEADER, OUTSIDE, PROMPT
 
 Tags = Literal["think", "hash", "none"]
@@ -126,8 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(kind: str) -> CanvasSpec:
     """The usual canvas of a kind. Raises InputError for an unknown one."""
-    if kind not in PRESETS:
-        raise InputError(unknown("canvas", kind, ("own", *PRESETS)))
+    check_known("canvas", kind, ("own", *PRESETS))
     return CanvasSpec(**PRESETS[kind])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from nap.common.files import InputError
+from nap.common.text import check_known
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,8 +43,7 @@ def choose_dtype(name: str, device: torch.device, own: str | None = None) -> tor
     Nothing is measured: the same command gives the same numbers on every machine of a kind. A checkpoint that does not
     say its type gets bfloat16 on an accelerator, float16 on Apple's mps. Raises InputError for an unknown name.
     """
-    if name not in ("auto", *DTYPES):
-        raise InputError(f"unknown dtype {name!r}; known: auto, {', '.join(DTYPES)}")
+    check_known("dtype", name, ("auto", *DTYPES))
     if name != "auto":
         return DTYPES[name]
     if device.type == "cpu":

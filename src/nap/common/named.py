@@ -4,11 +4,11 @@ Does not know which there are: each room has a table of its own.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known, did_you_mean
 
 
 def parse_named(what: str, text: str, kinds: Mapping[str, type]) -> Any:
@@ -18,14 +18,18 @@ def parse_named(what: str, text: str, kinds: Mapping[str, type]) -> Any:
     given.
     """
     name, _, rest = text.partition(":")
-    if name not in kinds:
-        raise InputError(unknown(what, name, kinds))
-    parts = [part.partition("=") for part in rest.split(",") if part]
-    settings = {key: _value(f"{what} {name!r}", kinds[name], key, value) for key, _, value in parts}
+    check_known(what, name, kinds)
+    settings = read_settings(f"{what} {name!r}", kinds[name], [part for part in rest.split(",") if part])
     needed = [f.name for f in dataclasses.fields(kinds[name]) if _is_needed(f) and f.name not in settings]
     if needed:
         raise InputError(f"{what} {name!r} needs {needed[0]}; write {name}:{needed[0]}=...")
     return kinds[name](**settings)
+
+
+def read_settings(whose: str, kind: type, parts: Iterable[str]) -> dict[str, Any]:
+    """The fields of a frozen dataclass that texts `setting=value` give. Raises InputError as `parse_named`."""
+    pairs = (part.partition("=") for part in parts)
+    return {key: _value(whose, kind, key, value) for key, _, value in pairs}
 
 
 def said_name(value: Any, kinds: Mapping[str, type]) -> str:
@@ -44,7 +48,9 @@ def _is_needed(field: dataclasses.Field[Any]) -> bool:
 def _value(whose: str, kind: Any, key: str, value: str) -> Any:
     default = {f.name: f.default for f in dataclasses.fields(kind)}
     if key not in default:
-        raise InputError(f"{whose} has no setting {key!r}; it has: {', '.join(default) or 'none'}")
+        raise InputError(
+            f"{whose} has no setting {key!r}{did_you_mean(key, default)} it has: {', '.join(default) or 'none'}"
+        )
     if key == "guide":
         return kind.open_guide(value)
     wanted: Any = int if default[key] is None else type(default[key])

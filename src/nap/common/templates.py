@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from nap.common.files import InputError, read_text
+from nap.common.text import did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "assets" / "prompts"
 _FIELD = re.compile(r"\{(problem|answer|paths)\}")
@@ -20,8 +21,10 @@ def load_prompt(name: str, *needs: str) -> str:
     bundled = FOLDER / f"{name}.txt"
     path = bundled if bundled.parent == FOLDER and bundled.is_file() else Path(name)
     if not path.exists():
-        known = ", ".join(sorted(found.stem for found in FOLDER.glob("*.txt")))
-        raise InputError(f"no prompt template {name!r}; give a file, or one of: {known}")
+        known = sorted(found.stem for found in FOLDER.glob("*.txt"))
+        raise InputError(
+            f"no prompt template {name!r}{did_you_mean(name, known)} give a file, or one of: {', '.join(known)}"
+        )
     text = read_text(path).strip()
     if missing := [need for need in needs if need not in _FIELD.findall(text)]:
         raise InputError(f"the prompt template {path} lacks {{{missing[0]}}}, which stands for the {missing[0]}")

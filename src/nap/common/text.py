@@ -35,10 +35,15 @@ def printable(text: str, most: int = 40) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like this one; None where none is as like as `cutoff`, of 1."""
+    return next(iter(get_close_matches(name, [*known], 1, cutoff)), None)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for a name that is close to a known one, else `;`."""
-    near = get_close_matches(name, [*known], 1)
-    return f"; did you mean {near[0]!r}?" if near else ";"
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ";"
 
 
 def unknown(what: str, name: object, known: Iterable[object]) -> str:

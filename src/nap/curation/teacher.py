@@ -22,11 +22,10 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain
 
 from nap.common.files import InputError
-from nap.common.text import printable
+from nap.common.text import nearest, printable
 from nap.curation.journal import FAILED, REFUSED, Journal, Reply, Request
 from nap.curation.replies import Passing, Refused, model_names, read_replies
 from nap.curation.server import Endpoint, Fatal, Server
@@ -308,7 +307,7 @@ class _Client:
             return  # Not every server lists its models; the first request will tell.
         names = model_names(listed)
         if names and self.endpoint.model not in names:
-            near = get_close_matches(self.endpoint.model, names, 1, cutoff=0.5)
-            shown = f"did you mean {near[0]!r:.80}?" if near else f"it has {', '.join(f'{n!r:.80}' for n in names[:5])}"
+            near = nearest(self.endpoint.model, names, cutoff=0.5)
+            shown = f"did you mean {near!r:.80}?" if near else f"it has {', '.join(f'{n!r:.80}' for n in names[:5])}"
             self.unlisted = f"; its list of models has no {self.endpoint.model!r}: {shown}"
             self.asking.say(printable(f"{self.endpoint.url}{self.unlisted}; it is asked all the same", 500))

@@ -14,6 +14,7 @@ from typing import Any
 from nap.common.files import InputError, write_jsonl
 from nap.common.parquet import write_parquet
 from nap.common.rows import read_rows
+from nap.common.text import check_known
 from nap.data.trace import TRACE_VERSION, Cost, Event, RunnerUp, Trace, check_trace, check_version
 
 # A trace as JSON has it. What stands in it is only known once `trace_from_row` has read it.
@@ -41,8 +42,8 @@ def trace_from_row(row: Row) -> Trace:
     if "version" not in row:
         raise InputError(f"not a trace: it has no version; its fields are {', '.join(map(repr, row))[:80] or 'none'}")
     check_version(row["version"])
-    if unknown := set(row) - known:
-        raise InputError(f"unknown trace field {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+    for name in sorted(row.keys() - known):
+        check_known("trace field", name, sorted(known))
     try:
         row = dict(row)
         events = [*row["events"]]

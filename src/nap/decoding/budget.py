@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
 
@@ -38,8 +38,7 @@ class Budget:
         for name, value in (("tokens per step", self.tokens), ("steps", self.steps)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
-        if self.schedule not in get_args(Schedule):
-            raise InputError(unknown("schedule", self.schedule, get_args(Schedule)))
+        check_known("schedule", self.schedule, get_args(Schedule))
         if self.schedule != "even" and self.steps is None:
             raise InputError(f"schedule {self.schedule!r} spreads a number of steps; give steps")
 

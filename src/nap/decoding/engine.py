@@ -19,7 +19,7 @@ from itertools import islice
 from typing import get_args
 
 from nap.canvas.canvas import Canvas
-from nap.common.files import InputError
+from nap.common.text import check_known
 from nap.data.trace import Cost, Event, Step
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
@@ -62,8 +62,7 @@ class Engine:
         """
         budget = budget or Budget()
         budget.check(policy)
-        if eos not in get_args(Eos):
-            raise InputError(f"unknown eos setting {eos!r}; known: {', '.join(get_args(Eos))}")
+        check_known("eos setting", eos, get_args(Eos))
         check_needs(policy, self.denoiser, self.cache, sampling.guidance if sampling else 0.0)
         check_length(self.denoiser, len(canvas))
         number, self._added = self._added, self._added + 1

@@ -22,7 +22,7 @@ from nap.evaluation.tables import markdown
 NUMBER = check_of(float | None)
 
 
-def flat(record: Record) -> dict[str, Json]:
+def as_row(record: Record) -> dict[str, Json]:
     """The record as JSON has it."""
     found: dict[str, Json] = {}
     for f in fields(record):
@@ -40,7 +40,7 @@ def flat(record: Record) -> dict[str, Json]:
 
 
 def read_record(row: Mapping[str, object]) -> Record:
-    """The record that `flat` made. Raises InputError for a value of another type, or a key that is missing."""
+    """The record that `as_row` made. Raises InputError for a value of another type, or a key that is missing."""
     hints, values = get_type_hints(Record), {}
     for f in fields(Record):
         name, value = column(f.name), row.get(column(f.name))
@@ -96,7 +96,7 @@ def _given(interval: Interval | None) -> Interval:
 
 def as_csv(records: Iterable[Record]) -> str:
     """Every number of every record; intervals as two columns."""
-    rows = [_ends(flat(record)) for record in records]
+    rows = [_ends(as_row(record)) for record in records]
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -119,7 +119,7 @@ def _ends(row: Mapping[str, Json]) -> dict[str, Json]:
 
 def as_json(records: Sequence[Record], indent: int | None = None) -> str:
     """The records as one JSON list."""
-    return json.dumps([flat(record) for record in records], indent=indent)
+    return json.dumps([as_row(record) for record in records], indent=indent)
 
 
 def write_summary(records: Sequence[Record], folder: str | FilePath) -> None:

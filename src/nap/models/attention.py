@@ -32,16 +32,27 @@ class Decoder:
     keeps_keys = True
 
     def __init__(self, model: Any) -> None:
-        self.body, self.head = model.model, model.lm_head
+        self.body, self.head, self.config = model.model, model.lm_head, model.config
 
     def __call__(
-        self, ids_BQ: Tensor, mask: Tensor | None, position_BQ: Tensor | None = None, keys: Keys | None = None
+        self,
+        ids_BQ: Tensor,
+        mask: Tensor | None,
+        position_BQ: Tensor | None = None,
+        keys: Keys | None = None,
+        maps: list[Tensor] | None = None,
     ) -> Tensor:
-        """The states of the ids; at positions 0.. unless `position_BQ` says others, looking at `keys` where given."""
+        """The states of the ids; at positions 0.. unless `position_BQ` says others, looking at `keys` where given.
+
+        maps  where given, each layer adds its attention weights, [B, Q, K], mean over heads, in float32
+        """
         states_BQD = self.body.embed_tokens(ids_BQ)
         if position_BQ is None:
             position_BQ = torch.arange(ids_BQ.shape[1], device=ids_BQ.device)[None]
         kept = {} if keys is None else {"past_key_values": keys, "use_cache": True}
+        if maps is not None:
+            use_recordable(self.config)
+            kept["maps"] = maps
         rotary = self.body.rotary_emb(states_BQD, position_BQ)
         for layer in self.body.layers:
             states_BQD = layer(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept)
@@ -77,6 +88,7 @@ def products(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
+    maps: list[Tensor] | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as two batched matrix products, [B, heads, Q, d] to [B, Q, heads, d], as transformers asks for it.
@@ -84,6 +96,8 @@ def products(
     Under `machine.fast_float32` these go through oneDNN and take half the time of torch's fused kernel, which is made
     of many small products there.
     """
+    if maps is not None:
+        return _recorded(query, key, value, attention_mask, scaling, maps)
     rows, heads, looking, width = query.shape
     shared, seen = key.shape[1:3]
     if query.requires_grad or rows * heads * looking * seen > MOST_SCORES:
@@ -101,12 +115,52 @@ def products(
     return mixed.transpose(1, 2), None
 
 
+def _recorded(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None, maps: list[Tensor]
+) -> tuple[Tensor, None]:
+    """Attention whose weights are added to `maps`."""
+    shared = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    weights = (scores if mask is None else scores + mask).float().softmax(-1)
+    maps.append(weights.mean(dim=1))
+    return (weights.to(value.dtype) @ value).transpose(1, 2), None
+
+
+def fused(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    maps: list[Tensor] | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention by torch's fused kernel, as transformers has it; under `maps` its weights are recorded."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if maps is not None:
+        return _recorded(query, key, value, attention_mask, scaling, maps)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+
+
 def use_products(model: Any) -> None:
     """Have a model of transformers attend by `products` from now on. For decoding: training needs the fused kernel."""
+    _use(model.config, "nap_products", products)
+
+
+def use_recordable(config: Any) -> None:
+    """Have a model's attention hear `maps` from now on. Whoever does not ask, in whatever thread, gets what it got."""
+    if not config._attn_implementation.startswith("nap_"):
+        _use(config, "nap_fused", fused)
+
+
+def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> None:
     from transformers import AttentionInterface
 
-    AttentionInterface.register("nap_products", products)
-    model.config._attn_implementation = "nap_products"
+    AttentionInterface.register(name, attend)
+    config._attn_implementation = name
 
 
 def attention_mask(

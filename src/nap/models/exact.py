@@ -22,7 +22,7 @@ messages (laws.py); what a decode cost against the law is exact_cost.py.
 
 import hashlib
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,8 @@ from torch import Tensor
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError, read_text
-from nap.common.text import unknown
+from nap.common.named import read_settings
+from nap.common.text import check_known
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
@@ -64,8 +65,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, known in (("law", ("ngram", "hmm")), ("unit", ("word", "letter")), ("per", ("line", "file"))):
-            if getattr(self, name) not in known:
-                raise InputError(unknown(name, getattr(self, name), known))
+            check_known(name, getattr(self, name), known)
         if not 2 <= self.vocabulary <= MOST_TOKENS:
             raise InputError(f"an exact law's vocabulary must be from 2 to {MOST_TOKENS}, got {self.vocabulary}")
 
@@ -73,16 +73,7 @@ class Settings:
 def read_name(name: str) -> tuple[Path, Settings]:
     """The file and the settings of `exact:FILE,setting=value,...`. Raises InputError for a setting that is none."""
     file, *parts = name.removeprefix(SCHEME).split(",")
-    kinds = {field.name: type(field.default) for field in fields(Settings)}
-    given: dict[str, Any] = {}
-    for key, _, value in (part.partition("=") for part in parts):
-        if key not in kinds:
-            raise InputError(unknown("setting of an exact law", key, kinds))
-        try:
-            given[key] = kinds[key](value)
-        except ValueError:
-            raise InputError(f"exact law: {key} must be {kinds[key].__name__}, got {value!r}") from None
-    return Path(file), Settings(**given)
+    return Path(file), Settings(**read_settings("an exact law", Settings, parts))
 
 
 def open_exact(name: str) -> "ExactDenoiser":

@@ -7,9 +7,7 @@ They are not exact: a shadow sees the shadows of the other positions, and these 
 Letters: B rows, L canvas length, S shadows, T layers. Does not say which policy needs what (decoding/needs.py).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -46,36 +44,7 @@ def more(denoiser: "NativeDenoiser", ids_BL: Tensor, layout: Layout, shadow_BS: 
     ids_BQ = torch.cat([ids_BL, ids_BL.new_full((rows, shadows), denoiser.mask_id)], dim=1)
     seen_BQQ = visible_beside(layout, shadow_BS, block_size=denoiser.block_size)
     mask = added(seen_BQQ, denoiser.model.dtype, denoiser.device)
-    with recorded_attention(denoiser.model, attention) as maps:
-        states_BQD = denoiser.body(ids_BQ, mask, torch.as_tensor(layout.placed(at_BQ), device=denoiser.device))
-    return More(states_BQD[:, :length], states_BQD[:, length:], [map_BQQ[:, :length, :length] for map_BQQ in maps])
-
-
-@contextmanager
-def recorded_attention(model: Any, wanted: bool = True) -> Iterator[list[Tensor]]:
-    """While it is entered, a forward's attention weights, [B, Q, K] a layer, mean over heads, in float32."""
-    from transformers import AttentionInterface
-
     maps: list[Tensor] = []
-    if not wanted:
-        yield maps
-        return
-
-    def attend(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None,
-        **options: Any,
-    ) -> tuple[Tensor, None]:  # fmt: skip
-        shared = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
-        scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        weights = (scores if mask is None else scores + mask).float().softmax(-1)
-        maps.append(weights.mean(dim=1))
-        return (weights.to(value.dtype) @ value).transpose(1, 2), None
-
-    AttentionInterface.register("nap_recorded", attend)
-    before = model.config._attn_implementation
-    model.config._attn_implementation = "nap_recorded"
-    try:
-        yield maps
-    finally:
-        model.config._attn_implementation = before
+    place_BQ = torch.as_tensor(layout.placed(at_BQ), device=denoiser.device)
+    states_BQD = denoiser.body(ids_BQ, mask, place_BQ, maps=maps if attention else None)
+    return More(states_BQD[:, :length], states_BQD[:, length:], [map_BQQ[:, :length, :length] for map_BQQ in maps])

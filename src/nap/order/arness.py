@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nap.common.files import InputError
+from nap.common.text import check_known
 from nap.order.order import Order
 from nap.order.sequences import Ints, Sequences
 
@@ -50,7 +51,7 @@ def local_arness(order: Order, k: int = 1, variant: Variant = "set", ties: Ties 
     Raises InputError for k < 1, unknown `variant` or `ties`.
     """
     check_settings(k, ties)
-    check_known("variant", variant, Variant)
+    check_known("variant", variant, get_args(Variant))
     return mean_of(local_hits(Sequences.of(order), k, variant)[ties][0])
 
 
@@ -69,13 +70,7 @@ def check_settings(k: int, ties: str) -> None:
     """Raise InputError for a k below 1 or unknown `ties`."""
     if not isinstance(k, Integral) or k < 1:
         raise InputError(f"k must be an integer of at least 1, got {k!r}")
-    check_known("ties", ties, Ties)
-
-
-def check_known(name: str, value: str, kind: object) -> None:
-    """Raise InputError for a value that the Literal `kind` does not have."""
-    if value not in get_args(kind):
-        raise InputError(f"unknown {name} {value!r}; known: {', '.join(get_args(kind))}")
+    check_known("ties", ties, get_args(Ties))
 
 
 # Hits: [S, n] how far each commit counts, so that a stage's value is a mean over its commits

@@ -5,12 +5,13 @@ A metric that nothing was measured for is None, never 0. Does not measure ARness
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from nap.common.files import InputError
-from nap.order.arness import Ties, check_known, check_settings
+from nap.common.text import check_known
+from nap.order.arness import Ties, check_settings
 from nap.order.order import Order
 from nap.order.sequences import Ints, Sequences
 
@@ -25,7 +26,7 @@ def pairwise_arness(order: Order, scope: Scope = "global", ties: Ties = "mean") 
     there is no pair. Raises InputError for unknown `scope` or `ties`.
     """
     check_settings(1, ties)
-    check_known("scope", scope, Scope)
+    check_known("scope", scope, get_args(Scope))
     orders = Sequences.of(order)
     counts = pair_counts(orders) if scope == "global" else neighbour_counts(orders)
     pairs, discordant, tied = (int(count[0]) for count in counts)

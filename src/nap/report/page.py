@@ -22,7 +22,7 @@ from nap.common.files import atomic
 from nap.common.folder import flat
 from nap.common.records import Json, column, to_row
 from nap.evaluation.findings import findings
-from nap.evaluation.record_files import flat as flat_record
+from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
 from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
 from nap.report.runs import Run, finite, read_run
@@ -90,7 +90,7 @@ def _run(run: Run) -> dict[str, Json]:
 
 
 def _record(record: Record) -> dict[str, Json]:
-    found = flat_record(record)
+    found = as_row(record)
     return {name: _short(found[name]) for name in KEPT}
 
 

@@ -20,7 +20,7 @@ from nap import __version__
 from nap.common.bounds import STEPS, check
 from nap.common.files import InputError
 from nap.common.folder import run_folder
-from nap.common.text import check_text, unknown
+from nap.common.text import check_known, check_text
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _check_report(name: str) -> None:
     if name in ("none", "all"):
         return
     there, known = integration_utils.get_available_reporting_integrations(), integration_utils.INTEGRATION_TO_CALLBACK
-    if name not in known:
-        raise InputError(unknown("--report-to", name, ["none", *sorted(known)]))
+    check_known("--report-to", name, ["none", *sorted(known)])
     if name not in there:
         here = f"installed: {', '.join(there)}" if there else "nothing of the kind is installed"
         raise InputError(f"--report-to {name} needs its package: pip install {name}, or leave it out ({here})")

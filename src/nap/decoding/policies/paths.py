@@ -5,8 +5,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known
 from nap.decoding.policies.bounded import above, within
 from nap.decoding.policies.policy import Floats, Ints, RowView, Selecting, View
 from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
@@ -22,8 +21,7 @@ class InPaths(Selecting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.summary not in get_args(Summary):
-            raise InputError(unknown("summary", self.summary, get_args(Summary)))
+        check_known("summary", self.summary, get_args(Summary))
 
     def ask(self, row: RowView) -> Ints:
         """The paths; the summary when they are done, or always."""

@@ -15,8 +15,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known
 from nap.data.trace import RunnerUp
 from nap.decoding.policies.policy import Edits, Floats, Ints, RowView, Said, Selecting, View, best
 from nap.decoding.policies.ranges import NONNEGATIVE
@@ -74,8 +73,7 @@ class Tied(Selecting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prefer not in get_args(Prefer):
-            raise InputError(unknown("prefer", self.prefer, get_args(Prefer)))
+        check_known("prefer", self.prefer, get_args(Prefer))
 
     def score(self, view: View) -> Floats:
         """[N] how good each candidate is."""
