@@ -440,7 +440,7 @@ ROW = {"prompt": QUESTION, "answer": 8}
         ([], {}, "task 'jsonl' has no problems in .*data.jsonl"),
         ([ROW], {"models": ("nowhere",)}, "no model 'nowhere'"),
         ([ROW], {"mask_id": 5}, "mask id 5 is not the mask token"),
-        ([ROW], {"policies": ("lopa",), "cache": "dual"}, "policy 'lopa' needs several canvases in one forward"),
+        ([ROW], {"policies": ("lopa",), "cache": ("dual",)}, "policy 'lopa' needs several canvases in one forward"),
         ([ROW], {"policies": ("wino",), "guidance": 1.0}, "policy 'wino' needs leave-one-out probabilities"),
         ([ROW], {"batch_size": 0}, "batch size must be at least 1, got 0"),
         ([ROW], {"workers": 0}, "workers must be at least 1, got 0"),

@@ -16,12 +16,13 @@ from nap.evaluation.sweep import Sweep
 from samples import chain, row
 from tiny import QUESTION
 
-# The last two since traces have costs, the others as every version since the first has written them. A change here
-# makes old and new runs differ in their bytes.
+# `queries` and `guide_calls` since traces have costs, `cache` and `tokens` since a run has several caches, the others
+# as every version since the first has written them. A change here makes old and new runs differ in their bytes.
 ROWS = {
     "cell": "string", "model": "string", "policy": "string", "pace": "string", "task": "string",
     "problem_id": "string", "index": "int64", "correct": "bool", "answer": "string", "text": "string",
     "paths": "list<element: string>", "closed": "int64", "equations_right": "double", "critical_path": "int64",
+    "cache": "string", "tokens": "list<element: int64>",
     "n_tokens": "int64", "n_uncounted": "int64", "n_steps": "int64", "forwards": "int64", "tpf": "double",
     "afp": "double", "tau_b": "double", "tied_share": "double", "global_arness@1": "double",
     "global_arness@1_optimistic": "double", "global_arness@1_pessimistic": "double",
@@ -41,11 +42,14 @@ SUMMARY = [
     *(f"{name}_{answer}" for answer in ("right", "wrong")
       for name in ("global_arness@1", "path_global_arness@1", "afp", "tau_b")),
     "parallel_efficiency", "label", "seconds", "baseline", "gain", "p_value", "p_holm", "aup",
+    "cache", "changed", "changed_interval",
+    *(f"without_cache_{name}" for name in ("baseline", "gain", "p_value", "p_holm")),
 ]  # fmt: skip
 
 FULL = Row(
     cell="m | ar | 1/step", model="m", policy="ar", pace="1/step", task="t", problem_id="p", index=0, correct=True,
-    answer="8", text="8", paths=("2 + 6",), closed=1, equations_right=1.0, critical_path=2, n_tokens=4, n_uncounted=1,
+    answer="8", text="8", paths=("2 + 6",), closed=1, equations_right=1.0, critical_path=2,
+    cache="none", tokens=(5, 7, -1), n_tokens=4, n_uncounted=1,
     n_steps=5, forwards=5, tpf=0.8, afp=1.0, tau_b=1.0, tied_share=0.0, global_arness_at_1=1.0,
     global_arness_at_1_optimistic=1.0, global_arness_at_1_pessimistic=1.0, global_arness_at_1_random=0.5,
     local_arness_at_1=0.75, path_global_arness_at_1=1.0, path_global_arness_at_1_random=0.5,
@@ -95,7 +99,7 @@ def test_the_keys_of_a_summary_are_the_known_ones(tmp_path):
     assert [list(record) for record in stored] == [SUMMARY] * 2
     assert [read_record(record) for record in stored] == records
     head = (tmp_path / "summary.csv").read_text().splitlines()[0].split(",")
-    assert len(head) == len(SUMMARY) + len(MEANS) + 1, "an interval is two columns"
+    assert len(head) == len(SUMMARY) + len(MEANS) + 2, "an interval is two columns"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from nap.commands.tables import draw, fits, open_console
 from nap.common.text import say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nap.evaluation.rows import Row
     from nap.evaluation.run import Progress
     from nap.evaluation.summary import Record
@@ -44,8 +46,9 @@ class Eval:
     """train or test"""
     data: Words = None
     """the task's problems from this file"""
-    cache: str = "none"
-    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
+    cache: tuple[str, ...] = ("none",)
+    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md); several are
+    compared with none"""
     columns: OmitArgPrefixes[Columns] = Columns()
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
@@ -88,7 +91,7 @@ class Eval:
         if self.probe:
             probe_paths(sweep, self.out, self.json)
             return
-        find_baseline([cell.name for cell in sweep.cells()], self.models[0], self.baseline)
+        find_baseline([cell.said for cell in sweep.cells()], self.models[0], self.baseline)
         rows = run_shown(sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, say=say)
         records = summarise(rows, read_seconds(Path(self.out) / "seconds.parquet"), self.baseline)
         write_summary(records, self.out)
@@ -142,20 +145,28 @@ def run_shown(sweep: "Sweep", folder: str | Path, **settings: Any) -> "list[Row]
 
 def print_summary(records: "Sequence[Record]", sentences: Sequence[str]) -> None:
     """The table, on a narrow terminal without what people compare last, and the sentences."""
-    from nap.evaluation.tables import HEADER, table
+    from nap.evaluation.tables import AGAINST, CACHES, cache_table, has_caches, header, table
 
     console = open_console()
-    lines = table(records)
-    if fits(console, HEADER, lines):
-        draw(console, HEADER, lines)
-    else:
-        shown = [HEADER.index(name) for name in HEADER[1:] if name not in ("AFP", "tau-b", "AUP")]
-        header = [HEADER[column].replace("/", "/\n").replace(" (", "\n(") for column in shown]
-        for model in dict.fromkeys(line[0] for line in lines):
-            console.print(model, style="bold", markup=False)
-            # The means without their intervals.
-            own = [[line[column].split(" ±")[0] for column in shown] for line in lines if line[0] == model]
-            draw(console, header, own)
+    if not _drawn(console, header(records), table(records), ("AFP", "tau-b", "AUP")):
         console.print("intervals, AFP, tau-b and AUP: in summary.md, or on a wider terminal", style="dim")
+    if has_caches(records):
+        console.print(f"\n{AGAINST}", style="dim")
+        _drawn(console, CACHES, cache_table(records), ("accuracy %", "TPF"))
     for sentence in sentences:
         console.print(f"- {sentence}", markup=False)
+
+
+def _drawn(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]], last: Sequence[str]) -> bool:
+    """Draw a table, on a narrow terminal model by model and without the columns `last`; whether all was drawn."""
+    if fits(console, header, lines):
+        draw(console, header, lines)
+        return True
+    shown = [header.index(name) for name in header[1:] if name not in last]
+    narrow = [header[column].replace("/", "/\n").replace(" (", "\n(") for column in shown]
+    for model in dict.fromkeys(line[0] for line in lines):
+        console.print(model, style="bold", markup=False)
+        # The means without their intervals.
+        own = [[line[column].split(" ±")[0] for column in shown] for line in lines if line[0] == model]
+        draw(console, narrow, own)
+    return False

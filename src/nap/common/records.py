@@ -1,8 +1,8 @@
 """Frozen dataclasses as flat rows: the columns of a Parquet file and the keys of JSON follow from the fields.
 
 A field `global_arness_at_1` is the column `global_arness@1`. What is read is checked against the field's type: text
-that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts, and None where the type
-says so. A column that is not there takes the field's default.
+that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts or of whole numbers, and
+None where the type says so. A column that is not there takes the field's default.
 
 Does not know nested records.
 """
@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields
 from functools import cache
 from math import isfinite
 from types import NoneType
-from typing import TypeVar, get_args, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_type_hints
 
 from nap.common.files import InputError
 
@@ -79,7 +79,7 @@ def _known(hint: object) -> tuple[Check, bool]:
     """What a value must be, and whether it may be None instead. Raises KeyError for a type that no row can hold."""
     parts = [part for part in get_args(hint) if part is not NoneType]
     if NoneType not in get_args(hint):
-        return CHECKS[get_origin(hint) if get_origin(hint) is tuple else hint], False
+        return CHECKS[hint], False
     return _known(parts[0])[0], True
 
 
@@ -131,4 +131,12 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
-CHECKS: dict[object, Check] = {str: _text, bool: _truth, int: _whole, float: _number, tuple: _texts}
+def _wholes(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of whole numbers")
+    return tuple(map(_whole, value))
+
+
+CHECKS: dict[object, Check] = {
+    str: _text, bool: _truth, int: _whole, float: _number, tuple[str, ...]: _texts, tuple[int, ...]: _wholes,
+}  # fmt: skip

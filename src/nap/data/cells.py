@@ -1,4 +1,4 @@
-"""Which model, policy and pace a trace was made with, as its own setting says: what traces are grouped by.
+"""Which model, policy, pace and cache a trace was made with, as its own setting says: what traces are grouped by.
 
 Does not read files (trace_files.py), and knows no run: a run's rows say it themselves.
 """
@@ -9,16 +9,17 @@ from nap.data.trace import Trace
 
 
 class Cell(NamedTuple):
-    """A model, a policy and a pace (`4/step`, `64 steps` or `own`)."""
+    """A model, a policy, a pace (`4/step`, `64 steps` or `own`) and a cache."""
 
     model: str
     policy: str
     pace: str
+    cache: str = "none"
 
     @property
     def name(self) -> str:
-        """`model | policy | pace`, as in the rows of a run."""
-        return " | ".join(self)
+        """`model | policy | pace`, and ` | cache` where there is one, as in the rows of a run."""
+        return " | ".join(self[:3] if self.cache == "none" else self)
 
 
 def cell_of(trace: Trace) -> Cell:
@@ -27,4 +28,6 @@ def cell_of(trace: Trace) -> Cell:
     name = model.get("model") if isinstance(model, dict) else model
     tokens, steps = (budget.get("tokens"), budget.get("steps")) if isinstance(budget, dict) else (None, None)
     pace = f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
-    return Cell(str(name or "unknown model"), str(trace.setting.get("policy") or "unknown policy"), pace)
+    cache = trace.setting.get("cache")
+    kept = str(cache.get("name") or "none") if isinstance(cache, dict) else "none"
+    return Cell(str(name or "unknown model"), str(trace.setting.get("policy") or "unknown policy"), pace, kept)

@@ -67,7 +67,8 @@ def _best(records: Sequence[Record]) -> list[str]:
 
 
 def _who(record: Record) -> str:
-    return f"{record.label} under {printable(record.policy)}"
+    cached = "" if record.cache in (None, "none") else f" with the cache {printable(record.cache)}"
+    return f"{record.label} under {printable(record.policy)}{cached}"
 
 
 def _at(record: Record) -> str:

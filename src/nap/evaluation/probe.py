@@ -94,12 +94,16 @@ def probe_paths(
 ) -> list[Probed]:
     """Probe the sweep's models on its problems. Resumable: what is done stands in the folder's journal.
 
-    Raises InputError for a task whose answer is in the paths, a canvas without a summary, and as `run_sweep`.
+    Raises InputError for a task whose answer is in the paths, a canvas without a summary, several caches, and as
+    `run_sweep`.
     """
     if isinstance(task := load_task(sweep.task), Gathers):
         raise InputError(f"the answer of task {sweep.task!r} is in the paths themselves; --probe paths needs a summary")
+    cache, *others = sweep.cache
+    if others:
+        raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
-    setting = asdict(sweep) | {"nap": __version__}
+    setting = asdict(sweep) | {"cache": cache, "nap": __version__}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)
     with run_folder(folder, "probe", setting), Journal(
@@ -199,7 +203,7 @@ class _Probe:
         missing, cell = [i for i in dict.fromkeys(chosen) if i not in self.own], self.sweep.cells()[0]
         traces = decode_traces(
             self.denoiser, [self.canvases[i] for i in missing], parse_policy(cell.policy), budget=cell.budget,
-            sampling=self.sweep.sampling, eos=self.sweep.eos, seed=self.sweep.seed, cache=self.sweep.cache,
+            sampling=self.sweep.sampling, eos=self.sweep.eos, seed=self.sweep.seed, cache=self.sweep.cache[0],
         )  # fmt: skip
         for i, trace in zip(missing, traces, strict=True):
             self.own[i] = _slots(self.canvases[i], np.array(trace.final))

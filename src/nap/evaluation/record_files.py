@@ -9,17 +9,19 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path as FilePath
 from typing import get_type_hints
 
 from nap.common.files import InputError, atomic
 from nap.common.records import Json, check_of, column
 from nap.common.stats import Interval
-from nap.evaluation.summary import MEANS, Comparison, Mean, Record, Split
+from nap.evaluation.summary import Comparison, Mean, Record, Split
 from nap.evaluation.tables import markdown
 
 NUMBER = check_of(float | None)
+# Comparisons of a record, and what stands before their keys.
+COMPARISONS = {"comparison": "", "without_cache": "without_cache_"}
 
 
 def as_row(record: Record) -> dict[str, Json]:
@@ -32,8 +34,9 @@ def as_row(record: Record) -> dict[str, Json]:
         elif isinstance(value, Split):
             answer = f.name.removeprefix("when")
             found |= {f"{column(name)}{answer}": number for name, number in value._asdict().items()}
-        elif f.name == "comparison":
-            found |= value._asdict() if value else dict.fromkeys(Comparison._fields)
+        elif f.name in COMPARISONS:
+            told = value._asdict() if value else dict.fromkeys(Comparison._fields)
+            found |= {f"{COMPARISONS[f.name]}{key}": part for key, part in told.items()}
         else:
             found[name] = value
     return found
@@ -44,16 +47,16 @@ def read_record(row: Mapping[str, object]) -> Record:
     hints, values = get_type_hints(Record), {}
     for f in fields(Record):
         name, value = column(f.name), row.get(column(f.name))
-        if name not in row and hints[f.name] not in (Split, Comparison | None):
+        if name not in row and hints[f.name] not in (Split, Comparison | None) and f.default is MISSING:
             raise InputError(f"there is no {name}")
         try:
-            if f.name in MEANS:
+            if hints[f.name] is Mean:
                 values[f.name] = Mean(_number(value), _interval(row.get(f"{name}_interval")))
             elif hints[f.name] is Split:
                 answer = f.name.removeprefix("when")
                 values[f.name] = Split(*(_number(row.get(f"{column(name)}{answer}")) for name in Split._fields))
-            elif f.name == "comparison":
-                values[f.name] = _comparison(row)
+            elif f.name in COMPARISONS:
+                values[f.name] = _comparison(row, COMPARISONS[f.name])
             elif hints[f.name] is Interval:
                 values[f.name] = _given(_interval(value))
             else:
@@ -63,8 +66,8 @@ def read_record(row: Mapping[str, object]) -> Record:
     return Record(**values)
 
 
-def _comparison(row: Mapping[str, object]) -> Comparison | None:
-    baseline, *numbers = (row.get(name) for name in Comparison._fields)
+def _comparison(row: Mapping[str, object], prefix: str) -> Comparison | None:
+    baseline, *numbers = (row.get(f"{prefix}{name}") for name in Comparison._fields)
     if baseline is None:
         return None
     gain, p_value, p_holm = map(_number, numbers)

@@ -1,15 +1,15 @@
-"""What of a run's folder another command may use again: a run grows by problems, policies, paces and models.
+"""What of a run's folder another command may use again: a run grows by problems, policies, paces, caches and models.
 
 A finished row is used again where the model's weights and setting, the canvas, the prompt, the problem and everything
-drawn are the same, which its `made_of` says as a digest. Which problems, policies and paces are asked for only says how
-far a run goes. Settings that every row depends on must be the same in the whole folder.
+drawn are the same, which its `made_of` says as a digest. Which problems, policies, paces and caches are asked for only
+says how far a run goes. Settings that every row depends on must be the same in the whole folder.
 
 Does not decode (run.py).
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from nap.canvas.canvas import Canvas
 from nap.common.folder import Setting, digest
@@ -22,36 +22,40 @@ Key = tuple[str, str]  # the name of a cell, and of a problem
 
 # What of a setting only says how far a run goes. The problems themselves are in the digest of each row.
 EXTENT = (
-    "models", "policies", "tokens_per_step", "steps", "problems", "split", "data", "prompt_field", "answer_field",
-    "strict", "traces",
+    "models", "policies", "tokens_per_step", "steps", "cache", "problems", "split", "data", "prompt_field",
+    "answer_field", "strict", "traces",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a model's rows depend on: `said` in the folder's setting, and for each problem's id a digest of it all."""
+    """What a model's rows depend on: `said` in the folder's setting, and for each cache and problem's id a digest."""
 
     said: Setting
-    digests: Mapping[str, str]
+    digests: Mapping[tuple[str, str], str]
 
 
 def identify(said: Setting, sweep: Sweep, problems: Sequence[Problem], canvases: Sequence[Canvas]) -> Identity:
     """The identity of a model of which `said` is known, and which sees the problems as these canvases."""
-    drawn = [asdict(sweep.sampling), sweep.eos, sweep.seed, sweep.cache, sweep.task]
-    shared = json.dumps([said, drawn], sort_keys=True)
-    digests = {
-        problem.id: digest(
-            shared.encode() + json.dumps(asdict(problem), sort_keys=True).encode() + canvas.ids.tobytes()
-        )
-        for problem, canvas in zip(problems, canvases, strict=True)
-    }
+    digests = dict[tuple[str, str], str]()
+    for cache in sweep.cache:
+        drawn = [asdict(sweep.sampling), sweep.eos, sweep.seed, cache, sweep.task]
+        shared = json.dumps([said, drawn], sort_keys=True).encode()
+        for problem, canvas in zip(problems, canvases, strict=True):
+            own = json.dumps(asdict(problem), sort_keys=True).encode() + canvas.ids.tobytes()
+            digests[cache, problem.id] = digest(shared + own)
     return Identity(said=said, digests=digests)
 
 
 def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
     """What must be the same of two settings of one folder: without how far they go, and of the models of both."""
     models = _models(old).keys() & _models(now).keys()
-    return _identity_of(old, models), _identity_of(now, models)
+    found = _identity_of(old, models), _identity_of(now, models)
+    # Earlier versions kept one cache a folder, and did not say it in their rows.
+    one, asked = old.get("cache", "none"), now.get("cache")
+    if isinstance(one, str) and one != "none" and isinstance(asked, list | tuple) and one not in asked:
+        found[0]["cache"], found[1]["cache"] = one, asked
+    return found
 
 
 def _models(setting: Setting) -> dict[str, object]:
@@ -75,11 +79,15 @@ def _identity_of(setting: Setting, models: Set[str]) -> dict[str, object]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reuse:
-    """What of a journal is used again (`done`), what is done again (`stale`), and what is not asked for (`others`)."""
+    """What of a journal is used again (`done`), what is done again (`stale`), and what is not asked for (`others`).
+
+    renamed  of `done`, what an earlier version wrote under another name
+    """
 
     done: Mapping[Key, Entry]
     stale: Sequence[Key]
     others: Sequence[Key]
+    renamed: Sequence[Entry] = ()
 
 
 def reusable(
@@ -90,19 +98,33 @@ def reusable(
     traces: int,
 ) -> Reuse:
     """What of the journal's entries the cells and problems can use; of the first `traces` problems with their trace."""
-    done, stale, asked = dict[Key, Entry](), list[Key](), set[Key]()
+    done, stale, asked, renamed = dict[Key, Entry](), list[Key](), set[Key](), list[Entry]()
     for cell in cells:
         digests = identities[cell.model].digests
         for index, problem in enumerate(problems):
-            key = (cell.name, problem.id)
+            key, made_of = (cell.name, problem.id), digests[cell.cache, problem.id]
             asked.add(key)
-            if (entry := journal.get(key)) is None:
+            entry = journal.get(key)
+            if entry is None and (entry := _earlier(journal, cell, problem, made_of)):
+                asked.add(entry.key)
+                entry = replace(entry, row=replace(entry.row, cell=cell.name, cache=cell.cache))
+                renamed.append(entry)
+            if entry is None:
                 continue
-            if entry.made_of not in (None, digests[problem.id]):
+            if entry.made_of not in (None, made_of):
                 stale.append(key)
             elif index >= traces or entry.trace is not None:
                 done[key] = entry
-    return Reuse(done=done, stale=stale, others=[key for key in journal if key not in asked])
+    # What an earlier version wrote is done under its new name, and stands in the journal under its old one as well.
+    known = {entry.made_of for entry in done.values()}
+    stale = [key for key in stale if journal[key].made_of not in known]
+    return Reuse(done=done, stale=stale, others=[key for key in journal if key not in asked], renamed=renamed)
+
+
+def _earlier(journal: Mapping[Key, Entry], cell: Cell, problem: Problem, made_of: str) -> Entry | None:
+    """The entry of a version that named no cache, if it was made with this one."""
+    entry = journal.get((cell.earlier_name, problem.id))
+    return entry if entry and entry.made_of == made_of else None
 
 
 def tell(found: Reuse, left: int, say: Callable[[str], None]) -> None:

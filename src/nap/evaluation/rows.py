@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path as FilePath
 from types import NoneType
-from typing import get_args, get_origin, get_type_hints
+from typing import get_args, get_type_hints
 
 from nap.common.files import InputError
 from nap.common.parquet import read_parquet, write_parquet
@@ -51,11 +51,13 @@ class OrderColumns:
 class Solved:
     """What a row says of its problem, setting and answer.
 
-    cell             `model | policy | pace`
+    cell             `model | policy | pace`, and ` | cache` where there is one
     index            the problem's place among those of the run
     closed           paths that closed their tag
     equations_right  share of the equations in the paths that hold
     critical_path    steps that the problem needs one after the other, where its task knows
+    cache            what was kept of a forward for the next
+    tokens           ids of the slots' tokens, -1 for padding and end of text: two caches are compared by them
     """
 
     cell: str
@@ -72,6 +74,8 @@ class Solved:
     closed: int | None = None
     equations_right: float | None = None
     critical_path: int | None = None
+    cache: str | None = None
+    tokens: tuple[int, ...] | None = None
 
 
 # The bases in this sequence: a dataclass has the fields of its last base first, and so have the columns of a file.
@@ -163,12 +167,15 @@ def read_seconds(path: FilePath) -> list[Seconds]:
 def _write(kind: type, records: Sequence[Row] | Sequence[Seconds], path: FilePath) -> None:
     import pyarrow as pa
 
-    types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(), tuple: pa.list_(pa.string())}
+    types = {
+        str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64(),
+        tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.int64()),
+    }  # fmt: skip
     hints, found = get_type_hints(kind), {}
     for field in fields(kind):
         values = [getattr(record, field.name) for record in records]
         hint = hints[field.name]
         (held,) = [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
         known = any(value is not None for value in values)
-        found[column(field.name)] = pa.array(values, types[get_origin(held) or held] if known else pa.null())
+        found[column(field.name)] = pa.array(values, types[held] if known else pa.null())
     write_parquet(path, pa.table(found))

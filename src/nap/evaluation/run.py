@@ -3,7 +3,7 @@
 A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
 the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
 the summary (summary.py). `setting.json` says what the run is made of, weights included: a folder never mixes two of
-them, and grows by problems, policies and paces (reuse.py). Counting rules: docs/counting.md.
+them, and grows by problems, policies, paces and caches (reuse.py). Counting rules: docs/counting.md.
 
 Does not say what a sweep is (sweep.py), does not summarise, and does not know how a policy decides.
 """
@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
 
@@ -106,6 +107,7 @@ def run_sweep(
         found = reusable(journal.done, sweep.cells(), problems, identities, traces)
         jobs = _jobs(sweep, problems, found.done, {model: batch_size or fit.rows for model, fit in fits.items()})
         tell(found, sum(len(todo) for _, todo in jobs), say)
+        journal.add(found.renamed)
         for model in dict.fromkeys(cell.model for cell, _ in jobs):
             _say_batch(model, fits[model], batch_size, say)
         if jobs:
@@ -119,7 +121,7 @@ def run_sweep(
         work = _Evaluates(sweep, problems, traces, told if workers == 1 else None)
         for cell, results in map_rows(work, jobs, workers=workers, chunk=1):
             digests = identities[cell.model].digests
-            results = [dataclasses.replace(entry, made_of=digests[entry.row.problem_id]) for entry in results]
+            results = [dataclasses.replace(e, made_of=digests[cell.cache, e.row.problem_id]) for e in results]
             journal.add(results)
             entries |= {entry.key: entry for entry in results}
             fresh += len(results)
@@ -141,8 +143,8 @@ def _prepared(
     denoiser = _denoiser(model, sweep)
     spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
     canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
-    for policy in policies:
-        check_needs(policy, denoiser, sweep.cache, sweep.guidance)
+    for policy, cache in product(policies, sweep.cache):
+        check_needs(policy, denoiser, cache, sweep.guidance)
     said = denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said()}
     fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=workers)
     return identify(said, sweep, problems, canvases), fit
@@ -258,7 +260,7 @@ def evaluate(
         sampling=sweep.sampling,
         eos=sweep.eos,
         seed=sweep.seed,
-        cache=sweep.cache,
+        cache=cell.cache,
         watch=watch,
     )
     entries = []
@@ -272,10 +274,16 @@ def evaluate(
             cell=cell.name, model=cell.model, policy=cell.policy, pace=cell.pace, task=sweep.task,
             problem_id=problem.id, index=index, correct=correct, answer=answer, text=text, paths=completion.paths,
             closed=sum(completion.closed), equations_right=sum(held) / len(held) if held else None,
-            critical_path=critical_path(problem), **vars(order_columns(trace)),
+            critical_path=critical_path(problem), cache=cell.cache, tokens=_tokens(trace), **vars(order_columns(trace)),
         )  # fmt: skip
         entries.append(Entry(row=checked(row), seconds=seconds, trace=trace if index < traces else None))
     return entries
+
+
+def _tokens(trace: Trace) -> tuple[int, ...]:
+    """The slots' tokens, -1 for those that are not counted."""
+    hidden, slots = {*trace.uncounted}, zip(trace.final, trace.region, strict=True)
+    return tuple(-1 if token in hidden else token for token, region in slots if region >= 0)
 
 
 def shares(traces: Sequence[Trace]) -> list[float]:
@@ -288,10 +296,13 @@ def _finish(
     folder: FilePath, sweep: Sweep, problems: list[Problem], done: Mapping[Key, Entry], traces: int
 ) -> list[Row]:
     """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
-    places = [(cell.name, index, problem.id) for cell in sweep.cells() for index, problem in enumerate(problems)]
-    entries = [done[cell, name] for cell, _, name in places]
-    # In a run that has grown by other problems a row may stand in another place.
-    rows = [dataclasses.replace(entry.row, index=index) for entry, (_, index, _) in zip(entries, places, strict=True)]
+    places = [(cell, index, problem.id) for cell in sweep.cells() for index, problem in enumerate(problems)]
+    entries = [done[cell.name, name] for cell, _, name in places]
+    # In a run that has grown by other problems a row may stand in another place; earlier versions named no cache.
+    rows = [
+        dataclasses.replace(entry.row, index=index, cache=cell.cache)
+        for entry, (cell, index, _) in zip(entries, places, strict=True)
+    ]
     kept = [entry.trace for entry, (_, index, _) in zip(entries, places, strict=True) if entry.trace and index < traces]
     write_rows(rows, folder / "rows.parquet")
     write_seconds(entries, folder / "seconds.parquet")

@@ -1,19 +1,21 @@
 """From a sweep's rows to one record a cell, declared once: tables, files and the page follow from its fields.
 
 Means over problems have bootstrap intervals, accuracy has Wilson's; each cell is compared with a baseline by exact
-McNemar with Holm's correction over all comparisons; AUP is a policy's.
+McNemar with Holm's correction over all comparisons; AUP is a policy's. A cell with a cache is compared with the same
+cell without one besides, in comparisons of their own.
 
 Does not decode anything, and does not write or say it (tables.py, findings.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from nap.common.files import InputError
-from nap.common.stats import Interval, bootstrap_means, holm, mcnemar, wilson_interval
+from nap.common.stats import Interval, bootstrap_mean, bootstrap_means, holm, mcnemar, wilson_interval
 from nap.common.text import printable
+from nap.data.cells import Cell
 from nap.evaluation.rows import Row, Seconds
 from nap.order.rates import aup
 
@@ -23,6 +25,9 @@ class Mean(NamedTuple):
 
     value: float | None
     interval: Interval | None
+
+
+UNKNOWN = Mean(None, None)
 
 
 class Split(NamedTuple):
@@ -56,6 +61,10 @@ class Record:
     seconds               wall time of a problem
     comparison            with the baseline, where there is another cell to compare with
     aup                   of the model and policy over all their paces
+    cache                 what was kept of a forward for the next; None where an earlier version did not say
+    changed               share of the tokens that differ from those without a cache, mean over problems; padding and
+                          end of text count where only one of the two has them
+    without_cache         with the same cell without a cache, where that ran
     """
 
     model: str
@@ -92,6 +101,9 @@ class Record:
     seconds: float | None
     comparison: Comparison | None
     aup: float | None
+    cache: str | None = None
+    changed: Mean = UNKNOWN
+    without_cache: Comparison | None = None
 
     @property
     def solved(self) -> Mean:
@@ -100,23 +112,25 @@ class Record:
 
 
 # Fields of Record that are means of the column of Row of that name, those of the table first.
-MEANS = tuple(f.name for f in fields(Record) if f.type in (Mean, "Mean"))
+MEANS = tuple(f.name for f in fields(Record) if f.type in (Mean, "Mean") and f.name in {f.name for f in fields(Row)})
 TITLES = {f.name: str(f.metadata["title"]) for f in fields(Record) if "title" in f.metadata}
 
 
 def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: str | None = None) -> list[Record]:
     """One record a cell, in the order of the rows.
 
-    `baseline` is `MODEL | POLICY` (each cell is compared at its own pace, where the baseline ran at it) or a whole
-    cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did not, for
-    no rows, and for a comparison over other problems than the baseline's.
+    `baseline` is `MODEL | POLICY` (each cell is compared at its own pace and cache, where the baseline ran at them) or
+    a whole cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did
+    not, for no rows, and for a comparison over other problems than the baseline's.
     """
     if not rows:
         raise InputError("there are no rows to summarise")
     cells = grouped(rows)
     means = _means(cells)
     labels, spent = _labels(cells), _seconds(seconds)
-    tests = _tests(cells, find_baseline(list(cells), rows[0].model, baseline))
+    settings = {name: _setting(members[0]) for name, members in cells.items()}
+    tests = _tests(cells, find_baseline(settings.values(), rows[0].model, baseline))
+    plain, against_plain = _without_cache(cells, settings)
     areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
     records = []
     for name, members in cells.items():
@@ -130,7 +144,8 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: st
                 when_right=_split(members, True), when_wrong=_split(members, False),
                 parallel_efficiency=_efficiency(members), label=labels[first.model],
                 seconds=None if total is None else total / len(members), comparison=tests.get(name),
-                aup=areas[first.model, first.policy],
+                aup=areas[first.model, first.policy, first.cache], cache=first.cache,
+                changed=_changed(members, cells.get(plain.get(name, ""), ())), without_cache=against_plain.get(name),
             )
         )  # fmt: skip
     return records
@@ -189,22 +204,59 @@ def _seconds(seconds: Sequence[Seconds]) -> dict[str, float]:
     return total
 
 
-def find_baseline(cells: Sequence[str], first_model: str, wanted: str | None) -> str | None:
+def find_baseline(cells: Iterable[Cell], first_model: str, wanted: str | None) -> str | None:
     """The baseline of a sweep of these cells, see `summarise`. Raises InputError if it is wanted and not there."""
-    chosen = wanted or f"{first_model} | low_confidence"
-    if any(chosen in (name, name.rpartition(" | ")[0]) for name in cells):
+    chosen, cells = wanted or f"{first_model} | low_confidence", [*cells]
+    if any(chosen in (cell.name, f"{cell.model} | {cell.policy}") for cell in cells):
         return chosen
     if wanted:
-        raise InputError(f"no cell {wanted!r} to compare with; there are: {'; '.join(cells)}")
+        raise InputError(f"no cell {wanted!r} to compare with; there are: {'; '.join(cell.name for cell in cells)}")
     return None
 
 
+def _setting(row: Row) -> Cell:
+    """The cell of a row; where an earlier version named no cache, its name has none."""
+    return Cell(row.model, row.policy, row.pace, row.cache or "none")
+
+
 def _tests(cells: Mapping[str, Sequence[Row]], baseline: str | None) -> dict[str, Comparison]:
-    tests: dict[str, Comparison] = {}
+    pairs = dict[str, str]()
     for name, members in cells.items():
-        other = baseline if baseline and baseline in cells else f"{baseline} | {members[0].pace}"
+        own = _setting(members[0])
+        at = f"{baseline} | {own.pace}" + f" | {own.cache}" * (own.cache != "none")
+        other = baseline if baseline and baseline in cells else at
         if other in cells and other != name:
-            tests[name] = _test(name, members, other, cells[other])
+            pairs[name] = other
+    return _tested(cells, pairs)
+
+
+def _without_cache(
+    cells: Mapping[str, Sequence[Row]], settings: Mapping[str, Cell]
+) -> tuple[dict[str, str], dict[str, Comparison]]:
+    """Of each cell with a cache the name of the cell without one, where that ran, and the comparison with it."""
+    plain = {name: cell._replace(cache="none").name for name, cell in settings.items() if cell.cache != "none"}
+    pairs = {name: other for name, other in plain.items() if other in cells}
+    return pairs, _tested(cells, pairs)
+
+
+def _changed(members: Sequence[Row], others: Sequence[Row]) -> Mean:
+    """The share of tokens that differ between two cells, over the problems of which both are known."""
+    theirs = {row.problem_id: row.tokens for row in others}
+    shares = [share for row in members if (share := differing(row.tokens, theirs.get(row.problem_id))) is not None]
+    return Mean(_average(shares), bootstrap_mean(shares) if len(shares) > 1 else None)
+
+
+def differing(one: Sequence[int] | None, other: Sequence[int] | None) -> float | None:
+    """The share of places whose tokens differ, of those where either has one (-1 is none); None of nothing."""
+    if one is None or other is None or len(one) != len(other):
+        return None
+    pairs = [pair for pair in zip(one, other, strict=True) if max(pair) >= 0]
+    return sum(a != b for a, b in pairs) / len(pairs) if pairs else None
+
+
+def _tested(cells: Mapping[str, Sequence[Row]], pairs: Mapping[str, str]) -> dict[str, Comparison]:
+    """The comparison of each cell with another, corrected for their number."""
+    tests = {name: _test(name, cells[name], other, cells[other]) for name, other in pairs.items()}
     corrected = holm([test.p_value for test in tests.values()])
     return {name: test._replace(p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
 
@@ -220,13 +272,13 @@ def _test(name: str, members: Sequence[Row], other: str, others: Sequence[Row]) 
 
 def _areas(
     cells: Mapping[str, Sequence[Row]], speeds: Mapping[str, float | None]
-) -> dict[tuple[str, str], float | None]:
-    """AUP of each model and policy."""
-    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+) -> dict[tuple[str, str, str | None], float | None]:
+    """AUP of each model, policy and cache."""
+    points: dict[tuple[str, str, str | None], list[tuple[float, float]]] = {}
     accuracies = {name: 100 * (sum(row.correct for row in members) / len(members)) for name, members in cells.items()}
     best = max(accuracies.values())
     for name, members in cells.items():
-        own = points.setdefault((members[0].model, members[0].policy), [])
+        own = points.setdefault((members[0].model, members[0].policy, members[0].cache), [])
         if speed := speeds[name]:
             own.append((speed, accuracies[name]))
     # Up to 1 % nobody solved anything, and the weights of AUP mean nothing.

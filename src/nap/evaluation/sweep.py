@@ -1,4 +1,4 @@
-"""What a sweep is: models x policies x budgets over the problems of a task, and the cells that this makes.
+"""What a sweep is: models x policies x budgets x caches over a task's problems, and the cells that this makes.
 
 Does not run it (run.py).
 """
@@ -11,6 +11,7 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.common.text import check_known, check_text
+from nap.data import cells as data
 from nap.data.problems import Problem
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
@@ -27,6 +28,7 @@ class Cell:
     model: str
     policy: str
     budget: Budget
+    cache: str = "none"
 
     @property
     def pace(self) -> str:
@@ -36,9 +38,19 @@ class Cell:
         return f"{self.budget.steps} steps" if self.budget.steps else "own"
 
     @property
+    def said(self) -> data.Cell:
+        """As rows and traces say it."""
+        return data.Cell(self.model, self.policy, self.pace, self.cache)
+
+    @property
     def name(self) -> str:
-        """`model | policy | pace`: the key of rows and journal."""
-        return f"{self.model} | {self.policy} | {self.pace}"
+        """`model | policy | pace`, behind it the cache where there is one: the key of rows and journal."""
+        return self.said.name
+
+    @property
+    def earlier_name(self) -> str:
+        """What versions with one cache a run called it."""
+        return self.said._replace(cache="none").name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +63,7 @@ class Sweep:
     steps            budgets given as a number of steps, beside them
     problems         how many of the task's split (from the file `data`, if the task reads one)
     attention        None: the canvas's
-    cache            as `cache_of` reads it
+    cache            one or more, each as `cache_of` reads it
     """
 
     task: str
@@ -67,7 +79,7 @@ class Sweep:
     strict: bool = False
     canvas: CanvasSpec | None = None
     attention: Attention | None = None
-    cache: str = "none"
+    cache: tuple[str, ...] = ("none",)
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -92,12 +104,12 @@ class Sweep:
         if self.problems < 1:
             raise InputError(f"problems must be at least 1, got {self.problems}")
         check_known("eos setting", self.eos, get_args(Eos))
-        for name in ("models", "policies"):
+        for name in ("models", "policies", "cache"):
             if not getattr(self, name):
-                raise InputError(f"a sweep needs at least one of its {name}")
+                raise InputError(f"a sweep needs at least one of its {'caches' if name == 'cache' else name}")
             for text in getattr(self, name):
                 check_text(f"one of the {name}", text)
-        _ = self.sampling, self.prompting, self.cells(), cache_of(self.cache)  # They check themselves.
+        _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)]  # They check themselves.
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -128,7 +140,7 @@ class Sweep:
                 budgets = (paces or [Budget()]) if policy.paced else [Budget()]
                 for budget in budgets:
                     budget.check(policy)
-                    found.append(Cell(model=model, policy=text, budget=budget))
+                    found += [Cell(model=model, policy=text, budget=budget, cache=cache) for cache in self.cache]
         return list(dict.fromkeys(found))
 
     def load_problems(self) -> list[Problem]:

@@ -22,7 +22,7 @@ from nap.evaluation.rows import read_seconds
 from nap.evaluation.run import Progress, keep_open, run_sweep
 from nap.evaluation.summary import Record, find_baseline, summarise
 from nap.evaluation.sweep import Sweep
-from nap.evaluation.tables import HEADER, markdown, table
+from nap.evaluation.tables import header, markdown, table
 from nap.face.decoding import Kind, chosen_canvas
 from nap.face.traces import Trace, read_traces
 from nap.models.checkpoint import find, read_canvas
@@ -38,7 +38,7 @@ class Table(str):
     def __new__(cls, records: Sequence[Record]) -> "Table":
         """The table of these records."""
         made = super().__new__(cls, markdown(records))
-        made.cells = [[*HEADER], *table(records)]
+        made.cells = [[*header(records)], *table(records)]
         return made
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ def evaluate(
     baseline: str | None = None,
     canvas: Kind | CanvasSpec | None = None,
     attention: Attention | None = None,
-    cache: str = "none",
+    cache: str | Sequence[str] = "none",
     temperature: float = 0.0,
     top_p: float = 1.0,
     top_k: int = 0,
@@ -125,6 +125,7 @@ def evaluate(
               and 8 unless `steps` are given) and of `steps`, the others once
     out       the run's folder: the same call resumes it. None: a folder that is deleted with the Run
     baseline  "MODEL | POLICY"; by default the first model under low_confidence
+    cache     one or several of docs/caches.md; each is compared with "none", where that is among them
     traces    are kept of so many problems of each setting
     watch     is called with a Progress after each batch
 
@@ -146,10 +147,11 @@ def evaluate(
         task=task, models=names, policies=tuple(policies),
         tokens_per_step=tuple(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=tuple(steps),
         problems=problems, split=split, data=data, canvas=wanted, attention=attention,
-        cache=cache, temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
+        cache=(cache,) if isinstance(cache, str) else tuple(cache), temperature=temperature,
+        top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
         **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype)),
     )  # fmt: skip
-    find_baseline([cell.name for cell in sweep.cells()], names[0], baseline)
+    find_baseline([cell.said for cell in sweep.cells()], names[0], baseline)
     if opened:
         keep_open(opened, sweep)
     folder = Path(tempfile.mkdtemp(prefix="nap-"), "run") if out is None else Path(out)

@@ -178,7 +178,7 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
     found = to_row(order_columns(trace))
     return Packed(
         run=choice.run, why=list(choice.why), problem=trace.problem_id,
-        model=one.model, policy=one.policy, pace=one.pace,
+        model=one.model, policy=one.shown_policy, pace=one.pace,
         answer=trace.answer, correct=trace.correct, forwards=trace.forwards,
         initial=[numbers[id_] for id_ in trace.initial],
         region=[[code, len(list(same))] for code, same in groupby(trace.region)],
@@ -206,7 +206,7 @@ def heat_maps(traces: Sequence[Recorded]) -> list[HeatMap]:
         for i in members:
             counts += _binned(order_of(traces[i].trace), traces[i].trace)
         one, bins = traces[members[0]], counts.ravel().tolist()
-        names = {"model": one.model, "policy": one.policy, "pace": one.pace, "cell": one.cell}
+        names = {"model": one.model, "policy": one.shown_policy, "pace": one.pace, "cell": one.cell}
         maps.append(HeatMap(**names, traces=len(members), counts=bins))
     return maps
 

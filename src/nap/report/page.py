@@ -25,7 +25,7 @@ from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
 from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
-from nap.report.runs import Run, finite, read_run
+from nap.report.runs import Run, finite, read_run, with_cache
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
@@ -90,7 +90,7 @@ def _run(run: Run) -> dict[str, Json]:
 
 
 def _record(record: Record) -> dict[str, Json]:
-    found = as_row(record)
+    found = as_row(record) | {"policy": with_cache(record.policy, record.cache)}
     return {name: _short(found[name]) for name in KEPT}
 
 

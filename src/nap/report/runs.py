@@ -19,7 +19,7 @@ from nap.common.parquet import read_parquet
 from nap.common.records import Json, columns, from_row
 from nap.common.rows import read_values
 from nap.common.text import printable
-from nap.data.cells import cell_of
+from nap.data.cells import Cell, cell_of
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.record_files import read_record
@@ -31,7 +31,7 @@ Found = TypeVar("Found", dict[str, Json], list[Json])
 
 FILES = ("setting.json", "rows.parquet", "journal.jsonl", "traces.jsonl")
 # What the model wrote takes most of a file of rows, and no report shows it.
-UNREAD = ("text", "paths", "answer")
+UNREAD = ("text", "paths", "answer", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,22 @@ class Recorded:
     model: str
     policy: str
     pace: str
+    cache: str = "none"
+
+    @property
+    def shown_policy(self) -> str:
+        """The policy, and which cache it ran with."""
+        return with_cache(self.policy, self.cache)
 
     @property
     def cell(self) -> str:
-        """`model | policy | pace`, as in the rows."""
-        return f"{self.model} | {self.policy} | {self.pace}"
+        """As in the rows."""
+        return Cell(self.model, self.policy, self.pace, self.cache).name
+
+
+def with_cache(policy: str, cache: str | None) -> str:
+    """A policy for the page, which draws each as a line of its own: with another cache it is another line."""
+    return policy if cache in (None, "none") else f"{policy} ({cache} cache)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +184,8 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
         try:
             if trace:
                 names = {name: str(row[name]) for name in ("model", "policy", "pace")}
-                traces[key] = Recorded(trace=trace_from_row(trace), **names)
+                cache = str(row.get("cache") or "none")
+                traces[key] = Recorded(trace=trace_from_row(trace), cache=cache, **names)
         except (InputError, KeyError):
             bad += 1
     usable = _usable(rows.values(), notes)
@@ -223,7 +235,7 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
         return [recorded(trace) for trace in traces]
     named = [cell for cell in cells for _ in range(each)]
     return [
-        Recorded(trace=trace, model=cell.model, policy=cell.policy, pace=cell.pace)
+        Recorded(trace=trace, model=cell.model, policy=cell.policy, pace=cell.pace, cache=cell.cache or "none")
         for trace, cell in zip(traces, named, strict=True)
     ]
 
@@ -237,7 +249,7 @@ def _row(one: Recorded, correct: bool) -> Row:
     """A row as a sweep would have written it."""
     return Row(
         cell=one.cell, model=one.model, policy=one.policy, pace=one.pace, task="", problem_id=one.trace.problem_id,
-        correct=correct, **vars(order_columns(one.trace)),
+        correct=correct, cache=one.cache, **vars(order_columns(one.trace)),
     )  # fmt: skip
 
 
