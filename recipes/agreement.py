@@ -3,6 +3,7 @@
     python recipes/agreement.py                             # trains and evaluates what is missing, one model at a time
     python recipes/agreement.py --arms one grids-3 --seeds 0 1
     python recipes/agreement.py --list                      # every model, and whether it is done
+    python recipes/agreement.py --install                   # copies the bundled ones into src/nap/assets
 
 A model is an arm and a training seed. It is trained in stages until it is right one token a step (TARGET of held-out
 grids that nothing else uses), and then writes the same fresh test problems under every decoder; its rows (one a decoder
@@ -15,6 +16,7 @@ forced at 3 tokens a step .99, and as confidence has it .5.
 
 import argparse
 import json
+import shutil
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,7 +38,9 @@ from nap.tasks.registry import load_task
 RESULTS = ROOT / "docs/agreement"
 # Share of the held-out grids that a model must get right one token a step before it is evaluated, and in how many
 # stages it may get there; each has so many steps, of so many grids or sentences.
-TARGET, STAGES, STEPS, UNITS = 0.97, 5, 900, 96
+TARGET, STAGES, STEPS, UNITS = 0.97, 10, 900, 96
+# What the package has, under the names that `nap.load` takes: the median seed of an arm.
+BUNDLED = {"grids-nap": "grids-3", "grids-longcot": "chain-3"}
 RECIPE = {"layers": 4, "steps": STEPS}
 # The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
 CHECK_STREAM = 1000
@@ -243,6 +247,36 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
     write_rows(model, rows, results / f"{model.name}.parquet", {"stages": stages, "steps": stages * STEPS})
 
 
+# Bundling
+
+
+def median_seed(arm: str, results: Path) -> int:
+    """The seed of the median of `valid` by confidence at 3 tokens a step; of the middle two the one of less."""
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in results.glob(f"{arm}-[0-9].parquet"):
+        rows = pq.read_table(path, columns=["policy", "pace", "valid"]).to_pylist()
+        valid = next(row["valid"] for row in rows if (row["policy"], row["pace"]) == (AO, 3))
+        found.append((valid, int(path.stem.removeprefix(f"{arm}-"))))
+    return sorted(found)[(len(found) - 1) // 2][1]
+
+
+def install(runs: Path, results: Path) -> None:
+    """Copy the bundled models to where the package looks for them, and write down what they are."""
+    from nap.models.bundled import write_sums
+
+    for name, arm in BUNDLED.items():
+        seed = median_seed(arm, results)
+        trained = max((runs / f"{arm}-{seed}").glob("stage-*/final"), key=lambda path: int(path.parent.name[6:]))
+        target = ROOT / "src/nap/assets" / name
+        shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        said = json.loads((trained / "training.json").read_text())
+        (target / "training.json").write_text(json.dumps(said | {"name": f"{arm}-{seed}"}, indent=1) + "\n")
+        print(f"{name} is seed {seed} of {arm}")
+    write_sums()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=ARMS)
@@ -251,6 +285,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
+    parser.add_argument("--install", action="store_true", help="copy the bundled models into src/nap/assets and stop")
     parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [
@@ -261,6 +296,8 @@ def main() -> int:
     missing = [model for model in chosen if not (options.results / f"{model.name}.parquet").exists()]
     if options.only:
         run_one(next(model for model in queue() if model.name == options.only), options.runs, options.results)
+    elif options.install:
+        install(options.runs, options.results)
     elif options.list:
         print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<12} {ARMS[m.arm].what}" for m in chosen))
     else:

@@ -24,9 +24,10 @@ from nap.common.files import atomic
 from nap.common.folder import run_folder
 from nap.common.memory import keep_memory
 from nap.data.samples import Sample, concatenated
-from nap.tasks.agree import VOCABULARY
+from nap.tasks.agree import Agree
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
+from nap.tasks.grids import Grids
 from nap.training.settings import Masking, Weight
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,8 +37,8 @@ COUNTDOWN_WORDS = "numbers target ; + - * / = ( )"
 WORDS = {
     "arith": [*NAMES, *ITEMS, *map(str, range(21)), *ARITH_WORDS.split()],
     "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *COUNTDOWN_WORDS.split()],
-    "grids": ["grid", *"0123456789", "done"],
-    "agree": ["story", *"123456789", *VOCABULARY, "done"],
+    "grids": Grids().words,
+    "agree": Agree().words,
 }
 MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.

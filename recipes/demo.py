@@ -1,12 +1,14 @@
-"""What NAP is about, in a few minutes on two cores: the same trajectories as one long chain and as parallel paths.
+"""What NAP is about, in a few minutes on two cores: where parallel decoding costs, and which data and decoder resist.
 
     python recipes/demo.py [--problems N] [--out runs/demo]
 
-Decodes held-out problems with both pairs of bundled models under five policies at 1, 2, 4 and 8 tokens a step, prints
-the table and what it says, and writes rows, traces, summaries and a report to open in a browser under --out. Without
---problems it decodes as many as fit into --minutes, at least 50 and at most 200 a cell. Expected wall time: under 5
-minutes on two cores; the same command resumes it. Expected numbers: README.md. With every policy and more problems:
-recipes/full_sweep.py.
+First answers that must agree (`grids`): a model of a long chain, one of three parallel paths, and the exact law, which
+is a perfect model. At three tokens a step confidence loses most of them, and NAP's decoder none. Then two tasks whose
+bundled models answer in one forward, so that writing in parallel costs them nothing. Decodes held-out problems under
+every policy and pace, prints the tables and what they say, and writes rows, traces, summaries and a report to open in a
+browser under --out. Without --problems it decodes as many as fit into --minutes, at least 50 and at most 200 a cell.
+Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected numbers: README.md. With every
+policy and more problems: recipes/full_sweep.py.
 """
 
 import argparse
@@ -30,17 +32,23 @@ from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
-TASKS = ("arith", "countdown")
+# A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
+TASKS = {
+    "grids": "answers that must agree: a long chain, three paths, and the exact law, a perfect model",
+    "arith": "a long chain against three paths; these models answer in one forward, so parallel commits cost nothing",
+    "countdown": "the same",
+}
 FEWEST, MOST = 50, 200
 BATCH = 10
 
 
-def sweep_of(task: str, problems: int, policies: tuple[str, ...] = POLICIES) -> Sweep:
+def sweep_of(task: str, problems: int, policies: tuple[str, ...] | None = None) -> Sweep:
+    agree = task == "grids"
     return Sweep(
         task=task,
-        models=(f"{task}-longcot", f"{task}-nap"),
-        policies=policies,
-        tokens_per_step=(1, 2, 4, 8),
+        models=(f"{task}-longcot", f"{task}-nap", *(["exact:grids"] if agree else [])),
+        policies=policies or (*POLICIES, *(["parallel_threshold"] if agree else [])),
+        tokens_per_step=(1, 3, 6) if agree else (1, 2, 4, 8),
         problems=problems,
     )
 
@@ -53,21 +61,22 @@ def affordable(minutes: float, workers: int) -> int:
         sweep = sweep_of(task, BATCH)
         problems, fastest = (
             sweep.load_problems(),
-            Cell(model=f"{task}-nap", policy="ar", budget=sweep.cells()[3].budget),
+            Cell(model=f"{task}-nap", policy="ar", budget=sweep.cells()[len(sweep.tokens_per_step) - 1].budget),
         )
         for _ in range(2):  # The first time also loads the model.
             started = time.perf_counter()
             evaluate(sweep, fastest, problems, range(BATCH), traces=0)
             batch = time.perf_counter() - started
-        # Four paced policies at 1, 2, 4 and 8 tokens a step are 4 (8 + 4 + 2 + 1) such batches, threshold about 4.
+        # Four paced policies at 1, 2, 4 and 8 tokens a step are 4 (8 + 4 + 2 + 1) such batches, threshold about 4:
+        # 64 for each of two models. Three models at 1, 3 and 6, and two policies at their own pace, are about as many.
         seconds += batch / BATCH * 2 * 64 / workers
     return max(FEWEST, min(MOST, int(60 * minutes / seconds)))
 
 
-def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[str, ...] = POLICIES) -> None:
+def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[str, ...] | None = None) -> None:
     """One task's sweep: run or resume it, write and print its summary."""
     sweep = sweep_of(task, problems, policies)
-    print(f"\n{task}: one long chain against three paths, {problems} problems", flush=True)
+    print(f"\n{task} ({TASKS[task]}), {problems} problems", flush=True)
     rows = run_shown(sweep, folder, batch_size=BATCH, workers=workers)
     records = summarise(rows, read_seconds(folder / "seconds.parquet"))
     write_summary(records, folder)
@@ -89,7 +98,7 @@ def main() -> None:
     write_report([options.out / f"{task}-{problems}" for task in TASKS], report := options.out / "report.html")
     print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
-    print(f"  {sys.executable} -m nap trace show {options.out}/{TASKS[0]}-{problems}/traces.jsonl")
+    print(f"  {sys.executable} -m nap trace show {options.out}/grids-{problems}/traces.jsonl")
     print(f"See it all, and replay it, in a browser: {report.resolve()}")
 
 

@@ -14,7 +14,7 @@ ARROWS: dict[str, set[str]] = {
     "tasks": set(),
     "order": set(),
     "canvas": set(),
-    "models": {"canvas"},
+    "models": {"canvas", "tasks"},
     "decoding": {"models", "canvas"},
     "dependence": {"models", "canvas", "tasks"},
     "curation": {"tasks", "canvas", "models"},

@@ -14,8 +14,8 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from agreement_parts.law import ExactDenoiser, Part, cost_of, parts_of, unit_positions
-from nap.canvas.canvas import Canvas, CanvasSpec, fill
+from agreement_parts.law import cost_of
+from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.data.problems import Problem
 from nap.data.samples import Sample
 from nap.data.trace import Trace
@@ -25,6 +25,7 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser
+from nap.models.exact_task import Part, TaskDenoiser, cells_of, parts_of
 
 # Grids that a decoder is measured on, and rows of one forward.
 MEASURED, BATCH = 360, 25
@@ -72,13 +73,11 @@ class Work:
         """The test problems of a stream, laid out as `view` says; without a denoiser the exact law itself answers."""
         samples = [view(task.sample(stream, index, split="test")) for index in range(MEASURED // task.count)]
         problems = [sample.problem for sample in samples]
-        empty = [canvas_of(denoiser or Blank(tokenizer), problem, spec) for problem in problems]
-        parts = [parts_of(task, *each, tokenizer) for each in zip(problems, empty, strict=True)]
-        if denoiser is None:
-            texts = [[*(path.text for path in sample.paths), sample.summary] for sample in samples]
-            full = [fill(c, t, tokenizer, tokenizer.pad_token_id) for c, t in zip(empty, texts, strict=True)]
-            denoiser = ExactDenoiser(tokenizer, spec, empty, parts, full)
-        return cls(task=task, denoiser=denoiser, problems=problems, canvases=empty, parts=parts)
+        denoiser = denoiser or TaskDenoiser(task, "exact", tokenizer)
+        canvases = [canvas_of(denoiser, problem, spec) for problem in problems]
+        each = zip(problems, canvases, strict=True)
+        parts = [parts_of(task, problem, canvas.region, tokenizer) for problem, canvas in each]
+        return cls(task=task, denoiser=denoiser, problems=problems, canvases=canvases, parts=parts)
 
     def row(self, policy: str, pace: int | None) -> dict[str, Any]:
         """What a decoder does at a pace, over all problems."""
@@ -106,21 +105,12 @@ class Work:
         words, ids = self.denoiser.tokenizer, trace.final
         units = [
             words.decode([ids[position] for position in positions])
-            for positions in unit_positions(canvas, self.task.count, self.task.cells)
+            for positions in cells_of(canvas.region, self.task.count, self.task.cells)
         ]
         right = self.task.valid(problem, units)
         summary = words.decode([ids[i] for i in range(len(ids)) if canvas.region[i] == canvas.spec.paths])
         text = self.task.gather(units, summary.partition("</summary>")[0])
         return sum(right), self.task.check(problem, text)
-
-
-class Blank:
-    """What laying out a canvas asks of a denoiser."""
-
-    max_length = None
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer, self.mask_id, self.setting = tokenizer, tokenizer.mask_token_id, {"model": "exact"}
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

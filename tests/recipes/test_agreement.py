@@ -8,16 +8,12 @@ from math import log
 
 import numpy as np
 import pytest
-import torch
 
-from nap.canvas.canvas import CanvasSpec, layout
-from nap.canvas.visibility import Layout
-from nap.data.problems import Problem
 from nap.data.trace import COMMIT, Event, Trace
-from nap.tasks.law import Law
+from nap.models.exact_task import Part
 from nap.training.batches import lay_out
 from tiny import RECIPES, recipe
-from toys import MASK, WORDS
+from toys import MASK
 
 sys.path.insert(0, str(RECIPES))
 AGREEMENT = recipe("agreement")
@@ -95,7 +91,7 @@ def trace_of(*steps):
     )  # fmt: skip
 
 
-PAIRS = LAW.Part(np.array([0, 1, 2]), np.array([(1, 1, 5), (2, 2, 5), (1, 1, 6), (2, 2, 6)]))
+PAIRS = Part(np.array([0, 1, 2]), np.array([(1, 1, 5), (2, 2, 5), (1, 1, 6), (2, 2, 6)]))
 
 
 @pytest.mark.parametrize(
@@ -112,67 +108,6 @@ PAIRS = LAW.Part(np.array([0, 1, 2]), np.array([(1, 1, 5), (2, 2, 5), (1, 1, 6),
 )
 def test_a_commit_costs_what_its_tokens_share_and_a_part_dies_once(steps, cost):
     assert LAW.cost_of(trace_of(*steps), [PAIRS]) == pytest.approx(cost)
-
-
-class Two:
-    """A task of two units of two words, of which the second repeats the first one's last."""
-
-    count, cells = 2, 2
-
-    def law(self, problem):
-        return [Law((0, 1), ["abba", "abbb", "babb"])]
-
-
-@pytest.mark.parametrize(
-    ("spec", "slots"),
-    [
-        (CanvasSpec(paths=2, path_tokens=3, summary_tokens=2), (0, 1)),
-        (CanvasSpec(paths=1, path_tokens=5, summary_tokens=2), (0,)),
-    ],
-)
-def test_the_cells_of_a_unit_are_found_in_paths_and_in_a_chain(spec, slots):
-    canvas = layout([9, 9], spec, WORDS, MASK)
-    found = LAW.unit_positions(canvas, 2, 2)
-    assert [len(positions) for positions in found] == [2, 2]
-    assert [canvas.region[positions].tolist() for positions in found] == [[slots[0]] * 2, [slots[-1]] * 2]
-    assert np.concatenate(found).tolist() == sorted({*np.concatenate(found).tolist()})
-
-
-class Words:
-    """What the exact denoiser asks of a tokenizer."""
-
-    mask_token_id, pad_token_id = MASK, 1
-
-    def __len__(self):
-        return len(WORDS)
-
-    def convert_tokens_to_ids(self, words):
-        return [WORDS.id_of[word] for word in words]
-
-
-def test_the_exact_denoiser_gives_the_share_of_what_is_still_possible():
-    canvas = layout(WORDS.encode("c"), CanvasSpec(paths=2, path_tokens=3, summary_tokens=2), WORDS, MASK)
-    parts = LAW.parts_of(Two(), Problem(id="x", prompt="c", answer=""), canvas, Words())
-    full = canvas.ids.copy()
-    full[canvas.region >= 0] = WORDS.id_of["z"]
-    denoiser = LAW.ExactDenoiser(Words(), canvas.spec, [canvas], [parts], [full])
-    a, b, z = (WORDS.id_of[letter] for letter in "abz")
-
-    def chances(ids):
-        at = np.flatnonzero((canvas.region >= 0) & (ids == MASK))
-        where = torch.zeros(len(at), dtype=torch.int64), torch.from_numpy(at)
-        logits = denoiser.logits(torch.from_numpy(ids[None]), Layout(canvas.region[None]), where)
-        return dict(zip(at.tolist(), logits.softmax(dim=-1).numpy(), strict=True))
-
-    cells = np.concatenate(LAW.unit_positions(canvas, 2, 2))
-    start = chances(canvas.ids)
-    assert [start[p][a] for p in cells] == pytest.approx([2 / 3, 1 / 3, 0, 1 / 3], abs=1e-3)
-    assert all(start[p][z] == pytest.approx(1) for p in start if p not in cells)
-    ids = canvas.ids.copy()
-    ids[cells[0]] = a
-    assert [chances(ids)[p][b] for p in cells[1:]] == pytest.approx([1, 1, 1 / 2], abs=1e-3)
-    ids[cells[1]] = a  # impossible: as if nothing were there
-    assert [chances(ids)[p][a] for p in cells[2:]] == pytest.approx([0, 1 / 3], abs=1e-3)
 
 
 def test_the_exact_law_is_lossless_one_token_a_step_in_any_order_and_not_in_parallel(monkeypatch):

@@ -156,8 +156,10 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo.py", "--problems", "1", "--out", str(tmp_path)])
     demo.main()
     out, err = capsys.readouterr()
-    for task in BUNDLED.TASKS:
-        cells = [f"{task}-{kind}" for kind in ("longcot", "nap") for _ in smaller["policies"]]
+    assert [*demo.TASKS] == ["grids", *BUNDLED.TASKS]
+    for task in demo.TASKS:
+        models = [f"{task}-longcot", f"{task}-nap", *(["exact:grids"] if task == "grids" else [])]
+        cells = [model for model in models for _ in smaller["policies"]]
         assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
-        assert re.findall(rf"^{task}-\w+(?=  )", out, re.MULTILINE) == cells
+        assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells
     assert re.search(r"^\d+ seconds in all$", err, re.MULTILINE) and str(tmp_path) in out

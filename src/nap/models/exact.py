@@ -16,6 +16,8 @@ frontiers by construction. What stands in headers and tags is not part of any te
     vocabulary=4096  tokens at most, the most frequent; the rest is <unk>
     seed=0         of the fit of a hidden Markov model
 
+`exact:grids` and `exact:agree` are the laws of tasks whose answers are known (exact_task.py).
+
 Letters: B rows, L canvas, N positions asked about, V vocabulary, S states. Does not fit (fitting.py) or compute
 messages (laws.py); what a decode cost against the law is exact_cost.py.
 """
@@ -38,6 +40,7 @@ from nap.common.text import check_known
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
+from nap.models.silent import Silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -76,8 +79,16 @@ def read_name(name: str) -> tuple[Path, Settings]:
     return Path(file), Settings(**read_settings("an exact law", Settings, parts))
 
 
-def open_exact(name: str) -> "ExactDenoiser":
-    """The denoiser of `exact:FILE,setting=value,...`. Raises InputError as `read_name`, and for no texts."""
+def open_exact(name: str) -> "ByLaw":
+    """The denoiser of `exact:FILE,setting=value,...`, or of a task's own law (exact_task.py), `exact:grids`.
+
+    Raises InputError as `read_name`, and for no texts. A file that is called as a task is given as ./grids.
+    """
+    from nap.models.exact_task import LAWFUL, open_task
+
+    task, *options = name.removeprefix(SCHEME).split(",")
+    if task in LAWFUL:
+        return open_task(task, options)
     path, settings = read_name(name)
     if path.is_file() and path.stat().st_size > LARGEST:
         raise InputError(f"{path} has more than {LARGEST >> 20} MB, which takes long to fit; give a part of it")
@@ -115,24 +126,8 @@ def build_tokenizer(words: list[str], unit: str) -> "PreTrainedTokenizerFast":
     )  # fmt: skip
 
 
-class ExactDenoiser:
-    """A law as a `Denoiser` (denoiser.py). `offset`: the id of the law's token 0."""
-
-    def __init__(self, law: Law, tokenizer: Any, name: str, digest: str) -> None:
-        self.law, self.tokenizer, self.offset = law, tokenizer, len(SPECIAL)
-        self.mask_id, self.pad_id = 0, 1
-        self.eos_ids: tuple[int, ...] = ()
-        self.vocabulary = self.offset + law.vocabulary
-        self.setting: dict[str, Any] = {"model": name, "revision": digest, "family": "exact", "law": law.name}
-        self.max_length: int | None = None
-        self.canvas: CanvasSpec | None = CanvasSpec(paths=1, path_tokens=64, summary_tokens=0, tags="none")
-        self._readers: OrderedDict[tuple[bytes, int, int], Reader] = OrderedDict()
-        self._starts: dict[bytes, Floats] = {}
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
+class ByLaw(Silent):
+    """A denoiser whose states are its logits: it has no head of its own, and computes on the CPU."""
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """What the head is given: the logits themselves."""
@@ -141,6 +136,18 @@ class ExactDenoiser:
     def head(self, states_ND: Tensor) -> Tensor:
         """The logits, in memory of their own."""
         return states_ND.clone()
+
+
+class ExactDenoiser(ByLaw):
+    """A law as a `Denoiser` (denoiser.py). `offset`: the id of the law's token 0."""
+
+    def __init__(self, law: Law, tokenizer: Any, name: str, digest: str) -> None:
+        self.law, self.offset = law, len(SPECIAL)
+        super().__init__(0, 1, self.offset + law.vocabulary, tokenizer)
+        self.setting = {"model": name, "revision": digest, "family": "exact", "law": law.name}
+        self.canvas = CanvasSpec(paths=1, path_tokens=64, summary_tokens=0, tags="none")
+        self._readers: OrderedDict[tuple[bytes, int, int], Reader] = OrderedDict()
+        self._starts: dict[bytes, Floats] = {}
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """logits_NV: the log-probabilities of the law given all that is written in the slot; -inf at special tokens."""

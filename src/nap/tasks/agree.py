@@ -142,6 +142,11 @@ class Agree:
             raise InputError(f"agree: count must be from 1 to 9, got {self.count!r}")
 
     @property
+    def words(self) -> Sequence[str]:
+        """Every word of its questions and answers."""
+        return ("story", *"123456789", *VOCABULARY, "done")
+
+    @property
     def cells(self) -> int:
         """Words of one sentence."""
         return CELLS

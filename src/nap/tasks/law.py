@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from nap.data.problems import Problem
 from nap.data.samples import Sample
-from nap.tasks.registry import Generator
+from nap.tasks.registry import Generator, Reads
 
 
 class Law(NamedTuple):
@@ -21,10 +21,15 @@ class Law(NamedTuple):
     contents: Sequence[Sequence[str]]
 
 
-class Lawful(Generator, Protocol):
+class Lawful(Generator, Reads, Protocol):
     """A task whose answer is `count` units (grids, sentences) of `cells` words each, under a known law."""
 
     count: int
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Every word of its questions and answers."""
+        ...
 
     @property
     def cells(self) -> int:

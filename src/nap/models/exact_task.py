@@ -1,0 +1,158 @@
+"""A perfect model of a task whose answers are known: `exact:grids`, `exact:agree`. exact.py has the laws of files.
+
+    nap eval --models exact:grids grids-nap --task grids --policies low_confidence parallel_forced ...
+
+A task with a `law` (tasks/law.py) says which contents its units (grids, sentences) may have, each as likely as the
+others. Given whatever is written on a canvas, the probabilities at every other cell are exact: the share of the
+contents that are still possible. What such a model loses in parallel is the decoder's loss alone. Settings are the
+task's own (`exact:grids,count=6,shared=1`). The units stand in a path each, or all in one.
+
+Candidates that are exactly as likely are ordered by a fixed random jitter of 1e-4, as a trained model's errors order
+them. Where what is written is impossible, a unit's cells are answered as if nothing of it were written. Behind its
+cells a slot is closed and padded, and the summary says `done`.
+
+Letters: B rows, L canvas, N positions asked about, V vocabulary, n cells, C contents. Fits nothing, and does not know
+the laws of files.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nap.canvas.canvas import CanvasSpec
+from nap.canvas.visibility import Layout
+from nap.common.files import InputError
+from nap.common.text import unknown
+from nap.data.problems import Problem
+from nap.data.trace import HEADER, PROMPT
+from nap.models.exact import ByLaw, build_tokenizer
+from nap.tasks.law import Lawful
+from nap.tasks.registry import load_task
+
+Ints = NDArray[np.int64]
+LAWFUL = ("grids", "agree")
+SUMMARY = "done"
+# Problems whose contents are kept from one forward to the next.
+KEPT = 256
+
+
+class Part(NamedTuple):
+    """Cells of a canvas that depend on each other: n positions, and their C possible contents in token ids."""
+
+    position_n: Ints
+    content_Cn: Ints
+
+
+def open_task(name: str, settings: Sequence[str]) -> "TaskDenoiser":
+    """The denoiser of `exact:NAME,setting=value,...`. Raises InputError for a setting that the task does not have."""
+    task: Any = load_task(name)
+    known = [field.name for field in fields(task) if field.type in (int, "int")]
+    given: dict[str, int] = {}
+    for key, _, value in (setting.partition("=") for setting in settings):
+        if key not in known:
+            raise InputError(unknown(f"setting of exact:{name}", key, known))
+        if not (value.isascii() and value.isdigit() and len(value) < 6):
+            raise InputError(f"exact:{name}: {key} must be a whole number, got {value[:40]!r}")
+        given[key] = int(value)
+    return TaskDenoiser(load_task(name, **given), ",".join([f"exact:{name}", *settings]))
+
+
+def cells_of(region_L: Ints, count: int, cells: int) -> list[Ints]:
+    """The positions of each of `count` units' cells in a row of region codes, in paths of their own or all in one.
+
+    Raises InputError for a canvas of other paths, or with too little room.
+    """
+    # The last slot is the summary, but for a canvas of one slot.
+    paths = max(1, int(region_L.max()))
+    if paths == count:
+        found = [np.flatnonzero(region_L == unit)[:cells] for unit in range(count)]
+    elif paths == 1:
+        slot = np.flatnonzero(region_L == 0)
+        found = [slot[unit * cells : (unit + 1) * cells] for unit in range(count)]
+    else:
+        raise InputError(f"{count} units of an exact task stand in {count} paths or in one, got a canvas of {paths}")
+    if any(len(unit) < cells for unit in found):
+        raise InputError(f"{count} units of {cells} words do not fit the canvas; set --path-tokens to hold them")
+    return found
+
+
+def parts_of(task: Lawful, problem: Problem, region_L: Ints, tokenizer: Any) -> list[Part]:
+    """The law of a problem on a canvas of such regions."""
+    units = cells_of(region_L, task.count, task.cells)
+    return [
+        Part(
+            np.concatenate([units[unit] for unit in law.units]),
+            np.array([tokenizer.convert_tokens_to_ids(list(content)) for content in law.contents], np.int64),
+        )
+        for law in task.law(problem)
+    ]
+
+
+class TaskDenoiser(ByLaw):
+    """A task's law as a `Denoiser` (denoiser.py). The problem is read out of the prompt, whatever canvas follows."""
+
+    def __init__(self, task: Any, name: str, tokenizer: Any = None) -> None:
+        self.task: Lawful = task
+        words: Any = tokenizer or build_tokenizer(list(task.words), "word")
+        super().__init__(words.mask_token_id, words.pad_token_id, len(words), words)
+        self.setting = {"model": name, "revision": repr(task), "family": "exact", "law": task.name}
+        # Room for its closing tag and one padding: recipes/agreement.py says why slots are even.
+        self.canvas = CanvasSpec(paths=task.count, path_tokens=task.cells + 2, summary_tokens=2)
+        self._known: OrderedDict[bytes, tuple[list[Part], Ints]] = OrderedDict()
+
+    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """logits_NV: the log-probabilities of the law given all that is written, in one pass over the rows.
+
+        Raises InputError for a prompt that is no problem of the task.
+        """
+        ids, (row_N, position_N) = ids_BL.numpy(), (column.numpy() for column in at)
+        chance_NV = np.zeros((len(row_N), self.vocabulary))
+        for row in np.unique(row_N):
+            asked_N = np.flatnonzero(row_N == row)
+            chance_NV[asked_N] = self._chances(ids[row], layout.region_BL[row])[position_N[asked_N]]
+        return torch.from_numpy(np.log(chance_NV + 1e-9).astype(np.float32))
+
+    def _chances(self, ids_L: Ints, region_L: Ints) -> NDArray[np.float64]:
+        parts, rest_L = self.known(ids_L, region_L)
+        chance_LV = np.zeros((len(ids_L), self.vocabulary))
+        chance_LV[np.arange(len(rest_L)), rest_L] = 1
+        for part in parts:
+            there_n = ids_L[part.position_n] != self.mask_id
+            fits_C = (part.content_Cn[:, there_n] == ids_L[part.position_n[there_n]]).all(axis=1)
+            left_Cn = part.content_Cn[fits_C] if fits_C.any() else part.content_Cn
+            count_nV = np.stack([np.bincount(cell_C, minlength=self.vocabulary) for cell_C in left_Cn.T])
+            seed = [crc32(ids_L[region_L == PROMPT].tobytes()), *part.position_n.tolist()]
+            jitter_nV = np.random.default_rng(seed).uniform(0, 1e-4, count_nV.shape)
+            chance_LV[part.position_n] = count_nV / len(left_Cn) * (1 - jitter_nV)
+        return chance_LV
+
+    def known(self, ids_L: Ints, region_L: Ints) -> tuple[list[Part], Ints]:
+        """The law of a row's problem, and what stands outside its cells: closing tags, padding and the summary."""
+        key = ids_L[region_L == PROMPT].tobytes() + region_L.tobytes()
+        if key not in self._known:
+            text = str(self.tokenizer.decode(ids_L[region_L == PROMPT].tolist()))
+            problem = self.task.read("the prompt", " ".join(text.split()), None)
+            self._known[key] = parts_of(self.task, problem, region_L, self.tokenizer), self._rest(region_L)
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+    def _rest(self, region_L: Ints) -> Ints:
+        """L ids: what stands in a slot behind its cells. At the cells themselves it says nothing."""
+        tokens, rest_L = self.tokenizer.convert_tokens_to_ids, np.full(len(region_L), self.pad_id, np.int64)
+        tagged, last = (region_L == HEADER).any(), int(region_L.max())
+        cells = {int(position) for unit in cells_of(region_L, self.task.count, self.task.cells) for position in unit}
+        for code in range(last + 1 if tagged else 0):
+            slot = np.flatnonzero(region_L == code)
+            free = [int(position) for position in slot if position not in cells]
+            words = [SUMMARY, "</summary>"] if code == last > 0 else [f"</think {code + 1}>"]
+            for position, word in zip(free, words, strict=False):
+                rest_L[position] = tokens(word)
+        return rest_L
