@@ -143,7 +143,7 @@ def test_a_model_that_does_not_become_right_is_not_measured(tmp_path, monkeypatc
     assert found == tmp_path / "stage-2/final"
     assert made[1:] == [("stage-1", tmp_path / "stage-0/final"), ("stage-2", tmp_path / "stage-1/final")]
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
-    with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 5 stages"):
+    with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 10 stages"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
 
 
