@@ -36,6 +36,8 @@ class Decode:
     """commit everything in this many steps, instead"""
     cache: str = "none"
     """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
+    reads: Words = None
+    """for a policy with agree=.5, which stops once its paths agree: the task that reads what a path answers"""
     live: bool = False
     """show the canvas as it fills"""
     out: Words = None
@@ -70,6 +72,7 @@ class Decode:
         from nap.models.any import load
         from nap.order.measure import measure
         from nap.report.terminal import live
+        from nap.tasks.registry import load_task, path_reader
 
         prompts = self._asked()
         check_trace_file(self.out)
@@ -83,7 +86,8 @@ class Decode:
         canvases = [canvas_of(denoiser, problem, spec, prompting) for problem in problems]
         settings: dict[str, Any] = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
-        steps = decode(denoiser, canvases, policy, **settings)
+        reads = path_reader(load_task(self.reads), problems) if self.reads else None
+        steps = decode(denoiser, canvases, policy, reads=reads, **settings)
         if self.live:
             steps = live(steps, canvases[0], denoiser.tokenizer, denoiser.mask_id)
         traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))

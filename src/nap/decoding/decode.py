@@ -8,6 +8,7 @@ from typing import Any
 
 from nap.canvas.canvas import Canvas
 from nap.data.trace import COMMIT, FILL, REMASK, Step, Trace
+from nap.decoding.agreement import Reader
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.engine import Engine
 from nap.decoding.policies.policy import Policy
@@ -25,6 +26,7 @@ def decode(
     eos: Eos = "count",
     seed: int = 0,
     cache: str = "none",
+    reads: Reader | None = None,
 ) -> Iterator[Step]:
     """Fill the canvases. Yields one Step a row for every forward that the row took part in.
 
@@ -33,7 +35,7 @@ def decode(
     """
     engine = Engine(denoiser, cache)
     for canvas in canvases:
-        engine.add(canvas, policy, budget=budget, sampling=sampling, eos=eos, seed=seed)
+        engine.add(canvas, policy, budget=budget, sampling=sampling, eos=eos, seed=seed, reads=reads)
     while engine.running:
         yield from engine.step()
 
@@ -42,10 +44,16 @@ Watch = Callable[[float, int], None]  # told how many of the canvases are done, 
 
 
 def decode_traces(
-    denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, *, watch: Watch | None = None, **settings: Any
+    denoiser: Denoiser,
+    canvases: Sequence[Canvas],
+    policy: Policy,
+    *,
+    watch: Watch | None = None,
+    reads: Reader | None = None,
+    **settings: Any,
 ) -> list[Trace]:
     """`decode` to the end, with its settings and errors: one Trace a canvas, in order. `watch` is told of each step."""
-    steps = decode(denoiser, canvases, policy, **settings)
+    steps = decode(denoiser, canvases, policy, reads=reads, **settings)
     steps = _watched(steps, canvases, denoiser.mask_id, watch) if watch else steps
     return collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
 

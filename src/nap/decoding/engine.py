@@ -21,6 +21,7 @@ from typing import get_args
 from nap.canvas.canvas import Canvas
 from nap.common.text import check_known
 from nap.data.trace import Cost, Event, Step
+from nap.decoding.agreement import Reader, watching
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import hear
 from nap.decoding.guidance import guided
@@ -54,8 +55,11 @@ class Engine:
         sampling: Sampling | None = None,
         eos: Eos = "count",
         seed: int = 0,
+        reads: Reader | None = None,
     ) -> int:
         """Let a canvas in; its row's number. One without a mask is finished at once and costs no forward.
+
+        `reads` says what a path answers, for a policy that stops once its paths agree (agreement.py).
 
         Raises InputError for a budget that the policy lacks or would ignore, an unknown `eos`, a policy that needs
         what the model or the cache cannot give, and a canvas that the model cannot hold.
@@ -66,7 +70,8 @@ class Engine:
         check_needs(policy, self.denoiser, self.cache, sampling.guidance if sampling else 0.0)
         check_length(self.denoiser, len(canvas))
         number, self._added = self._added, self._added + 1
-        row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed)
+        agreement = watching(policy, canvas, self.denoiser, reads)
+        row = Row(number, canvas, self.denoiser, policy, budget, sampling or Sampling(), eos, seed, agreement)
         if row.unfinished:
             self.session.admit(number, canvas)
             if row.sampling.guidance:

@@ -13,6 +13,7 @@ import torch
 from nap.canvas.canvas import Canvas, encode_tag
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, FILL, PROMPT, REMASK, Event
+from nap.decoding.agreement import Agreement
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import Asked
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Edits, Ints, Policy, RowView, Said
@@ -34,6 +35,7 @@ class Row:
         sampling: Sampling,
         eos: Eos,
         seed: int,
+        agreement: Agreement | None = None,
     ) -> None:
         self.number, self.canvas, self.policy, self.sampling = number, canvas, policy, sampling
         self.mask_id, self.pad_id, self.ids = denoiser.mask_id, denoiser.pad_id, canvas.ids.copy()
@@ -53,6 +55,7 @@ class Row:
         self.endings = _endings(canvas, denoiser) if eos == "stop" else []
         self.never = denoiser.eos_ids if eos == "suppress" else ()
         self.late = denoiser.eos_ids if eos == "defer" else ()
+        self.agreement = agreement
         self.also = tuple(name for name in ("without", "attention") if name in policy.reads)
         self.state = policy.start(canvas)
         self.seen: RowView | None = None
@@ -190,10 +193,15 @@ class Row:
             raise self._fault("writes a token below 0")
 
     def _filled(self) -> Iterator[Event]:
-        """Padding for what stands behind the end of a slot's text."""
+        """Padding for what stands behind the end of a slot's text, and in paths that need not go on."""
         for gaps in self._gaps(self.ids):
-            self.ids[gaps], self.step_of[gaps] = self.pad_id, self.steps
-            yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in gaps.tolist())
+            yield from self._padded(gaps)
+        if self.agreement:
+            yield from self._padded(self.agreement.rest(self.ids))
+
+    def _padded(self, gaps: Ints) -> Iterator[Event]:
+        self.ids[gaps], self.step_of[gaps] = self.pad_id, self.steps
+        yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in gaps.tolist())
 
     def _gaps(self, ids_L: Ints) -> Iterator[Ints]:
         """The masks of each slot whose text has ended before them."""

@@ -28,6 +28,7 @@ from nap.common.workers import map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
+from nap.decoding.agreement import check_reader
 from nap.decoding.batches import USUAL, Fit, fitting_batch
 from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
@@ -42,7 +43,7 @@ from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.weights import weight_files
 from nap.tasks.arithmetic import equations
-from nap.tasks.registry import answer_text, load_task
+from nap.tasks.registry import Votes, answer_text, load_task, path_reader
 
 # What a finished run writes beside its journal.
 RESULTS = ("rows.parquet", "seconds.parquet", "traces.jsonl", "summary.json", "summary.csv", "summary.md")
@@ -97,6 +98,8 @@ def run_sweep(
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     policies = {text: parse_policy(text) for text in sweep.policies}
+    for policy in policies.values():
+        check_reader(policy, isinstance(load_task(sweep.task), Votes))
     identities, fits = dict[str, Identity](), dict[str, Fit]()
     for model in sweep.models:
         identities[model], fits[model] = _prepared(model, sweep, problems, policies.values(), batch_size, workers)
@@ -261,6 +264,7 @@ def evaluate(
         eos=sweep.eos,
         seed=sweep.seed,
         cache=cell.cache,
+        reads=path_reader(task, chosen),
         watch=watch,
     )
     entries = []

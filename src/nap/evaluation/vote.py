@@ -24,7 +24,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.decoding.prompting import PLAIN, Prompting
 from nap.models.denoiser import Denoiser
-from nap.tasks.registry import Task, Votes, answer_text
+from nap.tasks.registry import Task, Votes, answer_text, path_reader
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def ballots(
         # A canvas's noise is that of its name.
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
         told = {"budget": budget, "sampling": sampling, "eos": eos, "seed": seed}
+        told |= {"reads": path_reader(task, [replace(problem, id=row.problem_id) for row in rows])}
         voters = []
         for row, trace in zip(rows, decode_traces(denoiser, rows, policy, **told), strict=True):
             done = parse(row, trace.final, denoiser.tokenizer, trace.uncounted)

@@ -22,6 +22,7 @@ from nap.decoding.traces import collect, run_setting
 from nap.face.traces import Trace, held
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
+from nap.tasks.registry import load_task, path_reader
 
 Kind = Literal["own", "plain", "longcot", "nap"]
 
@@ -69,6 +70,7 @@ class Settings(TypedDict, total=False):
     eos: Eos
     seed: int
     raw: bool
+    reads: str | None
     watch: Callable[[Step], None] | None
 
 
@@ -95,6 +97,7 @@ def decode(
     eos: Eos = "count",
     seed: int = 0,
     raw: bool = False,
+    reads: str | None = None,
     watch: Callable[[Step], None] | None = None,
 ) -> Result | list[Result]:
     """Decode a prompt, or several of them as one batch, with an open model or one named as `nap.load` reads it.
@@ -105,6 +108,8 @@ def decode(
     tokens_per_step  commits a step, for a policy that follows a budget; by default 1. Or everything in so many `steps`
     cache            none, exact, prefix, dual or delayed (docs/caches.md)
     raw              give the prompt as it is, without the model's chat template
+    reads            for a policy that stops once its paths agree (`parallel_threshold:agree=0.5`): the task that reads
+                     what a path answers
     watch            is called with each Step as it happens
 
     Raises InputError for a setting that does not exist, does not fit the model or would be ignored.
@@ -131,7 +136,8 @@ def decode(
     prompts = [prompt] if isinstance(prompt, str) else [*prompt]
     problems = [Problem(id=f"prompt-{n}", prompt=text, answer="") for n, text in enumerate(prompts, 1)]
     canvases = [canvas_of(denoiser, problem, spec, Prompting(raw=raw)) for problem in problems]
-    watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, **settings))
+    reader = path_reader(load_task(reads), problems) if reads else None
+    watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, reads=reader, **settings))
     traces = collect(denoiser, canvases, watched, run_setting(denoiser, chosen, **settings))
     results = [
         Result(

@@ -11,7 +11,7 @@ Does not decode, train or score anything.
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -106,6 +106,14 @@ def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
     if isinstance(task, Gathers):
         return task.gather(paths, summary or "")
     return paths[0] if summary is None else summary
+
+
+def path_reader(task: Task, problems: Sequence[Problem]) -> Callable[[str, str], str | None] | None:
+    """What a path answers, of a problem's id and the path's text; None for a task that reads no path by itself."""
+    if not isinstance(task, Votes):
+        return None
+    known = {problem.id: problem for problem in problems}
+    return lambda id, text: task.vote(known[id], text)
 
 
 def load_task(name: str, **settings: Any) -> Task:

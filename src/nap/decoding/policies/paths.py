@@ -15,9 +15,16 @@ Summary = Literal["last", "joint"]
 
 
 class InPaths(Selecting):
-    """A policy that works in every slot at once; `summary` says when the summary is written: a field of subclasses."""
+    """A policy that works in every slot at once.
+
+    summary  when the summary is written, a field of subclasses
+    agree    likewise: once more than this share of the paths is finished with one answer, the others stop; 1: never
+             (decoding/agreement.py)
+    """
 
     summary: Summary
+    agree: float
+    ranges: ClassVar = {"agree": SHARE}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,11 +46,14 @@ class ParallelForced(Tied, InPaths):
     """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
 
     summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
+    agree    .5: the others stop once most paths are finished with one answer; 1: never
     within, prefer, keep  which of almost equally sure candidates of a path goes first, and what a trace keeps (ties.py)
     """
 
+    ranges: ClassVar = {**Tied.ranges, **InPaths.ranges}
     in_slots = True
     summary: Summary = "last"
+    agree: float = 1.0
     within: float = 0.0
     prefer: Prefer = "left"
     keep: float = 0.0
@@ -67,14 +77,16 @@ class ParallelForced(Tied, InPaths):
 class ParallelThreshold(InPaths):
     """Every unfinished path commits all its candidates of probability `tau` or more, and its best always (ours).
 
-    With P paths at least P tokens a step, where a threshold over the whole canvas promises one.
-    summary  as in `ParallelForced`
+    With P paths at least P tokens a step, where a threshold over the whole canvas promises one. A sure path is finished
+    in fewer steps than the others.
+    summary, agree  as in `ParallelForced`
     """
 
     paced = False
-    ranges: ClassVar = {"tau": SHARE}
+    ranges: ClassVar = {"tau": SHARE, **InPaths.ranges}
     tau: float = 0.9
     summary: Summary = "last"
+    agree: float = 1.0
 
     def select(self, view: View) -> Ints:
         """Path by path what `Threshold` would commit if the path were alone."""
@@ -85,14 +97,15 @@ class ParallelThreshold(InPaths):
 class ParallelEntropyBound(InPaths):
     """In every unfinished path by entropy the largest set U with sum H - max H <= gamma (ours, of EB-Sampler's rule).
 
-    summary  as in `ParallelForced`
+    summary, agree  as in `ParallelForced`
     """
 
     paced = False
     reads = ("entropy",)
-    ranges: ClassVar = {"gamma": NONNEGATIVE}
+    ranges: ClassVar = {"gamma": NONNEGATIVE, **InPaths.ranges}
     gamma: float = 0.1
     summary: Summary = "last"
+    agree: float = 1.0
 
     def select(self, view: View) -> Ints:
         """Path by path what `EntropyBound` would commit if the path were alone."""
