@@ -8,9 +8,10 @@ import io
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
-from typing import Any
+from typing import Protocol
 
 import tyro
 
@@ -32,10 +33,20 @@ from nap.common.memory import keep_memory
 from nap.common.terminal import guarded, plain
 from nap.common.text import did_you_mean
 
+
+class Runs(Protocol):
+    """A command: a frozen dataclass of its flags."""
+
+    def run(self) -> None:
+        """Do it."""
+
+
+Command = type[Runs]
+
 # What the extra `models` installs; the base installation has none of it.
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
 
-COMMANDS: dict[str, Any] = {
+COMMANDS: dict[str, Command | dict[str, Command]] = {
     "curate": Curate,
     "decode": Decode,
     "eval": Eval,
@@ -62,7 +73,7 @@ WELCOME = """Does a diffusion language model decode in parallel, and at what cos
 """
 
 
-def _help(known: dict[str, Any], name: str) -> str:
+def _help(known: Mapping[str, Command | dict[str, Command]], name: str) -> str:
     lines = [f"usage: {name} COMMAND [flags]; {name} COMMAND --help lists them", ""]
     for key, command in known.items():
         parts = {f"{key} {sub}": c for sub, c in command.items()} if isinstance(command, dict) else {key: command}
@@ -76,13 +87,13 @@ def joined(arguments: list[str]) -> list[str]:
     return [pair, *arguments[2:]] if pair in COMMANDS else arguments
 
 
-def _parse(command: Any, name: str, arguments: list[str]) -> Any:
+def _parse(command: Command, name: str, arguments: list[str]) -> Runs:
     """The command with its flags. Raises InputError for flags that are wrong, in one line where tyro draws a box."""
     said = io.StringIO()
     try:
         # Help has colours of its own, and nothing in it that is not ours.
         with redirect_stderr(said), redirect_stdout(plain(sys.stdout)):
-            return tyro.cli(command, args=arguments, prog=name, description=cleandoc(command.__doc__))
+            return tyro.cli(command, args=arguments, prog=name, description=cleandoc(command.__doc__ or ""))
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -273,7 +273,9 @@ class Rogue(Based):
         ({"writes": ((0, 5),)}, "writes outside the slots, or over what was given"),
         ({"writes": ((7, 5),)}, "writes outside the slots"),
         ({"writes": ((1, 5), (1, 6))}, "writes a position twice"),
-        ({"writes": ((1, -5),)}, "writes a token below 0"),
+        ({"writes": ((1, -5),)}, "writes a token that is not from 0 to "),
+        ({"writes": ((1, 10**6),)}, "writes a token that is not from 0 to "),
+        ({"wants": ((1,), (2,))}, "asks about positions of shape (2, 1), which are no list"),
         ({"writes": ()}, "committed nothing"),
     ],
 )

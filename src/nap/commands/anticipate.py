@@ -9,13 +9,13 @@ from tyro.conf import OmitArgPrefixes
 from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.seqdep import File, Opening
-from nap.commands.tables import draw, open_console
+from nap.commands.tables import draw, estimated, open_console
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
     from nap.dependence.anticipation import Profile
     from nap.dependence.rows import RowFile
-    from nap.dependence.summary import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,7 @@ class Anticipate:
         from nap.dependence.rows import Fields, read_rows
         from nap.dependence.sampling import sampler_of
 
-        for name, value in (("contexts", self.contexts), ("limit", self.limit)):
-            if value is not None and value < 1:
-                raise InputError(f"--{name} must be at least 1, got {value}")
+        check_least({"--contexts": self.contexts, "--limit": self.limit})
         read = read_rows(self.file, None, Fields(self.opening.text_field, self.opening.prompt_field))
         groups = self._groups(read)
         scorer = self.opening.open()
@@ -95,8 +93,8 @@ def print_profiles(profiles: "dict[str, Profile]") -> None:
     header = ["rows", "contexts", *(f"top {d}" for d in distances), "first", "rank", "ARness", "canvas"]
     lines = [
         [
-            printable(name), str(one.contexts), *(f"{one.top[d].mean:.2f}" for d in distances), _said(one.first),
-            f"{one.rank.mean:.1f}", _said(one.order), _said(one.canvas) if one.canvas else "-",
+            printable(name), str(one.contexts), *(f"{one.top[d].mean:.2f}" for d in distances), estimated(one.first, 2),
+            f"{one.rank.mean:.1f}", estimated(one.order, 2), estimated(one.canvas, 2),
         ]
         for name, one in profiles.items()
     ]  # fmt: skip
@@ -108,9 +106,3 @@ def print_profiles(profiles: "dict[str, Profile]") -> None:
         "agree. canvas: first, among all paths",
         style="dim",
     )
-
-
-def _said(estimate: "Estimate") -> str:
-    if estimate.interval is None:
-        return f"{estimate.mean:.2f}"
-    return f"{estimate.mean:.2f} [{estimate.interval.low:.2f}, {estimate.interval.high:.2f}]"

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands import progress
-from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words, check_trace_file
+from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words, check_rows_file
 from nap.commands.tables import against_random
 from nap.common.files import InputError, read_text
 from nap.common.text import printable, short
@@ -64,7 +64,7 @@ class Decode:
         from nap.canvas.canvas import parse
         from nap.data.problems import Problem
         from nap.data.trace_files import write_traces
-        from nap.decoding.budget import Budget
+        from nap.decoding.budget import Budget, Settings
         from nap.decoding.decode import decode
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas, canvas_of
@@ -75,7 +75,7 @@ class Decode:
         from nap.tasks.registry import load_task, path_reader
 
         prompts = self._asked()
-        check_trace_file(self.out)
+        check_rows_file(self.out)
         policy, sampling = parse_policy(self.policy), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()
@@ -84,7 +84,7 @@ class Decode:
         spec = asked_canvas(denoiser, wanted, self.canvas.attention)
         problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(prompts, 1)]
         canvases = [canvas_of(denoiser, problem, spec, prompting) for problem in problems]
-        settings: dict[str, Any] = {"budget": budget, "sampling": sampling, "cache": self.cache}
+        settings: Settings = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
         reads = path_reader(load_task(self.reads), problems) if self.reads else None
         steps = decode(denoiser, canvases, policy, reads=reads, **settings)

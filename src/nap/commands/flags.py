@@ -140,7 +140,7 @@ class PromptFlags:
         )  # fmt: skip
 
 
-def check_trace_file(path: str | None) -> None:
+def check_rows_file(path: str | None, what: str = "traces") -> None:
     """Refuse a name that says neither format, before anything is decoded or read."""
     if path is not None and not path.endswith((".jsonl", ".parquet")):
-        raise InputError(f"traces are written as .jsonl or .parquet, got {path!r}")
+        raise InputError(f"{what} are written as .jsonl or .parquet, got {path!r}")

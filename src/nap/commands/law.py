@@ -10,12 +10,13 @@ from nap.common.files import InputError
 def print_law(file: str, name: str, as_json: bool) -> None:
     """Nats a token over all traces of a file. Raises InputError for a name that is no exact law's."""
     from nap.data.trace_files import read_traces
-    from nap.models.exact import SCHEME, open_exact
+    from nap.models.exact import SCHEME, ExactDenoiser, open_exact
     from nap.models.exact_cost import cost_of
 
-    if not name.startswith(SCHEME):
+    denoiser = open_exact(name) if name.startswith(SCHEME) else None
+    # A task's own law has no reader of texts.
+    if not isinstance(denoiser, ExactDenoiser):
         raise InputError(f"--law takes the name of an exact law, {SCHEME}FILE, got {name!r:.80}")
-    denoiser = open_exact(name)
     costs = [cost_of(denoiser, trace) for trace in read_traces(file)]
     tokens = sum(cost.tokens for cost in costs) or 1
     correlations = [cost.correlation for cost in costs if cost.correlation is not None]

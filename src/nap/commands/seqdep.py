@@ -9,7 +9,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands import progress
 from nap.commands.flags import Whole, Words
-from nap.commands.tables import draw, open_console
+from nap.commands.tables import draw, estimated, open_console
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import printable
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nap.dependence.rows import RowFile
     from nap.dependence.scorer import Scorer
     from nap.dependence.seqdep import Corpus, Dependence
-    from nap.dependence.summary import Estimate, Summary
+    from nap.dependence.summary import Summary
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 File = Annotated[Positional[str], arg(metavar="FILE")]
@@ -70,8 +71,7 @@ class Scoring(Opening):
         """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
         from nap.dependence.rows import Fields, read_rows
 
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise InputError(f"--max-tokens must be at least 2, got {self.max_tokens}")
+        check_least({"--max-tokens": self.max_tokens}, 2)
         return read_rows(file, self.segments, Fields(self.text_field, self.prompt_field))
 
 
@@ -97,8 +97,7 @@ class Seqdep:
         from nap.dependence.seqdep import cut_rows, measure_corpus
         from nap.dependence.summary import summarise
 
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit must be at least 1, got {self.limit}")
+        check_least({"--limit": self.limit})
         read = self.scoring.read(self.file)
         rows = read.rows[: self.limit]
         with progress.bar("measured", f"loading {printable(self.scoring.scorer)}") as bar:
@@ -130,23 +129,16 @@ def _print_tables(found: "Summary", left_out: int, shortened: int) -> None:
     )
     header = ["", "nats a segment", "nats a token", "rise, nats a token", "prompts"]
     lines = [
-        [name, *map(_shown, (own.per_segment, own.per_token, own.rise_per_token)), str(own.per_segment.prompts)]
+        [name, *map(estimated, (own.per_segment, own.per_token, own.rise_per_token)), str(own.per_segment.prompts)]
         for name, own in measures.items()
     ]
     draw(console, header, lines)
     curves = {name: {point.segments: point.per_token for point in own.curve} for name, own in measures.items()}
     names = {(first, last): str(first) if first == last else f"{first}-{last}" for first, last in curves["seqdep"]}
-    spans = [[shown, *(_shown(curve.get(span)) for curve in curves.values())] for span, shown in names.items()]
+    spans = [[shown, *(estimated(curve.get(span)) for curve in curves.values())] for span, shown in names.items()]
     draw(console, ["segment", *(f"{name}, nats a token" for name in curves)], spans)
     for name in measures:
         console.print(f"{name}: {QUESTIONS[name]}", style="dim")
-
-
-def _shown(estimate: "Estimate | None") -> str:
-    if estimate is None:
-        return "-"
-    ends = estimate.interval
-    return f"{estimate.mean:.3f}" + (f" [{ends.low:.3f}, {ends.high:.3f}]" if ends else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from nap.common.text import short, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nap.dependence.summary import Estimate
     from nap.order.scores import Arness
 
 
@@ -15,6 +16,14 @@ def against_random(known: "Arness") -> str:
     """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
     value = known.global_arness
     return "-" if value is None else f"{value:.2f} ({short(known.global_arness_random)})"
+
+
+def estimated(estimate: "Estimate | None", digits: int = 3) -> str:
+    """`0.123 [0.100, 0.140]`: a mean and its interval, where there is one; `-` for none."""
+    if estimate is None:
+        return "-"
+    ends = estimate.interval
+    return f"{estimate.mean:.{digits}f}" + (f" [{ends.low:.{digits}f}, {ends.high:.{digits}f}]" if ends else "")
 
 
 def open_console() -> "Console":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from nap.commands.flags import Columns, Words
-from nap.common.files import InputError
+from nap.commands.flags import Columns, Words, check_rows_file
+from nap.common.bounds import check_least
 
 if TYPE_CHECKING:
     from nap.evaluation.score import Scores
@@ -47,8 +47,7 @@ class Score:
         from nap.evaluation.score import score_file, write_scored
         from nap.tasks.fields import Fields
 
-        if self.out is not None and not self.out.endswith((".jsonl", ".parquet")):
-            raise InputError(f"verdicts are written as .jsonl or .parquet, got {self.out!r}")
+        check_rows_file(self.out, "verdicts")
         columns = Fields(prompt=self.prompt_field, answer=self.answer_field, output=self.output_field)
         stop = None if self.stop is None else tuple(text.replace("\\n", "\n") for text in self.stop if text)
         scores = score_file(self.file, self.task, by=self.by, columns=columns, stop=stop, strict=self.strict)
@@ -105,8 +104,7 @@ class Problems:
         from nap.common.text import visible
         from nap.tasks.registry import load_reader
 
-        if self.limit < 1:
-            raise InputError(f"limit must be at least 1, got {self.limit}")
+        check_least({"limit": self.limit})
         columns = self.columns
         task = load_reader(self.task, prompt=columns.prompt_field, answer=columns.answer_field, strict=columns.strict)
         problems = task.load(self.split, self.limit, self.data)

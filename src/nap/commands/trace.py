@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from nap.commands.flags import Loading, Whole, Words, check_trace_file
+from nap.commands.flags import Loading, Whole, Words, check_rows_file
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -43,17 +43,13 @@ class TraceShow:
         verdict = {True: "right", False: "wrong", None: "not checked"}[trace.correct]
         answer = "no answer" if trace.answer is None else f"answer {printable(trace.answer)}"
         title = f"{printable(trace.problem_id)}: {printable(str(trace.setting.get('policy', 'unknown policy')))}, "
-        line = f"{title}{trace.forwards} forwards, {_queries(trace)}{answer} ({verdict})"
+        queries = f"{sum(cost.queries for cost in trace.costs)} query tokens, " if trace.costs else ""
+        line = f"{title}{trace.forwards} forwards, {queries}{answer} ({verdict})"
         console.print(line, markup=False, soft_wrap=True)
         for frame in frames(trace):
             if self.step is None or frame.step == self.step - 1:
                 console.print(frame.headline)
                 console.print(frame.lanes)
-
-
-def _queries(trace: "Trace") -> str:
-    """What was computed in the forwards, where the trace says so."""
-    return f"{sum(cost.queries for cost in trace.costs)} query tokens, " if trace.costs else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +110,9 @@ class TraceExplain:
 
 def _named_model(trace: "Trace") -> str:
     """The model that a trace says it is of."""
-    told = trace.setting.get("model")
-    name = told.get("model") if isinstance(told, dict) else told
-    if not isinstance(name, str):
+    from nap.data.cells import model_of
+
+    if not isinstance(name := model_of(trace), str):
         raise InputError(f"trace {trace.problem_id!r} names no model; give it: --model DIR")
     return name
 
@@ -154,7 +150,7 @@ class TraceConvert:
         """Read all, check all, write all."""
         from nap.data.trace_files import read_traces, write_traces
 
-        check_trace_file(self.out)
+        check_rows_file(self.out)
         write_traces(read_traces(self.file), self.out)
 
 
@@ -187,7 +183,7 @@ class TraceImport:
         from nap.data.trace_files import write_traces
         from nap.order.importers import import_traces
 
-        check_trace_file(self.out)
+        check_rows_file(self.out)
         write_traces(import_traces(self.file, self.source, self._known()), self.out)
 
     def _known(self) -> "Known":

@@ -5,7 +5,8 @@
 Does not bound what a machine has room for: a setting within these may still be too large for it.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from nap.common.files import InputError
 
@@ -39,7 +40,7 @@ DECODED = Bound(1, 1 << 20, "all are in memory while they are decoded")
 WORKERS = Bound(1, 1 << 10, "each is a process or a thread, started at once")
 
 
-def check(name: str, value: Any, bound: Bound) -> None:
+def check(name: str, value: object, bound: Bound) -> None:
     """Raise InputError unless the value is a whole number within the bound."""
     least, most, why = bound
     if not isinstance(value, int):
@@ -48,6 +49,13 @@ def check(name: str, value: Any, bound: Bound) -> None:
         raise InputError(f"{name} must be at least {least}, got {value}")
     if value > most:
         raise InputError(f"{name} must be at most {most} ({why}), got {_short(value)}")
+
+
+def check_least(values: Mapping[str, float | None], least: int = 1) -> None:
+    """Raise InputError naming the first of the numbers that is below `least`; None was not given."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}")
 
 
 def _short(value: int) -> str:

@@ -5,13 +5,16 @@ Does not know which there are: each room has a table of its own.
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nap.common.files import InputError
+from nap.common.records import has_default
 from nap.common.text import check_known, did_you_mean
 
+Kind = TypeVar("Kind")
 
-def parse_named(what: str, text: str, kinds: Mapping[str, type]) -> Any:
+
+def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
     """One of `kinds` from `name` or `name:setting=value,...`; `what` they are is said in errors.
 
     Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
@@ -19,11 +22,12 @@ def parse_named(what: str, text: str, kinds: Mapping[str, type]) -> Any:
     """
     name, _, rest = text.partition(":")
     check_known(what, name, kinds)
-    settings = read_settings(f"{what} {name!r}", kinds[name], [part for part in rest.split(",") if part])
-    needed = [f.name for f in dataclasses.fields(kinds[name]) if _is_needed(f) and f.name not in settings]
+    kind: Any = kinds[name]
+    settings = read_settings(f"{what} {name!r}", kind, [part for part in rest.split(",") if part])
+    needed = [f.name for f in dataclasses.fields(kind) if not has_default(f) and f.name not in settings]
     if needed:
         raise InputError(f"{what} {name!r} needs {needed[0]}; write {name}:{needed[0]}=...")
-    return kinds[name](**settings)
+    return kind(**settings)
 
 
 def read_settings(whose: str, kind: type, parts: Iterable[str]) -> dict[str, Any]:
@@ -39,10 +43,6 @@ def said_name(value: Any, kinds: Mapping[str, type]) -> str:
     said = {f.name: values[f.name] for f in dataclasses.fields(value) if values[f.name] != f.default}
     # A second model, which a policy may be given, is known by its own name.
     return name + ":" * bool(said) + ",".join(f"{key}={getattr(of, 'name', of)}" for key, of in said.items())
-
-
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _value(whose: str, kind: Any, key: str, value: str) -> Any:

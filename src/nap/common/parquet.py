@@ -89,7 +89,8 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
         for part in _parts(path, number, batch):
             left -= _weight(part)
             if left > 0:
-                yield from map(_plain_row, part.to_pylist()) if _has_others(part) else part.to_pylist()
+                rows = part.to_pylist()
+                yield from ({name: _plain(v) for name, v in row.items()} for row in rows) if _has_others(part) else rows
                 number += len(part)
         if left <= 0:
             break
@@ -145,10 +146,6 @@ def _lengths(array: "pa.Array") -> "NDArray[np.int64]":
 def _has_others(batch: "pa.RecordBatch") -> bool:
     """Whether there may be values that JSON does not have."""
     return any(word in str(batch.schema.types) for word in ("binary", "date", "time", "decimal", "duration", "map"))
-
-
-def _plain_row(row: dict[str, object]) -> dict[str, object]:
-    return {name: _plain(value) for name, value in row.items()}
 
 
 def _plain(value: object) -> object:

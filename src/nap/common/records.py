@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields
 from functools import cache
 from math import isfinite
 from types import NoneType
-from typing import TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from nap.common.files import InputError
 
@@ -72,7 +72,7 @@ def checked(record: R) -> R:
 @cache
 def _checks(kind: type) -> list[tuple[str, str, Check, bool, bool]]:
     hints = get_type_hints(kind)
-    return [(column(f.name), f.name, *_known(hints[f.name]), _has_default(f)) for f in fields(kind)]
+    return [(column(f.name), f.name, *_known(hints[f.name]), has_default(f)) for f in fields(kind)]
 
 
 def _known(hint: object) -> tuple[Check, bool]:
@@ -83,7 +83,8 @@ def _known(hint: object) -> tuple[Check, bool]:
     return _known(parts[0])[0], True
 
 
-def _has_default(field: Field[object]) -> bool:
+def has_default(field: Field[Any]) -> bool:
+    """Whether a field may be left out."""
     return field.default is not MISSING or field.default_factory is not MISSING
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 
 RESAMPLES = 10_000
@@ -92,8 +93,7 @@ def bootstrap_means(
     columns: Sequence[Sequence[float]], confidence: float = 0.95, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
     """`bootstrap_mean` of each column, to the bit. Columns of one length share their draws, which cost the most."""
-    if resamples < 1:
-        raise InputError(f"resamples must be at least 1, got {resamples}")
+    check_least({"resamples": resamples})
     _check_confidence(confidence)
     tail, found, lengths = (1 - confidence) / 2, dict[int, Interval](), dict[int, list[int]]()
     data = [_checked_values(column) for column in columns]

@@ -18,10 +18,8 @@ _FIELD = re.compile(r"\{(problem|answer|paths)\}")
 
 def load_prompt(name: str, *needs: str) -> str:
     """The text of a bundled template, or of a file. Raises InputError if it is absent or lacks a field of `needs`."""
-    bundled = FOLDER / f"{name}.txt"
-    path = bundled if bundled.parent == FOLDER and bundled.is_file() else Path(name)
+    path, known = bundled(name, FOLDER, ".txt")
     if not path.exists():
-        known = sorted(found.stem for found in FOLDER.glob("*.txt"))
         raise InputError(
             f"no prompt template {name!r}{did_you_mean(name, known)} give a file, or one of: {', '.join(known)}"
         )
@@ -29,6 +27,13 @@ def load_prompt(name: str, *needs: str) -> str:
     if missing := [need for need in needs if need not in _FIELD.findall(text)]:
         raise InputError(f"the prompt template {path} lacks {{{missing[0]}}}, which stands for the {missing[0]}")
     return text
+
+
+def bundled(name: str, folder: Path, suffix: str) -> tuple[Path, list[str]]:
+    """The bundled file of that name, else the path that the name is; and the names of all in the bundle's `folder`."""
+    own = folder / f"{name}{suffix}"
+    known = sorted(found.stem for found in folder.glob(f"*{suffix}"))
+    return own if own.parent == folder and own.is_file() else Path(name), known
 
 
 def form_of(said: str, need: str) -> str:

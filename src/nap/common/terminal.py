@@ -13,16 +13,17 @@ Does not lay anything out; commands/tables.py and report/terminal.py do.
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from nap.common.text import shortened, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
 
+ColorSystem = Literal["auto", "standard", "256", "truecolor"]
 # A person reads an error; what is longer is a file's text that got into it.
 LONGEST_ERROR = 2000
 
@@ -44,7 +45,7 @@ class Guarded:
         self.stream.write(shown)
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         """Write each."""
         for line in lines:
             self.write(line)
@@ -101,16 +102,19 @@ def plain(stream: TextIO) -> TextIO:
     return stream.stream if isinstance(stream, Guarded) else stream
 
 
-def open_console(stream: TextIO | None = None, **options: Any) -> "Console":
+def open_console(
+    stream: TextIO | None = None, *, width: int | None = None, color_system: "ColorSystem" = "auto"
+) -> "Console":
     """rich's console on a stream, by default standard output: its colours are its own, and the text in it is clean."""
     from rich.console import Console
     from rich.segment import Segment
 
     class Clean(Console):
-        def render(self, renderable: Any, options: Any = None) -> Any:
+        def render(self, renderable: "RenderableType", options: "ConsoleOptions | None" = None) -> Iterator[Segment]:
             for part in super().render(renderable, options):
                 text, style, control = part
                 # What rich itself sends to move the cursor is no text.
                 yield part if control or text.isprintable() else Segment(visible(text), style)
 
-    return Clean(file=plain(sys.stdout if stream is None else stream), highlight=False, **options)
+    file = plain(sys.stdout if stream is None else stream)
+    return Clean(file=file, highlight=False, width=width, color_system=color_system)

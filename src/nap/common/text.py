@@ -76,12 +76,12 @@ def short(value: float | str | None) -> str:
 
 def markdown_table(header: Sequence[object], rows: Iterable[Iterable[object]]) -> str:
     """A table in Markdown. Cells are text as it is, never markup."""
-    lines = [[*map(_cell, cells)] for cells in (header, ["---"] * len(header), *rows)]
+
+    def cell(value: object) -> str:
+        return re.sub(r"([\\|<`])", r"\\\1", " ".join(str(value).split()))
+
+    lines = (map(cell, cells) for cells in (header, ["---"] * len(header), *rows))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return re.sub(r"([\\|<`])", r"\\\1", " ".join(str(value).split()))
 
 
 def fenced(text: str, language: str = "") -> str:

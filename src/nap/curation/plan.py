@@ -34,23 +34,14 @@ BOUNDS = {
 class Plan:
     """Everything that determines a data set, its problems and its teachers' replies aside.
 
-    task, split, data, limit  which problems: the first `limit` of the split, or of the file `data`
-    solutions, field          a file of problems with several solutions each, in place of a teacher, and their field
-    prompt_field, answer_field  the columns of that file with the question and the right answer; None: the usual names
-    strict                    refuse a file with a row that nothing can be checked by, instead of leaving it out
-    models                    of the teachers; sample i is asked of model i modulo their number
-    prompts                   templates, bundled or files; sample i is asked with template i modulo their number
-    samples                   asked of each problem; 0 for as many as `paths`
-    paths                     of a sample, P
-    path_tokens, summary_tokens  of a slot, its closing tag included
-    tokenizer                 folder or tokenizer.json that counts them; None estimates
-    select, wrong             see `selection.select`
-    max_overlap               share of word 4-grams that two paths of a sample may share
-    embedder, max_similarity  a model (see `selection.cosines`), and the cosine that two paths of a sample may have
-    diverse                   of more usable replies than needed take those that are least alike, not the first
-    reasoning                 what a server gives as reasoning beside a text: before it in a path's text, or dropped
-    summary                   from the template `summary_prompt`, or written by the first teacher asked with it
-    prices                    of a million prompt and completion tokens, for the card
+    The flags of `nap curate` say what the fields of their names are (commands/curate.py); beside them:
+
+    limit      the first so many problems of the split, or of the file `data`
+    models     of the teachers; sample i is asked of model i modulo their number, with prompt i modulo theirs
+    samples    asked of each problem; 0 for as many as `paths`
+    tokenizer  None estimates the tokens of a slot, its closing tag included
+    prices     of a million prompt and completion tokens, for the card
+    licences   of the data, the problems and the teacher, for the card
     """
 
     task: str

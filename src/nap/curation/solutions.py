@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nap.common.files import InputError
 from nap.curation.journal import LENGTH, Reply
@@ -122,7 +122,7 @@ def _solutions(problem: Problem, field: str | None) -> tuple[Sequence[str], list
     return names, texts
 
 
-def _columns(row: Mapping[str, Any], field: str | None) -> Sequence[str]:
+def _columns(row: Mapping[str, object], field: str | None) -> Sequence[str]:
     if field:
         return [field] if field in row else []
     if name := next((name for name in SOLUTIONS if row.get(name)), None):
@@ -132,7 +132,7 @@ def _columns(row: Mapping[str, Any], field: str | None) -> Sequence[str]:
     return [name for name in CONVERSATION if row.get(name)][:1]
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 

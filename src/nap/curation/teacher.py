@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import nearest, printable
 from nap.curation.journal import FAILED, REFUSED, Journal, Reply, Request
@@ -50,16 +51,11 @@ NOTICED = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How to ask; nothing here changes a reply.
+    """How to ask, as the flags of `nap curate` say (commands/curate.py); nothing here changes a reply.
 
-    concurrency  requests in flight for each endpoint
-    per_minute   at most so many requests to each endpoint; 0 for no limit
-    timeout      seconds that one attempt may take
-    retries      further attempts after one that failed
-    backoff      seconds before the first of them; doubles each time
-    together     ask for all samples of a prompt at once (`n`), where the server can
-    again        ask again what was refused in an earlier run
-    say          called with what a user should know: a model that is not listed, a prompt that is refused
+    backoff  seconds before the first attempt after one that failed; doubles each time
+    again    ask again what was refused in an earlier run
+    say      called with what a user should know: a model that is not listed, a prompt that is refused
     """
 
     concurrency: int = 16
@@ -72,9 +68,8 @@ class Asking:
     say: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
-        for name, least in (("concurrency", 1), ("per_minute", 0), ("retries", 0), ("backoff", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_least({"concurrency": self.concurrency})
+        check_least({"per_minute": self.per_minute, "retries": self.retries, "backoff": self.backoff}, 0)
         if not self.timeout > 0:
             raise InputError(f"timeout must be more than 0 seconds, got {self.timeout}")
 

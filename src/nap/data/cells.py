@@ -24,10 +24,19 @@ class Cell(NamedTuple):
 
 def cell_of(trace: Trace) -> Cell:
     """What the trace's setting says, which in an imported one may be anything."""
-    model, budget = trace.setting.get("model"), trace.setting.get("budget")
-    name = model.get("model") if isinstance(model, dict) else model
+    name, budget = model_of(trace), trace.setting.get("budget")
     tokens, steps = (budget.get("tokens"), budget.get("steps")) if isinstance(budget, dict) else (None, None)
-    pace = f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
-    cache = trace.setting.get("cache")
+    policy, cache = str(trace.setting.get("policy") or "unknown policy"), trace.setting.get("cache")
     kept = str(cache.get("name") or "none") if isinstance(cache, dict) else "none"
-    return Cell(str(name or "unknown model"), str(trace.setting.get("policy") or "unknown policy"), pace, kept)
+    return Cell(str(name or "unknown model"), policy, pace_of(tokens, steps), kept)
+
+
+def model_of(trace: Trace) -> object:
+    """The name of the model, where the setting has one."""
+    model = trace.setting.get("model")
+    return model.get("model") if isinstance(model, dict) else model
+
+
+def pace_of(tokens: object, steps: object) -> str:
+    """`4/step`, `64 steps` or `own`, of what a budget says."""
+    return f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"

@@ -15,7 +15,7 @@ import numpy as np
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.common.files import InputError
 from nap.data.trace import Trace
-from nap.decoding.budget import Budget, Sampling
+from nap.decoding.budget import Budget, Sampling, Settings
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
@@ -47,7 +47,9 @@ def knowing_nothing(trace: Trace, draws: int) -> list[Trace]:
     blank = replace(canvas, ids=np.where(masked, _MASK, _TOKEN))
     guessing = _changed(policy, {"within": 1.0, "prefer": "random", "keep": 0.0})
     silent = Silent(_MASK, _TOKEN, vocabulary=2)
-    return [decode_traces(silent, [blank], guessing, budget=settings["budget"], seed=draw)[0] for draw in range(draws)]
+    return [
+        decode_traces(silent, [blank], guessing, budget=settings.get("budget"), seed=draw)[0] for draw in range(draws)
+    ]
 
 
 # All the tokens that a model needs which knows none.
@@ -66,17 +68,19 @@ def _canvas(trace: Trace) -> Canvas:
     return Canvas(ids=ids, region=region, spec=_read(trace, "canvas", CanvasSpec), problem_id=trace.problem_id)
 
 
-def _settings(trace: Trace) -> tuple[Policy, dict[str, Any]]:
+def _settings(trace: Trace) -> tuple[Policy, Settings]:
     said = trace.setting
-    settings = {
+    settings: Settings = {
         "budget": _read(trace, "budget", Budget), "sampling": _read(trace, "sampling", Sampling),
         "eos": said.get("eos", "count"), "seed": said.get("seed", 0),
     }  # fmt: skip
     cache = said.get("cache")
     policy = said.get("policy")
-    if not isinstance(policy, str) or not isinstance(settings["seed"], int):
+    if not isinstance(policy, str) or not isinstance(said.get("seed", 0), int):
         raise _untold(trace, "policy" if not isinstance(policy, str) else "seed")
-    return parse_policy(policy), settings | ({"cache": cache["name"]} if isinstance(cache, dict) else {})
+    if isinstance(cache, dict):
+        settings["cache"] = cache["name"]
+    return parse_policy(policy), settings
 
 
 def _read(trace: Trace, name: str, kind: type) -> Any:

@@ -1,10 +1,11 @@
 """What a decode is told: how fast to commit, how candidates are drawn, and what the end of a text does."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import check_known
 from nap.decoding.policies.policy import Policy
@@ -35,9 +36,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.tokens is not None and self.steps is not None:
             raise InputError(f"a budget is tokens per step or steps, not both; got {self.tokens} and {self.steps}")
-        for name, value in (("tokens per step", self.tokens), ("steps", self.steps)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+        check_least({"tokens per step": self.tokens, "steps": self.steps})
         check_known("schedule", self.schedule, get_args(Schedule))
         if self.schedule != "even" and self.steps is None:
             raise InputError(f"schedule {self.schedule!r} spreads a number of steps; give steps")
@@ -117,3 +116,18 @@ class Sampling:
     def said(self) -> dict[str, float]:
         """Its fields, for a trace; guidance only where there is any."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("guidance", 0)}
+
+
+class Told(TypedDict, total=False):
+    """What a row is told beside its policy, as `Engine.add` takes it."""
+
+    budget: Budget | None
+    sampling: Sampling | None
+    eos: Eos
+    seed: int
+
+
+class Settings(Told, total=False):
+    """What a decode is told beside its policy: what its rows are, and the name of a cache."""
+
+    cache: str

@@ -124,19 +124,18 @@ class Heard:
 
     def _without(self, part: slice) -> Floats:
         """The probability of what stands at these positions by their leave-one-out states."""
-        assert self.answer.without_ND is not None
-        most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
-        for start in range(part.start, part.stop, most):
-            here = slice(start, min(start + most, part.stop))
-            chunk = self._made(in_float64(self.answer.head(self.answer.without_ND[here])), here)
+        answer, found = self.answer, []
+        assert answer.without_ND is not None
+        for here in self._cut(part):
+            chunk = self._made(in_float64(answer.head(answer.without_ND[here])), here)
             found.append(probability_of(chunk.current_n, chunk).cpu().numpy())
         return np.concatenate(found)
 
     def _tops(self, states_LD: Tensor) -> Floats:
         """The probability of the best token everywhere."""
-        most, found = max(1, CHUNK // (4 * self.answer.vocabulary)), []
-        for states_lD in states_LD.split(most):
-            logits_lV = in_float64(self.answer.head(states_lD))
+        found = []
+        for here in self._cut(slice(0, len(states_LD))):
+            logits_lV = in_float64(self.answer.head(states_LD[here]))
             total_l = logits_lV.logsumexp(dim=-1)
             logits_lV[:, self.mask_id] = -torch.inf
             found.append((logits_lV.amax(dim=-1) - total_l).exp().double().cpu().numpy())
@@ -144,18 +143,17 @@ class Heard:
 
     def _chunks(self, first: int, last: int) -> Iterator[Chunk]:
         """The positions of the rows from `first` to before `last`, in chunks."""
-        most = max(1, CHUNK // (4 * self.answer.vocabulary))
         if any(row.sampling.temperature for row in self.rows[first:last]):
             stretches = self.parts[first:last]
         else:
             stretches = [slice(self.parts[first].start, self.parts[last - 1].stop)]
-        for stretch in stretches:
-            for start in range(stretch.start, stretch.stop, most):
-                yield self._chunk(slice(start, min(start + most, stretch.stop)))
+        for here in (here for stretch in stretches for here in self._cut(stretch)):
+            yield self._made(in_float64(self.answer.logits(here)), here)
 
-    def _chunk(self, part: slice) -> Chunk:
-        logits_nV = in_float64(self.answer.logits(part))
-        return self._made(logits_nV, part)
+    def _cut(self, part: slice) -> Iterator[slice]:
+        """The part in pieces of at most CHUNK bytes of logits."""
+        most = max(1, CHUNK // (4 * self.answer.vocabulary))
+        return (slice(start, min(start + most, part.stop)) for start in range(part.start, part.stop, most))
 
     def _made(self, logits_nV: Tensor, part: slice) -> Chunk:
         """A chunk of these logits, which are its own from now on."""

@@ -4,12 +4,12 @@ Does not choose, run or record (engine.py, traces.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Unpack
 
 from nap.canvas.canvas import Canvas
 from nap.data.trace import COMMIT, FILL, REMASK, Step, Trace
 from nap.decoding.agreement import Reader
-from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.budget import Settings, Told
 from nap.decoding.engine import Engine
 from nap.decoding.policies.policy import Policy
 from nap.decoding.traces import collect, run_setting
@@ -21,12 +21,9 @@ def decode(
     canvases: Sequence[Canvas],
     policy: Policy,
     *,
-    budget: Budget | None = None,
-    sampling: Sampling | None = None,
-    eos: Eos = "count",
-    seed: int = 0,
     cache: str = "none",
     reads: Reader | None = None,
+    **told: Unpack[Told],
 ) -> Iterator[Step]:
     """Fill the canvases. Yields one Step a row for every forward that the row took part in.
 
@@ -35,7 +32,7 @@ def decode(
     """
     engine = Engine(denoiser, cache)
     for canvas in canvases:
-        engine.add(canvas, policy, budget=budget, sampling=sampling, eos=eos, seed=seed, reads=reads)
+        engine.add(canvas, policy, reads=reads, **told)
     while engine.running:
         yield from engine.step()
 
@@ -50,7 +47,7 @@ def decode_traces(
     *,
     watch: Watch | None = None,
     reads: Reader | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> list[Trace]:
     """`decode` to the end, with its settings and errors: one Trace a canvas, in order. `watch` is told of each step."""
     steps = decode(denoiser, canvases, policy, reads=reads, **settings)

@@ -95,10 +95,13 @@ class Engine:
         started, rows = time.perf_counter(), [*self._rows.values()]
         asked = [asked for row in rows for asked in row.ask()]
         answer = guided(self.session.ask(_questions(rows)), asked)
-        reads = {name for row in rows for name in row.policy.reads}
-        said, queries = iter(hear(answer, asked, self.denoiser.mask_id, sorted(reads))), iter(answer.queries_B)
-        # A row has one canvas in a forward, and more where its policy drafts.
-        written = [(sum(islice(queries, row.canvases)), *row.act(*islice(said, row.canvases))) for row in rows]
+        reads = sorted({name for row in rows for name in row.policy.reads})
+        said, queries = iter(hear(answer, asked, self.denoiser.mask_id, reads)), iter(answer.queries_B)
+        written: list[tuple[int, tuple[Event, ...], Edits]] = []
+        for row in rows:
+            # A row has one canvas in a forward, and more where its policy drafts.
+            computed = sum(islice(queries, row.canvases))
+            written.append((computed, *row.act(*islice(said, row.canvases))))
         seconds = time.perf_counter() - started
         return [self._stepped(row, *done, seconds) for row, done in zip(rows, written, strict=True)]
 

@@ -19,7 +19,7 @@ from typing import Any
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.common.rows import read_values
-from nap.common.templates import fill, form_of
+from nap.common.templates import bundled, fill, form_of
 from nap.common.text import unknown
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
@@ -119,10 +119,8 @@ def _value(text: str) -> Json:
 @cache
 def load_examples(name: str) -> Examples:
     """Bundled worked examples, or those of a file. Raises InputError if it is absent or holds something else."""
-    bundled = FOLDER / f"{name}.json"
-    path = bundled if bundled.parent == FOLDER and bundled.is_file() else Path(name)
+    path, known = bundled(name, FOLDER, ".json")
     if not path.exists():
-        known = sorted(found.stem for found in FOLDER.glob("*.json"))
         raise InputError(f"{unknown('examples', name, known)}, or a file of your own")
     values = [value for _, value in zip(range(MOST + 1), (value for _, value in read_values(path)), strict=False)]
     if len(values) == 1 and isinstance(values[0], dict) and isinstance(values[0].get("examples"), list):
@@ -130,7 +128,7 @@ def load_examples(name: str) -> Examples:
     return _examples(path, values[0] if len(values) == 1 and isinstance(values[0], list) else values, FORM)
 
 
-def _examples(path: Path, rows: Sequence[Any], form: Mapping[str, Any]) -> Examples:
+def _examples(path: Path, rows: Sequence[object], form: Mapping[str, Any]) -> Examples:
     if not 0 < len(rows) <= MOST:
         raise InputError(f"{path} should hold 1 to {MOST} worked examples, got {len(rows)}")
     if strange := [name for name, text in form.items() if not isinstance(text, str)]:
@@ -140,7 +138,7 @@ def _examples(path: Path, rows: Sequence[Any], form: Mapping[str, Any]) -> Examp
     return Examples(shots=shots, question=question, answer=answer, between=form["between"])
 
 
-def _column(path: Path, row: Any, names: Sequence[str]) -> str:
+def _column(path: Path, row: object, names: Sequence[str]) -> str:
     if not isinstance(row, dict):
         raise InputError(f"{path}: a worked example is an object with a problem and its answer, got {row!r:.40}")
     found = next((row[name] for name in names if isinstance(row.get(name), str)), None)

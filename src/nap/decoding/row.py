@@ -38,7 +38,8 @@ class Row:
         agreement: Agreement | None = None,
     ) -> None:
         self.number, self.canvas, self.policy, self.sampling = number, canvas, policy, sampling
-        self.mask_id, self.pad_id, self.ids = denoiser.mask_id, denoiser.pad_id, canvas.ids.copy()
+        self.mask_id, self.pad_id, self.vocabulary = denoiser.mask_id, denoiser.pad_id, denoiser.vocabulary
+        self.ids = canvas.ids.copy()
         # Not the row's number: the same problem gets the same noise in any batch.
         key = blake2b(f"{seed}/{canvas.problem_id or number}".encode(), digest_size=8).digest()
         self.rng = np.random.default_rng(int.from_bytes(key))
@@ -128,6 +129,8 @@ class Row:
         self.drafts = [self._drafted(*draft) for draft in self.policy.drafts(self.seen)]
         if self.wanted is self.seen.open_N:
             return
+        if self.wanted.ndim != 1:
+            raise self._fault(f"asks about positions of shape {self.wanted.shape}, which are no list")
         if not self.slots.issuperset(self.wanted.tolist()):
             raise self._fault("asks about a position that is in no slot, or was given")
         if (self.wanted[1:] <= self.wanted[:-1]).any():
@@ -137,6 +140,7 @@ class Row:
         """A draft's canvas, with what would be filled, and the masks of its block."""
         if not set(self.masked.tolist()).issuperset(position_N.tolist()):
             raise self._fault("drafts over what is not masked")
+        self._check(np.asarray(position_N), np.asarray(token_N))
         ids_L = self.ids.copy()
         ids_L[position_N] = token_N
         for gaps in self._gaps(ids_L):
@@ -182,15 +186,15 @@ class Row:
         return REMASK if new == self.mask_id else COMMIT if old == self.mask_id else EDIT
 
     def _check(self, position_N: Ints, token_N: Ints) -> None:
-        if position_N.shape != token_N.shape:
-            raise self._fault(f"writes {len(token_N)} tokens at {len(position_N)} positions")
+        if position_N.shape != token_N.shape or position_N.ndim != 1:
+            raise self._fault(f"writes {token_N.size} tokens at {position_N.size} positions, which are no two lists")
         places, tokens = {*position_N.tolist()}, token_N.tolist()
         if not self.slots.issuperset(places):
             raise self._fault("writes outside the slots, or over what was given")
         if len(places) < len(tokens):
             raise self._fault("writes a position twice")
-        if min(tokens, default=0) < 0:
-            raise self._fault("writes a token below 0")
+        if not 0 <= min(tokens, default=0) <= max(tokens, default=0) < self.vocabulary:
+            raise self._fault(f"writes a token that is not from 0 to {self.vocabulary - 1}")
 
     def _filled(self) -> Iterator[Event]:
         """Padding for what stands behind the end of a slot's text, and in paths that need not go on."""

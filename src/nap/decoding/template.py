@@ -56,7 +56,7 @@ def _hurry() -> Iterator[None]:
     """What runs inside for longer than PATIENCE is ended at its next line."""
     deadline, before = time.monotonic() + PATIENCE, sys.gettrace()
 
-    def watch(frame: FrameType, event: str, argument: Any) -> Any:
+    def watch(frame: FrameType, event: str, argument: object) -> Any:
         if time.monotonic() > deadline:
             raise TimeoutError(f"it takes more than {PATIENCE:g} s")
         return watch

@@ -6,41 +6,33 @@ Does not decode (engine.py), and does not write files (data/trace_files.py).
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from nap import __version__
 from nap.canvas.canvas import Canvas
 from nap.data.trace import Cost, Event, RunnerUp, Step, Trace
-from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.budget import Budget, Sampling, Settings
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
 from nap.decoding.policies.ties import Tied
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 
-Setting = dict[str, Any]
+Setting = dict[str, object]
 
 
-def run_setting(
-    denoiser: Denoiser,
-    policy: Policy,
-    *,
-    budget: Budget | None = None,
-    sampling: Sampling | None = None,
-    eos: Eos = "count",
-    seed: int = 0,
-    cache: str = "none",
-) -> Setting:
+def run_setting(denoiser: Denoiser, policy: Policy, **settings: Unpack[Settings]) -> Setting:
     """What a trace must say so that it can be made again. A cache says whether it is exact; `none` says nothing."""
+    cache = settings.get("cache", "none")
     setting: Setting = {
         "model": denoiser.setting,
         "policy": policy_name(policy),
-        "budget": (budget or Budget()).said(),
-        "sampling": (sampling or Sampling()).said(),
-        "eos": eos,
-        "seed": seed,
+        "budget": (settings.get("budget") or Budget()).said(),
+        "sampling": (settings.get("sampling") or Sampling()).said(),
+        "eos": settings.get("eos", "count"),
+        "seed": settings.get("seed", 0),
         "versions": {"nap": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     if isinstance(policy, Tied) and policy.keep:

@@ -60,7 +60,7 @@ class Anticipation:
     @property
     def first(self) -> float:
         """Whether the next position is the most certain one; a share where others are as certain."""
-        return 1 / float((self.top_D == self.top_D.max()).sum()) if self.top_D[0] == self.top_D.max() else 0.0
+        return _share_of_first(self.top_D)
 
 
 def contexts_of(rows: Sequence[Row], scorer: Scorer, each: int, most: int, seed: int) -> list[Context]:
@@ -163,13 +163,16 @@ def profile(found: Sequence[Anticipation]) -> Profile:
         first=_mean(found, [one.first for one in found]),
         rank=_mean(found, [one.rank for one in found]),
         order=_mean(found, [one.order for one in found]),
-        canvas=_mean([group[0] for group in several], [_leftmost(group) for group in several]) if several else None,
+        canvas=_mean([group[0] for group in several], [*map(_leftmost, several)]) if several else None,
     )
 
 
 def _leftmost(frontiers: Sequence[Anticipation]) -> float:
     """Whether the first frontier's next position is the most certain of all; a share where others are as certain."""
-    top = np.concatenate([one.top_D for one in frontiers])
+    return _share_of_first(np.concatenate([one.top_D for one in frontiers]))
+
+
+def _share_of_first(top: NDArray[np.float64]) -> float:
     return 1 / float((top == top.max()).sum()) if top[0] == top.max() else 0.0
 
 

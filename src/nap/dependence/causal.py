@@ -22,6 +22,7 @@ from nap.common.machine import fast_float32
 from nap.dependence.forest import Part, Planted, packed, plant
 from nap.dependence.scorer import Floats, Reading, Scores, TextReader, split_scores
 from nap.dependence.segments import Ids
+from nap.models.attention import added
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -98,7 +99,7 @@ class CausalScorer(TextReader):
         row_R, index_S = np.unique(planted.predicted_at_S[here_S] - part.first, return_inverse=True)
         logits_RV = self.model(
             self._tensor(planted.token_T[own_Q])[None],
-            attention_mask=_added(self._tensor(visible_QK), self.model.dtype),
+            attention_mask=added(visible_QK[None], self.model.dtype, self.model.device),
             position_ids=self._tensor(planted.forest.position_T[own_Q])[None],
             past_key_values=cache,
             use_cache=True,
@@ -134,9 +135,3 @@ def _log_p(logits_RV: Tensor, ids_S: Tensor, row_S: Tensor | None = None) -> Flo
     row_S = torch.arange(len(ids_S), device=ids_S.device) if row_S is None else row_S
     # Not by log_softmax, which adds the terms of a large vocabulary up less exactly: 1e-5 a token off on a CPU.
     return (logits_RV[row_S, ids_S] - logits_RV.logsumexp(1)[row_S]).double().cpu().numpy()
-
-
-def _added(visible_QK: Tensor, dtype: torch.dtype) -> Tensor:
-    """[1, 1, Q, K] what is to be added to attention scores."""
-    zeros = torch.zeros(visible_QK.shape, dtype=dtype, device=visible_QK.device)
-    return zeros.masked_fill_(~visible_QK, torch.finfo(dtype).min)[None, None]

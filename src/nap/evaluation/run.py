@@ -19,7 +19,7 @@ from pathlib import Path as FilePath
 
 from nap import __version__
 from nap.canvas.canvas import parse
-from nap.common.files import InputError
+from nap.common.bounds import check_least
 from nap.common.folder import digest_files, run_folder
 from nap.common.journal import Journal
 from nap.common.memory import keep_memory
@@ -88,13 +88,8 @@ def run_sweep(
 
     Raises InputError if the folder holds a run with another setting, or another process is at work in it.
     """
-    for name, value, least in (
-        ("batch size", 1 if batch_size is None else batch_size, 1),
-        ("workers", workers, 1),
-        ("traces", traces, 0),
-    ):
-        if value < least:
-            raise InputError(f"{name} must be at least {least}, got {value}")
+    check_least({"batch size": batch_size, "workers": workers})
+    check_least({"traces": traces}, 0)
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     policies = {text: parse_policy(text) for text in sweep.policies}

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import check_known, check_text
 from nap.data import cells as data
@@ -33,9 +34,7 @@ class Cell:
     @property
     def pace(self) -> str:
         """`4/step`, `64 steps` or `own`."""
-        if self.budget.tokens:
-            return f"{self.budget.tokens}/step"
-        return f"{self.budget.steps} steps" if self.budget.steps else "own"
+        return data.pace_of(self.budget.tokens, self.budget.steps)
 
     @property
     def said(self) -> data.Cell:
@@ -101,8 +100,7 @@ class Sweep:
     block_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.problems < 1:
-            raise InputError(f"problems must be at least 1, got {self.problems}")
+        check_least({"problems": self.problems})
         check_known("eos setting", self.eos, get_args(Eos))
         for name in ("models", "policies", "cache"):
             if not getattr(self, name):

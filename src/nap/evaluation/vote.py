@@ -13,12 +13,14 @@ are what else could be bought for it: a model of one long path is another row of
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 from nap.canvas.canvas import CanvasSpec, parse
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
-from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.budget import Settings
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
@@ -84,18 +86,15 @@ def ballots(
     spec: CanvasSpec,
     policy: Policy,
     *,
-    budget: Budget | None = None,
-    sampling: Sampling | None = None,
-    eos: Eos = "count",
-    seed: int = 0,
     prompting: Prompting = PLAIN,
+    **settings: Unpack[Settings],
 ) -> list[list[Voter]]:
     """So many independent canvases of each problem.
 
     Raises InputError where several canvases would all be the same: without a temperature nothing is drawn.
     """
-    if canvases < 1:
-        raise InputError(f"canvases must be at least 1, got {canvases}")
+    check_least({"canvases": canvases})
+    sampling = settings.get("sampling")
     if canvases > 1 and not (sampling and sampling.temperature):
         raise InputError(f"{canvases} canvases of a problem would all be the same; give a temperature above 0")
     found = []
@@ -103,10 +102,9 @@ def ballots(
         canvas = canvas_of(denoiser, problem, spec, prompting)
         # A canvas's noise is that of its name.
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
-        told = {"budget": budget, "sampling": sampling, "eos": eos, "seed": seed}
-        told |= {"reads": path_reader(task, [replace(problem, id=row.problem_id) for row in rows])}
+        reads = path_reader(task, [replace(problem, id=row.problem_id) for row in rows])
         voters = []
-        for row, trace in zip(rows, decode_traces(denoiser, rows, policy, **told), strict=True):
+        for row, trace in zip(rows, decode_traces(denoiser, rows, policy, reads=reads, **settings), strict=True):
             done = parse(row, trace.final, denoiser.tokenizer, trace.uncounted)
             text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
             own = Vote(task.extract(problem, text), task.check(problem, text))

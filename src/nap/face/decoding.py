@@ -13,6 +13,7 @@ from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.trace import Step
 from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.budget import Settings as DecodeSettings
 from nap.decoding.decode import decode as decode_canvases
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
@@ -126,7 +127,7 @@ def decode(
     denoiser = load(model) if isinstance(model, str) else model
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
     spec = asked_canvas(denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
-    settings = {
+    settings: DecodeSettings = {
         "budget": Budget.of(chosen, tokens_per_step, steps),
         "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),
         "eos": eos,

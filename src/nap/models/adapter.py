@@ -14,7 +14,7 @@ from nap.models import checkpoint
 from nap.models.families import family_of, native_config
 from nap.models.lora import merge
 from nap.models.lora_settings import read_settings
-from nap.models.weights import PICKLES, difference, grow, open_weights, read_tensors, tensor_names, weight_files
+from nap.models.weights import check_pickles, difference, grow, open_weights, read_tensors, tensor_names, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -97,9 +97,5 @@ def merged(folder: Path, base: Base, *, dtype: "torch.dtype", device: "torch.dev
 def _tensors_of(folder: Path) -> Path:
     if (file := folder / TENSORS).is_file():
         return file
-    if pickles := sorted(one.name for one in folder.iterdir() if one.suffix in PICKLES):
-        raise InputError(
-            f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; "
-            "save the adapter again as safetensors (peft >= 0.7 does)"
-        )
+    check_pickles(folder, "save the adapter again as safetensors (peft >= 0.7 does)")
     raise InputError(f"{folder} holds no {TENSORS}, so its adapter cannot be read")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from nap.canvas.visibility import Bools, Ints, Layout, visible
@@ -21,7 +21,7 @@ from nap.canvas.visibility import Bools, Ints, Layout, visible
 class Keys(Protocol):
     """Where a forward's keys and values go, and which attention then sees: what is used of transformers' `Cache`."""
 
-    def update(self, key: Tensor, value: Tensor, layer: int, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
         """Take [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at."""
         ...
 
@@ -82,22 +82,19 @@ MOST_SCORES = 1 << 22
 
 
 def products(
-    module: Any,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    maps: list[Tensor] | None = None,
-    **options: Any,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """Attention as two batched matrix products, [B, heads, Q, d] to [B, Q, heads, d], as transformers asks for it.
 
     Under `machine.fast_float32` these go through oneDNN and take half the time of torch's fused kernel, which is made
     of many small products there.
     """
-    if maps is not None:
-        return _recorded(query, key, value, attention_mask, scaling, maps)
     rows, heads, looking, width = query.shape
     shared, seen = key.shape[1:3]
     if query.requires_grad or rows * heads * looking * seen > MOST_SCORES:
@@ -127,24 +124,6 @@ def _recorded(
     return (weights.to(value.dtype) @ value).transpose(1, 2), None
 
 
-def fused(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    maps: list[Tensor] | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """Attention by torch's fused kernel, as transformers has it; under `maps` its weights are recorded."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    if maps is not None:
-        return _recorded(query, key, value, attention_mask, scaling, maps)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-
-
 def use_products(model: Any) -> None:
     """Have a model of transformers attend by `products` from now on. For decoding: training needs the fused kernel."""
     _use(model.config, "nap_products", products)
@@ -153,13 +132,24 @@ def use_products(model: Any) -> None:
 def use_recordable(config: Any) -> None:
     """Have a model's attention hear `maps` from now on. Whoever does not ask, in whatever thread, gets what it got."""
     if not config._attn_implementation.startswith("nap_"):
-        _use(config, "nap_fused", fused)
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        _use(config, "nap_fused", sdpa_attention_forward)
 
 
 def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> None:
+    """Have a model attend by this function, or where `maps` are given so that its weights are added to them."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(name, attend)
+    def attended(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+        scaling: float | None = None, maps: list[Tensor] | None = None, **options: object,
+    ) -> tuple[Tensor, None]:  # fmt: skip
+        if maps is not None:
+            return _recorded(query, key, value, mask, scaling, maps)
+        return attend(module, query, key, value, mask, scaling=scaling, **options)
+
+    AttentionInterface.register(name, attended)
     config._attn_implementation = name
 
 

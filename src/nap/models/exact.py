@@ -40,7 +40,7 @@ from nap.common.text import check_known
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
-from nap.models.silent import Silent
+from nap.models.silent import Computed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -79,7 +79,7 @@ def read_name(name: str) -> tuple[Path, Settings]:
     return Path(file), Settings(**read_settings("an exact law", Settings, parts))
 
 
-def open_exact(name: str) -> "ByLaw":
+def open_exact(name: str) -> Computed:
     """The denoiser of `exact:FILE,setting=value,...`, or of a task's own law (exact_task.py), `exact:grids`.
 
     Raises InputError as `read_name`, and for no texts. A file that is called as a task is given as ./grids.
@@ -126,19 +126,7 @@ def build_tokenizer(words: list[str], unit: str) -> "PreTrainedTokenizerFast":
     )  # fmt: skip
 
 
-class ByLaw(Silent):
-    """A denoiser whose states are its logits: it has no head of its own, and computes on the CPU."""
-
-    def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """What the head is given: the logits themselves."""
-        return self.logits(ids_BL, layout, at)
-
-    def head(self, states_ND: Tensor) -> Tensor:
-        """The logits, in memory of their own."""
-        return states_ND.clone()
-
-
-class ExactDenoiser(ByLaw):
+class ExactDenoiser(Computed):
     """A law as a `Denoiser` (denoiser.py). `offset`: the id of the law's token 0."""
 
     def __init__(self, law: Law, tokenizer: Any, name: str, digest: str) -> None:

@@ -29,11 +29,12 @@ from torch import Tensor
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError
-from nap.common.text import unknown
+from nap.common.text import check_known
 from nap.data.problems import Problem
 from nap.data.trace import HEADER, PROMPT
-from nap.models.exact import ByLaw, build_tokenizer
-from nap.tasks.law import Lawful
+from nap.models.exact import build_tokenizer
+from nap.models.silent import Computed
+from nap.tasks.law import Units
 from nap.tasks.registry import load_task
 
 Ints = NDArray[np.int64]
@@ -56,8 +57,7 @@ def open_task(name: str, settings: Sequence[str]) -> "TaskDenoiser":
     known = [field.name for field in fields(task) if field.type in (int, "int")]
     given: dict[str, int] = {}
     for key, _, value in (setting.partition("=") for setting in settings):
-        if key not in known:
-            raise InputError(unknown(f"setting of exact:{name}", key, known))
+        check_known(f"setting of exact:{name}", key, known)
         if not (value.isascii() and value.isdigit() and len(value) < 6):
             raise InputError(f"exact:{name}: {key} must be a whole number, got {value[:40]!r}")
         given[key] = int(value)
@@ -83,7 +83,7 @@ def cells_of(region_L: Ints, count: int, cells: int) -> list[Ints]:
     return found
 
 
-def parts_of(task: Lawful, problem: Problem, region_L: Ints, tokenizer: Any) -> list[Part]:
+def parts_of(task: Units, problem: Problem, region_L: Ints, tokenizer: Any) -> list[Part]:
     """The law of a problem on a canvas of such regions."""
     units = cells_of(region_L, task.count, task.cells)
     return [
@@ -95,11 +95,11 @@ def parts_of(task: Lawful, problem: Problem, region_L: Ints, tokenizer: Any) -> 
     ]
 
 
-class TaskDenoiser(ByLaw):
+class TaskDenoiser(Computed):
     """A task's law as a `Denoiser` (denoiser.py). The problem is read out of the prompt, whatever canvas follows."""
 
     def __init__(self, task: Any, name: str, tokenizer: Any = None) -> None:
-        self.task: Lawful = task
+        self.task: Units = task
         words: Any = tokenizer or build_tokenizer(list(task.words), "word")
         super().__init__(words.mask_token_id, words.pad_token_id, len(words), words)
         self.setting = {"model": name, "revision": repr(task), "family": "exact", "law": task.name}

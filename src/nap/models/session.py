@@ -106,9 +106,7 @@ class Session:
     @torch.inference_mode()
     def ask(self, questions: Sequence[Question]) -> Answer:
         """One forward for all rows that ask. Raises ValueError for a row that is not in."""
-        for question in questions:
-            self._check(question.row)
-        layout = self._layout(tuple(question.row for question in questions))
+        layout = self._layout(questions)
         ids_BL = np.full(layout.region_BL.shape, self.denoiser.pad_id, np.int64)
         for ids_L, question in zip(ids_BL, questions, strict=True):
             ids_L[: len(question.ids_L)] = question.ids_L
@@ -145,7 +143,10 @@ class Session:
         if row not in self.canvases:
             raise ValueError(f"row {row} is not in this session: it was never admitted, or it was dropped")
 
-    def _layout(self, rows: tuple[int, ...]) -> Layout:
+    def _layout(self, questions: Sequence[Question]) -> Layout:
+        rows = tuple(question.row for question in questions)
+        for row in rows:
+            self._check(row)
         # The same object while the same rows ask, so that its mask is made once.
         if rows != self._asking:
             self._asking = rows
@@ -189,10 +190,8 @@ class StoredSession(Session):
     @torch.inference_mode()
     def ask(self, questions: Sequence[Question]) -> Answer:
         """One forward of the stale positions of all rows that ask. Raises ValueError for a row that is not in."""
-        for question in questions:
-            self._check(question.row)
+        layout = self._layout(questions)
         stale = [self._stale(question) for question in questions]
-        layout = self._layout(tuple(question.row for question in questions))
         query_BQ, written_BQ = _padded(stale, 0), _padded(stale, self.store.length)
         ids_BQ = np.stack([question.ids_L[row_Q] for question, row_Q in zip(questions, query_BQ, strict=True)])
         places = np.array([self.store.places[question.row] for question in questions])

@@ -1,9 +1,11 @@
-"""A denoiser that says nothing: every token is equally likely everywhere.
+"""Denoisers without weights; and one that says nothing: every token is equally likely everywhere.
 
-Under it a policy with `within=1,prefer=random` writes in the random order that its own rules allow: blocks, slots,
+Under that a policy with `within=1,prefer=random` writes in the random order that its own rules allow: blocks, slots,
 turns of the paths, the summary last. That is what the order of a real model is to be compared with. Does not know
-text."""
+text.
+"""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,13 +15,16 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 
 
-class Silent:
-    """All of `Denoiser`, with the tokens of another model or of none."""
+class Computed(ABC):
+    """All of `Denoiser` but what it says, on the CPU, with the tokens of another model or of none.
+
+    It has no head of its own: its states are the logits.
+    """
 
     def __init__(self, mask_id: int, pad_id: int, vocabulary: int, tokenizer: Any = None) -> None:
         self.mask_id, self.pad_id, self.vocabulary, self.tokenizer = mask_id, pad_id, vocabulary, tokenizer
-        self.eos_ids: tuple[int, ...] = ()
         self.setting: dict[str, Any] = {"model": "silent"}
+        self.eos_ids: tuple[int, ...] = ()
         self.max_length: int | None = None
         self.canvas: CanvasSpec | None = None
 
@@ -29,13 +34,21 @@ class Silent:
         return torch.device("cpu")
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """states_N1, which hold nothing."""
-        return torch.zeros(len(at[0]), 1)
+        """What the head is given: the logits themselves."""
+        return self.logits(ids_BL, layout, at)
 
     def head(self, states_ND: Tensor) -> Tensor:
-        """logits_NV of nothing."""
-        return torch.zeros(len(states_ND), self.vocabulary)
+        """The logits, in memory of their own."""
+        return states_ND.clone()
+
+    @abstractmethod
+    def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
+        """See `Denoiser`."""
+
+
+class Silent(Computed):
+    """Equally sure of every token."""
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """logits_NV, all 0."""
-        return self.head(self.states(ids_BL, layout, at))
+        return torch.zeros(len(at[0]), self.vocabulary)

@@ -5,8 +5,6 @@ rotary positions. Letters: B rows of a forward, Q positions computed, S places, 
 Does not know which keys are out of date (caches.py) or who may look at them (canvas/visibility.py).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -61,7 +59,7 @@ class Opened:
         count = len(place_B)
         self.first = bool((place_B == torch.arange(count, device=place_B.device)).all())
 
-    def update(self, key: Tensor, value: Tensor, layer: int, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
         """Keep [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at. Called by transformers."""
         kept = self.store.layer(layer, key)
         for old, new in zip(kept, (key, value), strict=True):

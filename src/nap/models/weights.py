@@ -42,12 +42,16 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     if files := sorted(folder.glob("*.safetensors")):
         return files
+    check_pickles(folder, "convert them to safetensors (save_pretrained of transformers >= 4.57 writes them)")
+    raise InputError(f"{folder} holds no weights; a *.safetensors file was expected")
+
+
+def check_pickles(folder: Path, advice: str) -> None:
+    """Raise InputError for a folder that holds pickled weights where others were looked for."""
     if pickles := sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES):
         raise InputError(
-            f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; "
-            "convert them to safetensors (save_pretrained of transformers >= 4.57 writes them)"
+            f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; {advice}"
         )
-    raise InputError(f"{folder} holds no weights; a *.safetensors file was expected")
 
 
 def tensor_names(files: Iterable[Path]) -> list[str]:

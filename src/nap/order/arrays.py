@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 30  # of the arrays of an archive, unpacked
 
 
-def read_arrays(path: Path, keys: Sequence[str] = ()) -> Any:
+def read_arrays(path: Path, keys: Sequence[str] = ()) -> object:
     """What a file of SUFFIXES holds, as lists of whole numbers.
 
     keys  of an archive of several arrays the first of these is taken alone
@@ -41,11 +41,11 @@ def read_arrays(path: Path, keys: Sequence[str] = ()) -> Any:
             raise InputError(f"{path} is not a {path.suffix} of integers ({said})") from None
 
 
-def _npy(file: BinaryIO, keys: Sequence[str]) -> Any:
+def _npy(file: BinaryIO, keys: Sequence[str]) -> object:
     return _array(BytesIO(file.read())).tolist()
 
 
-def _npz(file: BinaryIO, keys: Sequence[str]) -> Any:
+def _npz(file: BinaryIO, keys: Sequence[str]) -> object:
     """What an archive holds under one of the keys, or all that it holds, as steps in the order of their names."""
     with zipfile.ZipFile(file) as archive:
         if (size := sum(part.file_size for part in archive.infolist())) > MOST_BYTES:
@@ -79,14 +79,14 @@ def _array(file: BytesIO) -> "NDArray[np.integer]":
     return np.frombuffer(file.read(said), kind).reshape(shape, order="F" if by_columns else "C")
 
 
-def _torch(file: BinaryIO, keys: Sequence[str]) -> Any:
+def _torch(file: BinaryIO, keys: Sequence[str]) -> object:
     """What torch saved, by its reader that makes tensors and containers and runs nothing."""
     import torch
 
     return _listed(torch.load(file, map_location="cpu", weights_only=True))
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: Any) -> object:
     if hasattr(value, "tolist"):
         if value.untyped_storage().nbytes() < value.nelement() * value.element_size():
             raise InputError("a tensor says that it is larger than what the file holds")
@@ -96,7 +96,7 @@ def _listed(value: Any) -> Any:
     return [_listed(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-READERS: dict[str, Callable[[BinaryIO, Sequence[str]], Any]] = {
+READERS: dict[str, Callable[[BinaryIO, Sequence[str]], object]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".pt": _torch,

@@ -13,7 +13,7 @@ Does not run the other system, and runs no pickles: JSON, NumPy's arrays, and to
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from math import nan
@@ -214,12 +214,8 @@ def _made(start: Ids, region: Ids, events: list[Event], forwards: int, known: Kn
         events=tuple(events),
         forwards=forwards,
         mask_id=known.mask_id or 0,
-        uncounted=_distinct(known.uncounted),
+        uncounted=tuple(sorted({*known.uncounted})),
         vocabulary={token: known.text(token) for token in tokens} if known.text else {},
         setting=dict(known.setting),
     )
     return check_trace(trace)
-
-
-def _distinct(ids: Collection[int]) -> tuple[int, ...]:
-    return tuple(sorted(set(ids)))

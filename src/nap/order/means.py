@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nap.common.files import InputError
 from nap.common.records import Json
 from nap.order.scores import Counts, Number, OrderReport, Scores, combined
 
@@ -125,14 +124,3 @@ class Aggregate:
         """`all`; and `right` and `wrong`, if of any trace it is known."""
         found = {"all": self.all.means()}
         return found | {"right": self.right.means(), "wrong": self.wrong.means()} if self.checked else found
-
-
-def aggregate(reports: Sequence[OrderReport], correct: Sequence[bool | None] | None = None) -> dict[str, Means]:
-    """`Aggregate.means` of reports. Raises InputError if `correct` is not as long as `reports`."""
-    correct = [None] * len(reports) if correct is None else correct
-    if len(correct) != len(reports):
-        raise InputError(f"aggregate got {len(reports)} reports but {len(correct)} answers' correctness")
-    found = Aggregate()
-    for report, was in zip(reports, correct, strict=True):
-        found.add(report, was)
-    return found.means()

@@ -51,7 +51,6 @@ class _Slices:
     """Sequences of all lengths, one after the other: each is a slice of `positions` and `steps`.
 
     stage  which third of its run each position is in
-    hits   whether it has an ARness of its own, as stages have not
     """
 
     positions: Ints

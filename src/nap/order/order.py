@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,12 +147,13 @@ def holds_orders(value: object) -> bool:
     )
 
 
-def _parts(row: dict[str, Any]) -> dict[str, Any]:
+def _parts(row: dict[str, object]) -> dict[str, object]:
     """The row's fields, and those that SGLang keeps one floor below."""
-    return row | (row["meta_info"] if isinstance(row.get("meta_info"), dict) else {})
+    below = row.get("meta_info")
+    return row | below if isinstance(below, dict) else row
 
 
-def orders_in(value: Any) -> Iterator[Order]:
+def orders_in(value: object) -> Iterator[Order]:
     """The orders of a value: a list of pairs, an object with `pairs` or `step_map`(s), or a list of such objects.
 
     Raises InputError for anything else, and for canvases names the command that takes them.
@@ -175,12 +175,12 @@ def orders_in(value: Any) -> Iterator[Order]:
         raise InputError(
             f"an order is a list of [position, step] pairs, or stands under pairs or step_map, got {_shown(value)}"
         )
-    nested = isinstance(maps[0], list) and maps[0] and all(isinstance(one, list) for one in maps[0])
-    for steps in maps[0] if nested else maps[:1]:
-        yield _mapped(steps)
+    first = maps[0]
+    nested = isinstance(first, list) and first and all(isinstance(one, list) for one in first)
+    yield from map(_mapped, first if isinstance(first, list) and nested else [first])
 
 
-def _mapped(steps: Any) -> Order:
+def _mapped(steps: object) -> Order:
     """The order of a step for each position; below 0 or null is one that no step wrote."""
     if not isinstance(steps, list):
         raise InputError(f"a step_map is a list of one step a position, got {_shown(steps)}")

@@ -116,11 +116,9 @@ class Streamer(Protocol):
 
     def put(self, value: "Tensor") -> None:
         """The prompt's ids, then those that are final, [1, n]."""
-        ...
 
     def end(self) -> None:
         """Nothing more comes."""
-        ...
 
 
 def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int, row: int = 0) -> Iterator[Step]:

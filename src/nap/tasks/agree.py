@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.drawn import drawn, read_problems
-from nap.tasks.law import Law
-from nap.tasks.registry import check_split, split_of
+from nap.tasks.law import Law, Units
+from nap.tasks.registry import split_of
 
 Sentence = tuple[str, ...]
 
@@ -131,7 +130,7 @@ def sentences(words: tuple[str, ...]) -> tuple[Sentence, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agree:
+class Agree(Units):
     """The task: `count` independent stories of one sentence, each with two words that it must hold."""
 
     name: str = "agree"
@@ -151,15 +150,8 @@ class Agree:
         """Words of one sentence."""
         return CELLS
 
-    def generate(self, seed: int, index: int, split: str) -> Problem:
-        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
-        return self.sample(seed, index, split=split).problem
-
-    def sample(self, seed: int, index: int, paths: int | None = None, split: str = "train") -> Sample:
-        """A training sample: a path for each sentence. `paths` may only repeat `count`."""
-        if paths not in (None, self.count):
-            raise InputError(f"a sample of agree has a path for each of its {self.count} stories, not {paths}")
-        check_split(self.name, split)
+    def drawn(self, seed: int, index: int, split: str) -> Sample:
+        """The stories of a problem, and the problem."""
         rng = random.Random(f"agree/{self.count}/{seed}/{index}/{split}")
         drawn = [self._draw(split, rng) for _ in range(self.count)]
         texts = [" ".join(choice.words()) for choice, _ in drawn]
@@ -168,10 +160,6 @@ class Agree:
             paths=tuple(Path(text=text, answer=text, correct=True) for text in texts),
             summary="done",
         )
-
-    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
-        """Generated problems, or those of a JSONL file whose question is a prompt of this task."""
-        return drawn(self, split, limit) if path is None else read_problems(self, path, limit)
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a story is missing, or no sentence holds its words."""

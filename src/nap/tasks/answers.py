@@ -14,7 +14,9 @@ import atexit
 import logging
 import os
 import re
+from collections.abc import Callable
 from functools import cache
+from itertools import chain
 
 from nap.tasks.marks import MAX_TEXT, boxes, has_box_or_tag, marked_answers, outside_reasoning
 from nap.tasks.mathworker import MathWorker
@@ -33,12 +35,7 @@ def extract_answer(text: str) -> str | None:
 
     A box or a tag that was left empty is no answer, whatever the reasoning before it says.
     """
-    for part in outside_reasoning(text[-MAX_TEXT:]):
-        if found := next(marked_answers(part), None) or _unmarked_number(part):
-            return found
-        if has_box_or_tag(part):
-            return None
-    return None
+    return _first(text, lambda part: next(marked_answers(part), None))
 
 
 def extract_number(text: str) -> str | None:
@@ -47,11 +44,16 @@ def extract_number(text: str) -> str | None:
     In a marked answer that is the first number after the last equals sign (`\boxed{9 \times 2 = 18 \text{ eggs}}`),
     else the last number of the whole text. A box or a tag without a number is no answer.
     """
+    return _first(
+        text,
+        lambda part: next(filter(None, map(_number_in, chain(boxes(part)[-1:], marked_answers(part)))), None),
+    )
+
+
+def _first(text: str, marked: Callable[[str], str | None]) -> str | None:
+    """What is marked, or the last number, behind the reasoning or else in all of the text."""
     for part in outside_reasoning(text[-MAX_TEXT:]):
-        for answer in [*boxes(part)[-1:], *marked_answers(part)]:
-            if found := _number_in(answer):
-                return found
-        if found := _unmarked_number(part):
+        if found := marked(part) or (None if has_box_or_tag(part) else last_number(part)):
             return found
         if has_box_or_tag(part):
             return None
@@ -62,10 +64,6 @@ def _number_in(answer: str) -> str | None:
     side = re.split(r"=|≈|\\approx", answer)[-1]
     # `\text{Week 2: }460` is 460; where all is text, as in `\text{460}`, the text counts.
     return first_number(_WORDS.sub(" ", side)) or first_number(side) or first_number(answer)
-
-
-def _unmarked_number(text: str) -> str | None:
-    return None if has_box_or_tag(text) else last_number(text)
 
 
 def math_equal(answer: str | None, gold: str, timeout: float = 5.0) -> bool:

@@ -22,30 +22,10 @@ from nap.data.samples import Path, Sample
 from nap.tasks.drawn import drawn
 from nap.tasks.registry import check_split, split_of
 
-NAMES = tuple(
-    [
-        "Ann",
-        "Bob",
-        "Cat",
-        "Dan",
-        "Eve",
-        "Fay",
-        "Gus",
-        "Hal",
-        "Ida",
-        "Jon",
-        "Kim",
-        "Leo",
-        "Mia",
-        "Ned",
-        "Oma",
-        "Pam",
-        "Ron",
-        "Sue",
-        "Tom",
-        "Una",
-    ]
-)
+NAMES = (
+    "Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Leo", "Mia", "Ned",
+    "Oma", "Pam", "Ron", "Sue", "Tom", "Una",
+)  # fmt: skip
 ITEMS = ("pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats")
 
 
@@ -225,19 +205,16 @@ class Arith:
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
-        check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
         """A training sample: a problem and `paths` solutions, in the writers' order."""
-        check_split(self.name, split)
         problem, graph, rng = self._draw(seed, index, split)
         written = [self._write(WRITERS[j % len(WRITERS)], graph, rng) for j in range(paths)]
         return Sample(problem=problem, paths=tuple(written), summary=f"{problem.answer} {problem.meta['item']}")
 
     def graph(self, seed: int, index: int, split: str) -> Graph:
         """The graph of the problem that `generate` gives for the same arguments."""
-        check_split(self.name, split)
         return self._draw(seed, index, split)[1]
 
     def _write(self, write: Writer, graph: Graph, rng: random.Random) -> Path:
@@ -268,6 +245,7 @@ class Arith:
         return self.extract(problem, text) == problem.answer
 
     def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, Graph, random.Random]:
+        check_split(self.name, split)
         rng = random.Random(f"arith/{seed}/{index}/{split}")
         while True:
             graph = self._graph(rng)
@@ -280,19 +258,10 @@ class Arith:
             # Split by content without the order of the sentences: a shuffled problem is the same problem.
             if split_of("arith " + " ".join(sorted(sentences)) + graph.goal) == split:
                 break
-        meta = {
-            "item": item,
-            "critical_path": graph.critical_path,
-            "operations": sum(bool(p.sign) for p in graph.needed),
-        }
-        problem = Problem(
-            id=f"arith-{split}-{seed}-{index}",
-            prompt=prompt,
-            answer=str(graph.values[graph.goal]),
-            task="arith",
-            meta=meta,
-        )
-        return problem, graph, rng
+        operations = sum(bool(p.sign) for p in graph.needed)
+        meta = {"item": item, "critical_path": graph.critical_path, "operations": operations}
+        name, answer = f"arith-{split}-{seed}-{index}", str(graph.values[graph.goal])
+        return Problem(id=name, prompt=prompt, answer=answer, task="arith", meta=meta), graph, rng
 
     def _graph(self, rng: random.Random) -> Graph:
         """Facts, then operations that each use someone whom nobody used yet, so that all lead to the goal."""

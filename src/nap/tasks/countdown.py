@@ -104,12 +104,10 @@ class Countdown:
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
-        check_split(self.name, split)
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
         """A training sample: a problem and `paths` derivations of its target."""
-        check_split(self.name, split)
         problem, derivation, rng = self._draw(seed, index, split)
         numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
         known = self.written(problem)
@@ -169,6 +167,7 @@ class Countdown:
         return countdown_ok(text, problem.meta["numbers"], Fraction(problem.meta["target"]))
 
     def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, tuple[Move, ...], random.Random]:
+        check_split(self.name, split)
         rng = random.Random(f"countdown/{seed}/{index}/{split}")
         while True:
             numbers = tuple(rng.randint(1, self.largest_number) for _ in range(self.count))

@@ -22,9 +22,8 @@ from nap.common.files import InputError
 from nap.common.text import check_known
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
-from nap.tasks.drawn import drawn, read_problems
-from nap.tasks.law import Law
-from nap.tasks.registry import check_split, split_of
+from nap.tasks.law import Law, Units
+from nap.tasks.registry import split_of
 from nap.tasks.sudoku import is_solution, size_of, solutions
 
 Summary = Literal["done", "corners"]
@@ -64,7 +63,7 @@ def completions(puzzle: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grids:
+class Grids(Units):
     """The task: `count` grids of `size` digits a side, with so many `clues` each.
 
     shared   so many first rows of a grid are those of the grid before it: 0 for independent grids, up to `size`
@@ -86,15 +85,8 @@ class Grids:
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"grids: {name} must be from {low} to {high}, got {getattr(self, name)!r}")
 
-    def generate(self, seed: int, index: int, split: str) -> Problem:
-        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
-        return self.sample(seed, index, split=split).problem
-
-    def sample(self, seed: int, index: int, paths: int | None = None, split: str = "train") -> Sample:
-        """A training sample: a path for each grid. `paths` may only repeat `count`."""
-        if paths not in (None, self.count):
-            raise InputError(f"a sample of grids has a path for each of its {self.count} grids, not {paths}")
-        check_split(self.name, split)
+    def drawn(self, seed: int, index: int, split: str) -> Sample:
+        """The grids of a problem, and the problem."""
         rng = random.Random(f"grids/{self.size}/{self.count}/{self.clues}/{self.shared}/{seed}/{index}/{split}")
         grids: list[str] = []
         for _ in range(self.count):
@@ -109,10 +101,6 @@ class Grids:
     def summarised(self, grids: Sequence[str]) -> str:
         """What the summary has to say of these grids."""
         return "done" if self.summary == "done" else " ".join(grid[0] for grid in grids)
-
-    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
-        """Generated problems, or those of a JSONL file whose question is a prompt of this task."""
-        return drawn(self, split, limit) if path is None else read_problems(self, path, limit)
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
         """The problem of a prompt. Raises InputError where a grid is missing, or has no solution."""

@@ -16,10 +16,9 @@ from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_number
-from nap.tasks.fields import USUAL, Fields
-from nap.tasks.marks import MAX_LINE, MAX_TEXT, STOPS, marked_answers, outside_reasoning, until
+from nap.tasks.marks import MAX_LINE, MAX_TEXT, marked_answers, outside_reasoning, until
 from nap.tasks.numbers import same_number, to_number
-from nap.tasks.public import Problems, problems
+from nap.tasks.public import OfFiles, Problems, problems
 
 # The letter of a choice as a gold answer, and at the start of what a model answers: `(B)`, `B. Paris`, `B because`.
 _CHOICE = re.compile(r"\(?([A-J])\)?")
@@ -30,13 +29,10 @@ _YES_NO = ("yes", "no", "true", "false")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jsonl:
-    """Your own problems, from a file that `load` is given; `stop`, `fields` and `strict` as for `public.Gsm8k`."""
+class Jsonl(OfFiles):
+    """Your own problems, from a file that `load` is given."""
 
     name: str = "jsonl"
-    stop: tuple[str, ...] = STOPS
-    fields: Fields = USUAL
-    strict: bool = False
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> Problems:
         """The first `limit` problems of the file (all by default). A bad line is named by its number."""

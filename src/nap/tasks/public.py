@@ -20,7 +20,7 @@ from nap.tasks.answers import extract_answer, extract_number, math_equal
 from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, question_of
 from nap.tasks.marks import STOPS, until
 from nap.tasks.numbers import same_number
-from nap.tasks.registry import Screens, Task, data_file
+from nap.tasks.registry import Screens, Task, check_split, data_file
 
 # What data sets of proofs and of failed extractions (NuminaMath) write in place of an answer.
 NO_ANSWERS = ("proof", "notfound", "not found", "unknown", "n/a")
@@ -38,8 +38,7 @@ class Source:
         """The rows of `path`, else of the split's file, else of the hub. Raises InputError."""
         if path is not None:
             return read_rows(path)
-        if split not in self.splits:
-            raise InputError(f"{name} has no split {split!r}; known: {', '.join(self.splits)}")
+        check_split(name, split, self.splits)
         file = self.file.format(split=split)
         if os.environ.get("NAP_DATA") and data_file(file).exists():
             return read_rows(data_file(file))
@@ -123,18 +122,25 @@ def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gsm8k:
-    """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal.
+class OfFiles:
+    """What tasks share whose problems are the rows of a file.
 
     stop    strings behind which nothing is read: base models go on with a next question
     fields  columns of a file with other names than the usual ones
     strict  refuse a file for a row that nothing can be checked by, instead of leaving it out
     """
 
-    name: str = "gsm8k"
+    name: str = ""
     stop: tuple[str, ...] = STOPS
     fields: Fields = USUAL
     strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gsm8k(OfFiles):
+    """Grade-school mathematics (Cobbe et al. 2021, arXiv 2110.14168): the final number must be equal."""
+
+    name: str = "gsm8k"
     source: Source = Source("gsm8k/{split}.jsonl", ("openai/gsm8k", "main"), ("train", "test"))
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> Problems:
@@ -176,13 +182,10 @@ class MultiArith(Gsm8k):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Math500:
+class Math500(OfFiles):
     """500 problems of MATH (Lightman et al. 2023, arXiv 2305.20050): the final answer must have the same value."""
 
     name: str = "math500"
-    stop: tuple[str, ...] = STOPS
-    fields: Fields = USUAL
-    strict: bool = False
     source: Source = Source("math500/math500_test.json", ("HuggingFaceH4/MATH-500",))
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> Problems:

@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from nap.common.files import InputError
-from nap.common.text import check_known
+from nap.common.text import check_known, did_you_mean
 from nap.data.problems import Problem
 
 TASKS = {
@@ -116,7 +116,7 @@ def path_reader(task: Task, problems: Sequence[Problem]) -> Callable[[str, str],
     return lambda id, text: task.vote(known[id], text)
 
 
-def load_task(name: str, **settings: Any) -> Task:
+def load_task(name: str, **settings: object) -> Task:
     """The task of a name, made with `settings` (its dataclass fields). Raises InputError for a name not in `TASKS`."""
     check_known("task", name, TASKS)
     module, _, attribute = TASKS[name].partition(":")
@@ -146,10 +146,10 @@ def split_of(key: str) -> str:
     return "train" if digest[0] >= 256 // TEST_SHARE else "test"
 
 
-def check_split(task: str, split: str) -> None:
-    """Raise InputError for a split that no generated problem is in: the search for one would never end."""
-    if split not in ("train", "test"):
-        raise InputError(f"{task} has no split {split!r}; known: train, test")
+def check_split(task: str, split: str, known: Sequence[str] = ("train", "test")) -> None:
+    """Raise InputError for a split that a task has not: the search for a generated problem in it would never end."""
+    if split not in known:
+        raise InputError(f"{task} has no split {split!r}{did_you_mean(split, known)} known: {', '.join(known)}")
 
 
 def data_file(name: str) -> Path:

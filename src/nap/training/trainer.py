@@ -8,6 +8,7 @@ killed run resumes to the same model. A step may be dealt out over processes and
 
 import shutil
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -56,7 +57,7 @@ class DiffusionTrainer(Trainer):
         optimizer: torch.optim.Optimizer | None,
     ) -> None:
         super().__init__(
-            model=model, args=arguments, train_dataset=batches, data_collator=_only, callbacks=list(callbacks),
+            model=model, args=arguments, train_dataset=batches, data_collator=itemgetter(0), callbacks=list(callbacks),
             optimizers=(optimizer, None),
         )  # fmt: skip
         # A processed model may count tokens and divide by them itself; here every part has its weights already.
@@ -114,10 +115,6 @@ class DiffusionTrainer(Trainer):
             raise not_saved(folder, error) from error
         if self.args.should_save:
             forget_others(folder)
-
-
-def _only(items: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return items[0]
 
 
 def train(

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.policy import Based, Edits, Floats, Ints, RowView, Said, best
 from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, SHARE
 
@@ -27,16 +26,13 @@ class MultiBlock(Based):
     positions.
     """
 
+    memory = Opened
     reads = ("entropy",)
     ranges: ClassVar = {"entropy": NONNEGATIVE, "add": SHARE, "ready": SHARE, "size": COUNT}
     entropy: float = 0.5
     add: float = 0.5
     ready: float = 0.5
     size: int = 32
-
-    def start(self, canvas: Canvas) -> Opened:
-        """No block is open yet."""
-        return Opened()
 
     def ask(self, row: RowView) -> Ints:
         """The masks of all open blocks, after opening one more where it is time."""
@@ -51,12 +47,12 @@ class MultiBlock(Based):
         entropy_N, block_N = said.entropy_N, self._block(row, said.position_N)
         order = best(-entropy_N, len(entropy_N))
         chosen = order[(entropy_N <= self.entropy)[order] | (order == order[0])]
-        forced = self._forced(row, block_N, order)
+        forced = self._forced(row, block_N)
         if forced is not None and forced not in block_N[chosen]:
             chosen = np.append(chosen, order[block_N[order] == forced][0])
         return Edits(said.position_N[chosen], said.token_N[chosen])
 
-    def _forced(self, row: RowView, block_N: Ints, order: Ints) -> int | None:
+    def _forced(self, row: RowView, block_N: Ints) -> int | None:
         """The first block that has masks and is active."""
         written, masks = self._written(row), {*block_N.tolist()}
         active = (n for n in sorted(masks) if n == 0 or written[n - 1] >= self.ready)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.bounded import above
 from nap.decoding.policies.policy import Edits, RowView, Said, Selecting
 from nap.decoding.policies.ranges import NONNEGATIVE, SHARE
@@ -32,6 +31,7 @@ class Credit(Selecting):
     Credit is earned from the model's own distribution, position by position, and begins anew with each block.
     """
 
+    memory = Earned
     paced = False
     reads = ("distribution",)
     ranges: ClassVar = {"tau": SHARE, "alpha": NONNEGATIVE, "beta": SHARE, "gamma": NONNEGATIVE}
@@ -40,10 +40,6 @@ class Credit(Selecting):
     beta: float = 0.8
     gamma: float = 0.2
     block: int | None = None
-
-    def start(self, canvas: Canvas) -> Earned:
-        """Nothing is earned yet."""
-        return Earned()
 
     def act(self, row: RowView, said: Said) -> Edits:
         """Everything that credit lifts to the threshold, as credit has it."""

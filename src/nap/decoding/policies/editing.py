@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.bounded import above
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, Ints, RowView, Said
 from nap.decoding.policies.ranges import COUNT, SHARE, Range
@@ -30,6 +29,7 @@ class TokenEdit(Based):
     tau, edit  the paper's quality mode; its fast one has .5 and 0
     """
 
+    memory = Place
     ranges: ClassVar = {
         "tau": SHARE, "edit": SHARE, "least": COUNT, "size": COUNT, "patience": Range(1, MOST_STEPS_PER_TOKEN - 1),
     }  # fmt: skip
@@ -38,10 +38,6 @@ class TokenEdit(Based):
     least: int = 1
     patience: int = 16
     size: int = 32
-
-    def start(self, canvas: Canvas) -> Place:
-        """At the first block."""
-        return Place()
 
     def ask(self, row: RowView) -> Ints:
         """All writable positions of the block; nothing after the last."""

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.bounded import above
 from nap.decoding.policies.policy import Draft, Edits, Floats, Ints, RowView, Said, Selecting, best
 from nap.decoding.policies.ranges import SHARE, Range
@@ -29,6 +28,7 @@ class Lopa(Selecting):
     sure; the best is gone on with: its extra token and what passes the threshold in it are committed.
     """
 
+    memory = Branches
     paced = False
     needs = ("drafts",)
     ranges: ClassVar = {"tau": SHARE, "branches": Range(1, 64), "weight": SHARE, "low": SHARE}
@@ -37,10 +37,6 @@ class Lopa(Selecting):
     weight: float = 0.5
     low: float = 0.5
     block: int | None = None
-
-    def start(self, canvas: Canvas) -> Branches:
-        """The first forward tries nothing."""
-        return Branches()
 
     def drafts(self, row: RowView) -> list[Draft]:
         """The row with one more token, for each that was proposed and whose place is still masked."""

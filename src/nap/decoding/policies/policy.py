@@ -194,7 +194,7 @@ class Policy(Protocol):
         """The columns of `Said` that `act` will read, so that they are computed together with the candidates."""
         ...
 
-    def start(self, canvas: Canvas) -> Any:
+    def start(self, canvas: Canvas) -> object:
         """What this policy remembers of a row; it comes back as `row.state`."""
         ...
 
@@ -266,6 +266,7 @@ class Based:
     """Defaults of a policy: no blocks, nothing remembered, nothing read but candidates, its own pace.
 
     ranges  what its settings may be; InputError names one that is out of its range
+    memory  a class that is made anew for each row, as `row.state`
     """
 
     paced = False
@@ -273,13 +274,14 @@ class Based:
     reads: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     ranges: ClassVar[Mapping[str, Range]] = {}
+    memory: ClassVar[type | None] = None
 
     def __post_init__(self) -> None:
         check_ranges(self, {"block": COUNT, **self.ranges})
 
-    def start(self, canvas: Canvas) -> Any:
-        """Nothing is remembered."""
-        return None
+    def start(self, canvas: Canvas) -> object:
+        """The row's own `memory`; nothing where there is none."""
+        return self.memory and self.memory()
 
     def drafts(self, row: RowView) -> Sequence[Draft]:
         """None."""

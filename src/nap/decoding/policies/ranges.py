@@ -31,7 +31,6 @@ class Range:
 
 SHARE = Range(0, 1)
 COUNT = Range(1)
-POSITIVE = Range(0, above=True)
 NONNEGATIVE = Range(0)
 
 

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.policy import Draft, Edits, Ints, RowView, Said, Selecting, best
 from nap.decoding.policies.ranges import Range
 
@@ -32,15 +31,12 @@ class SelfSpeculative(Selecting):
     times the query tokens. With a temperature they are draws from the same distributions.
     """
 
+    memory = Guess
     paced = False
     needs = ("drafts",)
     ranges: ClassVar = {"ahead": Range(1, 64)}
     ahead: int = 4
     block: int | None = None
-
-    def start(self, canvas: Canvas) -> Guess:
-        """Nothing is guessed before the first forward."""
-        return Guess()
 
     def drafts(self, row: RowView) -> list[Draft]:
         """The beginnings of the guess, shortest first; none that would leave nothing to ask about."""

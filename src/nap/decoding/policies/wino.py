@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from nap.canvas.canvas import Canvas
 from nap.decoding.policies.policy import Based, Edits, Ints, RowView, Said, best
 from nap.decoding.policies.ranges import SHARE
 
@@ -31,15 +30,12 @@ class Wino(Based):
     than the step before committed, the least probable first, so that every block ends.
     """
 
+    memory = Accepted
     reads = ("without",)
     ranges: ClassVar = {"tau": SHARE, "back": SHARE}
     tau: float = 0.6
     back: float = 0.9
     block: int | None = None
-
-    def start(self, canvas: Canvas) -> Accepted:
-        """Before the first block."""
-        return Accepted()
 
     def ask(self, row: RowView) -> Ints:
         """The whole block, masked or not."""
