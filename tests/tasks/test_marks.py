@@ -42,11 +42,45 @@ from nap.tasks.numbers import same_number, to_number
         ("答案是−5。", "-5"),
         ("温度是–5度", "-5"),
         ("7元-5元", "5"),
+        # The same words in other ways and languages.
+        ("The answer to the question is 12. It took 3 steps", "12"),
+        ("The correct answer would be 12. See 3", "12"),
+        ("The answer is therefore 12, as in 3", "12"),
+        ("正解は42です。3回", "42"),
+        ("정답은 42입니다. 3번", "42"),
+        ("La respuesta es 42. Hay 3 pasos", "42"),
+        ("Die Antwort lautet 42. Siehe 3", "42"),
+        ("La réponse finale est 42. Etape 3", "42"),
+        ("**Final Answer**\n\n12 apples. Checked 3 times.", "12"),
+        ("### Answer\n12\n3 steps", "12"),
+        # JSON.
+        ('{"answer": 12, "steps": 3}', "12"),
+        ('{"final_answer": "$1,200", "steps": 3}', "1200"),
+        # Ends of reasoning of other models.
+        (r"[THINK]\boxed{3}[/THINK]12", "12"),
+        (r"<seed:think>\boxed{3}</seed:think>12", "12"),
+        (r"<thought>\boxed{3}</thought>12", "12"),
+        (r"<reasoning>\boxed{3}</reasoning>12", "12"),
+        (r"◁think▷\boxed{3}◁/think▷12", "12"),
+        (r"<|channel|>analysis<|message|>\boxed{3}<|end|><|start|>assistant<|channel|>final<|message|>12", "12"),
+        # Number words, and thousands as SI has them.
+        ("The answer is $1.5 million.", "1500000"),
+        ("The answer is 1.5 million.", "1.5"),
+        ("答案是42万。", "420000"),
+        ("The answer is 12\u202f345 of 3", "12345"),
+        (r"\boxed{12\ 345}", "12345"),
+        ("The answer is 12 000 of 3", "12000"),
+        ("The answer is 12 345 of 3", "12"),
     ],
 )
 def test_the_number_that_a_text_gives(text, number):
     found = extract_number(text)
     assert found == number or same_number(found, number)
+
+
+@pytest.mark.parametrize("said", [r"\boxed{10-15}", "The answer is 10 to 15 minutes", "The answer is $10–$15."])
+def test_a_range_is_neither_of_its_ends(said):
+    assert not same_number(extract_number(said), "10") and not same_number(extract_number(said), "15")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +134,9 @@ def test_an_answer_in_words_ends_its_sentence(text, answer):
         ("The answer is 18.\n\nQ: There are 15 trees", "The answer is 18.\n"),
         ("\nQuestion: what?\nIt is 5", "\nQuestion: what?\nIt is 5"),
         ("5<|endoftext|>6</s>", "5"),
+        ("It is 5.\n\nHuman: and 7?", "It is 5.\n"),
+        ("5\n<|user|>\n3", "5\n"),
+        ("5<|im_start|>user 3", "5"),
         ("nothing", "nothing"),
     ],
 )
@@ -109,7 +146,7 @@ def test_a_text_ends_where_a_base_model_goes_on_with_a_next_question(text, kept)
 
 LONG = [
     r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
-    ", $", r"\boxed{1} x_1 =",
+    ", $", r"\boxed{1} x_1 =", "answer\n", '"answer": "', "1 million", "1 to ", "12 000 ", "故选", "answer to the ",
 ]  # fmt: skip
 
 

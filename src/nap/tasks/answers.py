@@ -20,7 +20,7 @@ from itertools import chain
 
 from nap.tasks.marks import MAX_TEXT, boxes, has_box_or_tag, marked_answers, outside_reasoning
 from nap.tasks.mathworker import MathWorker
-from nap.tasks.numbers import first_number, last_number, to_number
+from nap.tasks.numbers import first_number, is_range, last_number, to_number
 
 # The longest gold answer of MATH-500 has 53 characters; SymPy's parser is exponential in the worst case.
 MAX_MATH = 300
@@ -62,6 +62,8 @@ def _first(text: str, marked: Callable[[str], str | None]) -> str | None:
 
 def _number_in(answer: str) -> str | None:
     side = re.split(r"=|≈|\\approx", answer)[-1]
+    if re.search(r"\d\s?(?:[-–—~]|to\b|至)\s?\$?\d", side) and is_range(side):
+        return side.strip()
     # `\text{Week 2: }460` is 460; where all is text, as in `\text{460}`, the text counts.
     return first_number(_WORDS.sub(" ", side)) or first_number(side) or first_number(answer)
 

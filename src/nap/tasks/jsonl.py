@@ -21,10 +21,21 @@ from nap.tasks.numbers import same_number, to_number
 from nap.tasks.public import OfFiles, Problems, problems
 
 # The letter of a choice as a gold answer, and at the start of what a model answers: `(B)`, `B. Paris`, `B because`.
-_CHOICE = re.compile(r"\(?([A-J])\)?")
-_CHOSEN = re.compile(r"\(?([A-J])(?:\)|[.:,](?=\s|$)|(?=\s*$)|(?=\s+(?:because|since|as|which|is|and|for|with)\b))")
+_CHOICE = re.compile(r"[(（\[]{0,2}([A-J])[)）\]]{0,2}")
+_CHOSEN = re.compile(
+    r"[(（\[]{0,2}([A-J])(?:[)）\]]{1,2}|です|[项項]|[.:,，、](?=\s|$)|(?=[\s。]*$)"
+    r"|(?=\s+(?:because|since|as|which|is|and|for|with)\b))"
+)
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}|\*\*|\\[()]|\$")
-_LEAD = re.compile(r"(?:therefore|thus|hence|so|finally|in conclusion)\b[,:]?\s*", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:(?:therefore|thus|hence|so|finally|in conclusion)\b[,:]?\s*)?(?:i (?:choose|pick|select)\s+)?"
+    r"(?:(?:option|choice)\b\s*)?",
+    re.IGNORECASE,
+)
+# What stands around an answer in words without changing it.
+_AROUND = re.compile(r"^(?:the|an?)\s+(?=\w)|(?:です|である|だ)$", re.IGNORECASE)
+# `The statement is true.`
+_IS_TRUE = re.compile(r"\b(?:is|are)\s+(true|false)[.!]?$", re.IGNORECASE)
 _YES_NO = ("yes", "no", "true", "false")
 
 
@@ -49,7 +60,7 @@ class Jsonl(OfFiles):
         if _CHOICE.fullmatch(_unwrapped(problem.answer)):
             return next((letter[1] for answer in found if (letter := _CHOSEN.match(answer))), None)
         if _plain(problem.answer) in _YES_NO:
-            return next((word for answer in found if (word := _first_word(answer)) in _YES_NO), None)
+            return next((word for answer in found if (word := _yes_or_no(answer)) in _YES_NO), None)
         return next(iter(found), None)
 
     def check(self, problem: Problem, text: str) -> bool:
@@ -58,7 +69,8 @@ class Jsonl(OfFiles):
         if answer is None or same_number(answer, gold):
             return answer is not None
         letter = _CHOICE.fullmatch(_unwrapped(gold))
-        forms = (answer, _CHOSEN.sub("", answer, count=1))  # `B) Paris` is Paris
+        lead = _CHOSEN.match(answer)
+        forms = (answer, answer[lead.end() :] if lead else answer)  # `B) Paris` is Paris
         return answer == letter[1] if letter else any(_plain(form) == _plain(gold) for form in forms)
 
 
@@ -73,9 +85,12 @@ def _unwrapped(text: str) -> str:
     return _WRAPPED.sub(lambda found: found[1] or "", text).strip()
 
 
-def _first_word(text: str) -> str:
-    return _plain(re.split(r"[\s,.;:!]", text.strip(), maxsplit=1)[0])
+def _yes_or_no(text: str) -> str:
+    """The first word, or the last of `The statement is true.`"""
+    said = _IS_TRUE.search(text.strip())
+    return said[1].lower() if said else _plain(re.split(r"[\s,.;:!]", text.strip(), maxsplit=1)[0])
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", _unwrapped(text)).strip(" .!?\"'“”。").casefold()
+    words = re.sub(r"\s+", " ", _unwrapped(text)).strip(" .!?\"'“”。")
+    return re.sub(r"\s?=\s?", "=", _AROUND.sub("", words)).strip().casefold()

@@ -19,7 +19,11 @@ MAX_LINE = 1_000
 # What a base model goes on with after its answer, in the few-shot forms of GSM8K's and MATH's evaluations
 # (lm-evaluation-harness: gsm8k, gsm8k_cot, minerva_math), and ends of text that a decoder left in it. LLaDA's published
 # outputs go on behind <|eot_id|>, and its evaluation reads what they say there.
-STOPS = ("\nQuestion:", "\nQ:", "\nProblem:", "</s>", "<|im_end|>", "<|endoftext|>")
+# A user's turn in a chat ends an answer likewise.
+STOPS = (
+    "\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:", "<|user|>", "<|im_start|>user", "</s>", "<|im_end|>",
+    "<|endoftext|>",
+)  # fmt: skip
 
 # Diffusion models often lose the backslash of \boxed, and the whitespace before the brace.
 _BOX = r"\\?\b(?:boxed|fbox)\s?\{"
@@ -35,18 +39,29 @@ _BETWEEN = re.compile(
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</|<answer).)*)", re.DOTALL | re.IGNORECASE)
 _BOX_OR_TAG = re.compile(r"\b(?:boxed|fbox)\s?\{|<answer>", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#]+)")
-# `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet.
+# `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet. The same words in other languages.
+_ANSWER = r"\b(?:answer|option|choice|respuesta|réponse|risposta|resposta|antwort)"
+_IS = r"(?:is|would be|should be|must be|es|est|è|é|ist|lautet)(?: therefore| thus| then| simply| indeed)?\b"
+_ABOUT = r"(?: (?:to|of) (?:the|this) (?:question|problem)| correcta| finale?| final)?"
 _PHRASE = re.compile(
-    r"(?i:\b(?:answer|option|choice))\**\s?(?:[:=]|is\b:?(?=[\s*]*(?:[^a-zA-Z\s*]|[A-Z]\b)))[\s*]*([^\n]+)"
-    r"|(?:答案|答え|(?<!回)答(?=[:：]))\**\s?(?:[:：=]|是|为|為|は|等于)[:：]?[\s*]*([^\n。]+)"
+    rf"(?i:{_ANSWER}{_ABOUT}\**\s?(?:[:=]|{_IS}(?:\s?:|(?=[\s*]*(?:[^a-zA-Z\s*:]|[A-Z]\b)))))[\s*]*([^\n]+)"
+    r"|(?:答案|答え|正解|정답|(?<!回)答(?=[:：]))\**\s?(?:[:：=]|是|为|為|は|等于|은|는)[:：]?[\s*]*([^\n。]+)"
+    r"|选择?[:：]?[\s*（(]*(?=[A-J](?![a-zA-Z]))([^\n。]+)"
 )
+# A reply in JSON.
+_KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s,}\"']+))", re.IGNORECASE)
+# A heading of its own: the answer is the line below.
+_HEADING = re.compile(r"^[ \t#*_]*(?:the )?(?:final )?answer[ \t*_]*\n\s*([^\n]+)", re.IGNORECASE | re.MULTILINE)
 # An answer in up to three words ends its sentence: `So the answer is yes.`
 _WORD = r"[^\W\d_][^\W\d_'’-]*"
 _SAID = re.compile(
-    rf"(?i:\b(?:answer|option|choice)\s+is):?[\s*\"“']+"
+    rf"(?i:{_ANSWER}{_ABOUT}\s+{_IS}):?[\s*\"“']+"
     rf"((?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}})[\"”*']*(?=[.!?]|\n|$)"
 )
-_REASONING_ENDS = re.compile(r"</think(?:ing)?>|<\|end_of_thought\|>")
+_REASONING_ENDS = re.compile(
+    r"</(?:seed:)?think(?:ing)?>|</thought>|</reasoning>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
+    r"|<\|channel\|>final<\|message\|>"
+)
 
 
 def until(text: str, stops: Sequence[str]) -> str:
@@ -112,7 +127,7 @@ def marked_answers(text: str) -> Iterator[str]:
     text = text[-MAX_TEXT:]
     if boxed := extract_boxed(text):
         yield boxed
-    for mark in (_ANSWER_TAG, _HASHES, _PHRASE, _SAID):
+    for mark in (_ANSWER_TAG, _HASHES, _KEY, _HEADING, _PHRASE, _SAID):
         answers = [answer.strip() for found in mark.finditer(text) if not is_placeholder(answer := _group(found))]
         yield from answers[-1:]
 

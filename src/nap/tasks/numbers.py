@@ -17,6 +17,9 @@ MAX_NUMBER = 1_000
 
 # Thousands by three digits, or as in India by two: 1,00,000.
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"
+# Words of number behind a number: 1.5 million, 42万.
+SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7}
+SIGNS = {"万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8}
 # Chinese, Japanese and Korean write no space before a number, so a minus after one of their letters is a sign, unless
 # the letter is the unit of another number: 7元-5元.
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -25,10 +28,18 @@ _NUMBER = re.compile(
     rf"(?P<sign>^-\s?|(?<![)\]}}])(?<![^\W{_CJK}])(?<!\d[{_CJK}])-)?(?:\$\s?)?(?:"
     rf"(?P<whole>\d+)\s(?P<part>\d+)/(?P<of>\d+)"
     rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?!\d|\.\d)"
-    rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?)"
+    rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
+    rf"(?P<scale>\s?(?:(?:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
 )
+# A first number and a last one: 10-15, 10 to 15.
+_RANGE = re.compile(
+    rf"(?<![\d.,])(?<![-+*/×])(?<![-+*/×]\s){_DIGITS}\s?(?:-|~|to\b|至)\s?(?:\$\s?)?{_DIGITS}(?!\d|\s?[-+*/×])"
+)
+# Spaces between thousands, as SI has them. A common space may stand between two numbers, except before 000.
+_SPACED = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\\ |~)(?=\d{3}(?!\d))|(?<=\d) (?=000(?!\d))")
 _VULGAR = re.compile(r"(\d?)\s?([¼-¾⅐-⅞])")
 _POWER = re.compile(r"(?<=\d)\s?(?:[xX×*·]|\\times|\\cdot)\s?10\s?(?:\^\s?\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))")
+_SCALE_WORD = re.compile(rf"\s?(?:\b(?:{'|'.join(SCALES)})\b|(?<=\d)[{''.join(SIGNS)}])")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 # Minus signs and commas of typography and of Chinese keyboards.
 _TYPED = str.maketrans({"−": "-", "–": "-", "－": "-", "﹣": "-", "．": "."})
@@ -46,8 +57,15 @@ def same_number(answer: str | None, gold: str | None) -> bool:
     """Whether both are numbers and equal: `1,234.50` is `1234.5` and `3/4` is `0.75`; `50%` is `50`, not `0.5`."""
     if answer is None or gold is None:
         return False
-    value = to_number(answer)
-    return value is not None and value == to_number(gold)
+    value, expected = to_number(answer), to_number(gold)
+    # Where a question asks how many millions, 3 million is 3.
+    bare = to_number(_SCALE_WORD.sub("", answer))
+    return value is not None and expected in (value, bare)
+
+
+def is_range(text: str) -> bool:
+    """Whether the text gives two ends and no number: `10-15`, `between 10 to 15`."""
+    return bool(_RANGE.search(plain_number(text)))
 
 
 def first_number(text: str) -> str | None:
@@ -71,7 +89,9 @@ def _value(found: re.Match[str]) -> Fraction | None:
     if len(found.group()) > MAX_DIGITS or not Fraction(part.get("of") or part.get("bottom") or 1):
         return None
     if "decimal" in part:
-        value = Fraction(part["decimal"]) * Fraction(10) ** int(part.get("exponent", 0))
+        scale = part.get("scale", "").strip()
+        power = int(part.get("exponent", 0)) + (SCALES | SIGNS).get(scale, 0)
+        value = Fraction(part["decimal"]) * Fraction(10) ** power
     elif "whole" in part:
         value = int(part["whole"]) + Fraction(int(part["part"]), int(part["of"]))
     else:
@@ -82,7 +102,7 @@ def _value(found: re.Match[str]) -> Fraction | None:
 def plain_number(text: str) -> str:
     r"""LaTeX around numbers as plain text: `1{,}234` and `\$5` and `\frac{3}{4}` and the typographic minus."""
     text = re.sub(r"\{,\}|,\\[!;]|(?<=\d)，(?=\d{3}(?!\d))", ",", text.translate(_TYPED))
-    text = _VULGAR.sub(_vulgar, text)
+    text = _VULGAR.sub(_vulgar, _SPACED.sub("", text))
     text = _POWER.sub(lambda found: f"e{(found[1] or found[2]).translate(_RAISED)}", text)
     text = re.sub(r"(\d?)\s?\\[dt]?frac\s?(?:\{(\d+)\}\s?\{(\d+)\}|(\d)\s?(\d))", _plain_fraction, text)
     return re.sub(r"\\[,;! ()\[\]]|\*\*|\\(?=[$%])", "", text)

@@ -19,7 +19,7 @@ from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
 from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, question_of
 from nap.tasks.marks import STOPS, until
-from nap.tasks.numbers import same_number
+from nap.tasks.numbers import same_number, to_number
 from nap.tasks.registry import Screens, Task, check_split, data_file
 
 # What data sets of proofs and of failed extractions (NuminaMath) write in place of an answer.
@@ -159,7 +159,7 @@ class Gsm8k(OfFiles):
 
     def unusable(self, gold: str) -> str | None:
         """Why not: an answer without a number."""
-        return None if extract_number(gold) is not None else f"its answer {gold!r:.60} holds no number"
+        return None if to_number(extract_number(gold) or "") is not None else f"its answer {gold!r:.60} holds no number"
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that number is the problem's. Raises InputError if the problem's own answer holds no number."""
