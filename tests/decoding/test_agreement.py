@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nap.canvas.canvas import CanvasSpec, layout, parse
+from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.trace import COMMIT, FILL, check_trace
@@ -30,7 +31,7 @@ def last(id: str, text: str) -> str | None:
     return (text.split() or [None])[-1]
 
 
-def case(texts, sure, prompt="a", attention="full"):
+def case(texts, sure, prompt="a", attention: Attention = "full"):
     """A canvas of a path a text, and an oracle that is so sure of each path; its summary is `z z`."""
     spec = CanvasSpec(paths=len(texts), path_tokens=4, summary_tokens=2, attention=attention)
     canvas = layout(WORDS.encode(prompt), spec, WORDS, MASK, problem_id=prompt)
@@ -115,8 +116,8 @@ def test_with_an_exact_cache_it_stops_at_the_same_tokens(tmp_path, policy):
 
 
 def test_without_a_reader_it_is_refused_before_the_first_forward(tmp_path):
-    canvas, *_ = SURE_OF_TWO
-    oracle = OracleDenoiser(*zip(SURE_OF_TWO, strict=True))
+    canvas, target, confidence = SURE_OF_TWO
+    oracle = OracleDenoiser([canvas], [target], [confidence])
     with pytest.raises(InputError, match="stops once its paths agree, and nobody reads what a path answers"):
         Engine(oracle).add(canvas, parse_policy(EARLY))
     with pytest.raises(InputError, match="agree must be from 0 to 1, got 2"):

@@ -6,9 +6,9 @@ A trace holds its canvas, policy, budget, sampling, cache and seed, and is the s
 rounding of another batch. Does not measure what differs (order/ties.py), and does not check that the model is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from nap.decoding.policies.registry import parse_policy
 from nap.models.denoiser import Denoiser
 from nap.models.silent import Silent
 
+Kind = TypeVar("Kind")
 
-def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: Any) -> list[Trace]:
+
+def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: object) -> list[Trace]:
     """The traces of the same decodes under policies with these settings instead; rows of one setting share forwards.
 
     Raises InputError for a trace that does not say how it was made, and a policy that lacks one of the settings.
@@ -83,7 +85,7 @@ def _settings(trace: Trace) -> tuple[Policy, Settings]:
     return parse_policy(policy), settings
 
 
-def _read(trace: Trace, name: str, kind: type) -> Any:
+def _read(trace: Trace, name: str, kind: Callable[..., Kind]) -> Kind:
     try:
         return kind(**trace.setting[name])
     except (KeyError, TypeError):
@@ -96,7 +98,7 @@ def _untold(trace: Trace, name: str) -> InputError:
     )
 
 
-def _changed(policy: Any, changes: dict[str, Any]) -> Policy:
+def _changed(policy: Any, changes: Mapping[str, object]) -> Policy:
     known = {field.name for field in fields(policy)}
     if lacking := [name for name in changes if name not in known]:
         raise InputError(
