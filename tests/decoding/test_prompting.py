@@ -114,6 +114,41 @@ def test_a_system_prompt_and_keywords_reach_the_chat_template(tokenizer: Any) ->
     assert encode_prompt("8", tokenizer, against, usual) == words(tokenizer, "Ann 8"), "what the user says goes first"
 
 
+def test_examples_are_turns_of_user_and_assistant_in_a_chat_template(tokenizer: Any, tmp_path: Path) -> None:
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role[0] }}<{{ m.content }}>{% endfor %}"
+    rows = tmp_path / "own.jsonl"
+    rows.write_text('{"question": "1+1?", "answer": "2"}\n{"question": "1+2?", "answer": "3"}\n')
+    own: dict[str, Any] = {"examples": str(rows), "system": "Bob"}
+    asked, worked = "Question: {}\nAnswer:".format, ("1+1?", "2", "1+2?", "3")
+    said = f"s<Bob>u<{asked(worked[0])}>a<2>u<{asked(worked[2])}>a<3>u<{asked('2+2?')}>"
+    assert told(tokenizer, Prompting(**own)) == told(tokenizer, Prompting(**own, examples_as="turns")) == said
+    one = f"s<Bob>u<{asked(worked[0])} 2\n\n{asked(worked[2])} 3\n\n{asked('2+2?')}>"
+    assert told(tokenizer, Prompting(**own, examples_as="text")) == one
+    assert told(tokenizer, Prompting(**own, raw=True)) == "Bob\n\n" + one[len("s<Bob>u<") : -1]
+    with pytest.raises(InputError, match="turns are of a chat template, which a raw prompt has not"):
+        Prompting(**own, raw=True, examples_as="turns")
+    with pytest.raises(InputError, match="name them too"):
+        Prompting(examples_as="turns")
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="no chat template to give turns of examples to"):
+        told(tokenizer, Prompting(**own, examples_as="turns"))
+
+
+def told(tokenizer: Any, settings: Prompting) -> str:
+    """The text that the tokenizer is given."""
+    texts: list[str] = []
+
+    class Listening:
+        chat_template, apply_chat_template = tokenizer.chat_template, tokenizer.apply_chat_template
+
+        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+            texts.append(text)
+            return []
+
+    encode_prompt("2+2?", Listening(), settings)
+    return texts[0]
+
+
 def test_a_keyword_that_the_template_never_speaks_of_is_refused(tokenizer: Any) -> None:
     with pytest.raises(InputError, match="has no setting 'enable_thinkin'"):
         encode_prompt("8", tokenizer, Prompting(keywords=(("enable_thinkin", False),)))

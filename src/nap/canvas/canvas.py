@@ -154,6 +154,8 @@ class Completion:
 class Canvas:
     """One row: L token ids and L region codes (data/trace.py), and the spec that it was laid out by.
 
+    gaps  (start, stop) of each gap of a given text (infill.py); none where whole slots are decoded
+
     >>> import nap, numpy
     >>> ids, region = numpy.array([7, 0, 0]), numpy.array([-2, 0, 0])  # a prompt of one token, and two masks
     >>> len(nap.Canvas(ids=ids, region=region, spec=nap.CanvasSpec(paths=1, path_tokens=2)))
@@ -164,6 +166,7 @@ class Canvas:
     region: NDArray[np.int64]
     spec: CanvasSpec
     problem_id: str = ""
+    gaps: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -242,9 +245,8 @@ def parse(
     texts, closed = [], []
     for code, _, _, closing in canvas.spec.slots:
         slot = ids[canvas.region == code].tolist()
-        if canvas.spec.after_end == "cut":
-            slot = slot[: next((place for place, i in enumerate(slot) if i in ends), None)]
-        text = str(tokenizer.decode([i for i in slot if i not in ends]))
+        kept = said_between(canvas, ids, ends) if canvas.gaps else before_end(slot, canvas.spec.after_end, ends)
+        text = str(tokenizer.decode(kept))
         found = _tag_pattern(closing).search(text) if closing else None
         texts.append(text[: found.start() if found else None].strip())
         closed.append(found is not None)
@@ -252,6 +254,22 @@ def parse(
     return Completion(
         paths=tuple(texts[: canvas.spec.paths]), summary=texts[-1] if has_summary else "", closed=tuple(closed)
     )
+
+
+def before_end(ids: Sequence[int], after_end: AfterEnd, ends: Sequence[int]) -> list[int]:
+    """The ids that are text: those before the first of `ends`, or under `keep` all others."""
+    found = [place for place, i in enumerate(ids) if i in ends] if after_end == "cut" else []
+    return [i for i in ids[: found[0] if found else None] if i not in ends]
+
+
+def said_between(canvas: Canvas, ids: NDArray[np.int64], ends: Sequence[int]) -> list[int]:
+    """The ids of a given text with its gaps filled. What ends a gap's text ends none of the words behind the gap."""
+    kept, at = list[int](), int(np.argmax(canvas.region >= 0))
+    for start, stop in canvas.gaps:
+        kept += before_end(ids[at:start].tolist(), "keep", ends)
+        kept += before_end(ids[start:stop].tolist(), canvas.spec.after_end, ends)
+        at = stop
+    return kept + before_end(ids[at:].tolist(), "keep", ends)
 
 
 def collate(canvases: Sequence[Canvas], pad_id: int) -> tuple[NDArray[np.int64], Layout]:

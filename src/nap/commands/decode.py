@@ -1,6 +1,7 @@
 """`nap decode`: decode prompts and print what each path and the summary say."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,12 @@ from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words, check_rows_file
 from nap.commands.tables import against_random
 from nap.common.files import InputError, read_text
+from nap.common.terminal import open_console
 from nap.common.text import printable, short
 
 if TYPE_CHECKING:
-    from nap.canvas.canvas import Completion
+    from nap.canvas.canvas import Canvas, Completion
+    from nap.canvas.infill import Infill
     from nap.data.trace import Trace
     from nap.order.scores import OrderReport
 
@@ -28,6 +31,13 @@ class Decode:
     """one prompt or more; with several, they are one batch; - is standard input as one prompt"""
     prompts_from: Words = None
     """prompts from this file, or - for standard input: rows with a question, or a text with one a line"""
+    infill: Annotated[tuple[str, ...], arg(metavar="TEXT...", help_behavior_hint="")] = ()
+    """instead of free slots: a text whose gaps are decoded, [MASK] one token, [MASK:8] eight, ___ --gap-tokens;
+    - is standard input as one text; the prompt may be left out"""
+    infill_from: Words = None
+    """texts with gaps from this file, or - for standard input: rows with a text (and a prompt), or one whole text"""
+    gap_tokens: Whole = None
+    """tokens of a gap that is written ___ (default: 8)"""
     policy: str = "parallel_forced"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None
@@ -49,74 +59,84 @@ class Decode:
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
-    def _asked(self) -> list[str]:
-        """All prompts. Raises InputError if there is none."""
-        from nap.tasks.prompts import read_prompts
+    def _asked(self) -> "list[tuple[str, Infill | None]]":
+        """All prompts, each with its text with gaps, if any. Raises InputError if there is nothing to decode."""
+        from nap.decoding.asked import pair
+        from nap.tasks.prompts import read_infills, read_prompts
 
-        given = [read_text("-").strip() if prompt == "-" else prompt for prompt in self.prompt]
-        given += read_prompts(self.prompts_from) if self.prompts_from else []
-        if not given:
-            raise InputError("there is no prompt; give one or more: --prompt TEXT, or --prompts-from FILE")
-        return given
+        prompts = [read_text("-").strip() if prompt == "-" else prompt for prompt in self.prompt]
+        prompts += read_prompts(self.prompts_from) if self.prompts_from else []
+        texts = [(None, read_text("-").rstrip("\n") if text == "-" else text) for text in self.infill]
+        texts += read_infills(self.infill_from) if self.infill_from else []
+        if texts and self.canvas != CanvasFlags():
+            raise InputError("a text with gaps is its own canvas; drop the flags of a canvas, or --infill")
+        return pair(prompts, texts, self.gap_tokens)
 
     def run(self) -> None:
         """Decode, show, write."""
         from nap.canvas.canvas import parse
-        from nap.data.problems import Problem
+        from nap.canvas.infill import gap_texts
         from nap.data.trace_files import write_traces
+        from nap.decoding.asked import laid_out, problems_of
         from nap.decoding.budget import Budget, Settings
         from nap.decoding.decode import decode
         from nap.decoding.policies.registry import parse_policy
-        from nap.decoding.prompt import asked_canvas, canvas_of
+        from nap.decoding.prompt import asked_canvas
         from nap.decoding.traces import collect, run_setting
         from nap.models.any import load
         from nap.order.measure import measure
         from nap.report.terminal import live
         from nap.tasks.registry import load_task, path_reader
 
-        prompts = self._asked()
+        asked = self._asked()
         check_rows_file(self.out)
         policy, sampling = parse_policy(self.policy), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()
         with progress.bar("", f"loading {printable(self.model)}"):
             denoiser = load(self.model, **asdict(self.loading))
-        spec = asked_canvas(denoiser, wanted, self.canvas.attention)
-        problems = [Problem(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(prompts, 1)]
-        canvases = [canvas_of(denoiser, problem, spec, prompting) for problem in problems]
+        canvases = laid_out(denoiser, asked, lambda: asked_canvas(denoiser, wanted, self.canvas.attention), prompting)
         settings: Settings = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
-        reads = path_reader(load_task(self.reads), problems) if self.reads else None
+        reads = path_reader(load_task(self.reads), problems_of(asked)) if self.reads else None
         steps = decode(denoiser, canvases, policy, reads=reads, **settings)
         if self.live:
             steps = live(steps, canvases[0], denoiser.tokenizer, denoiser.mask_id)
         traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
         if self.out:
             write_traces(traces, self.out)
-        for prompt, canvas, trace in zip(prompts, canvases, traces, strict=True):
+        for (prompt, _), canvas, trace in zip(asked, canvases, traces, strict=True):
             completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+            gaps = gap_texts(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
             report = measure(trace)
             if self.json:
-                print(json.dumps({"prompt": prompt, **asdict(completion), "order": report.json()}))
-            else:
-                _print_completion(prompt if len(canvases) > 1 else None, completion, report, trace)
+                said = asdict(completion) | ({"gaps": gaps} if canvas.gaps else {})
+                print(json.dumps({"prompt": prompt, **said, "order": report.json()}))
+                continue
+            if len(canvases) > 1 and prompt:
+                open_console().print(f"prompt: {prompt}", markup=False, style="bold", soft_wrap=True)
+            _print_texts(completion, canvas, gaps)
+            _print_order(report, trace)
 
 
-def _print_completion(prompt: str | None, completion: "Completion", report: "OrderReport", trace: "Trace") -> None:
-    from nap.common.terminal import open_console
-
+def _print_texts(completion: "Completion", canvas: "Canvas", gaps: "Sequence[str]") -> None:
     console = open_console()
-    if prompt is not None:
-        console.print(f"prompt: {prompt}", markup=False, style="bold", soft_wrap=True)
     for number, text in enumerate(completion.paths, 1):
-        console.print(f"path {number}: {text}", markup=False, soft_wrap=True)
+        name = "text" if canvas.gaps else f"path {number}"
+        console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+    for number, (text, (start, stop)) in enumerate(zip(gaps, canvas.gaps, strict=True), 1):
+        console.print(f"gap {number} ({stop - start} tokens): {text}", markup=False, style="bold", soft_wrap=True)
     if completion.summary:
         console.print(f"summary: {completion.summary}", markup=False, style="bold", soft_wrap=True)
+
+
+def _print_order(report: "OrderReport", trace: "Trace") -> None:
     whole, tpf = report.whole, report.counts.tpf
     known = {"tokens": whole.n_tokens, "forwards": trace.forwards, "query tokens": report.counts.queries}
+    known |= {"given": len(trace.given)} if trace.given else {}
     known |= {"guide calls": report.counts.guide_calls} if report.counts.guide_calls else {}
     known |= {"TPF": tpf, "AFP": whole.afp}
     known |= {"tau-b": whole.tau_b, "Global-ARness@1": against_random(report.at(1))}
     known |= {"within a path": against_random(report.path_at(1))}
     text = ", ".join(f"{name} {short(value)}" for name, value in known.items())
-    console.print(f"{text}; in brackets: a random order", markup=False, style="dim", soft_wrap=True)
+    open_console().print(f"{text}; in brackets: a random order", markup=False, style="dim", soft_wrap=True)

@@ -46,6 +46,10 @@ class Eval:
     """train or test"""
     data: Words = None
     """the task's problems from this file"""
+    infill: Words = None
+    """instead of free slots: the form of every answer, of which the gaps are decoded: 'The answer is [MASK:4].'"""
+    gap_tokens: Whole = None
+    """tokens of a gap that is written ___ (default: 8)"""
     cache: tuple[str, ...] = ("none",)
     """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md); several are
     compared with none"""
@@ -85,7 +89,7 @@ class Eval:
         sweep = Sweep(
             task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
             problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
-            attention=self.canvas.attention, cache=self.cache,
+            attention=self.canvas.attention, infill=self.infill, gap_tokens=self.gap_tokens, cache=self.cache,
             **asdict(self.columns), **asdict(self.prompts), **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip
         if self.probe:

@@ -127,6 +127,8 @@ class PromptFlags:
     """worked examples before it: gsm8k-cot, math-minerva, or a file of questions and worked answers"""
     shots: Whole = None
     """the first so many of them (default: all)"""
+    examples_as: Annotated[Literal["turns", "text"] | None, arg(metavar="{turns,text}", help_behavior_hint="")] = None
+    """in a chat template: each a turn of the user and one of the assistant, or all one text (default: turns)"""
     chat_template_kwargs: Keywords = ()
     """for the chat template: enable_thinking=False, or one JSON object"""
 
@@ -136,7 +138,7 @@ class PromptFlags:
 
         return Prompting(
             raw=self.raw, system=self.system, template=self.prompt_template, examples=self.examples, shots=self.shots,
-            keywords=parse_keywords(self.chat_template_kwargs),
+            examples_as=self.examples_as, keywords=parse_keywords(self.chat_template_kwargs),
         )  # fmt: skip
 
 

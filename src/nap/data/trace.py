@@ -108,6 +108,12 @@ class Trace:
         # A canvas without a summary has one path, which is region 0.
         return max([1, *self.region])
 
+    @property
+    def given(self) -> list[int]:
+        """Positions of slots that were written before the first step: the given text of an infilling."""
+        both = enumerate(zip(self.initial, self.region, strict=True))
+        return [place for place, (token, code) in both if code >= 0 and token != self.mask_id]
+
     def canvas_at(self, step: int) -> list[int]:
         """The L token ids after `step` steps (0 gives the initial canvas)."""
         return Replay(self.initial, self.mask_id).apply(takewhile(lambda event: event.step < step, self.events)).ids

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.infill import gaps_of
 from nap.common.files import InputError
 from nap.data.trace import Trace
 from nap.decoding.budget import Budget, Sampling, Settings
@@ -67,7 +68,9 @@ def _by_setting(traces: Sequence[Trace]) -> list[list[int]]:
 
 def _canvas(trace: Trace) -> Canvas:
     region, ids = np.array(trace.region, np.int64), np.array(trace.initial, np.int64)
-    return Canvas(ids=ids, region=region, spec=_read(trace, "canvas", CanvasSpec), problem_id=trace.problem_id)
+    spec = _read(trace, "canvas", CanvasSpec)
+    gaps = gaps_of(ids, region == 0, trace.mask_id) if trace.given else ()
+    return Canvas(ids=ids, region=region, spec=spec, problem_id=trace.problem_id, gaps=gaps)
 
 
 def _settings(trace: Trace) -> tuple[Policy, Settings]:

@@ -1,21 +1,23 @@
 """From a user's text to an empty canvas: the prompt's ids in the model's chat template, and the slots laid out.
 
-Does not know tasks, and decodes nothing.
+Or a text with gaps instead of slots. Does not know tasks, and decodes nothing.
 """
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
+from nap.canvas.infill import Infill, lay_out
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.data.problems import Problem
 from nap.decoding.prompting import PLAIN, Prompting
-from nap.decoding.template import as_turn, check_keyword
+from nap.decoding.template import as_turns, check_keyword
 from nap.models.checkpoint import foreign
 from nap.models.denoiser import Denoiser
 
@@ -25,32 +27,39 @@ def prompt_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> l
 
     No other special tokens are added. Raises InputError where the checkpoint has no tokenizer.
     """
+    return encode_prompt(text, readable(denoiser), prompting, denoiser.setting.get("chat_template_kwargs") or {})
+
+
+def readable(denoiser: Denoiser) -> Any:
+    """The model's tokenizer. Raises InputError where the checkpoint has none."""
     if denoiser.tokenizer is None:
         raise InputError(
             f"{denoiser.setting.get('model')} has no tokenizer, so it cannot read text; "
             "put its tokenizer.json into its folder"
         )
-    return encode_prompt(text, denoiser.tokenizer, prompting, denoiser.setting.get("chat_template_kwargs") or {})
+    return denoiser.tokenizer
 
 
 def encode_prompt(
     text: str, tokenizer: Any, prompting: Prompting = PLAIN, usual: Mapping[str, Json] = MappingProxyType({})
 ) -> list[int]:
-    """The ids of a prompt, in training as in decoding: a turn of the tokenizer's chat template if it has one.
+    """The ids of a prompt, in training as in decoding: turns of the tokenizer's chat template if it has one.
 
     usual  keywords that the model's own prompts give the chat template; `prompting.keywords` go before them
 
     Raises InputError for a template or a tokenizer that fails on the text, and for keywords that change nothing.
     """
-    text, said = prompting.text(text), getattr(tokenizer, "chat_template", None)
+    said, turns = getattr(tokenizer, "chat_template", None), prompting.turns(text)
     if said and not prompting.raw:
         for name, _ in prompting.keywords:
             check_keyword(name, said)
-        text = as_turn(text, tokenizer, {**usual, **dict(prompting.keywords)}, prompting.system)
-    elif prompting.keywords:
-        raise InputError(f"there is no chat template to give {prompting.keywords[0][0]} to; drop it")
-    elif prompting.system:
-        text = f"{prompting.system}\n\n{text}"
+        turns = [("system", prompting.system), *turns] if prompting.system else turns
+        text = as_turns(turns, tokenizer, {**usual, **dict(prompting.keywords)})
+    elif prompting.keywords or prompting.examples_as == "turns":
+        what = prompting.keywords[0][0] if prompting.keywords else "turns of examples"
+        raise InputError(f"there is no chat template to give {what} to; drop it")
+    else:
+        text = "\n\n".join(filter(None, [prompting.system, prompting.text(text)]))
     with foreign("the checkpoint's tokenizer fails on the prompt"):
         return list(tokenizer.encode(text, add_special_tokens=False))
 
@@ -60,7 +69,7 @@ def check_length(denoiser: Denoiser, length: int) -> None:
     if denoiser.max_length is not None and length > denoiser.max_length:
         raise InputError(
             f"a canvas of {length} tokens is too long for {denoiser.setting.get('model')}, which has "
-            f"{denoiser.max_length} positions; shorten the prompt, the paths or the summary"
+            f"{denoiser.max_length} positions; shorten the prompt, the slots or the given text"
         )
 
 
@@ -90,23 +99,51 @@ def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting:
     """The empty canvas of a problem. Raises InputError for a prompt with a word that the model does not know, or that
     leaves no room for the canvas.
     """
-    try:
-        if not problem.prompt.isascii() and re.search("[\ud800-\udfff]", problem.prompt):
-            raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
-        ids = prompt_ids(denoiser, problem.prompt, prompting)
-        _check_words(denoiser, problem.prompt, ids)
+    with _named(problem):
+        ids = _known_ids(denoiser, problem.prompt, prompting)
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
         check_length(denoiser, len(canvas))
-    except InputError as error:
-        raise InputError(f"{problem.id}: {error}") from None
     return canvas
 
 
-def _check_words(denoiser: Denoiser, text: str, ids: Sequence[int]) -> None:
+def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Prompting = PLAIN) -> Canvas:
+    """The canvas of a problem's prompt, which may be empty, and a text of which the gaps are open.
+
+    Raises InputError as `canvas_of` does, for a text without a gap, and for settings of a prompt that is not there.
+    """
+    with _named(problem):
+        if not problem.prompt and prompting != Prompting(raw=prompting.raw):
+            raise InputError("there is no prompt that its settings could be for; give one, or drop them")
+        ids = _known_ids(denoiser, problem.prompt, prompting) if problem.prompt else []
+        canvas = lay_out(ids, infill, readable(denoiser), denoiser.mask_id, problem_id=problem.id)
+        said = " ".join(piece for piece in infill.pieces() if isinstance(piece, str))
+        _check_words(denoiser, said, canvas.ids.tolist(), "text")
+        check_length(denoiser, len(canvas))
+    return canvas
+
+
+@contextmanager
+def _named(problem: Problem) -> Iterator[None]:
+    """What is wrong inside is said of this problem."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{problem.id}: {error}") from None
+
+
+def _known_ids(denoiser: Denoiser, text: str, prompting: Prompting) -> list[int]:
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
+    ids = prompt_ids(denoiser, text, prompting)
+    _check_words(denoiser, text, ids)
+    return ids
+
+
+def _check_words(denoiser: Denoiser, text: str, ids: Sequence[int], what: str = "prompt") -> None:
     """Raise InputError for a word that the tokenizer would silently replace."""
     tokenizer, unknown = denoiser.tokenizer, getattr(denoiser.tokenizer, "unk_token_id", None)
     if unknown is None or unknown not in ids:
         return
     for word in text.split():
         if word != tokenizer.unk_token and unknown in tokenizer.encode(word, add_special_tokens=False):
-            raise InputError(f"{denoiser.setting.get('model')} does not know the word {word[:40]!r} of the prompt")
+            raise InputError(f"{denoiser.setting.get('model')} does not know the word {word[:40]!r} of the {what}")

@@ -4,7 +4,8 @@ r"""How a question becomes a prompt: a form of words, worked examples before it,
 
 Worked examples are a file of `assets/examples` or the user's own: an object with `examples` (each a `problem` and its
 `answer`) and the forms of a `question`, of an `answer`, and of what stands `between` two of them; or rows with a
-question and its worked answer. All of it is one text, and in a chat template one turn of the user.
+question and its worked answer. In a chat template each is a turn of the user and one of the assistant, as
+lm-evaluation-harness's `fewshot_as_multiturn` has it; without one, or `examples_as="text"`, all of it is one text.
 
 Does not encode (prompt.py).
 """
@@ -14,19 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.common.rows import read_values
 from nap.common.templates import bundled, fill, form_of
-from nap.common.text import unknown
+from nap.common.text import check_known, unknown
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 FORM = {"question": "Question: {problem}\nAnswer:", "answer": " {answer}", "between": "\n\n"}
 # What the columns of a file of worked examples are called.
 PROBLEM, ANSWER = ("problem", "question", "prompt"), ("solution", "answer", "completion", "text")
 MOST = 1000
+Shown = Literal["turns", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Prompting:
     system    a system prompt: a turn of its own in a chat template, else a paragraph before the text
     template  the form of a question: a text with {problem}, a bundled template or a file of one
     examples  bundled worked examples or a file of them; `shots` takes the first so many
+    examples_as  what they are in a chat template: `turns` of user and assistant, or with the question one `text`
     keywords  (name, value) for the chat template, such as ("enable_thinking", False)
     """
 
@@ -56,28 +59,46 @@ class Prompting:
     examples: str | None = None
     shots: int | None = None
     keywords: tuple[tuple[str, Json], ...] = ()
+    examples_as: Shown | None = None
 
     def __post_init__(self) -> None:
         if self.raw and self.keywords:
             raise InputError(f"{self.keywords[0][0]} is for the chat template, which a raw prompt has not; drop one")
         if self.shots is not None and self.examples is None:
             raise InputError("shots are counted of examples; name them too (--examples gsm8k-cot)")
+        if self.examples_as is not None:
+            check_known("examples_as", self.examples_as, get_args(Shown))
+            if self.examples is None:
+                raise InputError("turns or text are what examples become; name them too (--examples gsm8k-cot)")
+        if self.raw and self.examples_as == "turns":
+            raise InputError("turns are of a chat template, which a raw prompt has not; drop one")
         self.text("")
 
     def text(self, problem: str) -> str:
-        """What is said to the model about a problem, without the system prompt."""
+        """What is said to the model about a problem in one text, without the system prompt."""
+        asks, shots, between = self._said()
+        return between.join([*(question + answer for question, answer in shots), fill(asks, problem=problem)])
+
+    def turns(self, problem: str) -> list[tuple[str, str]]:
+        """The same as (role, text) of each turn of a chat template."""
+        asks, shots, _ = self._said()
+        if self.examples_as == "text":
+            return [("user", self.text(problem))]
+        worked = [(role, said) for shot in shots for role, said in zip(("user", "assistant"), shot, strict=True)]
+        return [*((role, said.strip()) for role, said in worked), ("user", fill(asks, problem=problem))]
+
+    def _said(self) -> tuple[str, list[tuple[str, str]], str]:
+        """The form of a question, each example as it is asked and answered, and what stands between two of them."""
         form = form_of(self.template, "problem") if self.template else None
         if self.examples is None:
-            return problem if form is None else fill(form, problem=problem)
+            return form or "{problem}", [], ""
         found = load_examples(self.examples)
         if self.shots is not None and not 0 < self.shots <= len(found.shots):
             raise InputError(f"{self.examples} has {len(found.shots)} examples; shots must be from 1 to that many")
         asks = form or found.question
-        said = [
-            fill(asks, problem=question) + fill(found.answer, answer=answer)
-            for question, answer in found.shots[: self.shots]
-        ]
-        return found.between.join([*said, fill(asks, problem=problem)])
+        worked = found.shots[: self.shots]
+        shots = [(fill(asks, problem=question), fill(found.answer, answer=answer)) for question, answer in worked]
+        return asks, shots, found.between
 
 
 PLAIN = Prompting()

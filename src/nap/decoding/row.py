@@ -225,7 +225,9 @@ def twin(row: int) -> int:
 
 
 def _endings(canvas: Canvas, denoiser: Denoiser) -> list[tuple[Ints, list[list[int]]]]:
-    """(positions, token sequences that end its text) of each slot."""
+    """(positions, token sequences that end its text) of each slot, and of each gap of a given text."""
+    if canvas.gaps:
+        return [(np.arange(*gap), [[token] for token in denoiser.eos_ids]) for gap in canvas.gaps]
     tags = [encode_tag(closing, denoiser.tokenizer) if closing else [] for *_, closing in canvas.spec.slots]
     ends = [[token] for token in denoiser.eos_ids]
     return [(np.flatnonzero(canvas.region == code), ends + [tag] * bool(tag)) for code, tag in enumerate(tags)]

@@ -1,4 +1,4 @@
-"""A user's text as a turn of a checkpoint's chat template.
+"""A user's text as a turn, or turns, of a checkpoint's chat template.
 
 A template is a stranger's program: it may raise, want what is not there, never end, or fill the memory. Jinja's sandbox
 keeps it from the machine; here its time, its memory and the length of what it writes are bounded. Does not encode
@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,19 +34,17 @@ def check_keyword(name: str, template: object) -> None:
         raise InputError(f"the chat template of the checkpoint has no setting {name!r}; drop it, or correct its name")
 
 
-def as_turn(text: str, tokenizer: Any, settings: Mapping[str, Json], system: str | None = None) -> str:
-    """The text as the first turn of a user, and the start of the answer.
+def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[str, Json]) -> str:
+    """The text of these turns, (role, text) each and the user's last, and the start of the answer.
 
     settings  keywords for the template, such as enable_thinking
-    system    what the system's turn before it says
 
     Raises InputError for a template that fails, does not end, or makes no text of it.
     """
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": text})
+    turns = [{"role": role, "content": text} for role, text in said]
     with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
         made = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **settings)
-    if not isinstance(made, str) or len(made) > len(text) + LONGEST:
+    if not isinstance(made, str) or len(made) > sum(len(text) for _, text in said) + LONGEST:
         raise InputError("the chat template of the checkpoint makes no prompt of the text; give it as it is with --raw")
     return made
 

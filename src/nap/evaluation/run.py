@@ -34,7 +34,7 @@ from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import asked_canvas, canvas_of, canvas_spec
+from nap.decoding.prompt import asked_canvas
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
@@ -139,11 +139,12 @@ def _prepared(
 ) -> tuple[Identity, Fit]:
     """What a model's rows depend on, and the batches that it has memory for. Raises InputError where it cannot run."""
     denoiser = _denoiser(model, sweep)
-    spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
-    canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
+    form = sweep.answer_form
+    laid = asdict(form) if form else asked_canvas(denoiser, sweep.canvas, sweep.attention).said()
+    canvases = sweep.lay_out(denoiser, problems)
     for policy, cache in product(policies, sweep.cache):
         check_needs(policy, denoiser, cache, sweep.guidance)
-    said = denoiser.setting | {"weights": _weights(denoiser), "canvas": spec.said()}
+    said = denoiser.setting | {"weights": _weights(denoiser), "canvas": laid}
     fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=workers)
     return identify(said, sweep, problems, canvases), fit
 
@@ -247,9 +248,8 @@ def evaluate(
 ) -> list[Entry]:
     """Decode and score the problems of a chunk. The unit of work of a sweep."""
     denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
-    spec, policy = canvas_spec(denoiser, sweep.canvas, sweep.attention), parse_policy(cell.policy)
-    chosen = [problems[i] for i in chunk]
-    canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in chosen]
+    policy, chosen = parse_policy(cell.policy), [problems[i] for i in chunk]
+    canvases = sweep.lay_out(denoiser, chosen)
     found = decode_traces(
         denoiser,
         canvases,
@@ -265,7 +265,7 @@ def evaluate(
     entries = []
     for index, problem, canvas, trace, seconds in zip(chunk, chosen, canvases, found, shares(found), strict=True):
         completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-        text = answer_text(task, completion.paths, completion.summary if spec.summary_tokens else None)
+        text = answer_text(task, completion.paths, completion.summary if canvas.spec.summary_tokens else None)
         answer, correct = task.extract(problem, text), task.check(problem, text)
         held = [holds for path in completion.paths for holds in equations(path)]
         trace = dataclasses.replace(trace, answer=answer, correct=correct)

@@ -4,21 +4,26 @@ Does not run it (run.py).
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from nap.canvas.canvas import CanvasSpec
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.infill import Infill
 from nap.canvas.visibility import Attention
 from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import check_known, check_text
 from nap.data import cells as data
 from nap.data.problems import Problem
+from nap.decoding.asked import pair
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompting import Prompting, parse_keywords
+from nap.decoding.prompt import canvas_of, canvas_spec, infilled
+from nap.decoding.prompting import Prompting, Shown, parse_keywords
 from nap.evaluation.rows import critical_path
 from nap.models.caches import cache_of
+from nap.models.denoiser import Denoiser
 from nap.tasks.registry import load_reader
 
 
@@ -90,6 +95,9 @@ class Sweep:
     prompt_template: str | None = None
     examples: str | None = None
     shots: int | None = None
+    examples_as: Shown | None = None
+    infill: str | None = None
+    gap_tokens: int | None = None
     chat_template_kwargs: tuple[str, ...] = ()
     device: str = "cpu"
     dtype: str = "auto"
@@ -107,7 +115,10 @@ class Sweep:
                 raise InputError(f"a sweep needs at least one of its {'caches' if name == 'cache' else name}")
             for text in getattr(self, name):
                 check_text(f"one of the {name}", text)
-        _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)]  # They check themselves.
+        # They check themselves.
+        _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)], self.answer_form
+        if self.infill is not None and (self.canvas or self.attention):
+            raise InputError("a text with gaps is its own canvas; drop the flags of a canvas, or --infill")
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -125,8 +136,22 @@ class Sweep:
         """How a question becomes a prompt."""
         return Prompting(
             raw=self.raw, system=self.system, template=self.prompt_template, examples=self.examples, shots=self.shots,
-            keywords=parse_keywords(self.chat_template_kwargs),
+            examples_as=self.examples_as, keywords=parse_keywords(self.chat_template_kwargs),
         )  # fmt: skip
+
+    @property
+    def answer_form(self) -> Infill | None:
+        """The text with gaps that every answer is written into, if any."""
+        ((_, form),) = pair([""], [] if self.infill is None else [(None, self.infill)], self.gap_tokens)
+        return form
+
+    def lay_out(self, denoiser: Denoiser, problems: Sequence[Problem]) -> list[Canvas]:
+        """The canvases of problems: the slots asked for or the model's own, or the form of the answer."""
+        form = self.answer_form
+        if form is not None:
+            return [infilled(denoiser, problem, form, self.prompting) for problem in problems]
+        spec = canvas_spec(denoiser, self.canvas, self.attention)
+        return [canvas_of(denoiser, problem, spec, self.prompting) for problem in problems]
 
     def cells(self) -> list[Cell]:
         """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""

@@ -5,19 +5,21 @@ Does not decode (decoding/), and knows no flags (commands/).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypedDict, Unpack, overload
 
 from nap.canvas.canvas import CanvasSpec, Completion, parse, preset
+from nap.canvas.infill import gap_texts
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
-from nap.data.problems import Problem
 from nap.data.trace import Step
+from nap.decoding.asked import laid_out, pair, problems_of
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.budget import Settings as DecodeSettings
 from nap.decoding.decode import decode as decode_canvases
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import asked_canvas, canvas_of
+from nap.decoding.prompt import asked_canvas
 from nap.decoding.prompting import Prompting
 from nap.decoding.traces import collect, run_setting
 from nap.face.traces import Trace, held
@@ -32,6 +34,8 @@ Kind = Literal["own", "plain", "longcot", "nap"]
 class Result:
     """What a model said to one prompt, and how it came to it. In a notebook it shows the replay.
 
+    gaps  what it wrote in each gap of a given text
+
     >>> import nap
     >>> result = nap.decode(nap.load("arith-nap"), "Ann has 2 pears . How many has Ann ?")
     >>> len(result.completion.paths), result.text == result.completion.summary
@@ -41,10 +45,11 @@ class Result:
     prompt: str
     completion: Completion
     trace: Trace
+    gaps: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """The summary; on a canvas without one, the only path."""
+        """The summary; on a canvas without one, the only path: of a text with gaps the whole text."""
         return self.completion.summary if self.trace.setting["canvas"]["summary_tokens"] else self.completion.paths[0]
 
     def __repr__(self) -> str:
@@ -58,6 +63,8 @@ class Result:
 class Settings(TypedDict, total=False):
     """The settings of `decode`, for type checkers."""
 
+    infill: str | Sequence[str] | None
+    gap_tokens: int | None
     policy: str | Policy
     canvas: Kind | CanvasSpec | None
     tokens_per_step: int | None
@@ -77,14 +84,16 @@ class Settings(TypedDict, total=False):
 
 @overload
 def decode(  # pyright: ignore[reportOverlappingOverload]  # a text is a sequence of texts
-    model: Denoiser | str, prompt: str, **settings: Unpack[Settings]
+    model: Denoiser | str, prompt: str = "", **settings: Unpack[Settings]
 ) -> Result: ...
 @overload
 def decode(model: Denoiser | str, prompt: Sequence[str], **settings: Unpack[Settings]) -> list[Result]: ...
 def decode(
     model: Denoiser | str,
-    prompt: str | Sequence[str],
+    prompt: str | Sequence[str] = "",
     *,
+    infill: str | Sequence[str] | None = None,
+    gap_tokens: int | None = None,
     policy: str | Policy = "parallel_forced",
     canvas: Kind | CanvasSpec | None = None,
     tokens_per_step: int | None = None,
@@ -103,6 +112,8 @@ def decode(
 ) -> Result | list[Result]:
     """Decode a prompt, or several of them as one batch, with an open model or one named as `nap.load` reads it.
 
+    infill           a text whose gaps are decoded and whose other words stand, or one for each prompt: `[MASK]` is a
+                     gap of one token, `[MASK:8]` of eight, `___` of `gap_tokens` (by default 8). It needs no prompt
     policy           a name with its settings, such as `threshold:tau=0.9`, or a policy
     canvas           None or "own": what the model was trained on. "plain", "longcot", "nap": the model's own if it is
                      of this kind, else the usual one. Or a CanvasSpec
@@ -123,10 +134,12 @@ def decode(
     '7 pears'
     >>> result.trace.forwards < len(result.trace.events)  # several tokens a forward
     True
+    >>> result = nap.decode(model, question, infill="Ann 2 ; Bob 2 + 3 = [MASK] ; Cat [MASK:3] = 7")
+    >>> result.text.startswith("Ann 2 ; Bob 2 + 3 = "), len(result.gaps), len(result.trace.events)
+    (True, 2, 4)
     """
     denoiser = load(model) if isinstance(model, str) else model
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
-    spec = asked_canvas(denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
     settings: DecodeSettings = {
         "budget": Budget.of(chosen, tokens_per_step, steps),
         "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),
@@ -135,9 +148,13 @@ def decode(
         "cache": cache,
     }
     prompts = [prompt] if isinstance(prompt, str) else [*prompt]
-    problems = [Problem(id=f"prompt-{n}", prompt=text, answer="") for n, text in enumerate(prompts, 1)]
-    canvases = [canvas_of(denoiser, problem, spec, Prompting(raw=raw)) for problem in problems]
-    reader = path_reader(load_task(reads), problems) if reads else None
+    texts = [infill] if isinstance(infill, str) else [*(infill or ())]
+    if texts and (canvas is not None or attention is not None):
+        raise InputError("a text with gaps is its own canvas; drop canvas and attention, or infill")
+    asked = pair(prompts, [(None, text) for text in texts], gap_tokens)
+    spec = partial(asked_canvas, denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
+    canvases = laid_out(denoiser, asked, spec, Prompting(raw=raw))
+    reader = path_reader(load_task(reads), problems_of(asked)) if reads else None
     watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, reads=reader, **settings))
     traces = collect(denoiser, canvases, watched, run_setting(denoiser, chosen, **settings))
     results = [
@@ -145,10 +162,11 @@ def decode(
             prompt=text,
             completion=parse(laid, trace.final, denoiser.tokenizer, trace.uncounted),
             trace=held(trace),
+            gaps=gap_texts(laid, trace.final, denoiser.tokenizer, trace.uncounted),
         )
-        for text, laid, trace in zip(prompts, canvases, traces, strict=True)
+        for (text, _), laid, trace in zip(asked, canvases, traces, strict=True)
     ]
-    return results[0] if isinstance(prompt, str) else results
+    return results[0] if isinstance(prompt, str) and (infill is None or isinstance(infill, str)) else results
 
 
 def _seen(watch: Callable[[Step], None] | None) -> Callable[[Step], Step]:

@@ -102,6 +102,8 @@ def evaluate(
     baseline: str | None = None,
     canvas: Kind | CanvasSpec | None = None,
     attention: Attention | None = None,
+    infill: str | None = None,
+    gap_tokens: int | None = None,
     cache: str | Sequence[str] = "none",
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -123,6 +125,7 @@ def evaluate(
     task      arith, countdown, sudoku, grids, agree, gsm8k, math500, multiarith, or jsonl with `data`
     policies  each a name with its settings; those that follow a budget run once for each of `tokens_per_step` (1, 2, 4
               and 8 unless `steps` are given) and of `steps`, the others once
+    infill    the form of every answer, of which the gaps are decoded: "The answer is [MASK:4]." (nap.decode)
     out       the run's folder: the same call resumes it. None: a folder that is deleted with the Run
     baseline  "MODEL | POLICY"; by default the first model under low_confidence
     cache     one or several of docs/caches.md; each is compared with "none", where that is among them
@@ -147,8 +150,8 @@ def evaluate(
         task=task, models=names, policies=tuple(policies),
         tokens_per_step=tuple(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=tuple(steps),
         problems=problems, split=split, data=data, canvas=wanted, attention=attention,
-        cache=(cache,) if isinstance(cache, str) else tuple(cache), temperature=temperature,
-        top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
+        cache=(cache,) if isinstance(cache, str) else tuple(cache), infill=infill, gap_tokens=gap_tokens,
+        temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
         **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype)),
     )  # fmt: skip
     find_baseline([cell.said for cell in sweep.cells()], names[0], baseline)

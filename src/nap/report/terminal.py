@@ -1,7 +1,7 @@
 """A canvas in the terminal: one lane a path and one for the summary, as it stands after a step.
 
-What the step wrote is marked by brackets as well as by colour, so that it can be read without colour and through a
-pipe. Token text is untrusted: control characters are shown, not sent.
+What the step wrote is marked by brackets as well as by colour, and given text by ‹ and ›, so that it can be read
+without colour and through a pipe. Token text is untrusted: control characters are shown, not sent.
 
 `LaneStreamer` draws what anything that streams as transformers does sends it (`put_draft`, `put`, `end`), and `stream`
 sends our steps to any streamer with these names, transformers' own included.
@@ -10,7 +10,7 @@ Does not read files or decode.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -35,9 +35,14 @@ MASK = "·"
 
 
 def lanes(
-    ids: Sequence[int], region: Sequence[int], vocabulary: Mapping[int, str], mask_id: int, events: Iterable[Event] = ()
+    ids: Sequence[int],
+    region: Sequence[int],
+    vocabulary: Mapping[int, str],
+    mask_id: int,
+    events: Iterable[Event] = (),
+    given: Container[int] = (),
 ) -> Table:
-    """The canvas `ids` with one lane a slot; `events` are what the last step did."""
+    """The canvas `ids` with one lane a slot; `events` are what the last step did, `given` positions of a given text."""
     new = {event.position: event for event in events}
     paths = max(max(region, default=0), 0)
     grid = Table.grid("", "", padding=(0, 1))
@@ -45,21 +50,28 @@ def lanes(
     for code in sorted({code for code in region if code >= PROMPT and code != HEADER}):
         # A plain canvas has one slot and no summary: its only lane is the text.
         name = "prompt" if code == PROMPT else "summary" if code == paths and paths else f"path {code + 1}"
+        places = [position for position, owner in enumerate(region) if owner == code]
         tokens = [
-            _token(ids[position], vocabulary, mask_id, new.get(position), code == PROMPT)
-            for position, owner in enumerate(region)
-            if owner == code
+            _fenced(_token(ids[at], vocabulary, mask_id, new.get(at), code == PROMPT or at in given), at, given)
+            for at in places
         ]
         grid.add_row(Text(f"{name} │", style="dim" if code == PROMPT else "bold"), Text(" ").join(tokens))
     return grid
 
 
-def _token(token: int, vocabulary: Mapping[int, str], mask_id: int, event: Event | None, is_prompt: bool) -> Text:
+def _token(token: int, vocabulary: Mapping[int, str], mask_id: int, event: Event | None, is_given: bool) -> Text:
     text = MASK if token == mask_id else printable(vocabulary.get(token, f"#{token}")) or "''"
     if event is None:
-        return Text(text, style="dim" if is_prompt or token == mask_id else "")
+        return Text(text, style="dim" if is_given or token == mask_id else "")
     style = "bold black on red" if event.kind == REMASK else "bold black on green"
     return Text("[", style="dim") + Text(text, style=style) + Text("]", style="dim")
+
+
+def _fenced(token: Text, at: int, given: Container[int]) -> Text:
+    """Each stretch of given text stands between ‹ and ›."""
+    if at in given and at - 1 not in given:
+        token = Text("‹", style="dim") + token
+    return token + Text("›", style="dim") if at in given and at + 1 not in given else token
 
 
 def headline(step: int, steps: int | None, events: Sequence[Event]) -> Text:
@@ -83,9 +95,9 @@ class Frame(NamedTuple):
 
 def frames(trace: Trace) -> Iterator[Frame]:
     """A frame of each step in which something happened."""
-    replay = Replay(trace.initial, trace.mask_id)
+    replay, given = Replay(trace.initial, trace.mask_id), {*trace.given}
     for step, events in replay.steps(trace.events):
-        drawn = lanes(replay.ids, trace.region, trace.vocabulary, trace.mask_id, events)
+        drawn = lanes(replay.ids, trace.region, trace.vocabulary, trace.mask_id, events, given)
         yield Frame(step, headline(step, trace.steps, events), drawn)
 
 
@@ -144,11 +156,12 @@ def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int
 def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, row: int = 0) -> Iterator[Step]:
     """Pass the steps of `decode` on, drawing the canvas of row `row` after each of its own, prompt included."""
     replay, region, texts = Replay(canvas.ids.tolist(), mask_id), canvas.region.tolist(), Texts(tokenizer)
+    given = {at for at, code in enumerate(region) if code >= 0 and replay.ids[at] != mask_id}
     with Screen() as screen:
         for step in steps:
             if step.row == row:
                 replay.apply(step.events)
-                drawn = lanes(replay.ids, region, texts, mask_id, step.events)
+                drawn = lanes(replay.ids, region, texts, mask_id, step.events, given)
                 screen.show(Group(headline(step.index, None, step.events), drawn))
             yield step
 

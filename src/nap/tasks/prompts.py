@@ -1,4 +1,4 @@
-"""Prompts of a file: rows with a question under its usual names, or a text with one prompt a line.
+"""Prompts of a file: rows with a question under its usual names, or a text with one prompt a line. Texts with gaps.
 
 Does not know right answers; tasks do.
 """
@@ -7,19 +7,17 @@ import re
 from pathlib import Path
 
 from nap.common.files import InputError, open_input, read_text
-from nap.common.kinds import HEAD
+from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
 from nap.common.rows import read_rows
-from nap.tasks.fields import QUESTION, missing, question_of
+from nap.tasks.fields import QUESTION, first_of, missing, question_of
 
-# What files of rows begin with: JSON, a byte order mark, UTF-16, Parquet, gzip.
-_ROWS = re.compile(rb"\s*[\[{]|\xef\xbb\xbf\s*[\[{]|\xff\xfe|\xfe\xff|PAR1|\x1f\x8b")
+# What files of rows begin with: objects or a list of them; a text may begin with a bracket too ([INST], [MASK]).
+_ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
 
 
 def read_prompts(path: str | Path) -> list[str]:
     """The prompts of a file, `-` for standard input. Raises InputError for a row without a question, and for none."""
-    with open_input(path) as file:
-        head = file.read(HEAD)
-    if _ROWS.match(head) or str(path).endswith((".csv", ".tsv", ".parquet")):
+    if _holds_rows(path):
         found = []
         for row in read_rows(path):
             if not (question := question_of(row.value)):
@@ -30,3 +28,31 @@ def read_prompts(path: str | Path) -> list[str]:
     if not found:
         raise InputError(f"{path} holds no prompts; it should hold one a line, or rows with a question")
     return found
+
+
+TEXT = ("infill", "text")
+
+
+def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
+    """(prompt, if any; text with gaps) of a file, `-` for standard input: of each row, or of the whole as one text.
+
+    Raises InputError for a row without a text.
+    """
+    if not _holds_rows(path):
+        return [(None, read_text(path).rstrip("\n"))]
+    found = list[tuple[str | None, str]]()
+    for row in read_rows(path):
+        if not isinstance(text := first_of(row.value, TEXT), str):
+            raise InputError(f"{row.where}: {missing(row.value, 'its text with gaps', '--infill', None, TEXT)}")
+        found.append((question_of(row.value), text))
+    if not found:
+        raise InputError(f"{path} holds no texts with gaps; it should hold rows with a text, or a text")
+    return found
+
+
+def _holds_rows(path: str | Path) -> bool:
+    with open_input(path) as file:
+        head = file.read(HEAD)
+    if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path)):
+        return True
+    return bool(_ROWS.match(head.decode(encoding_of(head), "replace")))

@@ -58,11 +58,13 @@ export class Lanes {
     if (!element) return;
     const { token, event } = this.canvas.cells[position];
     const fresh = event !== null && event.step === this.canvas.done - 1;
-    const kind = token === MASK ? "masked" : event?.kind === FILL ? "filled" : event?.kind === EDIT ? "edited" : "written";
+    // What a slot held before the first step is the given text of an infilling.
+    const given = token !== MASK && event === null;
+    const kind = given ? "given" : token === MASK ? "masked" : event?.kind === FILL ? "filled" : event?.kind === EDIT ? "edited" : "written";
     element.className = `token ${kind}${fresh ? ` fresh did${event.kind}` : ""}${this.trace.uncounted.has(token) ? " uncounted" : ""}`;
     element.textContent = this.text(token);
     element.style.setProperty("--sure", String(event?.probability ?? 0));
-    element.title = event ? describeEvent(this, event) : `position ${position}, masked`;
+    element.title = event ? describeEvent(this, event) : `position ${position}, ${given ? "given" : "masked"}`;
   }
 }
 

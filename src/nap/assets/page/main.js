@@ -109,7 +109,7 @@ function ruleText() {
 function keyToMarks() {
   const mark = (look, text, meaning) => h("div", {}, h("dt", {}, h("span", { class: `token ${look}` }, text)), h("dd", {}, meaning));
   return h("dl", { class: "marks" }, mark("masked", "·", "masked"), mark("written", "word", "written; the bar below it: how sure"), mark("written fresh did0", "word", "written in this step"),
-    mark("masked fresh did1", "·", "masked again"), mark("edited fresh did2", "word", "edited"), mark("filled", "pad", "filled without the model"));
+    mark("masked fresh did1", "·", "masked again"), mark("edited fresh did2", "word", "edited"), mark("filled", "pad", "filled without the model"), mark("given", "word", "given text"));
 }
 
 function listen(player, part, count) {

@@ -1,0 +1,64 @@
+"""What a user asks for as canvases: prompts whose slots are open, or texts of which the gaps are.
+
+    canvases = laid_out(denoiser, pair(prompts, texts, gap_tokens), spec)
+
+Does not read files or flags, and does not encode (prompt.py).
+"""
+
+from collections.abc import Callable, Sequence
+
+from nap.canvas.canvas import Canvas, CanvasSpec
+from nap.canvas.infill import GAP_TOKENS, Infill
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.decoding.prompt import canvas_of, infilled
+from nap.decoding.prompting import PLAIN, Prompting
+from nap.models.denoiser import Denoiser
+
+Asked = tuple[str, Infill | None]
+
+
+def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_tokens: int | None) -> list[Asked]:
+    """Each prompt with its text with gaps, if any.
+
+    A text's own prompt goes first; one prompt is of all texts, no prompt is the empty one, and several go with as many
+    texts. Raises InputError where there is nothing to decode, or nobody can say what goes with what.
+    """
+    if not texts and gap_tokens is not None:
+        raise InputError("the tokens of a gap are of a text with gaps; give one (--infill TEXT), or drop them")
+    if not texts and not prompts:
+        raise InputError(
+            "there is no prompt; give one or more: --prompt TEXT, or --prompts-from FILE, or a text with gaps: "
+            "--infill 'The capital of [MASK:2] is Paris'"
+        )
+    if not texts:
+        return [(prompt, None) for prompt in prompts]
+    if len(prompts) > 1 and len(prompts) != len(texts):
+        raise InputError(
+            f"{len(prompts)} prompts and {len(texts)} texts with gaps do not pair; give one prompt, or as many"
+        )
+    given = [*prompts] if len(prompts) > 1 else [*prompts, ""][:1] * len(texts)
+    tokens = GAP_TOKENS if gap_tokens is None else gap_tokens
+    return [(own or prompt, Infill(text, tokens)) for prompt, (own, text) in zip(given, texts, strict=True)]
+
+
+def problems_of(asked: Sequence[Asked]) -> list[Problem]:
+    """What is asked, each under a name; nobody knows a right answer."""
+    return [
+        Problem(id=f"{'text' if infill else 'prompt'}-{number}", prompt=prompt, answer="")
+        for number, (prompt, infill) in enumerate(asked, 1)
+    ]
+
+
+def laid_out(
+    denoiser: Denoiser, asked: Sequence[Asked], spec: Callable[[], CanvasSpec], prompting: Prompting = PLAIN
+) -> list[Canvas]:
+    """The canvases. `spec` is that of the open slots, and is asked for only where there are some."""
+    slots = spec() if any(infill is None for _, infill in asked) else None
+    canvases = []
+    for problem, (_, infill) in zip(problems_of(asked), asked, strict=True):
+        if infill is not None:
+            canvases.append(infilled(denoiser, problem, infill, prompting))
+        elif slots is not None:
+            canvases.append(canvas_of(denoiser, problem, slots, prompting))
+    return canvases
