@@ -1,6 +1,8 @@
 """Rows that join and leave change nobody, whatever they are told; chunks change nothing; a row can be cancelled."""
 
 import itertools
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from nap.data.trace import check_trace
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.candidates import draw
 from nap.decoding.engine import Engine
+from nap.decoding.policies.policy import Edits, Selecting
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.traces import Recording, run_setting
 from toys import MASK, WORDS, HashDenoiser
@@ -96,6 +99,47 @@ def test_a_cancelled_row_gives_its_trace_so_far_and_leaves_the_others_as_they_ar
     assert recordings[1].trace(engine.denoiser).events == whole.events
     with pytest.raises(ValueError, match="row 0 is not running; running: \\[\\]"):
         engine.cancel(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fails(Selecting):
+    """Commits the leftmost, and fails in its second step: where it asks, where it acts, or as broken code does."""
+
+    paced = False
+    how: str = ""
+
+    def ask(self, row):
+        return np.array([0]) if self.how == "asks" and row.step else row.open_N
+
+    def act(self, row, said):
+        if self.how == "breaks" and row.step:
+            raise KeyError("a bug")
+        at = 0 if self.how == "acts" and row.step else said.position_N[0]
+        return Edits(np.array([at]), said.token_N[:1])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(("how", "error"), [("asks", InputError), ("acts", InputError), ("breaks", KeyError)])
+def test_a_row_that_fails_leaves_and_its_neighbours_go_on_as_if_it_had_never_been_there(how, error, place):
+    policies = [parse_policy("random"), parse_policy("low_confidence")]
+    policies.insert(place, Fails(how=how))
+    engine, found = Engine(denoiser()), defaultdict(list)
+    for number, policy in enumerate(policies):
+        engine.add(plain(4, f"{number}"), policy, budget=Budget(tokens=1) if policy.paced else None)
+    failures = 0
+    while engine.running:
+        try:
+            steps = engine.step()
+        except error:
+            failures += 1
+            assert place not in engine.running
+            continue
+        for step in steps:
+            found[step.row].append((step.index, step.events, step.cost))
+    assert failures == 1 and engine.step() == []
+    for number in {0, 1, 2} - {place}:
+        request = plain(4, f"{number}"), policies[number], {"budget": Budget(tokens=1)}
+        assert repr(found[number]) == repr(alone(request))
 
 
 def test_an_idle_engine_steps_without_a_forward():

@@ -14,7 +14,7 @@ Does not choose (policies), keep a row's books (row.py), run the model (models/s
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import get_args
 
@@ -23,10 +23,10 @@ from nap.common.text import check_known
 from nap.data.trace import Cost, Event, Step
 from nap.decoding.agreement import Reader, watching
 from nap.decoding.budget import Budget, Eos, Sampling
-from nap.decoding.candidates import hear
+from nap.decoding.candidates import Asked, hear
 from nap.decoding.guidance import guided
 from nap.decoding.needs import check_needs
-from nap.decoding.policies.policy import Edits, Policy
+from nap.decoding.policies.policy import Edits, Policy, Said
 from nap.decoding.prompt import check_length
 from nap.decoding.row import Row, twin
 from nap.models.denoiser import Denoiser
@@ -40,6 +40,8 @@ class Engine:
         self.denoiser, self.session, self.cache = denoiser, open_session(denoiser, cache), cache
         self._rows: dict[int, Row] = {}
         self._added = 0
+        # What rows did beside one that failed, until the next step gives it.
+        self._held: list[Step] = []
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -88,36 +90,62 @@ class Engine:
     def step(self) -> list[Step]:
         """One forward of all running rows: what it changed in each of them. Nothing where no row is running.
 
-        Raises InputError that names a policy which asks or writes where it may not, or would never end.
+        Raises InputError that names a policy which asks or writes where it may not, or would never end. Its row has
+        left then, and what the others did in the same forward comes with the next step.
         """
         if not self._rows:
-            return []
+            return self._given()
         started, rows = time.perf_counter(), [*self._rows.values()]
-        asked = [asked for row in rows for asked in row.ask()]
+        asked = [asked for row in rows for asked in self._asked(row)]
         answer = guided(self.session.ask(_questions(rows)), asked)
         reads = sorted({name for row in rows for name in row.policy.reads})
-        said, queries = iter(hear(answer, asked, self.denoiser.mask_id, reads)), iter(answer.queries_B)
-        written: list[tuple[int, tuple[Event, ...], Edits]] = []
+        said = hear(answer, asked, self.denoiser.mask_id, reads)
+        self._act(rows, iter(said), iter(answer.queries_B), started)
+        return self._given()
+
+    def _asked(self, row: Row) -> list[Asked]:
+        """What a row asks. One that fails leaves."""
+        try:
+            return row.ask()
+        except Exception:
+            self._leave(row.number)
+            raise
+
+    def _act(self, rows: Sequence[Row], said: Iterator[Said], queries: Iterator[int], started: float) -> None:
+        """Let each row write, and hold its step. A row that is finished or fails leaves; the first error is raised."""
+        written: list[tuple[Row, int, tuple[Event, ...], Edits]] = []
+        failed: Exception | None = None
         for row in rows:
             # A row has one canvas in a forward, and more where its policy drafts.
-            computed = sum(islice(queries, row.canvases))
-            written.append((computed, *row.act(*islice(said, row.canvases))))
+            computed, heard = sum(islice(queries, row.canvases)), [*islice(said, row.canvases)]
+            try:
+                written.append((row, computed, *row.act(*heard)))
+                goes_on = row.unfinished
+            except Exception as error:  # A policy may be anybody's, and its neighbours go on.
+                goes_on, failed = False, failed or error
+            if not goes_on:
+                self._leave(row.number)
         seconds = time.perf_counter() - started
-        return [self._stepped(row, *done, seconds) for row, done in zip(rows, written, strict=True)]
+        self._held += [_stepped(*done, seconds) for done in written]
+        if failed:
+            raise failed
 
-    def _stepped(self, row: Row, queries: int, events: tuple[Event, ...], edits: Edits, seconds: float) -> Step:
-        """What a step was to a row, which leaves if it is finished."""
-        if not row.unfinished:
-            self._leave(row.number)
-        cost = Cost(forwards=1, queries=queries, guide_calls=edits.guide_calls)
-        return Step(
-            row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost, runners_up=edits.runners_up
-        )
+    def _given(self) -> list[Step]:
+        held, self._held = self._held, []
+        return held
 
     def _leave(self, row: int) -> None:
         self.session.drop(row)
         if self._rows.pop(row).sampling.guidance:
             self.session.drop(twin(row))
+
+
+def _stepped(row: Row, queries: int, events: tuple[Event, ...], edits: Edits, seconds: float) -> Step:
+    """What a step was to a row."""
+    cost = Cost(forwards=1, queries=queries, guide_calls=edits.guide_calls)
+    return Step(
+        row=row.number, index=row.steps - 1, events=events, seconds=seconds, cost=cost, runners_up=edits.runners_up
+    )
 
 
 def _questions(rows: Sequence[Row]) -> list[Question]:
