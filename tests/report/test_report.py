@@ -6,28 +6,22 @@ import html.parser
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 
-from nap.canvas.canvas import CanvasSpec
 from nap.cli import main
-from nap.commands.evaluate import Eval
 from nap.common.files import InputError
 from nap.data.trace import COMMIT
 from nap.data.trace_files import trace_to_row, write_traces
-from nap.evaluation.sweep import Sweep
 from nap.order.arness import global_arness, random_baseline
 from nap.order.order import order_of
 from nap.order.rates import afp, kendall_tau_b, tpf
 from nap.report.gallery import MOST_TEXT, Vocabulary, choose, heat_maps, pack
-from nap.report.page import payload, rerun, write_report
+from nap.report.page import payload, write_report
 from nap.report.runs import Recorded, Run, read_run
 from samples import (
     HOSTILE,
@@ -336,27 +330,6 @@ def test_what_is_no_run_is_one_clear_line(command, tmp_path, monkeypatch, argume
     code, out, err = command(*arguments)
     assert code == 2 and not out and err.count("\n") == 1 and said in err
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "canvas",
-    [
-        CanvasSpec(paths=2, path_tokens=9, summary_tokens=3, tags="hash"),
-        CanvasSpec(paths=2, path_tokens=9, attention="paths", positions="parallel", after_end="keep"),
-        CanvasSpec(paths=1, path_tokens=9, summary_tokens=0, tags="none", after_end="keep"),
-    ],
-)
-def test_the_command_to_rerun_is_the_sweep_again(canvas):
-    sweep = Sweep(
-        task="arith", models=("a b",), policies=("ar", "threshold:tau=0.8"), steps=(4,), canvas=canvas, raw=True
-    )
-    setting = json.loads(json.dumps(asdict(sweep))) | {"made_of": {}, "traces": 7}
-    words = shlex.split(rerun(Run(name="my run", setting=setting)) or "")
-    assert words[:2] == ["nap", "eval"]
-    again = tyro.cli(Eval, args=words[2:])
-    assert (again.task, again.models, again.policies, again.out) == ("arith", sweep.models, sweep.policies, "my run")
-    assert (again.steps, again.tokens_per_step, again.traces, again.canvas.spec()) == ((4,), (), 7, canvas)
-    assert again.prompts.raw and again.drawing.sampling() == sweep.sampling
 
 
 def test_a_run_of_a_sweep_is_read_whole(run_folder):

@@ -76,22 +76,27 @@ class Eval:
     drawing: OmitArgPrefixes[Drawing] = Drawing()
     loading: OmitArgPrefixes[Loading] = Loading()
 
+    def sweep(self) -> "Sweep":
+        """What the flags ask for."""
+        from nap.evaluation.sweep import Sweep
+
+        budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
+        return Sweep(
+            task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
+            problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
+            attention=self.canvas.attention, infill=self.infill, gap_tokens=self.gap_tokens, cache=self.cache,
+            **asdict(self.columns), **asdict(self.prompts), **asdict(self.drawing), **asdict(self.loading),
+        )  # fmt: skip
+
     def run(self) -> None:
         """Run the sweep, write and print its summary."""
         from nap.evaluation.findings import findings
         from nap.evaluation.record_files import as_json, write_summary
         from nap.evaluation.rows import read_seconds
         from nap.evaluation.summary import find_baseline, summarise
-        from nap.evaluation.sweep import Sweep
         from nap.evaluation.tables import markdown
 
-        budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
-        sweep = Sweep(
-            task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
-            problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
-            attention=self.canvas.attention, infill=self.infill, gap_tokens=self.gap_tokens, cache=self.cache,
-            **asdict(self.columns), **asdict(self.prompts), **asdict(self.drawing), **asdict(self.loading),
-        )  # fmt: skip
+        sweep = self.sweep()
         if self.probe:
             probe_paths(sweep, self.out, self.json)
             return

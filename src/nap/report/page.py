@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path as FilePath
@@ -25,6 +24,8 @@ from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
 from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
+from nap.report.places import Places
+from nap.report.rerun import rerun
 from nap.report.runs import Run, finite, read_run, with_cache
 
 KEPT = (
@@ -54,12 +55,13 @@ def payload(runs: Sequence[Run], *, replay_only: bool = False) -> Json:
     vocabulary = Vocabulary()
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
+    places = Places(runs)
     return finite(
         {
             "nap": __version__,
-            "runs": [_run(run) for run in runs],
+            "runs": [places.everywhere(_run(run, places)) for run in runs],
             "notes": _mixed(runs) + _notes(runs, len(traces), vocabulary.cut),
-            "traces": traces,
+            "traces": [trace | {key: places.everywhere(trace[key]) for key in ("model", "policy")} for trace in traces],
             "vocabulary": vocabulary.texts,
             "rule": RULE,
             "kept": sum(len(run.traces) for run in runs),
@@ -75,11 +77,12 @@ def _in_turn(lists: Sequence[list[Item]]) -> list[Item]:
     return [items[i] for i in range(longest) for items in lists if i < len(items)]
 
 
-def _run(run: Run) -> dict[str, Json]:
+def _run(run: Run, places: Places) -> dict[str, Json]:
+    setting = {name: places.everywhere(value) for name, value in run.setting.items()}
     return {
         "name": run.name,
         "task": run.task,
-        "command": rerun(run),
+        "command": rerun(setting, places.text(run.name), run.records),
         "setting": _lines(run.setting),
         "notes": run.notes,
         "findings": findings(run.records) if run.records else [],
@@ -124,33 +127,6 @@ def _notes(runs: Sequence[Run], shown: int, cut: int) -> list[str]:
     if cut:
         notes.append(f"{cut} tokens are longer than {MOST_TEXT} characters and are cut")
     return notes
-
-
-def rerun(run: Run) -> str | None:
-    """The command that makes the run again; None where its setting is not known."""
-    if not run.setting.get("models") or not run.setting.get("task"):
-        return None
-    words = ["nap", "eval"]
-    for name, value in run.setting.items():
-        if name == "canvas":
-            words += _canvas_flags(value, told=run.setting.get("attention") is not None)
-        elif name == "shift" and value is not None:
-            words += ["--shift", str(value)]
-        elif name not in ("nap", "made_of") and value is not None and value is not False and value != []:
-            values = value if isinstance(value, list) else [] if value is True else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return shlex.join([*words, "--out", run.name])
-
-
-def _canvas_flags(spec: Json, *, told: bool) -> list[str]:
-    """The flags of a canvas that was not the model's own; its attention not where the sweep's own flag is `told`."""
-    if not isinstance(spec, dict):
-        return []
-    kind = "nap" if spec.get("paths") != 1 else "longcot" if spec.get("summary_tokens") else "plain"
-    names = {"nap": ("paths", "path_tokens", "summary_tokens", "tags"), "plain": ("path_tokens",)}
-    chosen = [*names.get(kind, names["nap"][1:]), "after_end", *["attention"] * (not told), "positions"]
-    given = [(name, spec[name]) for name in chosen if spec.get(name) is not None]
-    return ["--canvas", kind, *(word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value)))]
 
 
 # The page

@@ -1,0 +1,72 @@
+"""Short names of the folders and files of a machine, so that a page that is given away does not say where they lay.
+
+What is absolute becomes its last part, and as many before it as it takes to tell it from the others.
+
+Does not look for paths in what a model wrote, and leaves relative ones as they are.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath, PureWindowsPath
+
+from nap.common.records import Json
+from nap.report.runs import Run
+
+DEEPEST = 40  # parts of a path
+
+
+class Places:
+    """The absolute paths that these runs are made of, each with its short name."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        found = dict.fromkeys(path for run in runs for text in _texts(run) for path in _absolute(text))
+        parts = {path: [part for part in re.split(r"[/\\]", path) if part] for path in found}
+        self.short = {path: _shortest(own, [*parts.values()]) for path, own in parts.items()}
+        longest = sorted(self.short, key=len, reverse=True)
+        # Not inside a longer name: /a/model is no part of /a/model-2.
+        self.known = re.compile("|".join(f"{re.escape(path)}(?![\\w-])" for path in longest) or r"(?!)")
+
+    def text(self, text: str) -> str:
+        """The text with the short names."""
+        return self.known.sub(lambda found: self.short[found[0]], text)
+
+    def everywhere(self, value: Json) -> Json:
+        """The value with the short names in all its texts."""
+        if isinstance(value, dict):
+            return {self.text(key): self.everywhere(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.everywhere(part) for part in value]
+        return self.text(value) if isinstance(value, str) else value
+
+
+def _texts(run: Run) -> Iterator[str]:
+    yield run.name
+    yield from _strings([*run.setting.values()])
+    yield from (record.model for record in run.records)
+    yield from (record.policy for record in run.records)
+    for one in run.traces:
+        yield from (one.model, one.policy)
+
+
+def _strings(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
+def _absolute(text: str) -> Iterator[str]:
+    """The paths that the text is, or has as settings: `demask:guide=/home/me/guide`. `/no_think` is no path."""
+    for part in {text, *re.split(r"[=,]", text)}:
+        for kind in (PurePosixPath, PureWindowsPath):
+            path = kind(part)
+            if path.is_absolute() and 3 <= len(path.parts) <= DEEPEST and "\n" not in part:
+                yield part.rstrip("/\\")
+                break
+
+
+def _shortest(own: list[str], others: list[list[str]]) -> str:
+    """The fewest last parts that no other path ends with."""
+    lengths = (n for n in range(1, len(own)) if not any(other != own and other[-n:] == own[-n:] for other in others))
+    return "/".join(own[-next(lengths, len(own)) :])

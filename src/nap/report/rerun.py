@@ -1,0 +1,70 @@
+"""The command that makes a run again, from its setting: every flag whose value is not the usual one.
+
+A setting is untrusted: only the names of a sweep become flags, and the command is quoted for a shell.
+
+Does not run it, and does not check that the values are ones that `nap eval` takes.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+
+from nap.common.records import Json
+from nap.evaluation.summary import Record
+from nap.evaluation.sweep import Sweep
+
+USUAL = {f.name: f.default for f in fields(Sweep)} | {"traces": 20}
+# `nap eval` decodes at these where no pace is given.
+PACES: Sequence[Json] = [1, 2, 4, 8]
+CANVAS = ("paths", "path_tokens", "summary_tokens", "tags", "attention", "after_end", "positions")
+FIXED = {"plain": ("paths", "summary_tokens", "tags"), "longcot": ("paths",), "nap": ()}
+
+
+def rerun(setting: Mapping[str, Json], out: str, records: Sequence[Record] = ()) -> str | None:
+    """The `nap eval` of this setting; None where it does not say of which models and task it is."""
+    if not setting.get("models") or not setting.get("task"):
+        return None
+    words = ["nap", "eval"]
+    for name, usual in USUAL.items():
+        if (value := setting.get(name, usual)) is MISSING:
+            continue
+        if name == "canvas" and isinstance(value, dict):
+            words += _canvas(value, told=setting.get("attention") is not None)
+        elif not _is_usual(name, value, usual, setting):
+            words += _flag(name, value)
+    return shlex.join([*words, *_baseline(setting, records), *_flag("out", out)])
+
+
+def _is_usual(name: str, value: Json, usual: object, setting: Mapping[str, Json]) -> bool:
+    if name == "tokens_per_step":
+        return not value or (value == PACES and not setting.get("steps"))
+    return value == usual or value is None or value == []
+
+
+def _flag(name: str, value: Json) -> list[str]:
+    """A flag and its values; a value that begins with a dash must not look like a flag."""
+    flag = f"--{name.replace('_', '-')}"
+    if value is True and USUAL.get(name) is False:
+        return [flag]
+    if isinstance(value, list | tuple):
+        return [flag, *map(str, value)]
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
+def _canvas(spec: Mapping[str, Json], *, told: bool) -> list[str]:
+    """The flags of a canvas that was not the model's own; its attention not where the sweep's own flag is `told`."""
+    kind = "nap" if spec.get("paths") != 1 else "plain" if spec.get("tags") == "none" else "longcot"
+    names = [name for name in CANVAS if name not in FIXED[kind] and not (told and name == "attention")]
+    given = [(name, spec[name]) for name in names if spec.get(name) is not None]
+    return ["--canvas", kind, *(word for name, value in given for word in _flag(name, value))]
+
+
+def _baseline(setting: Mapping[str, Json], records: Sequence[Record]) -> list[str]:
+    """The baseline that the run was compared with, where it is not the first model under low_confidence."""
+    models = setting.get("models")
+    usual = f"{models[0] if isinstance(models, list) and models else ''} | low_confidence"
+    found = [(record.comparison.baseline, record.pace) for record in records if record.comparison]
+    if not found or all(name.rpartition(" | ")[0] == usual for name, _ in found):
+        return []
+    whole = any(name.rpartition(" | ")[2] != pace for name, pace in found)
+    return ["--baseline", found[0][0] if whole else found[0][0].rpartition(" | ")[0]]
