@@ -20,7 +20,7 @@ from nap.data.trace_files import trace_to_row, write_traces
 from nap.order.arness import global_arness, random_baseline
 from nap.order.order import order_of
 from nap.order.rates import afp, kendall_tau_b, tpf
-from nap.report.gallery import MOST_TEXT, Vocabulary, choose, heat_maps, pack
+from nap.report.gallery import MOST_TEXT, Vocabulary, choose, pack
 from nap.report.page import payload, write_report
 from nap.report.runs import Recorded, Run, read_run
 from samples import (
@@ -191,12 +191,6 @@ def test_the_gallery_has_the_most_and_least_parallel_and_a_right_and_a_wrong_one
     assert ("random", "right") in found and ("random", "wrong") not in found
     assert len({choice.one.trace.problem_id for choice in choices if "random" in choice.why}) == 4
     assert choose([*serial, *parallel, *other]) == choices
-
-
-def test_a_heat_map_of_left_to_right_is_its_diagonal():
-    (one,) = heat_maps([recorded(chain(length=48))])
-    counts = [one.counts[24 * i : 24 * i + 24] for i in range(24)]
-    assert all(counts[i][j] == (2 if i == j else 0) for i in range(24) for j in range(24))
 
 
 # What is missing

@@ -32,11 +32,11 @@ CANVASES = [
 # One value of every field that is not the usual one.
 UNUSUAL = {
     "tokens_per_step": (3,), "steps": (4, 5), "problems": 7, "split": "train", "data": "my problems.jsonl",
-    "cache": "dual", "prompt_field": "q", "answer_field": "a", "strict": True, "attention": "paths",
-    "temperature": 0.5, "top_p": 0.9, "top_k": 5, "guidance": 1.5, "eos": "defer", "seed": -3, "raw": True, "system": "- short\nand plain",
-    "prompt_template": "Q: {problem}", "examples": "gsm8k-cot", "shots": 2, "chat_template_kwargs": ("thinking=False",),
-    "device": "cuda:1", "dtype": "bfloat16", "revision": "main", "trust_remote_code": True, "mask_id": 3,
-    "shift": False, "block_size": 8,
+    "cache": ("none", "dual"), "prompt_field": "q", "answer_field": "a", "strict": True, "attention": "paths",
+    "temperature": 0.5, "top_p": 0.9, "top_k": 5, "guidance": 1.5, "eos": "defer", "seed": -3, "raw": True,
+    "system": "- short\nand plain",     "prompt_template": "Q: {problem}", "examples": "gsm8k-cot", "shots": 2,
+    "chat_template_kwargs": ("thinking=False",),     "device": "cuda:1", "dtype": "bfloat16", "revision": "main",
+    "trust_remote_code": True, "mask_id": 3,     "shift": False, "block_size": 8,
 }  # fmt: skip
 
 
@@ -76,6 +76,12 @@ def test_what_is_usual_is_not_said_and_a_setting_without_models_has_no_command()
         "nap eval --task arith --models 'a b' --policies ar threshold:tau=0.8 --out out"
     )
     assert rerun({"task": "arith"}, "out") is None
+
+
+def test_a_setting_of_an_earlier_version_named_one_cache():
+    written = {"task": "arith", "models": ["m"], "policies": ["ar"]}
+    assert " --cache dual " in (rerun(written | {"cache": "dual"}, "out") or "")
+    assert "--cache" not in (rerun(written | {"cache": "none"}, "out") or "")
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,23 @@ def paired_bootstrap(
     return bootstrap_mean(differences.tolist(), confidence, resamples=resamples, seed=seed)
 
 
+def paired_interval(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
+    """Interval of the share of problems that the second solves less that of the first (Bonett and Price 2012).
+
+    Wald's with one problem more in each of the two kinds that disagree: unlike a bootstrap it keeps a width where the
+    two agree on every problem, so that few problems never look like proof. Inside [-1, 1]. Raises InputError as
+    `mcnemar`, and for no problems.
+    """
+    found, total = mcnemar(first, second), len(first) + 2
+    _check_confidence(confidence)
+    if total == 2:
+        raise InputError("an interval of a difference needs at least one problem")
+    lost, won = (found.only_first + 1) / total, (found.only_second + 1) / total
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    half = z * math.sqrt((lost + won - (won - lost) ** 2) / total)
+    return Interval(max(-1.0, won - lost - half), min(1.0, won - lost + half))
+
+
 def crossed_bootstrap(
     values_SN: NDArray[np.float64], confidence: float = 0.95, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:

@@ -40,3 +40,8 @@ def model_of(trace: Trace) -> object:
 def pace_of(tokens: object, steps: object) -> str:
     """`4/step`, `64 steps` or `own`, of what a budget says."""
     return f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
+
+
+def with_cache(policy: str, cache: str | None) -> str:
+    """A policy for people, who compare policies: with another cache it is another one."""
+    return policy if cache in (None, "none") else f"{policy} ({cache} cache)"

@@ -5,9 +5,8 @@ Does not compute anything.
 
 from collections.abc import Sequence
 
-from nap.common.text import printable
 from nap.evaluation.summary import Comparison, Record
-from nap.evaluation.tables import mean, percent
+from nap.evaluation.tables import at_pace, mean, percent, who
 
 
 def findings(records: Sequence[Record]) -> list[str]:
@@ -44,7 +43,7 @@ def _difference(one: Record, found: Comparison, of: int, tests: int, records: Se
     points = f"{100 * found.gain:+.1f} points, which {verdict} ({p})" if found.gain else f"no difference ({p})"
     chosen = f" (the largest of {of} differences)" if of > 1 and found.gain else ""
     return [
-        f"{_at(one).capitalize()}, {_who(one)} solves {percent(one)} and {_who(other)} {percent(other)} of the same "
+        f"{at_pace(one).capitalize()}, {who(one)} solves {percent(one)} and {who(other)} {percent(other)} of the same "
         f"{one.problems} problems: {points}{chosen}.",
         f"Global-ARness@1 there is {mean(one.global_arness_at_1)} against {mean(other.global_arness_at_1)} (a random "
         f"order: {mean(one.global_arness_at_1_random)} and {mean(other.global_arness_at_1_random)}); within a path "
@@ -57,23 +56,10 @@ def _best(records: Sequence[Record]) -> list[str]:
     best = max(records, key=lambda r: r.accuracy)
     equal = sum(r.right == best.right for r in records) - 1
     tied = f" (and {equal} other{'s' * (equal > 1)})" if equal else ""
-    text = f"The best accuracy is {percent(best)}, by {_who(best)} {_at(best)}{tied}"
+    text = f"The best accuracy is {percent(best)}, by {who(best)} {at_pace(best)}{tied}"
     near = [(r.tpf.value, r) for r in records if r.accuracy >= 0.95 * best.accuracy and r.tpf.value is not None]
     if near:
         speed, fastest = max(near, key=lambda pair: pair[0])
-        text += f"; of all with at least 95 % of it, {_who(fastest)} {_at(fastest)} commits the most tokens a forward"
-        text += f": {speed:.1f}"
+        text += f"; of all with at least 95 % of it, {who(fastest)} {at_pace(fastest)} commits "
+        text += f"the most tokens a forward: {speed:.1f}"
     return [text + "."]
-
-
-def _who(record: Record) -> str:
-    cached = "" if record.cache in (None, "none") else f" with the cache {printable(record.cache)}"
-    return f"{record.label} under {printable(record.policy)}{cached}"
-
-
-def _at(record: Record) -> str:
-    pace = record.pace
-    if pace == "own":
-        return "at its own pace"
-    tokens, slash, _ = pace.partition("/")
-    return f"at {tokens} token{'s' * (tokens != '1')} a step" if slash else f"in {pace}"

@@ -93,3 +93,18 @@ def mean(known: Mean) -> str:
     if known.interval is None:
         return f"{known.value:.2f}"
     return f"{known.value:.2f} ±{(known.interval.high - known.interval.low) / 2:.2f}"
+
+
+def who(record: Record) -> str:
+    """`arith-nap under random`, and with which cache."""
+    cached = "" if record.cache in (None, "none") else f" with the cache {printable(record.cache)}"
+    return f"{record.label} under {printable(record.policy)}{cached}"
+
+
+def at_pace(record: Record) -> str:
+    """`at 4 tokens a step`, `in 64 steps` or `at its own pace`."""
+    pace = record.pace
+    if pace == "own":
+        return "at its own pace"
+    tokens, slash, _ = pace.partition("/")
+    return f"at {tokens} token{'s' * (tokens != '1')} a step" if slash else f"in {pace}"

@@ -56,7 +56,7 @@ def replay(*traces: Trace) -> Replay:
     if not 1 <= len(traces) <= MOST:
         raise InputError(f"a replay is of 1 to {MOST} traces, got {len(traces)}; nap.report shows many")
     run = reading.Run(name="replay", traces=[reading.recorded(trace) for trace in traces])
-    return Replay(html=page(payload([run], replay_only=True)), traces=len(traces))
+    return Replay(html=page(payload([run], only="replay")), traces=len(traces))
 
 
 def report(runs: Source | Sequence[Source], out: str | PathLike[str] = "report.html") -> Path:

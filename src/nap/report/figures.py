@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nap.common.files import InputError, atomic
 from nap.common.text import printable
 from nap.evaluation.summary import Mean, Record
-from nap.report.gallery import BINS, heat_maps
+from nap.report.maps import BINS, heat_maps
 from nap.report.runs import Run
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def draw_critical_path(runs: Sequence[Run]) -> "Figure | None":
 
 def draw_maps(runs: Sequence[Run]) -> "Figure | None":
     """Where (across) and when (down) each setting finalises its tokens."""
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     maps = [found for run in runs for found in heat_maps(run.traces)][:48]
@@ -256,11 +257,15 @@ def draw_maps(runs: Sequence[Run]) -> "Figure | None":
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
+    image: Any = None
     for axes, found in zip(panels, maps, strict=False):
-        counts = [found.counts[BINS * i : BINS * (i + 1)] for i in range(BINS)]
-        axes.imshow([[count**0.5 for count in line] for line in counts], cmap="Blues", aspect="auto")
+        shares = [[share / 10 for share in found.shares[BINS * i : BINS * (i + 1)]] for i in range(BINS)]
+        image = axes.imshow(shares, cmap="Blues", aspect="auto", norm=PowerNorm(0.5, 0, 100))
         model = printable(FilePath(found.model).name, 30)
         axes.set_title(f"{model}\n{printable(found.policy, 30)}, {found.pace}", fontsize=6.5, parse_math=False)
+    # One scale for all of them.
+    bar = figure.colorbar(image, ax=[*panels], shrink=0.6, ticks=[0, 4, 25, 100], pad=0.02)
+    bar.set_label("% of a place's tokens that became final then", fontsize=6.5)
     return figure
 
 

@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
 from nap.common.records import Json, to_row
-from nap.data.trace import COMMIT, Trace
+from nap.data.trace import COMMIT
 from nap.evaluation.rows import order_columns
 from nap.order.arness import global_arness
-from nap.order.order import Order, order_of
-from nap.report.runs import Recorded
+from nap.order.order import order_of
+from nap.report.pair import telling_pair
+from nap.report.runs import Recorded, numbered_cells
 
 SEED = 0
 PROBLEMS = 4  # drawn, and shown under every setting
 MOST_TRACES = 240
 MOST_BYTES = 6_000_000  # of all traces of a page
 MOST_TEXT = 200  # characters of a token
-BINS = 24  # of a map of a setting's traces, each way
+
+OPENING = "opens the replay"
 
 # What the gallery's table shows of a trace.
 MEASURED = (
@@ -54,7 +54,8 @@ def choose(traces: Sequence[Recorded], run: int = 0) -> list[Choice]:
     ids = sorted({one.trace.problem_id for one in traces})
     drawn = draw.sample(ids, min(PROBLEMS, len(ids)))
     by_problem = [[i for i, one in enumerate(traces) if one.trace.problem_id == name] for name in drawn]
-    reasons = [(i, "random") for i in (by_problem[0] if by_problem else [])]
+    reasons = [(i, OPENING) for i in telling_pair(traces)]
+    reasons += [(i, "random") for i in (by_problem[0] if by_problem else [])]
     reasons += _extremes(traces) + _verdicts(traces, draw)
     reasons += [(i, "random") for members in by_problem[1:] for i in members]
     for i, reason in reasons:
@@ -62,17 +63,10 @@ def choose(traces: Sequence[Recorded], run: int = 0) -> list[Choice]:
     return [Choice(one=traces[i], run=run, why=tuple(dict.fromkeys(found))) for i, found in why.items()]
 
 
-def _cells(traces: Sequence[Recorded]) -> list[list[int]]:
-    cells: dict[str, list[int]] = {}
-    for i, one in enumerate(traces):
-        cells.setdefault(one.cell, []).append(i)
-    return list(cells.values())
-
-
 def _extremes(traces: Sequence[Recorded]) -> list[tuple[int, str]]:
     value = [global_arness(order_of(one.trace)) for one in traces]
     found: list[tuple[int, str]] = []
-    for members in _cells(traces):
+    for members in numbered_cells(traces):
         # Of equal ones the first; a trace that finalised nothing has no order.
         if known := [(value[i], i) for i in members if value[i] is not None]:
             found.append((min(known)[1], "most parallel"))
@@ -82,7 +76,7 @@ def _extremes(traces: Sequence[Recorded]) -> list[tuple[int, str]]:
 
 def _verdicts(traces: Sequence[Recorded], draw: random.Random) -> list[tuple[int, str]]:
     found = []
-    for members in _cells(traces):
+    for members in numbered_cells(traces):
         for name, wanted in (("right", True), ("wrong", False)):
             if pool := [i for i in members if traces[i].trace.correct is wanted]:
                 found.append((draw.choice(pool), name))
@@ -139,18 +133,6 @@ class Packed:
     measured: dict[str, Json]
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeatMap:
-    """Of a setting: how many of its traces' tokens were finalised where and when, in BINS x BINS bins by rows."""
-
-    model: str
-    policy: str
-    pace: str
-    cell: str
-    traces: int
-    counts: list[int]
-
-
 def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, Json]]:
     """As many of the choices as fit, packed; always at least one."""
     packed, size = [], 0
@@ -192,30 +174,6 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
 
 def _rounded(value: Json) -> Json:
     return round(value, 4) if isinstance(value, float) else value
-
-
-def heat_maps(traces: Sequence[Recorded]) -> list[HeatMap]:
-    """Where and when each setting finalised its tokens.
-
-    Positions are relative to the slots' tokens in canvas order, steps to the run: traces of all lengths lie over each
-    other. Row 0 is the first steps. Left to right is the diagonal.
-    """
-    maps = []
-    for members in _cells(traces):
-        counts = np.zeros((BINS, BINS), int)
-        for i in members:
-            counts += _binned(order_of(traces[i].trace), traces[i].trace)
-        one, bins = traces[members[0]], counts.ravel().tolist()
-        names = {"model": one.model, "policy": one.shown_policy, "pace": one.pace, "cell": one.cell}
-        maps.append(HeatMap(**names, traces=len(members), counts=bins))
-    return maps
-
-
-def _binned(order: Order, trace: Trace) -> np.ndarray:
-    slots = np.flatnonzero(np.array(trace.region) >= 0)
-    x = np.searchsorted(slots, order.positions) * BINS // max(len(slots), 1)
-    y = order.steps * BINS // max(order.n_steps, 1)
-    return np.bincount(y * BINS + x, minlength=BINS * BINS).reshape(BINS, BINS)
 
 
 def without_probabilities(traces: Sequence[Recorded]) -> int:

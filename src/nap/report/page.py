@@ -12,21 +12,26 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from nap import __version__
 from nap.common.files import atomic
 from nap.common.folder import flat
 from nap.common.records import Json, column, to_row
+from nap.data.cells import with_cache
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
-from nap.report.gallery import BINS, MOST_TEXT, RULE, Vocabulary, choose, heat_maps, pack, without_probabilities
+from nap.evaluation.verdict import RULE as VERDICT_RULE
+from nap.report.gallery import MOST_TEXT, OPENING, RULE, Vocabulary, choose, pack, without_probabilities
+from nap.report.maps import BINS, heat_maps
+from nap.report.pair import PAIR_RULE
 from nap.report.places import Places
 from nap.report.rerun import rerun
-from nap.report.runs import Run, finite, read_run, with_cache
+from nap.report.runs import Run, finite, read_run
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
@@ -34,9 +39,10 @@ KEPT = (
     *(f"{column(name)}{part}" for name in MEANS for part in ("", "_interval")),
 )  # fmt: skip
 Item = TypeVar("Item")
+Part = Literal["replay", "table"]
 DIGITS = 5  # significant, of a number in the page
 ASSETS = files("nap") / "assets" / "page"
-ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css")
+ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css", "print.css")
 
 
 def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list[Run]:
@@ -50,8 +56,8 @@ def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list
 # The data
 
 
-def payload(runs: Sequence[Run], *, replay_only: bool = False) -> Json:
-    """All that the page shows, JSON-ready; of `replay_only` the traces side by side and nothing else."""
+def payload(runs: Sequence[Run], *, only: Part | None = None) -> Json:
+    """All that the page shows, JSON-ready; `only` the traces side by side, or the verdict and the table."""
     vocabulary = Vocabulary()
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
@@ -63,10 +69,11 @@ def payload(runs: Sequence[Run], *, replay_only: bool = False) -> Json:
             "notes": _mixed(runs) + _notes(runs, len(traces), vocabulary.cut),
             "traces": [trace | {key: places.everywhere(trace[key]) for key in ("model", "policy")} for trace in traces],
             "vocabulary": vocabulary.texts,
-            "rule": RULE,
+            "rules": {"verdict": VERDICT_RULE, "pair": PAIR_RULE, "gallery": RULE},
+            "opening": OPENING,
             "kept": sum(len(run.traces) for run in runs),
             "bins": BINS,
-            "replay_only": replay_only,
+            "only": only,
         }
     )
 
@@ -85,6 +92,7 @@ def _run(run: Run, places: Places) -> dict[str, Json]:
         "command": rerun(setting, places.text(run.name), run.records),
         "setting": _lines(run.setting),
         "notes": run.notes,
+        "verdict": asdict(run.verdict) if run.verdict else None,
         "findings": findings(run.records) if run.records else [],
         "records": [_record(record) for record in run.records],
         "depths": [{name: _short(value) for name, value in to_row(depth).items()} for depth in run.depths],

@@ -28,6 +28,8 @@ def rerun(setting: Mapping[str, Json], out: str, records: Sequence[Record] = ())
     for name, usual in USUAL.items():
         if (value := setting.get(name, usual)) is MISSING:
             continue
+        if isinstance(usual, tuple) and not isinstance(value, list | tuple):
+            value = [value]  # A version that took one has written one.
         if name == "canvas" and isinstance(value, dict):
             words += _canvas(value, told=setting.get("attention") is not None)
         elif not _is_usual(name, value, usual, setting):
@@ -38,7 +40,8 @@ def rerun(setting: Mapping[str, Json], out: str, records: Sequence[Record] = ())
 def _is_usual(name: str, value: Json, usual: object, setting: Mapping[str, Json]) -> bool:
     if name == "tokens_per_step":
         return not value or (value == PACES and not setting.get("steps"))
-    return value == usual or value is None or value == []
+    same = [*value] == [*usual] if isinstance(value, list | tuple) and isinstance(usual, tuple) else value == usual
+    return same or value is None or value == []
 
 
 def _flag(name: str, value: Json) -> list[str]:
@@ -62,9 +65,15 @@ def _canvas(spec: Mapping[str, Json], *, told: bool) -> list[str]:
 def _baseline(setting: Mapping[str, Json], records: Sequence[Record]) -> list[str]:
     """The baseline that the run was compared with, where it is not the first model under low_confidence."""
     models = setting.get("models")
-    usual = f"{models[0] if isinstance(models, list) and models else ''} | low_confidence"
-    found = [(record.comparison.baseline, record.pace) for record in records if record.comparison]
-    if not found or all(name.rpartition(" | ")[0] == usual for name, _ in found):
+    usual = (models[0] if isinstance(models, list) and models else None, "low_confidence")
+    cells = {record.cell: record for record in records}
+    pairs = [
+        (record, cells[found.baseline])
+        for record in records
+        if (found := record.comparison) and found.baseline in cells
+    ]
+    if not pairs or all((other.model, other.policy) == usual for _, other in pairs):
         return []
-    whole = any(name.rpartition(" | ")[2] != pace for name, pace in found)
-    return ["--baseline", found[0][0] if whole else found[0][0].rpartition(" | ")[0]]
+    other = pairs[0][1]
+    whole = any((record.pace, record.cache) != (other.pace, other.cache) for record, other in pairs)
+    return ["--baseline", other.cell if whole else f"{other.model} | {other.policy}"]

@@ -19,12 +19,13 @@ from nap.common.parquet import read_parquet
 from nap.common.records import Json, columns, from_row
 from nap.common.rows import read_values
 from nap.common.text import printable
-from nap.data.cells import Cell, cell_of
+from nap.data.cells import Cell, cell_of, with_cache
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.record_files import read_record
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
 from nap.evaluation.summary import Record, grouped, summarise
+from nap.evaluation.verdict import Verdict, verdict
 from nap.order.order import holds_orders
 
 Found = TypeVar("Found", dict[str, Json], list[Json])
@@ -55,9 +56,17 @@ class Recorded:
         return Cell(self.model, self.policy, self.pace, self.cache).name
 
 
-def with_cache(policy: str, cache: str | None) -> str:
-    """A policy for the page, which draws each as a line of its own: with another cache it is another line."""
-    return policy if cache in (None, "none") else f"{policy} ({cache} cache)"
+def numbered_cells(traces: Sequence[Recorded]) -> list[list[int]]:
+    """The numbers of the traces of each setting."""
+    cells: dict[str, list[int]] = {}
+    for i, one in enumerate(traces):
+        cells.setdefault(one.cell, []).append(i)
+    return list(cells.values())
+
+
+def by_cell(traces: Sequence[Recorded]) -> list[list[Recorded]]:
+    """The traces of each setting."""
+    return [[traces[i] for i in members] for members in numbered_cells(traces)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,7 @@ class Run:
 
     setting   as its setting.json has it
     records   those of `summarise`
+    verdict   on these records, where there are any
     depths    mean forwards by cell and critical path, where the problems know theirs
     notes     what is missing, in sentences
     """
@@ -84,6 +94,7 @@ class Run:
     task: str = ""
     setting: Mapping[str, Json] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    verdict: Verdict | None = None
     depths: list[Depth] = field(default_factory=list)
     traces: list[Recorded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -114,8 +125,9 @@ def _read_folder(folder: FilePath) -> Run:
         notes.append("no traces were kept, so there is nothing to replay (nap eval --traces N keeps some)")
     task = str(setting.get("task") or (rows[0].task if rows else ""))
     return Run(
-        name=str(folder), task=task, setting=setting, records=records, depths=_depths(rows), traces=traces, notes=notes
-    )
+        name=str(folder), task=task, setting=setting, records=records, verdict=verdict(rows, records),
+        depths=_depths(rows), traces=traces, notes=notes,
+    )  # fmt: skip
 
 
 def _read_trace_file(path: FilePath) -> Run:
@@ -127,7 +139,8 @@ def _read_trace_file(path: FilePath) -> Run:
     if not traces:
         _refuse_orders(path)
         notes.append("the file holds no traces")
-    return Run(name=str(path), records=_summarised(rows, [], notes), traces=traces, notes=notes)
+    records = _summarised(rows, [], notes)
+    return Run(name=str(path), records=records, verdict=verdict(rows, records), traces=traces, notes=notes)
 
 
 def _refuse_orders(path: FilePath) -> None:

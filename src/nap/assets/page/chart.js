@@ -6,30 +6,57 @@ import { marker } from "./series.js";
 import { explain } from "./tip.js";
 
 const MARGIN = { left: 46, right: 14, top: 10, bottom: 40 };
+let drawn = 0; // charts so far, each with an area of its own that lines are cut at
 
 /**
  * A figure. `spec` is
  *   title, note    what it shows and how to read it
- *   x, y           {label, low, high, doubling?, format}
+ *   x, y           {label, low, high, doubling?, format, whole?}: `whole` is the range that a click shows instead
  *   lines          [{series, points: [{x, y, xs?, ys?, text}]}]: xs and ys are intervals; `joined: false` draws no line
  *   guides         [{points: [[x, y], ...], label}]: what to compare with
+ *   column         true where all points are of one setting of x
+ * Points in a single column make no curve: they are listed instead.
  */
 export function chart(spec) {
+  const caption = h("figcaption", {}, h("h3", {}, spec.title), h("p", {}, spec.note));
+  if (spec.column || isColumn(spec)) return h("figure", { class: "chart" }, caption, listed(spec));
   const plot = h("div", { class: "plot" });
-  const figure = h("figure", { class: "chart" },
-    h("figcaption", {}, h("h3", {}, spec.title), h("p", {}, spec.note)), plot);
-  whenWide(plot, (width) => plot.replaceChildren(draw(spec, width)));
-  return figure;
+  const whole = (axis) => ({ ...axis, ...(axis.whole ?? {}) });
+  let shown = spec;
+  const redraw = whenWide(plot, (width) => plot.replaceChildren(draw(shown, width)));
+  const button = [spec.x, spec.y].some((axis) => axis.whole && (axis.low > axis.whole.low || axis.high < axis.whole.high)) && h("button", {
+    type: "button", class: "whole", "aria-pressed": "false", onclick: () => {
+      const fitted = shown !== spec;
+      shown = fitted ? spec : { ...spec, x: whole(spec.x), y: whole(spec.y) };
+      button.setAttribute("aria-pressed", String(!fitted));
+      redraw();
+    },
+  }, "whole range");
+  caption.append(button || "");
+  return h("figure", { class: "chart" }, caption, plot);
+}
+
+const pointsOf = (spec) => spec.lines.flatMap(({ points }) => points.filter((point) => point.x !== null && point.y !== null));
+
+function isColumn(spec) {
+  return new Set(pointsOf(spec).map((point) => point.x.toPrecision(3))).size < 2;
+}
+
+/** What a chart of one column says. */
+function listed(spec) {
+  return h("ul", { class: "listed" }, pointsOf(spec).map((point) => h("li", {}, point.text.join(", "))));
 }
 
 function draw(spec, pixels) {
   const width = Math.round(pixels / unit());
-  const height = Math.round(Math.min(Math.max(width * 0.62, 230), 420));
+  const height = Math.round(Math.min(Math.max(width * 0.56, 230), 400));
   const scale = (axis, from, to) => (axis.doubling ? doubling : linear)(axis.low, axis.high, from, to);
   const x = scale(spec.x, MARGIN.left, width - MARGIN.right), y = scale(spec.y, height - MARGIN.bottom, MARGIN.top);
+  const area = `area${(drawn += 1)}`;
   return s("svg", { viewBox: `0 0 ${width} ${height}`, width: pixels, height: height * unit(), role: "img", "aria-label": describe(spec) },
+    s("clipPath", { id: area }, s("rect", { x: MARGIN.left, y: 0, width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.bottom })),
     axes(spec, x, y, width, height),
-    (spec.guides ?? []).filter(Boolean).map((guide) => drawGuide(guide, x, y)),
+    s("g", { "clip-path": `url(#${area})` }, (spec.guides ?? []).filter(Boolean).map((guide) => drawGuide(guide, spec, x, y))),
     spec.lines.map((line) => drawLine(line, x, y)));
 }
 
@@ -54,22 +81,24 @@ function axes(spec, x, y, width, height) {
     s("text", { class: "name", transform: `translate(12,${(MARGIN.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, spec.y.label));
 }
 
-function drawGuide(guide, x, y) {
+function drawGuide(guide, spec, x, y) {
   const [bx, by] = guide.points[guide.points.length - 1];
   const path = guide.points.map(([px, py]) => `${x.at(px).toFixed(1)},${y.at(py).toFixed(1)}`).join(" ");
   return s("g", { class: "guide" },
     s("polyline", { points: path }),
-    s("text", { x: x.at(bx) - 4, y: y.at(by) - 5, "text-anchor": "end" }, guide.label));
+    s("text", { x: x.at(Math.min(bx, spec.x.high)) - 4, y: y.at(by) - 5, "text-anchor": "end" }, guide.label));
 }
 
 function drawLine({ series, points, joined = true }, x, y) {
   const known = points.filter((point) => point.x !== null && point.y !== null);
   const at = known.map((point) => [x.at(point.x), y.at(point.y)]);
   const dash = series.dash || null;
-  return s("g", { class: `series c${series.colour}`, "data-series": series.key },
+  const group = s("g", { class: `series c${series.colour}`, "data-series": series.key },
     joined && band(known, x, y),
     joined && at.length > 1 && s("polyline", { class: "line", points: at.map(pair).join(" "), "stroke-dasharray": dash }),
     known.map((point, i) => drawPoint(series, point, at[i], x, y)));
+  for (const [type, on] of [["pointerenter", true], ["pointerleave", false]]) group.addEventListener(type, () => group.classList.toggle("pointed", on));
+  return group;
 }
 
 const pair = ([px, py]) => `${px.toFixed(1)},${py.toFixed(1)}`;

@@ -74,3 +74,8 @@ export function download(name, text, type) {
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
+
+/** A section of the page with its heading; without a title its content has one, of the id `ID-title`. */
+export function section(id, title, lead, ...content) {
+  return h("section", { id, "aria-labelledby": `${id}-title` }, title && h("h2", { id: `${id}-title` }, title), lead && h("p", { class: "lead" }, lead), content);
+}

@@ -11,12 +11,15 @@ export function gallery(traces, open, beside) {
     show: (t) => [short(t.measured[key]), random && h("small", {}, ` (${short(t.measured[random])})`)],
   });
   const columns = [
-    { name: "", value: null, show: (t) => h("span", { class: "acts" }, act("Replay", `Replay trace ${t.index + 1}`, () => open(t.index)), act("Beside", `Trace ${t.index + 1} beside what is shown`, () => beside(t.index))) },
+    {
+      name: "trace", text: true, head: true, value: (t) => t.label, show: (t) => [h("span", {}, t.shownModel), h("span", {}, printable(t.policy)), h("span", { class: "narrow" }, paceName(t.pace))],
+      parts: [{ name: "model", value: (t) => t.shownModel }, { name: "policy", value: (t) => printable(t.policy) }],
+      csv: [["model", (t) => t.shownModel], ["policy", (t) => printable(t.policy)], ["pace", (t) => t.pace]],
+    },
+    { name: "replay", value: null, show: (t) => h("span", { class: "acts" }, act("Replay", `Replay trace ${t.index + 1}`, () => open(t.index)), act("Beside", `Trace ${t.index + 1} beside what is shown`, () => beside(t.index))) },
     { name: "#", value: (t) => t.index + 1 },
+    { name: "pace", text: true, value: (t) => t.pace, csv: [], show: (t) => paceName(t.pace) },
     { name: "problem", text: true, value: (t) => t.problem, show: (t) => h("bdi", {}, printable(t.problem, 30)) },
-    { name: "model", text: true, value: (t) => t.shownModel },
-    { name: "policy", text: true, value: (t) => printable(t.policy) },
-    { name: "pace", text: true, value: (t) => t.pace, show: (t) => paceName(t.pace) },
     { name: "answer", text: true, value: (t) => ({ true: "right", false: "wrong", null: "not checked" })[t.correct], show: verdict },
     measured("ARness", "Global-ARness@1; in brackets: a random order", "global_arness@1", "global_arness@1_random"),
     measured("in path", "the same within each path", "path_global_arness@1"),

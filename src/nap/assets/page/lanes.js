@@ -10,12 +10,23 @@ export class Lanes {
   constructor(trace, vocabulary, canvas) {
     Object.assign(this, { trace, vocabulary, canvas, tokens: new Map(), counts: new Map() });
     this.slots = slots(trace);
-    this.element = h("div", { class: "lanes" }, this.prompt(), this.slots.map((slot) => this.lane(slot)));
+    this.widest = this.longest();
+    this.element = h("div", { class: "lanes", tabindex: 0, role: "region" }, this.prompt(), this.slots.map((slot) => this.lane(slot)));
     this.update(null);
   }
 
   text(token) {
     return token === MASK ? "·" : printable(this.vocabulary[token] ?? "?");
+  }
+
+  /** The longest text that each position ever holds. */
+  longest() {
+    const found = new Map();
+    for (const { position, token } of this.trace.events) {
+      const text = this.text(token);
+      if (text.length >= (found.get(position) ?? "·").length) found.set(position, text);
+    }
+    return found;
   }
 
   prompt() {
@@ -28,13 +39,24 @@ export class Lanes {
   lane({ code, name, positions }) {
     const count = h("span", { class: "count" });
     this.counts.set(code, count);
-    const flow = h("div", { class: "flow", role: "group", "aria-label": name }, this.header(positions[0]), positions.map((position) => {
-      const element = h("bdi", { class: "token masked", "data-position": position }, "·");
-      this.tokens.set(position, element);
-      return element;
-    }));
+    const padding = positions.filter((position) => this.trace.padding.has(position)).length;
+    const flow = h("div", { class: "flow", role: "group", "aria-label": name }, this.header(positions[0]), positions.map((position) => this.cell(position)),
+      padding > 0 && h("span", { class: "folded" }, `+ ${padding} padding`));
     const kind = code > 0 && code === this.trace.paths ? "lane summary" : "lane";
     return h("div", { class: kind }, h("div", { class: "label" }, h("b", {}, name), count), flow);
+  }
+
+  /** A position: as wide from the first as the longest text that it will hold, so that nothing moves in a replay. */
+  cell(position) {
+    const { when, padding, steps } = this.trace;
+    const element = h("bdi", { class: "token masked", "data-position": position, "data-widest": this.widest.get(position) ?? this.text(this.trace.initial[position]) }, "·");
+    if (when.has(position)) {
+      element.dataset.final = "";
+      element.style.setProperty("--share", String(when.get(position) / Math.max(steps - 1, 1)));
+    }
+    element.dataset.end = padding.has(position) ? "padding" : "text";
+    this.tokens.set(position, element);
+    return element;
   }
 
   /** The clamped opening tag before a slot. */
@@ -49,7 +71,7 @@ export class Lanes {
     for (const position of changed ?? this.tokens.keys()) this.redraw(position);
     for (const { code, positions } of this.slots) {
       const filled = positions.filter((position) => this.canvas.cells[position].token !== MASK).length;
-      this.counts.get(code).textContent = `${filled}/${positions.length}`;
+      this.counts.get(code).textContent = `${filled} of ${positions.length}`;
     }
   }
 
@@ -61,7 +83,7 @@ export class Lanes {
     // What a slot held before the first step is the given text of an infilling.
     const given = token !== MASK && event === null;
     const kind = given ? "given" : token === MASK ? "masked" : event?.kind === FILL ? "filled" : event?.kind === EDIT ? "edited" : "written";
-    element.className = `token ${kind}${fresh ? ` fresh did${event.kind}` : ""}${this.trace.uncounted.has(token) ? " uncounted" : ""}`;
+    element.className = `token ${kind}${fresh ? ` fresh did${event.kind}` : ""}${token !== MASK && this.trace.uncounted.has(token) ? " uncounted" : ""}`;
     element.textContent = this.text(token);
     element.style.setProperty("--sure", String(event?.probability ?? 0));
     element.title = event ? describeEvent(this, event) : `position ${position}, ${given ? "given" : "masked"}`;
@@ -81,9 +103,9 @@ export function describeStep(trace, vocabulary, done, fresh) {
   const did = counts.filter(([, n]) => n).map(([what, n]) => `${n} ${what}`).join(", ");
   const sure = fresh.map((event) => event.probability).filter((p) => p !== null);
   const mean = sure.length ? `, mean probability ${short(sure.reduce((a, b) => a + b, 0) / sure.length)}` : "";
-  const some = fresh.slice(0, 6).map((event) => {
-    const text = event.token === MASK ? "mask" : printable(vocabulary[event.token] ?? "?", 16);
+  const some = fresh.slice(0, 4).map((event) => {
+    const text = event.token === MASK ? "mask" : printable(vocabulary[event.token] ?? "?", 12);
     return `${slotName(trace, trace.region[event.position])}: ${text}${event.probability === null ? "" : ` ${short(event.probability)}`}`;
   });
-  return `Step ${done} of ${trace.steps}: ${did || "nothing"}${mean}. ${some.join(" · ")}${fresh.length > 6 ? " …" : ""}`;
+  return `Step ${done} of ${trace.steps}: ${did || "nothing"}${mean}. ${some.join(" · ")}${fresh.length > 4 ? " …" : ""}`;
 }

@@ -13,6 +13,7 @@ export class Pane {
     this.metrics = metrics(trace);
     this.canvas = new Canvas(trace);
     this.lanes = new Lanes(trace, player.vocabulary, this.canvas);
+    this.lanes.element.setAttribute("aria-label", `Canvas of ${this.letter}`);
     this.map = new TraceMap(trace, (token) => this.lanes.text(token), (done) => this.goToStep(done));
     this.status = h("p", { class: "status" });
     this.element = h("section", { class: `pane ${this.look}`, "aria-label": `Trace ${index + 1}: ${trace.label}` },

@@ -23,17 +23,20 @@ export class Player {
     this.clockChoice = this.choice("Clock", Object.keys(CLOCKS).map((name) => [name, `by ${name}`]), (name) => this.setClock(name));
     this.speedChoice = this.choice("Speed", [[0.5, "½×"], [1, "1×"], [2, "2×"], [4, "4×"]], (speed) => (this.speed = Number(speed)));
     this.speedChoice.value = "1";
+    this.viewChoice = this.choice("View", [["tokens", "tokens"], ["order", "order of steps"]], (view) => this.setView(view));
+    this.paddingBox = h("input", { type: "checkbox", onchange: () => this.element.classList.toggle("unfolded", this.paddingBox.checked) });
     this.live = h("p", { class: "unseen", "aria-live": "polite" });
     this.said = h("span", { class: "said", role: "status" });
     this.besides = h("select", { "aria-label": "Add a trace of the same problem beside it", onchange: () => this.addChosen() });
     this.bar = h("div", { class: "bar", role: "group", "aria-label": "Replay" },
       button("To the start", "⇤", () => this.goTo(0)), button("One step back", "←", () => this.goTo(this.moment - 1)),
       this.playButton, button("One step on", "→", () => this.goTo(this.moment + 1)), button("To the end", "⇥", () => this.goTo(Infinity)),
-      this.slider, this.when, this.clockChoice, this.speedChoice, this.besides,
+      this.slider, this.when, this.viewChoice, this.clockChoice, this.speedChoice, this.besides,
+      h("label", { class: "check" }, this.paddingBox, "padding"),
       h("button", { type: "button", class: "link", onclick: () => this.copyLink() }, "Copy link"), this.said);
     this.panes = h("div", { class: "panes" });
     this.developing = h("div");
-    this.element = h("div", { class: "player" }, this.bar, this.live, this.panes, this.developing,
+    this.element = h("div", { class: "player" }, this.bar, this.live, stepKey(), this.panes, this.developing,
       h("p", { class: "hint" }, "Space plays, arrows step (with Shift ten at a time), Home and End jump. A click in a map goes to that step."));
     document.addEventListener("themechange", () => this.shown?.forEach((pane) => pane.map.redraw()));
   }
@@ -42,6 +45,18 @@ export class Player {
     const select = h("select", { "aria-label": label, onchange: () => pick(select.value) },
       options.map(([value, text]) => h("option", { value }, text)));
     return select;
+  }
+
+  /** Tokens as texts, or each position as a cell in the colour of the step that finalised it. */
+  setView(view) {
+    this.element.classList.toggle("byorder", view === "order");
+  }
+
+  /** Show these traces where the shortest is half done. */
+  openInTheMiddle(chosen) {
+    this.open(chosen);
+    const shortest = this.shown.reduce((a, b) => (b.trace.steps < a.trace.steps ? b : a));
+    shortest.goToStep(Math.ceil(shortest.trace.steps / 2));
   }
 
   /** Show these traces from their start. */
@@ -194,4 +209,9 @@ export class Player {
     else return false;
     return true;
   }
+}
+
+/** The key to the cells' colours. A run's own first step and last are its ends, however many steps it took. */
+function stepKey() {
+  return h("p", { class: "stepkey" }, "A cell is a position, its colour the step that finalised it: first", h("span", { class: "ramp" }), "last step of the run. Hollow: still to come.");
 }

@@ -1,14 +1,23 @@
-// The table of a sweep: one row a setting.
+// The figures of a task's sweep, and its table: one row a setting.
 
-import { paceName } from "./charts.js";
-import { h, percent, short } from "./dom.js";
+import { charts, paceName } from "./charts.js";
+import { baseName, h, percent, section, short } from "./dom.js";
 import { table } from "./table.js";
 
-export function sweepTable(records, severalRuns) {
+export function sweepSection(group) {
+  if (!group.records.length) return null;
+  const depths = group.numbers.flatMap((n, i) => group.runs[i].depths.map((depth) => ({ ...depth, run: n })));
+  const several = group.runs.filter((run) => run.findings.length).length > 1;
+  const findings = group.runs.filter((run) => run.findings.length).map((run) => [
+    several && h("h3", {}, baseName(run.name)), h("ul", { class: "findings" }, run.findings.map((sentence) => h("li", {}, sentence)))]);
+  return section("sweep", "Every setting", null, findings, charts(group.records, depths), tableOf(group));
+}
+
+export function tableOf({ records, numbers }) {
   const columns = [
-    severalRuns && words("run", "runName"), words("model", "shownModel"), words("policy", "policy"),
-    { ...words("pace", "pace"), show: (r) => paceName(r.pace) },
+    setting(numbers.length > 1),
     { ...numeric("accuracy %", "accuracy", "right answers, 95 % Wilson interval"), show: accuracyCell },
+    { ...words("pace", "pace"), csv: [], show: (r) => paceName(r.pace) },
     numeric("TPF", "tpf", "tokens per forward"),
     { ...numeric("queries", "queries", "positions computed in all forwards of a problem"), show: (r) => short(r.queries, 0) },
     numeric("ARness", "global_arness@1", "Global-ARness@1; in brackets: what a random order has", "global_arness@1_random"),
@@ -21,9 +30,19 @@ export function sweepTable(records, severalRuns) {
     { ...numeric("efficiency", "parallel_efficiency", "critical path / forwards"), show: (r) => short(r.parallel_efficiency, 3) },
     { ...numeric("s/problem", "seconds", "seconds a problem, shared in the batch") },
     { ...numeric("problems", "problems", ""), show: (r) => String(r.problems) },
-  ].filter(Boolean);
+  ];
   const used = columns.filter((column) => column.text || records.some((r) => column.value(r) !== null));
   return table({ label: "Every setting of the sweep", columns: used, rows: records, file: "nap-sweep.csv" });
+}
+
+/** The column that stays in place: model and policy, and where there is little room the pace as well. */
+function setting(severalRuns) {
+  const parts = [severalRuns && words("run", "runName"), words("model", "shownModel"), words("policy", "policy")].filter(Boolean);
+  return {
+    name: "setting", text: true, head: true, parts, value: (r) => parts.map((part) => part.value(r)).join(" "),
+    csv: [...parts.map((part) => [part.name, part.value]), ["pace", (r) => r.pace]],
+    show: (r) => [...parts.map((part) => h("span", {}, part.value(r))), h("span", { class: "narrow" }, paceName(r.pace))],
+  };
 }
 
 const words = (name, key) => ({ name, text: true, value: (r) => r[key] });
@@ -31,11 +50,14 @@ const words = (name, key) => ({ name, text: true, value: (r) => r[key] });
 function numeric(name, key, title, random) {
   const value = (r) => r[key] ?? null;
   const bound = (side) => (r) => r[`${key}_interval`]?.[side] ?? null;
-  const show = (r) => [short(value(r)), halfWidth(r[`${key}_interval`]), against(random && r[random])];
+  const show = (r) => {
+    const beside = [halfWidth(r[`${key}_interval`]), against(random && r[random])].filter(Boolean).join(" ");
+    return [short(value(r)), beside && h("small", {}, beside)];
+  };
   return { name, title, value, show, csv: [[key, value], [`${key}_low`, bound(0)], [`${key}_high`, bound(1)]] };
 }
 
-const against = (random) => random !== undefined && random !== null && h("small", {}, ` (${short(random)})`);
-const halfWidth = (interval) => interval && h("small", {}, ` ±${short((interval[1] - interval[0]) / 2)}`);
+const against = (random) => random !== undefined && random !== null && `(${short(random)})`;
+const halfWidth = (interval) => interval && `±${short((interval[1] - interval[0]) / 2)}`;
 const signed = (points) => `${points > 0 ? "+" : points < 0 ? "−" : ""}${Math.abs(points).toFixed(1)}`;
-const accuracyCell = (r) => [percent(r.accuracy), h("small", {}, ` [${r.accuracy_interval.map(percent).join(", ")}]`)];
+const accuracyCell = (r) => [percent(r.accuracy), h("small", {}, `[${r.accuracy_interval.map(percent).join(", ")}]`)];

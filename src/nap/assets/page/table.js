@@ -4,24 +4,29 @@ import { toCsv } from "./csv.js";
 import { download, h } from "./dom.js";
 
 /**
- * `columns` are {name, title?, value(row), show?(row), csv?: [[name, value(row)], ...]}: what sorts and is downloaded,
- * and what is seen. A null value sorts last, whichever way.
+ * `columns` are {name, title?, value(row), show?(row), csv?: [[name, value(row)], ...], parts?: [{name, value(row)}],
+ * head?}: what sorts and is downloaded, and what is seen. A column of `parts` sorts by each of them, one that is `head`
+ * names its row and stays in place. A null value sorts last, whichever way.
  */
 export function table({ label, columns, rows, file }) {
   const state = { column: null, down: false, words: "" };
   const body = h("tbody"), count = h("span", { class: "count", role: "status" });
-  const heads = columns.map((column, i) => head(column, () => sortBy(i)));
+  const heads = columns.map((column) => head(column, sortBy));
 
-  function sortBy(i) {
-    state.down = state.column === i ? !state.down : rows.some((row) => typeof columns[i].value(row) === "number");
-    state.column = i;
+  function sortBy(key) {
+    state.down = state.column === key ? !state.down : rows.some((row) => typeof key.value(row) === "number");
+    state.column = key;
     draw();
   }
 
   function draw() {
-    const shown = ordered(rows.filter((row) => matches(row, columns, state.words)), columns[state.column], state.down);
+    const shown = ordered(rows.filter((row) => matches(row, columns, state.words)), state.column, state.down);
     body.replaceChildren(...shown.map((row) => h("tr", {}, columns.map((column) => dataCell(column, row)))));
-    heads.forEach((th, i) => th.setAttribute("aria-sort", i !== state.column ? "none" : state.down ? "descending" : "ascending"));
+    heads.forEach((th, i) => {
+      const keys = sortKeys(columns[i]), at = keys.indexOf(state.column);
+      th.setAttribute("aria-sort", at < 0 ? "none" : state.down ? "descending" : "ascending");
+      th.querySelectorAll("button").forEach((button, j) => button.classList.toggle("on", j === at));
+    });
     count.textContent = shown.length < rows.length ? `${shown.length} of ${rows.length}` : `${rows.length}`;
     return shown;
   }
@@ -38,13 +43,17 @@ export function table({ label, columns, rows, file }) {
       h("table", {}, h("caption", {}, label), h("thead", {}, h("tr", {}, heads)), body)));
 }
 
-function head(column, onclick) {
-  return h("th", { scope: "col", title: column.title, class: column.text ? "text" : null },
-    column.value ? h("button", { type: "button", onclick }, column.name) : column.name);
+const sortKeys = (column) => column.parts ?? [column];
+
+function head(column, sortBy) {
+  const look = [column.text && "text", column.head && "stays"].filter(Boolean).join(" ") || null;
+  const button = (key) => h("button", { type: "button", onclick: () => sortBy(key) }, key.name);
+  return h("th", { scope: "col", title: column.title, class: look }, column.value ? sortKeys(column).map(button) : column.name);
 }
 
 function dataCell(column, row) {
   const shown = column.show ? column.show(row) : String(column.value(row) ?? "–");
+  if (column.head) return h("th", { scope: "row", class: "text stays" }, shown);
   return h("td", { class: column.text ? "text" : null }, shown);
 }
 

@@ -1,6 +1,6 @@
 // A trace as the page holds it: unpacked columns, and what stands at each position after any step. Pure.
 
-import { REMASK } from "./order.js";
+import { COMMIT, REMASK } from "./order.js";
 
 export const MASK = -1, PROMPT = -2, HEADER = -1;
 
@@ -14,6 +14,12 @@ export function unpack(packed) {
     token: packed.kind[i] === REMASK ? MASK : packed.token[i],
     probability: packed.probability[i] === null ? null : packed.probability[i] / 1000,
   }));
+  const last = packed.initial.slice(), when = new Map();
+  for (const { kind, position, token, step } of events) {
+    last[position] = token;
+    if (kind === COMMIT) when.set(position, step);
+  }
+  const uncounted = new Set(packed.uncounted);
   const steps = events.length ? events[events.length - 1].step + 1 : 0;
   return {
     ...packed,
@@ -21,7 +27,9 @@ export function unpack(packed) {
     events,
     steps,
     paths: Math.max(1, ...new Set(region)),
-    uncounted: new Set(packed.uncounted),
+    uncounted,
+    when, // the step that finalised a position
+    padding: new Set(region.map((_, p) => p).filter((p) => region[p] >= 0 && uncounted.has(last[p]))),
     // A step of ours is a forward. Where another system's is not, its forwards are spread evenly.
     forwardsAt: (step) => ((step + 1) * packed.forwards) / Math.max(steps, 1),
   };

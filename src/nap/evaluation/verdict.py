@@ -1,0 +1,189 @@
+"""The answer to one question by one rule: does a model decode in parallel, and at what loss of accuracy?
+
+The rule is RULE. It is fixed before the run is seen, so that its interval needs no correction; which policy is best is
+chosen afterwards, and said as such.
+
+Does not compare with other models (summary.py) and says nothing of other training seeds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from nap.common.stats import Interval, paired_interval
+from nap.common.text import printable
+from nap.data.cells import with_cache
+from nap.evaluation.rows import Row
+from nap.evaluation.summary import Record, grouped
+from nap.evaluation.tables import at_pace, percent, who
+
+Answer = Literal["Yes", "No", "Not settled", "Not measured"]
+MARGIN = 0.05  # of the problems: what may be lost and still be called decoding in parallel
+DEFAULT, PROPOSED = "low_confidence", "parallel_forced"
+FASTER = 1.2  # times the tokens a forward, for a pace to be another one
+
+RULE = (
+    "A model's fastest pace is compared with its slowest, on the same problems, under "
+    f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did "
+    "(where none did, the fastest setting with the slowest of the model). "
+    f"No: the 95 % interval of what is lost lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Else these "
+    "problems do not settle it. Of several models the headline is about the one that is named last. Intervals: Bonett "
+    "and Price's for paired shares, over problems and not over training seeds."
+)
+
+
+class Said(NamedTuple):
+    """The answer for one model, in one sentence."""
+
+    answer: Answer
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a run says of its models.
+
+    headline  of the last model
+    others    of the models before it
+    best      which setting is the most accurate, and whether anybody asked for it
+    series    (its part in the picture, model, policy): at most three
+    """
+
+    headline: Said
+    others: list[Said]
+    best: str
+    series: list[tuple[str, str, str]]
+
+
+def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
+    """The verdict on these rows and the records of them; None where there are none."""
+    if not records:
+        return None
+    cells, models = grouped(rows), list(dict.fromkeys(record.model for record in records))
+    proposed = {model: _proposed([r for r in records if r.model == model]) for model in models}
+    said = {model: _said(proposed[model], records, cells) for model in models}
+    default = _default(records)
+    first = default, proposed[models[-1]][0]
+    best = _best(records, [(one.model, _policy(one)) for one in first])
+    return Verdict(
+        headline=said.pop(models[-1]),
+        others=[*said.values()],
+        best=_best_said(best, *first, records, cells),
+        series=_series(*first, best),
+    )
+
+
+def _policy(record: Record) -> str:
+    return with_cache(record.policy, record.cache)
+
+
+def _speed(record: Record) -> float:
+    return record.tpf.value or 0.0
+
+
+def _paces(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each policy, the slowest first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.tpf.value is not None:
+            found.setdefault(_policy(record), []).append(record)
+    return {policy: sorted(members, key=_speed) for policy, members in found.items()}
+
+
+def _named(policy: str, name: str) -> bool:
+    return policy.partition(":")[0].partition(" ")[0] == name
+
+
+def _proposed(of_model: Sequence[Record]) -> list[Record]:
+    """The records of the policy that a model is judged by, slowest first, see RULE."""
+    paces = _paces(of_model)
+    several = [policy for policy, members in paces.items() if _speed(members[-1]) > FASTER * _speed(members[0])]
+    several.sort(key=lambda policy: (not _named(policy, PROPOSED), not _named(policy, DEFAULT)))
+    return paces[several[0]] if several else [max(of_model, key=_speed)]
+
+
+def _default(records: Sequence[Record]) -> Record:
+    """The setting that others are compared with: the first model under the default policy, else the first of all."""
+    return next((r for r in records if r.model == records[0].model and _named(r.policy, DEFAULT)), records[0])
+
+
+def _as_reference(record: Record) -> tuple[bool, float]:
+    return not _named(record.policy, DEFAULT), _speed(record)
+
+
+def _said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]) -> Said:
+    fast = own[-1]
+    rivals = [r for r in records if r.model == fast.model and _speed(r) * FASTER < _speed(fast)]
+    slow = own[0] if own[0] in rivals else min(rivals, key=_as_reference, default=None)
+    if slow is None:
+        return Said("Not measured", f"{who(fast)} ran at one pace, so that there is no slower one to compare with.")
+    if (gain := _paired(cells, slow.cell, fast.cell)) is None:
+        return Said("Not measured", f"{who(fast)} was not run on the same problems at both paces.")
+    if not fast.right and not slow.right:
+        return Said("Not settled", f"{who(fast)} solves no problem, however slowly it decodes.")
+    answer: Answer = "No" if gain.interval.high < 0 else "Yes" if gain.interval.low > -MARGIN else "Not settled"
+    against = at_pace(slow).removeprefix("at ")
+    if _policy(slow) != _policy(fast):
+        against = f"{printable(_policy(slow))} {at_pace(slow)}"
+    sentence = f"{at_pace(fast)} ({_speed(fast):.1f} tokens a forward) {who(fast)} {_moved(gain)} against {against}"
+    if answer == "Not settled":
+        sentence += f"; {fast.problems} problems do not tell whether it loses more than {100 * MARGIN:.0f}"
+    return Said(answer, sentence + ".")
+
+
+class Gain(NamedTuple):
+    """A difference of accuracies on the same problems, and its interval."""
+
+    value: float
+    interval: Interval
+
+
+def _paired(cells: Mapping[str, Sequence[Row]], before: str, after: str) -> Gain | None:
+    old, new = ({row.problem_id: row.correct for row in cells.get(name, ())} for name in (before, after))
+    if not old or old.keys() != new.keys():
+        return None
+    first, second = [*old.values()], [new[problem] for problem in old]
+    return Gain((sum(second) - sum(first)) / len(first), paired_interval(first, second))
+
+
+def _moved(gain: Gain) -> str:
+    """`loses 21 points [12, 30]`."""
+    sign = 1 if gain.value > 0 else -1
+    low, high = sorted(round(100 * sign * end) for end in gain.interval)
+    size = round(100 * abs(gain.value), 1)
+    points = f"{size:g} point{'s' * (size != 1)}"
+    return f"{'gains' if sign > 0 else 'loses'} {points} [{low}, {high}]"
+
+
+def _best(records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> Record:
+    """The most accurate setting; of equals one that was asked for, then the fastest."""
+    return max(records, key=lambda r: (r.accuracy, (r.model, _policy(r)) in asked, _speed(r)))
+
+
+def _best_said(
+    best: Record, default: Record, own: Record, records: Sequence[Record], cells: Mapping[str, Sequence[Row]]
+) -> str:
+    if not best.right:
+        return ""
+    found = f"The best accuracy is {percent(best)}, of {who(best)} {at_pace(best)}"
+    if best.policy in (default.policy, own.policy):
+        return f"{found}."
+    names = [f"{part} ({printable(policy)})" for part, _, policy in _series(default, own)]
+    reach = f"neither {' nor '.join(names)} reaches" if len(names) > 1 else f"{names[0]} does not reach"
+    found = f"Nobody asked for {printable(_policy(best))}, yet it is best: {reach} its {percent(best)}"
+    found += f" ({best.label}, {at_pace(best)})"
+    beside = next((r for r in records if (r.model, _policy(r), r.pace) == (best.model, _policy(own), best.pace)), None)
+    if beside and (gain := _paired(cells, beside.cell, best.cell)):
+        settled = "" if gain.interval.low > 0 else ", which so few problems do not tell from chance"
+        found += f". Against {printable(_policy(own))} at the same pace it {_moved(gain)}{settled}"
+    return f"{found}."
+
+
+def _series(default: Record, own: Record, best: Record | None = None) -> list[tuple[str, str, str]]:
+    """What the picture shows of the run, each model and policy once, and what it is there for."""
+    judged = "the proposed policy" if _named(own.policy, PROPOSED) else "the policy judged"
+    parts: dict[tuple[str, str], list[str]] = {}
+    for part, record in (("the default", default), (judged, own), ("the best", best)):
+        if record:
+            parts.setdefault((record.model, _policy(record)), []).append(part)
+    return [(" and ".join(names), *key) for key, names in parts.items()]
