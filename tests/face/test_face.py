@@ -100,8 +100,11 @@ def test_an_evaluation_of_an_open_model_is_that_of_its_name_and_resumes(model, t
 
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing(model):
     html = nap.decode(model, QUESTION, tokens_per_step=8)._repr_html_()
-    assert html.startswith('<iframe sandbox="allow-scripts" ') and html.endswith("</iframe>")
-    assert "default-src &#x27;none&#x27;" in html and html.count("<") == 2
+    run = nap.evaluate(model, "arith", policies=["ar"], tokens_per_step=[4, 8], problems=2)
+    for shown in (html, run._repr_html_()):
+        assert shown.startswith('<iframe sandbox="allow-scripts" ') and shown.endswith("</iframe>")
+        assert "default-src &#x27;none&#x27;" in shown and shown.count("<") == 2
+    assert "&quot;only&quot;:&quot;table&quot;" in run._repr_html_()
     with pytest.raises(InputError, match="a replay is of 1 to 3 traces, got 0"):
         nap.replay()
 

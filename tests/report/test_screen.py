@@ -5,9 +5,11 @@ import re
 import pytest
 
 from nap.data.trace import COMMIT
+from nap.face.page import framed
 from nap.report.page import page as page_of
 from nap.report.page import payload, write_report
-from nap.report.runs import read_run
+from nap.report.pair import telling_pair
+from nap.report.runs import Run, read_run
 from samples import PAD, row, trace_of, write_run
 
 POLICIES = {"low_confidence": 30, "parallel_forced": 31, "random": 39}
@@ -269,8 +271,22 @@ def test_axe_finds_nothing_serious(browser, two, scheme, width):
     context.close()
 
 
-def test_a_part_of_the_page_stands_alone(visit, two, tmp_path):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_notebook_shows_the_replay_or_the_verdict_and_the_table_sealed_in_both_themes(visit, tmp_path, scheme):
+    """In a frame that may run its script and nothing else, as a notebook has it."""
     run = read_run(run_of(tmp_path, "arith", 20))
-    (tmp_path / "table.html").write_text(page_of(payload([run], only="table")))
-    page = visit(tmp_path / "table.html")
-    assert page.locator("#sweep tbody tr").count() == 9 and page.locator("section").count() == 1
+    pair = Run(name="replay", traces=[run.traces[i] for i in telling_pair(run.traces)])
+    for name, data in (("table", payload([run], only="table")), ("replay", payload([pair], only="replay"))):
+        frame = framed(page_of(data), name, height=46)
+        (tmp_path / "notebook.html").write_text(f"<!doctype html><body><main>notebook</main>{frame}")
+        page = visit(tmp_path / "notebook.html", color_scheme=scheme)
+        inside = page.frame_locator("iframe")
+        inside.locator("main").wait_for()
+        if name == "table":
+            assert inside.locator(".answer").inner_text().startswith("No: at 8 tokens a step")
+            assert inside.locator("tbody tr").count() == 9 and inside.locator(".pane").count() == 0
+        else:
+            assert inside.locator(".pane").count() == 2 and inside.locator(".when").inner_text() == "2 / 24 steps"
+        paper = inside.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor")
+        assert paper == {"light": "rgb(252, 252, 250)", "dark": "rgb(22, 24, 27)"}[scheme]
+        inside.get_by_role("button", name="Theme").click()

@@ -1,4 +1,4 @@
-"""Runs and traces as pages: `nap.report` writes one, `nap.replay` shows one in a notebook.
+"""Runs and traces as pages: `nap.report` writes one, `nap.replay` and a run show one in a notebook.
 
 The page is that of `nap report`. In a notebook it stands in a frame that may run its script and do nothing else: it
 reaches neither the notebook nor the network.
@@ -38,8 +38,19 @@ class Replay:
         return f"Replay({self.traces} trace{'s' * (self.traces > 1)}; save('replay.html') writes it)"
 
     def _repr_html_(self) -> str:
-        style = "width: 100%; height: 34em; border: 0"
-        return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{escape(self.html)}"></iframe>'
+        return framed(self.html, "The replay of a decode", height=56)
+
+
+def framed(html: str, title: str, height: int) -> str:
+    """A page as a notebook shows it: sealed, as high as so many lines until it is drawn to another height."""
+    style = f"width: 100%; height: {height}em; border: 0; resize: vertical"
+    return f'<iframe sandbox="allow-scripts" title="{title}" style="{style}" srcdoc="{escape(html)}"></iframe>'
+
+
+def table_of(run: Run) -> str:
+    """The verdict and the table of a run, as a notebook shows them."""
+    html = page(payload([reading.read_run(run.folder)], only="table"))
+    return framed(html, "The table of a run", height=min(16 + 3 * len(run.records), 46))
 
 
 def replay(*traces: Trace) -> Replay:

@@ -55,7 +55,7 @@ class Table(str):
 class Run:
     """What an evaluation found: a record a setting, and the folder with its rows and traces.
 
-    In a notebook it shows its table. `nap.report(run, "report.html")` writes the page.
+    In a notebook it shows the verdict and its table. `nap.report(run, "report.html")` writes the page.
 
     >>> import nap
     >>> run = nap.evaluate("arith-nap", "arith", policies=["ar"], tokens_per_step=[4], problems=2, out="run")
@@ -85,7 +85,9 @@ class Run:
         return f"Run({one.task}: {settings} setting{'s' * (settings > 1)} of {one.problems} problems, in {self.folder})"
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        from nap.face.page import table_of
+
+        return table_of(self)
 
 
 def evaluate(

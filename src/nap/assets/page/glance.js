@@ -7,15 +7,20 @@ export function glance(group, data) {
   const judged = group.runs.filter((run) => run.verdict);
   const missing = [...data.notes, ...group.runs.flatMap((run) => run.notes.map((note) => `${baseName(run.name)}: ${note}`))];
   return section("glance", null, null,
-    judged.map((run, i) => headline(run, judged.length > 1, i)),
-    judged.length ? h("div", { class: "answered" }, picture(seriesShown(group)), inWords(judged, data.rules.verdict))
-      : h("h2", { id: "glance-title" }, "There are no scored rows in these runs, so there is no accuracy to show."),
+    headlines(group), judged.length > 0 && h("div", { class: "answered" }, picture(seriesShown(group)), inWords(judged, data.rules.verdict)),
     missing.length && h("aside", { class: "notes", "aria-label": "What to know about this page" }, h("h3", {}, "What to know about this page"), h("ul", {}, missing.map((note) => h("li", {}, printable(note, 600))))));
 }
 
-function headline(run, several, i) {
+/** The answer of each run that has one. */
+export function headlines(group) {
+  const judged = group.runs.filter((run) => run.verdict);
+  if (!judged.length) return h("h2", { id: "glance-title" }, "There are no scored rows in these runs, so there is no accuracy to show.");
+  return judged.map((run, i) => headline(run, i, judged.length > 1));
+}
+
+function headline(run, place, several) {
   const [answer, sentence] = run.verdict.headline;
-  return h("h2", { class: "answer", id: i ? null : "glance-title" }, several && h("span", {}, `${baseName(run.name)}: `),
+  return h("h2", { class: "answer", id: place ? null : "glance-title" }, several && h("span", {}, `${baseName(run.name)}: `),
     h("b", { class: answer === "Yes" ? "good" : answer === "No" ? "bad" : "open" }, `${answer}:`), ` ${printable(sentence, 600)}`);
 }
 

@@ -2,7 +2,7 @@
 
 import { paceName } from "./charts.js";
 import { baseName, h, printable, section } from "./dom.js";
-import { glance } from "./glance.js";
+import { glance, headlines } from "./glance.js";
 import { parseLink } from "./link.js";
 import { mapsSection } from "./maps.js";
 import { ReplaySection } from "./replays.js";
@@ -76,9 +76,12 @@ function heading(groups, radios) {
 
 /** What a notebook shows: the traces side by side, or the verdict and the table of a run. */
 function part() {
-  const replay = new ReplaySection(traces, data);
-  const shown = data.only === "replay" ? replay.alone() : section("sweep", "Every setting", null, tableOf(groupsOf(data.runs)[0]));
-  page.replaceChildren(h("main", { class: "only" }, h("h1", { class: "unseen" }, "NAP"), shown));
+  const title = h("h1", { class: "unseen" }, data.only === "replay" ? "Replay" : "Does it decode in parallel?");
+  page.replaceChildren(h("main", { class: "only" }, h("div", { class: "corner" }, themeButton()), title, data.only === "replay" ? new ReplaySection(traces, data).alone() : tableAlone(groupsOf(data.runs)[0])));
+}
+
+function tableAlone(group) {
+  return section("glance", null, null, headlines(group), tableOf(group));
 }
 
 installTip();
