@@ -5,6 +5,8 @@ import shlex
 import shutil
 from dataclasses import asdict, replace
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
@@ -38,6 +40,12 @@ UNUSUAL = {
     "chat_template_kwargs": ("thinking=False",),     "device": "cuda:1", "dtype": "bfloat16", "revision": "main",
     "trust_remote_code": True, "mask_id": 3,     "shift": False, "block_size": 8,
 }  # fmt: skip
+
+
+def command_of(folder: str | Path) -> str:
+    """The command in the page of a run."""
+    data: Any = payload([read_run(folder)])
+    return data["runs"][0]["command"]
 
 
 def again(sweep, **more):
@@ -102,8 +110,8 @@ def test_a_run_made_again_by_the_command_of_its_page_has_the_same_rows(tmp_path,
         "arith-nap", "arith", policies=["random"], steps=[3], problems=2, canvas=canvas, attention="paths",
         seed=5, temperature=0.7, top_k=9, out="first",
     )  # fmt: skip
-    data = payload([read_run("first")])
-    words = shlex.split(data["runs"][0]["command"])
+    command = command_of("first")
+    words = shlex.split(command)
     monkeypatch.setattr("sys.argv", [*words[:-1], "second"])
     main()
     assert read_parquet(tmp_path / "first/rows.parquet") == read_parquet(tmp_path / "second/rows.parquet")
@@ -127,13 +135,15 @@ def test_no_absolute_path_is_in_the_page(tmp_path):
     write_report([run], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
     assert str(tmp_path) not in text and "it's me" not in text
-    command = payload([read_run(run)])["runs"][0]["command"]
+    command = command_of(run)
     assert "--models one/ckpt two/ckpt --policies demask:guide=guide" in command
     assert "--data problems.jsonl --system /no_think" in command and command.endswith("--out mine")
 
 
 def test_relative_names_stay_and_like_names_stay_apart(tmp_path):
-    data = payload([Run(name="runs/mine"), Run(name="/a/model/"), Run(name="/a/model-2"), Run(name="C:\\me\\x.jsonl")])
+    data: Any = payload(
+        [Run(name="runs/mine"), Run(name="/a/model/"), Run(name="/a/model-2"), Run(name="C:\\me\\x.jsonl")]
+    )
     assert [run["name"] for run in data["runs"]] == ["runs/mine", "model/", "model-2", "x.jsonl"]
 
 
@@ -141,7 +151,7 @@ def test_a_bundled_model_given_as_a_folder_is_run_again_where_it_lies(tmp_path, 
     shutil.copytree(str(files("nap") / "assets/arith-nap"), tmp_path / "ckpt")
     monkeypatch.chdir(tmp_path)
     run = nap.evaluate(str(tmp_path / "ckpt"), "arith", policies=["ar"], tokens_per_step=[8], problems=1, out="first")
-    words = shlex.split(payload([read_run(str(run.folder))])["runs"][0]["command"])
+    words = shlex.split(command_of(run.folder))
     assert words[:6] == ["nap", "eval", "--task", "arith", "--models", "ckpt"]
     monkeypatch.setattr("sys.argv", [*words[:-1], "second"])
     main()
