@@ -39,6 +39,7 @@ UNUSUAL = {
     "system": "- short\nand plain",     "prompt_template": "Q: {problem}", "examples": "gsm8k-cot", "shots": 2,
     "chat_template_kwargs": ("thinking=False",),     "device": "cuda:1", "dtype": "bfloat16", "revision": "main",
     "trust_remote_code": True, "mask_id": 3,     "shift": False, "block_size": 8,
+    "examples_as": "turns", "infill": "The answer is [MASK:4].", "gap_tokens": 5,
 }  # fmt: skip
 
 
@@ -70,7 +71,8 @@ def test_the_command_makes_the_canvas_again(canvas, attention):
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_the_command_says_every_setting_that_is_not_the_usual_one(name):
-    needed = {"shots": {"examples": "gsm8k-cot"}}.get(name, {})
+    shown, gap = {"examples": "gsm8k-cot"}, {"infill": "___ is it."}
+    needed = {"shots": shown, "examples_as": shown, "gap_tokens": gap}.get(name, {})
     sweep = replace(PLAIN, **{name: UNUSUAL[name]}, **needed)
     assert again(sweep) == sweep
 
