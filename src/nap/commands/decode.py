@@ -74,19 +74,17 @@ class Decode:
 
     def run(self) -> None:
         """Decode, show, write."""
-        from nap.canvas.canvas import parse
-        from nap.canvas.infill import gap_texts
+        from functools import partial
+
         from nap.data.trace_files import write_traces
-        from nap.decoding.asked import laid_out, problems_of
+        from nap.decoding.asked import laid_out
         from nap.decoding.budget import Budget, Settings
-        from nap.decoding.decode import decode
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
-        from nap.decoding.traces import collect, run_setting
+        from nap.face.decoding import results_of
         from nap.models.any import load
         from nap.order.measure import measure
         from nap.report.terminal import live
-        from nap.tasks.registry import load_task, path_reader
 
         asked = self._asked()
         check_rows_file(self.out)
@@ -98,25 +96,22 @@ class Decode:
         canvases = laid_out(denoiser, asked, lambda: asked_canvas(denoiser, wanted, self.canvas.attention), prompting)
         settings: Settings = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
-        reads = path_reader(load_task(self.reads), problems_of(asked)) if self.reads else None
-        steps = decode(denoiser, canvases, policy, reads=reads, **settings)
-        if self.live:
-            steps = live(steps, canvases[0], denoiser.tokenizer, denoiser.mask_id)
-        traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+        view = partial(live, canvas=canvases[0], tokenizer=denoiser.tokenizer, mask_id=denoiser.mask_id)
+        found = results_of(
+            denoiser, asked, canvases, policy, settings, reads=self.reads, through=view if self.live else iter
+        )
         if self.out:
-            write_traces(traces, self.out)
-        for (prompt, _), canvas, trace in zip(asked, canvases, traces, strict=True):
-            completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-            gaps = gap_texts(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-            report = measure(trace)
+            write_traces([result.trace for result in found], self.out)
+        for canvas, result in zip(canvases, found, strict=True):
+            report = measure(result.trace)
             if self.json:
-                said = asdict(completion) | ({"gaps": gaps} if canvas.gaps else {})
-                print(json.dumps({"prompt": prompt, **said, "order": report.json()}))
+                said = asdict(result.completion) | ({"gaps": result.gaps} if canvas.gaps else {})
+                print(json.dumps({"prompt": result.prompt, **said, "order": report.json()}))
                 continue
-            if len(canvases) > 1 and prompt:
-                open_console().print(f"prompt: {prompt}", markup=False, style="bold", soft_wrap=True)
-            _print_texts(completion, canvas, gaps)
-            _print_order(report, trace)
+            if len(canvases) > 1 and result.prompt:
+                open_console().print(f"prompt: {result.prompt}", markup=False, style="bold", soft_wrap=True)
+            _print_texts(result.completion, canvas, result.gaps)
+            _print_order(report, result.trace)
 
 
 def _print_texts(completion: "Completion", canvas: "Canvas", gaps: "Sequence[str]") -> None:

@@ -3,13 +3,13 @@
 Does not decode (decoding/), and knows no flags (commands/).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypedDict, Unpack, overload
 
-from nap.canvas.canvas import CanvasSpec, Completion, parse, preset
-from nap.canvas.infill import gap_texts
+from nap.canvas.canvas import Canvas, CanvasSpec, Completion, parse, preset
+from nap.canvas.infill import Infill, gap_texts
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.data.trace import Step
@@ -154,10 +154,25 @@ def decode(
     asked = pair(prompts, [(None, text) for text in texts], gap_tokens)
     spec = partial(asked_canvas, denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
     canvases = laid_out(denoiser, asked, spec, Prompting(raw=raw))
+    results = results_of(denoiser, asked, canvases, chosen, settings, reads=reads, through=partial(map, _seen(watch)))
+    return results[0] if isinstance(prompt, str) and (infill is None or isinstance(infill, str)) else results
+
+
+def results_of(
+    denoiser: Denoiser,
+    asked: Sequence[tuple[str, Infill | None]],
+    canvases: Sequence[Canvas],
+    policy: Policy,
+    settings: DecodeSettings,
+    *,
+    reads: str | None = None,
+    through: Callable[[Iterator[Step]], Iterable[Step]] = iter,
+) -> list[Result]:
+    """What a model says on the canvases of what it was asked; the steps go `through` this function as they come."""
     reader = path_reader(load_task(reads), problems_of(asked)) if reads else None
-    watched = map(_seen(watch), decode_canvases(denoiser, canvases, chosen, reads=reader, **settings))
-    traces = collect(denoiser, canvases, watched, run_setting(denoiser, chosen, **settings))
-    results = [
+    steps = through(decode_canvases(denoiser, canvases, policy, reads=reader, **settings))
+    traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+    return [
         Result(
             prompt=text,
             completion=parse(laid, trace.final, denoiser.tokenizer, trace.uncounted),
@@ -166,7 +181,6 @@ def decode(
         )
         for (text, _), laid, trace in zip(asked, canvases, traces, strict=True)
     ]
-    return results[0] if isinstance(prompt, str) and (infill is None or isinstance(infill, str)) else results
 
 
 def _seen(watch: Callable[[Step], None] | None) -> Callable[[Step], Step]:
