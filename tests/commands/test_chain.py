@@ -46,7 +46,15 @@ def test_each_step_prints_the_command_of_the_next_and_the_card_of_the_model_deco
         "--summary-prompt summary.txt --out 'runs/my data' --tokenizer model --max-overlap 1",
     )
     measure, train = (line.strip() for line in said.splitlines() if line.startswith("  nap "))
-    assert "6 texts of 6 prompts" in commanded(place, measure, SCORER="scorer")
+    said = commanded(place, measure, SCORER="scorer")
+    assert "6 texts of 6 prompts" in said
+    assert said.splitlines()[-2:] == ["next:", "  " + train.replace("--model model", "--model MODEL")]
+    said = commanded(
+        place, "nap seqdep filter 'runs/my data/samples.parquet' --scorer scorer --keep 0.9 --out k.parquet"
+    )
+    kept = said.splitlines()[-1].strip()
+    assert " --data k.parquet " in kept
+    commanded(place, kept, "--steps", "1", "--batch-size", "2", "--rows", "2", "--out", "runs/kept", MODEL="model")
     said = commanded(place, train, "--steps", "1", "--batch-size", "2", "--rows", "2")
     decode = said.split("; next: ")[1].splitlines()[0]
     assert "summary: " in commanded(place, decode)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import sys
 
 import pytest
@@ -38,6 +39,18 @@ def run(tmp_path, monkeypatch, capsys, llama):
         return code, *capsys.readouterr()
 
     return call
+
+
+def test_the_next_command_keeps_the_least_sequential_rows_and_runs_as_it_is_printed(run, tmp_path):
+    code, _, said = run("poems.jsonl")
+    head, command = said.splitlines()[-2:]
+    assert code == 0 and head == "next:" and command.startswith("  nap seqdep filter poems.jsonl --scorer ")
+    words = shlex.split(command)
+    scorer = words.index("--scorer")
+    code, out, said = run(*words[2:scorer], *words[scorer + 2 :])
+    assert code == 0 and "rows are in poems-kept.jsonl" in out and "next" not in said
+    (tmp_path / "card.json").write_text('{"of": "another program"}')
+    assert "nap seqdep filter" in run("poems.jsonl")[2]
 
 
 def test_json_has_a_line_a_row_and_all_last_and_equals_the_brute_force(run, llama):

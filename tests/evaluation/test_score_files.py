@@ -29,6 +29,20 @@ def test_a_document_that_lm_eval_logs_for_each_filter_counts_once(tmp_path):
     assert counts(score_file(write(tmp_path / "samples.jsonl", *rows), "gsm8k")) == [("gsm8k", 1, 2, 0)]
 
 
+def test_a_document_of_an_lm_eval_that_names_no_filter_counts_once_and_opencompass_details_are_rows(tmp_path):
+    row = {"doc_id": 0, "doc": {"question": "6*7?"}, "target": "42", "resps": [["42"]], "filtered_resps": ["42"]}
+    (tmp_path / "old.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row | {'filtered_resps': ['[invalid]']})}\n")
+    assert len(score_file(tmp_path / "old.jsonl", "gsm8k").rows) == 1
+    details = {"type": "GEN", "0": {"prompt": "6*7?", "origin_prediction": "It is 42", "references": "42"}}
+    (tmp_path / "details.json").write_text(json.dumps({"accuracy": 100.0, "details": details}))
+    assert [row.correct for row in score_file(tmp_path / "details.json", "gsm8k").rows] == [True]
+
+
+def test_two_right_answers_that_are_equal_are_one(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": ["4", "4.0"], "output": "4"}\n')
+    assert score_file(tmp_path / "a.jsonl", "gsm8k").rows[0].correct
+
+
 def test_a_null_output_is_no_answer_and_several_are_scored_each(tmp_path):
     rows = [{"question": "q", "output": None, "answer": "42"}, {"question": "q", "output": "", "answer": "42"}]
     assert counts(score_file(write(tmp_path / "null.jsonl", *rows), "gsm8k")) == [("gsm8k", 0, 2, 2)]

@@ -30,6 +30,17 @@ ROWS = {
         "42",
     ),
     "parts": ({"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "It is 42"}]}]}, None),
+    "verl validation": ({"input": "6*7?", "output": "It is 42", "gts": "42", "score": 1.0}, "42"),
+    "opencompass details": ({"prompt": "6*7?", "origin_prediction": "It is 42", "references": "42"}, "42"),
+    "trl": ({"prompt": [USER], "completion": [MODEL], "answer": "42"}, "42"),
+    "vllm": ({"prompt": "6*7?", "outputs": [{"text": "It is 42", "finish_reason": "stop"}], "answer": "42"}, "42"),
+    "chat completion": (
+        {"question": "6*7?", "choices": [{"index": 0, "message": MODEL}], "answer": "42"}, "42",
+    ),
+    "batch": (
+        {"question": "6*7?", "response": {"status_code": 200, "body": {"choices": [{"message": MODEL}]}}, "gt": "42"},
+        "42",
+    ),
     "deepmath": ({"question": "6*7?", "final_answer": "42", "output": "It is 42"}, "42"),
     "s1k": ({"question": "6*7?", "solution": "42", "output": "It is 42"}, "42"),
     "math": ({"problem": "6*7?", "solution": r"As 6*7 is known, it is \boxed{42}.", "output": "It is 42"}, "42"),
@@ -41,6 +52,23 @@ ROWS = {
 def test_question_answer_and_output_are_found(name):
     row, gold = ROWS[name]
     assert (question_of(row), gold_of(row), outputs_of(row)) == ("6*7?", gold, ["It is 42"])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"resps": [[["-1.0", "False"]], [["-0.5", "True"]]]}, "likelihoods of given choices"),
+        ({"resps": [[-1.5, True]]}, "likelihoods of given choices"),
+        ({"output": {"score": 1}}, "got an object of score"),
+    ],
+)
+def test_what_is_no_text_is_no_missing_answer_either(row, said):
+    with pytest.raises(InputError, match=said):
+        outputs_of(row)
+
+
+def test_the_choices_of_a_question_are_no_outputs():
+    assert outputs_of({"question": "6*7?", "choices": ["41", "42"]}) is None
 
 
 def test_named_columns_outrank_the_usual_ones():

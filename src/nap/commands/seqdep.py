@@ -2,7 +2,10 @@
 
 import json
 import math
+import shlex
+import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -11,7 +14,7 @@ from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.tables import draw, estimated, open_console
 from nap.common.bounds import check_least
-from nap.common.files import InputError
+from nap.common.files import InputError, read_text
 from nap.common.text import printable
 
 if TYPE_CHECKING:
@@ -111,6 +114,30 @@ class Seqdep:
             print(json.dumps({**counts, **asdict(found), "scorer": self.scoring.scorer, "segmenter": read.segmenter}))
         else:
             _print_tables(found, left_out, corpus.shortened)
+        # The rows of a data set of `nap curate` are to train on; of others the least sequential ones can be kept.
+        say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring.scorer))
+
+
+def say_next(command: str) -> None:
+    """The command that goes on from here, on standard error."""
+    print(f"next:\n  {command}", file=sys.stderr)
+
+
+def _training(source: str, data: str) -> str | None:
+    """The command that trains on the rows of a curated data set, or on some of them; None for other rows."""
+    from nap.curation.card import read_card, train_command
+
+    card = Path(source).parent / "card.json"
+    try:
+        return train_command(read_card(read_text(card)).setting, data=data) if card.is_file() else None
+    except (InputError, TypeError, ValueError, LookupError, AttributeError):
+        return None  # Another program's card.json.
+
+
+def _filtering(file: str, scorer: str) -> str:
+    path = Path(file)
+    kept = path.with_name(f"{path.name.removesuffix('.gz').rpartition('.')[0] or path.name}-kept.jsonl")
+    return shlex.join(["nap", "seqdep", "filter", file, "--scorer", scorer, "--keep", "0.5", "--out", str(kept)])
 
 
 def _print_texts(corpus: "Corpus", measured: "list[Dependence]") -> None:
@@ -177,6 +204,8 @@ class SeqdepFilter:
             f"{kept} of {len(marks)} rows are in {self.out}; {above} have more than {limit:.4g} nats a token, "
             f"{values.count(None)} no history"
         )
+        if command := _training(self.file, self.out):
+            say_next(command)
 
     def _check(self) -> None:
         if (self.max_seqdep is None) == (self.keep is None):

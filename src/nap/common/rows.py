@@ -104,6 +104,9 @@ def _held(value: object) -> list[object] | None:
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             # The hub's API wraps each row once more.
             return [row["row"] if isinstance(row.get("row"), dict) and "row_idx" in row else row for row in rows]
+    # OpenCompass's details of a run: numbered rows beside its kind.
+    if isinstance(details := value.get("details"), dict):
+        value = {name: row for name, row in details.items() if name != "type"}
     parts = [*value.values()]
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return None

@@ -280,9 +280,12 @@ samples = load_dataset("parquet", data_files="samples.parquet", split="train")
 print(samples[0]["prompt"], [path["text"] for path in samples[0]["paths"]], samples[0]["summary"])"""
 
 
-def train_command(setting: Mapping[str, object], folder: str = ".", model: str = "MODEL") -> str:
-    """The command that trains a model on the data set in `folder`, on a canvas of its own shape."""
-    words = ["nap", "train", "--model", model, "--data", str(FilePath(folder) / "samples.parquet"), "--canvas", "nap"]
+def train_command(
+    setting: Mapping[str, object], folder: str = ".", model: str = "MODEL", data: str | None = None
+) -> str:
+    """The command that trains a model on the data set in `folder`, or on `data` of it, on a canvas of its own shape."""
+    data = data or str(FilePath(folder) / "samples.parquet")
+    words = ["nap", "train", "--model", model, "--data", data, "--canvas", "nap"]
     for name in ("paths", "path_tokens", "summary_tokens"):
         words += [f"--{name.replace('_', '-')}", str(setting[name])]
     return shlex.join(words)

@@ -16,10 +16,13 @@ from typing import TypeGuard
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
 from nap.tasks.marks import MAX_TEXT
 
-# What servers call the end of a text: OpenAI's word, Together's, TGI's, and that of Anthropic's models behind a proxy.
-COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
-CUT = ("length", "max_tokens")
-FILTERED = ("content_filter", "safety", "refusal")
+# What servers call the end of a text, in small letters: OpenAI's word, Together's, TGI's, Cohere's, and that of
+# Anthropic's and Google's models behind a proxy.
+COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete")
+CUT = ("length", "max_tokens", "model_length", "max_output_tokens", "max_length")
+FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii")
+# Where the thoughts before a text stand: DeepSeek's and vLLM's name, OpenRouter's two, Ollama's.
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 # Bytes of a server's answer that are read, after decompression: many texts of the greatest length, each character
 # escaped, with as much reasoning beside it.
 MAX_BYTES = 16 * 2**20
@@ -94,6 +97,7 @@ def _read_choice(choice: object) -> Reply:
     message = choice["message"]
     text, thought = _texts(message)
     ended, refusal = choice.get("finish_reason"), message.get("refusal")
+    ended = ended.lower() if isinstance(ended, str) else ended
     if ended in FILTERED or (refusal and not text):
         return Reply(finish=REFUSED, error=words(refusal) if refusal else str(ended))
     # What is longer than any text that is read for answers is as good as endless.
@@ -110,7 +114,7 @@ def _texts(message: Mapping[str, object]) -> tuple[str, str]:
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise Passing(f"not a chat completion: a text of {content!r:.80}")
-    beside = next((found for key in ("reasoning_content", "reasoning") if (found := message.get(key))), None)
+    beside = next((found for key in THOUGHTS if (found := message.get(key))), None)
     parts: list[object] = content if isinstance(content, list) else [content]
     said = "".join(_text(part) for part in parts if not _is_thought(part))
     thought = _text(beside) or "".join(_text(part.get("thinking")) for part in parts if _is_thought(part))

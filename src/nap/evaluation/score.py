@@ -175,7 +175,8 @@ class _Scorer:
 
     def _is_again(self, row: dict[str, object], seen: set[str]) -> bool:
         """Whether lm-evaluation-harness logged the same outputs of this document before, for another filter."""
-        if "resps" not in row or "filter" not in row:
+        # Versions before 0.4.3 do not name the filter.
+        if "resps" not in row or not row.keys() & {"filter", "filtered_resps"}:
             return False
         key = json.dumps([row.get("doc_id"), row.get("doc_hash"), row.get("prompt_hash"), row["resps"]], default=str)
         seen_before = key in seen

@@ -9,6 +9,7 @@ row has counts, so of two answers the one that says that it is the truth.
 Does not judge an answer, and reads no file.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,15 +18,18 @@ from nap.common.files import InputError
 QUESTION = ("question", "prompt", "problem", "input", "query", "instruction", "origin_prompt")
 GOLD = (
     "ground_truth", "ground_truth_answer", "gold", "target", "answer", "final_ans", "final_answer", "expected_answer",
+    "reference_answer", "correct_answer", "answer_key", "answerKey", "gts", "gt", "reference", "references",
 )  # fmt: skip
 OUTPUT = (
     "generation", "generations", "output", "outputs", "completion", "completions", "response", "responses",
-    "prediction", "predictions", "full_output", "model_output", "resps", "text",
+    "prediction", "predictions", "origin_prediction", "full_output", "model_output", "resps", "text",
 )  # fmt: skip
 CONVERSATION = ("messages", "conversations", "conversation")
 # Who speaks in a conversation: the model, and who sets it up; and under which name what is said.
 MODEL, SETTERS = ("assistant", "gpt", "model", "bot"), ("system", "developer")
 SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
+# What the replies of servers keep a text in: chat completions, batches, the Responses API.
+REPLY = ("message", "choices", "body", "output", "response")
 
 Row = Mapping[str, object]
 
@@ -93,6 +97,8 @@ def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
     """The texts of a model, None for one that gave none; None for a row without a column for them."""
     names = [fields.output] if fields.output else [*OUTPUT, *CONVERSATION]
     there = [name for name in names if name in row]
+    if not there and _is_reply(row.get("choices")):
+        return [*_texts(row["choices"])]
     name = next((name for name in there if row[name] is not None), next(iter(there), None))
     if name is None:
         return None
@@ -102,13 +108,27 @@ def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
     return [*_texts(value)]
 
 
+def _is_reply(choices: object) -> bool:
+    """Whether these are a server's, and not those of a question."""
+    return isinstance(choices, list) and any(
+        isinstance(one, dict) and ("message" in one or "finish_reason" in one) for one in choices
+    )
+
+
 def _texts(value: object) -> Iterable[str | None]:
     """The texts of a value; lists of lists, as lm-evaluation-harness writes them, are one list."""
     if isinstance(value, list):
+        if len(value) == 2 and str(value[1]) in ("True", "False") and re.fullmatch(r"-?[\d.e+-]+|-inf", str(value[0])):
+            raise InputError(
+                "these are the likelihoods of given choices (a log-likelihood and whether it is greedy), and no texts; "
+                "score what a model wrote"
+            )
         for part in value:
             yield from _texts(part)
     elif isinstance(value, dict):
-        yield from _texts(first_of(value, SAID))
+        if not has_one(value, (*SAID, *REPLY, "type")):
+            raise InputError(f"a model's output should be a text, got an object of {', '.join(map(str, value))[:80]}")
+        yield from _texts(first_of(value, (*SAID, *REPLY)))
     elif value is None or isinstance(value, str):
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):

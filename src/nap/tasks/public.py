@@ -104,10 +104,14 @@ def _problem(task: Task, row: FileRow, fields: Fields) -> Problem:
     )
 
 
+def _same(one: object, other: object) -> bool:
+    return one == other or same_number(str(one), str(other))
+
+
 def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
     """A row's right answer as text. Raises InputError, naming the row, where the task can check nothing by it."""
     gold = gold_of(row.value, fields)
-    if isinstance(gold, list) and len(gold) == 1:
+    if isinstance(gold, list) and gold and all(_same(one, gold[0]) for one in gold):
         gold = gold[0]
     if not has_gold(row.value, fields):
         refusal = missing(row.value, "the right answer", "--answer-field", fields.answer, GOLD)
