@@ -47,6 +47,17 @@ def test_the_sentence_says_what_is_lost_where_and_against_what():
     assert "gains 10 points [6, 14]" in gained.sentence and gained.answer == "Yes"
 
 
+def test_a_model_that_loses_is_told_up_to_where_no_loss_shows():
+    paces = {1: 160, 2: 160, 3: 159, 4: 130, 8: 100}
+    found = said(*(cell("parallel_forced", pace, right) for pace, right in paces.items())).headline
+    assert found.answer == "No" and found.sentence.endswith(
+        " At 3 tokens a step no loss shows: it loses 0.5 points [-1, 2]."
+    )
+    found = said(*(cell("parallel_forced", pace, paces[pace]) for pace in (1, 2, 4, 8))).headline
+    assert found.sentence.endswith(" At 2 tokens a step no loss shows: it is as often right, [-1, 1].")
+    assert "no loss shows" not in said(*(cell("ar", pace, paces[pace]) for pace in (1, 4, 8))).headline.sentence
+
+
 def test_no_agreement_of_few_problems_is_proof():
     assert said(cell("ar", 1, 4, 6), cell("ar", 8, 4, 6)).headline.answer == "Not settled"
     low, high = paired_interval([True] * 6, [True] * 6)

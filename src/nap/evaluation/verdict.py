@@ -27,8 +27,9 @@ RULE = (
     f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did "
     "(where none did, the fastest setting with the slowest of the model). "
     f"No: the 95 % interval of what is lost lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Else these "
-    "problems do not settle it. Of several models the headline is about the one that is named last. Intervals: Bonett "
-    "and Price's for paired shares, over problems and not over training seeds."
+    "problems do not settle it. Beside a No stands the fastest pace between whose interval reaches 0. Of several "
+    "models the headline is about the one that is named last. Intervals: Bonett and Price's for paired shares, over "
+    "problems and not over training seeds."
 )
 
 
@@ -128,7 +129,17 @@ def _said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, 
     sentence = f"{at_pace(fast)} ({_speed(fast):.1f} tokens a forward) {who(fast)} {_moved(gain)} against {against}"
     if answer == "Not settled":
         sentence += f"; {fast.problems} problems do not tell whether it loses more than {100 * MARGIN:.0f}"
-    return Said(answer, sentence + ".")
+    return Said(answer, f"{sentence}.{_still(own, slow, cells) if answer == 'No' else ''}")
+
+
+def _still(own: Sequence[Record], slow: Record, cells: Mapping[str, Sequence[Row]]) -> str:
+    """Of a model that loses at its fastest pace: the fastest at which no loss shows, if there is one between."""
+    for record in reversed(own[1:-1]):
+        gain = _paired(cells, slow.cell, record.cell) if record is not slow else None
+        if gain and gain.interval.high >= 0:
+            moved = _moved(gain) if gain.value else f"is as often right, {_ends(gain)}"
+            return f" {at_pace(record).capitalize()} no loss shows: it {moved}."
+    return ""
 
 
 class Gain(NamedTuple):
@@ -148,11 +159,15 @@ def _paired(cells: Mapping[str, Sequence[Row]], before: str, after: str) -> Gain
 
 def _moved(gain: Gain) -> str:
     """`loses 21 points [12, 30]`."""
-    sign = 1 if gain.value > 0 else -1
-    low, high = sorted(round(100 * sign * end) for end in gain.interval)
     size = round(100 * abs(gain.value), 1)
     points = f"{size:g} point{'s' * (size != 1)}"
-    return f"{'gains' if sign > 0 else 'loses'} {points} [{low}, {high}]"
+    return f"{'gains' if gain.value > 0 else 'loses'} {points} {_ends(gain)}"
+
+
+def _ends(gain: Gain) -> str:
+    """`[12, 30]`: the interval of what is lost, or gained."""
+    low, high = sorted(round(100 * (end if gain.value > 0 else -end)) for end in gain.interval)
+    return f"[{low}, {high}]"
 
 
 def _best(records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> Record:
