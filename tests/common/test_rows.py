@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ def test_a_row_with_a_list_of_objects_among_others_is_a_row(tmp_path):
     assert values(tmp_path / "rows.jsonl") == rows
     (tmp_path / "row.jsonl").write_text('{"messages": [{"role": "user"}]}')
     assert values(tmp_path / "row.jsonl") == [{"messages": [{"role": "user"}]}]
+
+
+@pytest.mark.parametrize("question", ["question", "problem", "prompt", "messages"])
+def test_a_file_of_one_row_with_a_question_of_its_own_holds_that_row(tmp_path: Path, question: str) -> None:
+    row = {question: "6*7?", "answer": "42", "generations": [{"text": "42"}, {"text": "41"}]}
+    (tmp_path / "one.jsonl").write_text(json.dumps(row) + "\n")
+    assert [found.value for found in read_rows(tmp_path / "one.jsonl")] == [row]
 
 
 def test_values_are_given_as_they_stand(tmp_path):

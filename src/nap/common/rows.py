@@ -23,6 +23,7 @@ from nap.common.textinput import TextInput
 
 # Under one of these names an object holds the rows of a file: d1's evaluation, the hub's API, many scripts.
 HOLDERS = ("generations", "rows", "data", "examples", "instances", "predictions", "problems", "questions", "results")
+ASKS = frozenset({"question", "problem", "prompt", "instruction", "messages", "conversations"})
 
 
 class FileRow(NamedTuple):
@@ -99,7 +100,8 @@ def _held(value: object) -> list[object] | None:
     """The rows that a file's only value stands for; None where it is a row itself, or nothing of the kind."""
     if not isinstance(value, dict):
         return None
-    for name in HOLDERS:
+    # With a question of its own it is a row, whose generations may be objects.
+    for name in () if value.keys() & ASKS else HOLDERS:
         rows = value.get(name)
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             # The hub's API wraps each row once more.
