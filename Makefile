@@ -1,11 +1,11 @@
-# make demo | test | check | campaign | sbom | lock. Set PYTHON to use another interpreter, VENV for another place.
+# make demo | test | check | docs | campaign | sbom | lock. Set PYTHON to use another interpreter, VENV for another place.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # First and exactly: pip then takes a CPU build where one is at hand. With a torch of your own: README, Installation.
 TORCH := torch==2.13.0
 
-.PHONY: demo test check install campaign sbom lock
+.PHONY: demo test check docs install campaign sbom lock
 demo: $(VENV)/.installed
 	$(BIN)/python recipes/demo.py $(DEMO)
 
@@ -16,6 +16,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The site of the documentation, into build/docs/index.html: without network, warnings are errors.
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
 
 # Kills, full disks and hostile files against every command (docs/reliability.md): an hour or two; CAMPAIGN="--share .1" less.
 campaign: $(VENV)/.installed

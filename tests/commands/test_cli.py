@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nap import __version__
-from nap.cli import COMMANDS, _parse, joined, main
+from nap.cli import COMMANDS, main
 from nap.common.files import InputError
 from nap.common.text import printable
 from nap.data.trace import COMMIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
@@ -132,18 +131,6 @@ def test_every_flag_is_explained_in_80_columns(run, leaf):
 
 def test_version(run):
     assert run("--version") == (0, f"{__version__}\n", "")
-
-
-@pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_every_command_in_the_documentation_has_the_flags_that_it_uses(file):
-    text = (ROOT / file).read_text().replace("\\\n", " ")
-    for line in re.findall(r"^ {4}(?:\S*/)?nap +(.*)", text, re.M):
-        command, arguments = COMMANDS, joined(shlex.split(line, comments=True))
-        while isinstance(command, dict):
-            command, arguments = command[arguments[0]], arguments[1:]
-        _parse(command, "nap", arguments)
 
 
 # decode
