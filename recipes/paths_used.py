@@ -5,7 +5,8 @@
 The paths of a canvas are left masked, or filled with what the model itself writes (forced, 4 tokens a step), with right
 paths of the data, or with right paths of another problem whose answer is another; the model then writes the summary
 alone, a token a step. A model that reads its paths is right over right ones and gives the other's answer over the
-other's. recipes/study_page.py makes a table of docs/study.md of the rows. Expected wall time: 15 minutes on one core.
+other's. recipes/study_page.py makes a table of docs/study_details.md of the rows. Expected wall time: 15 minutes
+on one core.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 Two processes of recipes/reproduce_arm.py do the work, a core each; here is where they stand, and what differs. The same
 command resumes. Expected wall time: 15 minutes on two cores, most of it training; arith takes twice as long. Expected
-numbers: those of docs/study.md, most of them "same", which is where 95 % of further training seeds fall.
+numbers: those of docs/study_details.md, most of them "same", which is where 95 % of further training seeds fall.
 """
 
 import argparse

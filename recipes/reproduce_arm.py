@@ -3,7 +3,7 @@
     python recipes/reproduce_arm.py --arm nap --out runs/reproduce  # countdown-nap-0, into runs/reproduce/nap.parquet
 
 Resumable. Expected wall time: 15 to 30 minutes on a core, most of it training. Expected numbers: those of
-docs/study.md for the first training seed, to within the rounding of another machine.
+docs/study_details.md for the first training seed, to within the rounding of another machine.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""docs/study.md, made from the study's rows: what was found, with intervals over seeds and problems.
+"""docs/study.md and docs/study_details.md, made from the study's rows: what was found, with intervals.
 
-    python recipes/study_page.py            # rewrites docs/study.md from docs/study/*.parquet
-    python recipes/study_page.py --check    # says whether it is as the rows make it
+    python recipes/study_page.py            # rewrites both from docs/study/*.parquet
+    python recipes/study_page.py --check    # says whether they are as the rows make them
 
-The first page is for a reader of five minutes (study_parts/front.py); the details follow. Expected wall time: a minute.
-Expected numbers: those of docs/study.md.
+The first is for a reader of five minutes (study_parts/front.py), the second has every claim and table. Expected wall
+time: a minute. Expected numbers: those of the two pages.
 """
 
 import argparse
@@ -28,22 +28,22 @@ from study_parts.tables import accuracy_table, decoder_table, order_table, reaso
 
 from nap.common.files import atomic
 
-PAGE = ROOT / "docs/study.md"
+PAGE, DETAILS = ROOT / "docs/study.md", ROOT / "docs/study_details.md"
 
 
 def page() -> str:
-    """The page."""
+    """The page for a reader of five minutes."""
     planned = queue()
     tasks = {task: read(task) for task in TASKS}
     found = sum(model.results.exists() for model in planned)
-    parts = [
-        HEAD,
-        front(tasks),
-        MADE.format(done=found, planned=len(planned)),
-        "## Every claim",
-        FOUND,
-        claim_table(tasks),
-    ]
+    return "\n\n".join([HEAD, front(tasks), MADE.format(done=found, planned=len(planned))]) + "\n"
+
+
+def details() -> str:
+    """The page with every claim and every table."""
+    planned = queue()
+    tasks = {task: read(task) for task in TASKS}
+    parts = [BEHIND, "## Every claim", FOUND, claim_table(tasks)]
     parts += [*levels(tasks), "## How much of the order is the model's?", *orders(tasks)]
     parts += ["## Does low sequential dependence cause low ARness?", CAUSAL, causal_table(tasks["countdown"])]
     if any(text_order.results(view).exists() for view in text_order.VIEWS):
@@ -91,8 +91,14 @@ def of_task(task: str, rows: Rows) -> Sequence[str]:
 
 HEAD = """# The controlled study
 
-What does training on parallel paths do, on small models whose every run can be repeated? The first page is for a reader
-of five minutes; everything behind it is detail. All of it is made from stored rows: `python recipes/study_page.py`."""
+What does training on parallel paths do, on small models whose every run can be repeated? This page is for a reader of
+five minutes. Every claim with its interval, every table and every decoder are in [the details](study_details.md). Both
+are made from stored rows: `python recipes/study_page.py`."""
+
+BEHIND = """# The controlled study: details
+
+Every claim, table and decoder behind [the study's first page](study.md), which says what was asked and what came out:
+read that first, and look things up here. All of it is made from stored rows: `python recipes/study_page.py`."""
 
 MADE = """## How it was made
 
@@ -160,14 +166,15 @@ each other, as letters do inside a word. A dash: not run yet, or run before that
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the page is out of date")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is out of date")
     options = parser.parse_args()
-    text = page()
+    pages = {PAGE: page(), DETAILS: details()}
     if options.check:
-        return int(not PAGE.exists() or PAGE.read_text() != text)
-    with atomic(PAGE) as file:
-        file.write(text)
-    print(f"wrote {Path(PAGE).relative_to(ROOT)}")
+        return int(any(not path.exists() or path.read_text() != text for path, text in pages.items()))
+    for path, text in pages.items():
+        with atomic(path) as file:
+            file.write(text)
+        print(f"wrote {Path(path).relative_to(ROOT)}")
     return 0
 
 

@@ -9,7 +9,7 @@ what NAP's data are to a chain; with the words of the 96 in random order, so tha
 letters in random order, so that nothing does. What a model sees of the letters' frequencies and of its slot is the
 same. Then it writes on the text's last tenth, one letter at a time. Nothing here is right or wrong: the order is all
 that is measured. The rows of a view go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of
-docs/study.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
+docs/study_details.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
 """
 
 import argparse
