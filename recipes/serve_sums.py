@@ -94,7 +94,7 @@ class Teacher(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8099, help="0: any that is free")
     parser.add_argument("--wrong", type=float, default=0.2, help="share of the replies that misread a number")
     options = parser.parse_args()

@@ -42,7 +42,7 @@ def lay_out(folder: Path) -> None:
     samples = [Arith().sample(seed=0, index=n) for n in range(4)]
     write_samples(samples, folder / "samples.parquet")
     texts = [path.text.replace(" ; ", "\n") for sample in samples for path in sample.paths]
-    (folder / "corpus.txt").write_text("\n".join(texts) + "\n")
+    (folder / "corpus.txt").write_text("\n".join([*texts, "the king of the law is the king"]) + "\n")
     rows = {
         "corpus": [{"prompt": "Ann ?", "text": text, "domain": f"d{n % 2}"} for n, text in enumerate(texts)],
         "problems": [{"prompt": prompt, "answer": n} for prompt, n in zip(PROMPTS, (2, 4), strict=True)],
