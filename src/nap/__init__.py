@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nap.common.files import InputError
     from nap.data.trace_files import write_traces
     from nap.face.decoding import Result, decode
+    from nap.face.live import Live
     from nap.face.page import replay, report
     from nap.face.running import Run, evaluate
     from nap.face.traces import Trace, measure, order, read_traces
@@ -33,6 +34,7 @@ __all__ = [
     "CanvasSpec",
     "Completion",
     "InputError",
+    "Live",
     "Result",
     "Run",
     "Trace",
@@ -53,6 +55,7 @@ _HOMES = {
     "CanvasSpec": "canvas.canvas",
     "Completion": "canvas.canvas",
     "InputError": "common.files",
+    "Live": "face.live",
     "Result": "face.decoding",
     "Run": "face.running",
     "Trace": "face.traces",

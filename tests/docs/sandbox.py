@@ -46,7 +46,7 @@ def lay_out(folder: Path) -> None:
     rows = {
         "corpus": [{"prompt": "Ann ?", "text": text, "domain": f"d{n % 2}"} for n, text in enumerate(texts)],
         "problems": [{"prompt": prompt, "answer": n} for prompt, n in zip(PROMPTS, (2, 4), strict=True)],
-        "prompts": [{"prompt": name, "answer": 0} for name in ("Ann", "Bob")],
+        "prompts": [{"prompt": text.split()[0], "answer": 0} for text in texts[:2]],
         "outputs": [{"output": "The answer is 4.", "answer": n, "gen_length": 128 * n} for n in (3, 4)],
         "orders": [[[0, 0], [1, 1], [2, 2]], [[0, 2], [1, 1], [2, 0]]],
     }

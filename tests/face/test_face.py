@@ -77,6 +77,53 @@ def test_a_list_of_prompts_is_a_batch_that_says_the_same_and_can_be_watched(mode
     assert {step.row for step in steps} == {0, 1} and len(steps) == sum(one.trace.steps for one in found)
 
 
+class Heard:
+    """A streamer as transformers has them: what it was sent."""
+
+    def __init__(self):
+        self.said = []
+
+    def put(self, value):
+        self.said.append(("put", value.shape[-1]))
+
+    def put_draft(self, value):
+        self.said.append(("draft", value.shape[-1]))
+
+    def end(self):
+        self.said.append("end")
+
+
+def test_a_streamer_hears_the_prompt_each_step_the_canvas_and_the_end_and_changes_nothing(model):
+    heard = Heard()
+    trace = nap.decode(model, QUESTION, tokens_per_step=9, streamer=heard).trace
+    prompt, rest = sum(code == -2 for code in trace.region), sum(code >= -1 for code in trace.region)
+    assert heard.said == [("put", prompt), *[("draft", rest)] * trace.steps, ("put", rest), "end"]
+    assert trace.events == nap.decode(model, QUESTION, tokens_per_step=9).trace.events
+    with pytest.raises(InputError, match="a streamer follows one prompt, got 2"):
+        nap.decode(model, [QUESTION, QUESTION], streamer=heard)
+
+
+def test_the_live_view_draws_a_lane_a_path_in_a_terminal_and_one_output_in_a_notebook(model, capsys, monkeypatch):
+    nap.decode(model, QUESTION, tokens_per_step=40, streamer=nap.Live(model))
+    drawn = capsys.readouterr().err
+    assert all(f"{lane} │" in drawn for lane in (" path 1", " path 3", "summary"))
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown.append(data["text/plain"])
+
+    def display(data, raw, display_id):
+        shown.append(data["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr("nap.face.live.in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython.display", type(sys)("IPython.display"))
+    monkeypatch.setattr(sys.modules["IPython.display"], "display", display, raising=False)
+    trace = nap.decode(model, QUESTION, tokens_per_step=40, streamer=nap.Live(model)).trace
+    assert len(shown) == trace.steps and shown[0].startswith("step 1") and "summary │" in shown[-1]
+
+
 def test_a_canvas_by_name_is_the_models_own_where_it_is_of_that_kind(model):
     own, named = (nap.decode(model, QUESTION, canvas=kind, tokens_per_step=8).trace for kind in (None, "nap"))
     assert own.initial == named.initial

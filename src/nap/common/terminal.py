@@ -117,4 +117,5 @@ def open_console(
                 yield part if control or text.isprintable() else Segment(visible(text), style)
 
     file = plain(sys.stdout if stream is None else stream)
-    return Clean(file=file, highlight=False, width=width, color_system=color_system)
+    # In a notebook rich would show HTML of its own, past what is cleaned here.
+    return Clean(file=file, highlight=False, width=width, color_system=color_system, force_jupyter=False)

@@ -22,9 +22,11 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import asked_canvas
 from nap.decoding.prompting import Prompting
 from nap.decoding.traces import collect, run_setting
+from nap.face.live import streamed
 from nap.face.traces import Trace, held
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
+from nap.report.terminal import Streamer
 from nap.tasks.registry import load_task, path_reader
 
 Kind = Literal["own", "plain", "longcot", "nap"]
@@ -80,6 +82,7 @@ class Settings(TypedDict, total=False):
     raw: bool
     reads: str | None
     watch: Callable[[Step], None] | None
+    streamer: Streamer | None
 
 
 @overload
@@ -109,6 +112,7 @@ def decode(
     raw: bool = False,
     reads: str | None = None,
     watch: Callable[[Step], None] | None = None,
+    streamer: Streamer | None = None,
 ) -> Result | list[Result]:
     """Decode a prompt, or several of them as one batch, with an open model or one named as `nap.load` reads it.
 
@@ -123,6 +127,7 @@ def decode(
     reads            for a policy that stops once its paths agree (`parallel_threshold:agree=0.5`): the task that reads
                      what a path answers
     watch            is called with each Step as it happens
+    streamer         shows one prompt's canvas as it fills: nap.Live(model), or one of transformers' streamers
 
     Raises InputError for a setting that does not exist, does not fit the model or would be ignored.
 
@@ -154,7 +159,11 @@ def decode(
     asked = pair(prompts, [(None, text) for text in texts], gap_tokens)
     spec = partial(asked_canvas, denoiser, chosen_canvas([denoiser.canvas], canvas), attention)
     canvases = laid_out(denoiser, asked, spec, Prompting(raw=raw))
-    results = results_of(denoiser, asked, canvases, chosen, settings, reads=reads, through=partial(map, _seen(watch)))
+
+    def through(steps: Iterator[Step]) -> Iterable[Step]:
+        return map(_seen(watch), streamed(steps, canvases, streamer, denoiser.mask_id) if streamer else steps)
+
+    results = results_of(denoiser, asked, canvases, chosen, settings, reads=reads, through=through)
     return results[0] if isinstance(prompt, str) and (infill is None or isinstance(infill, str)) else results
 
 

@@ -1,0 +1,80 @@
+"""`nap.Live`: a canvas as it fills, in a terminal or in a notebook, with the names of transformers' streamers.
+
+Does not decode, and does not draw lanes itself (report/terminal.py).
+"""
+
+import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+
+from nap.common.files import InputError
+from nap.common.terminal import visible
+from nap.data.trace import HEADER, Step
+from nap.models.denoiser import Denoiser
+from nap.report.terminal import Laid, LaneStreamer, Screen, Streamer, stream
+
+
+class Live(LaneStreamer):
+    """Draws a decode as it happens: `put` of the prompt, `put_draft` after each step, `put` of the canvas, `end`.
+
+    In a terminal the lanes are drawn in place, in a notebook in one output that is redrawn, and into a pipe one below
+    the other. Anything with these names can stand in its place, such as transformers' TextStreamer.
+
+    >>> import nap
+    >>> model = nap.load("arith-nap")
+    >>> question = "Ann has 2 pears . Bob has 3 more than Ann . How many has Bob ?"
+    >>> nap.decode(model, question, policy="threshold", streamer=nap.Live(model)).trace.forwards
+    2
+    """
+
+    def __init__(self, model: Denoiser, width: int = 100) -> None:
+        super().__init__(model.tokenizer, model.mask_id)
+        if in_notebook():
+            self.screen = Output(width)
+
+
+class Output(Screen):
+    """One output of a notebook's cell, redrawn with every picture."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width, self.handle = width, None
+
+    def show(self, picture: Group) -> None:
+        """Draw."""
+        from IPython.display import display
+
+        shown = {"text/plain": as_text(picture, self.width)}
+        if self.handle is None:
+            self.handle: Any = display(shown, raw=True, display_id=True)
+        else:
+            self.handle.update(shown, raw=True)
+
+    def end(self) -> None:
+        """Leave the last picture; the next one has an output of its own."""
+        self.handle = None
+
+
+def as_text(picture: Group, width: int) -> str:
+    """A picture without colours, whose text cannot move a cursor."""
+    written = io.StringIO()
+    Console(file=written, width=width, color_system=None, force_jupyter=False).print(picture)
+    return "\n".join(visible(line) for line in written.getvalue().splitlines())
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def streamed(steps: Iterable[Step], canvases: Sequence[Laid], streamer: Streamer, mask_id: int) -> Iterator[Step]:
+    """Pass the steps of one canvas on, sending it to a streamer. Raises InputError for several canvases."""
+    if len(canvases) != 1:
+        raise InputError(f"a streamer follows one prompt, got {len(canvases)}; decode them one by one, or use watch")
+    if isinstance(streamer, LaneStreamer):
+        streamer.region = [code for code in canvases[0].region.tolist() if code >= HEADER]
+    return stream(steps, canvases[0], streamer, mask_id)
