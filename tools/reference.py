@@ -136,7 +136,7 @@ def _help(name: str) -> str:
 def _groups(text: str) -> Iterator[tuple[str, list[str]]]:
     """(title, lines) of each part of a help text."""
     for title, body in re.findall(r"^ (\w.*?) *\n -{9,} *\n(.*?)(?=^ \w|\Z)", text, re.M | re.S):
-        yield title, [line.strip() for line in body.splitlines() if set(line) - set("- ")]
+        yield title, [line[2:].rstrip() for line in body.splitlines() if set(line) - set("- ")]
 
 
 def _group(title: str, lines: list[str]) -> str:
@@ -147,7 +147,7 @@ def _group(title: str, lines: list[str]) -> str:
         if re.match(r"-|[A-Z]{2,}(?:\W|$)", line):
             flags.append([words[0], words[1] if len(words) > 1 else ""])
         elif flags:
-            flags[-1][1] = f"{flags[-1][1]} {line}".strip()
+            flags[-1][1] = f"{flags[-1][1]} {line.strip()}".strip()
         else:
             said.append(line)
     rows = [f"| `{flag}` | {_cell(what)} |" for flag, what in flags if "--help" not in flag]
