@@ -37,3 +37,9 @@ def test_every_link_between_pages_leads_to_a_file() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
             assert link.startswith(("http", "<")) or (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_every_file_of_the_code_that_a_page_names_is_there() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]:
+        named = re.findall(r"(?<![\w/.])(?:tests|recipes|src/nap|benchmarks)/[\w/]+\.(?:py|mjs)", page.read_text())
+        assert not [name for name in named if not (ROOT / name).exists()], page.name

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Anticipate:
-    """In which order an ideal denoiser would write a file's texts.
+    """Predict the order in which an ideal denoiser writes a text.
 
     A causal model continues them: how certain is each position that follows?
 
@@ -31,19 +31,19 @@ class Anticipate:
     """a .jsonl or .parquet file"""
     opening: OmitArgPrefixes[Opening]
     contexts: int = 4
-    """places of each row that are continued"""
+    """at how many places of each row it is continued"""
     samples: int = 64
-    """continuations of each, 16 at least"""
+    """continuations drawn at each place, at least 16"""
     distance: int = 16
-    """tokens of each continuation, 2 at least"""
+    """tokens of each continuation, at least 2"""
     by: Words = None
-    """also by this field of the rows, such as a domain"""
+    """also show each value of this field of the rows, such as a domain, by itself"""
     limit: Whole = None
-    """read only so many rows"""
+    """read only this many rows"""
     seed: int = 0
-    """of the places and of what is drawn"""
+    """the number that the draw of places and continuations starts from"""
     json: bool = False
-    """one JSON object"""
+    """print one JSON object"""
 
     def run(self) -> None:
         """Draw, measure and print."""

@@ -26,15 +26,15 @@ class Teachers:
     """Who writes the paths."""
 
     teacher: tuple[str, ...] = ()
-    """URLs of OpenAI-compatible endpoints such as http://127.0.0.1:8080/v1; the paths of a problem go round them"""
+    """URLs of OpenAI-compatible endpoints, such as http://127.0.0.1:8080/v1; a problem's replies go to them in turn"""
     model: tuple[str, ...] = ()
-    """the model that each of them serves, or one for all"""
+    """the name of the model that each endpoint serves, or one name for all"""
     key_env: str = "OPENAI_API_KEY"
-    """the variable with the API key"""
+    """the environment variable that holds the API key"""
     concurrency: int = 16
-    """requests in flight for each endpoint"""
+    """requests that are under way at once, at each endpoint"""
     per_minute: int = 0
-    """at most so many requests a minute to each endpoint; 0: no limit"""
+    """the most requests a minute to each endpoint; 0: no limit"""
     timeout: float = 600.0
     """seconds that one attempt may take"""
     retries: int = 5
@@ -75,63 +75,64 @@ class Curate:
     """
 
     task: str
-    """whose problems, and whose check of answers: gsm8k, math500, jsonl..."""
+    """the task that gives the problems and checks the answers: gsm8k, math500, jsonl..."""
     out: str
     """the run's folder"""
     teachers: OmitArgPrefixes[Teachers] = Teachers()
     solutions: Words = None
     """a file of problems with several solutions each, in place of a teacher"""
     field: Words = None
-    """where its rows hold the solutions"""
+    """the field of its rows that holds the solutions (default: the usual names)"""
     columns: OmitArgPrefixes[Columns] = Columns()
     split: str = "train"
     """train or test"""
     data: Words = None
     """the task's problems from this file"""
     problems: Whole = None
-    """the first so many problems (default: all)"""
+    """how many problems, from the first one on (default: all)"""
     prompts: tuple[str, ...] = ("boxed",)
-    """templates with {problem}: bundled ones or files; the paths of a problem go round them"""
+    """templates with {problem}, bundled ones or files; the replies of a problem take turns with them"""
     samples: int = 0
-    """replies asked for each problem (default: as many as paths)"""
+    """replies to ask for each problem; 0: as many as --paths"""
     temperature: float = 1.0
-    """temperature that the teacher draws its replies at"""
+    """the temperature at which the teacher samples"""
     top_p: float = 1.0
-    """share of the probability that the teacher draws its tokens from"""
+    """the teacher samples among the likeliest tokens that hold this probability"""
     max_tokens: int = 1024
     """the most tokens of one reply"""
     seed: int = 0
-    """given to the server, plus the number of the reply"""
+    """reply i of a problem is asked for with the seed SEED + i"""
     paths: int = 3
-    """paths of a sample"""
+    """how many paths a sample has"""
     path_tokens: int = 330
-    """tokens of a path's slot; a longer reply is not used"""
+    """tokens of a path's slot; a reply that is longer is not used"""
     summary_tokens: int = 32
     """tokens of the summary's slot"""
     tokenizer: Words = None
     """folder or tokenizer.json of the model to be trained, which counts the tokens (default: an estimate)"""
     select: Literal["all", "mixed", "correct", "quota"] = "all"
-    """paths right or wrong as they come (as the paper), some of each, right ones, or --wrong wrong ones"""
+    """all: right and wrong paths as they come, as in the paper; mixed: at least one of each; correct: right ones only;
+    quota: as many wrong ones as --wrong says"""
     wrong: Whole = None
-    """wrong paths in a sample, with --select quota (default: 1)"""
+    """how many wrong paths a sample has, with --select quota (default: 1)"""
     max_overlap: float = 0.9
-    """share of 4-word sequences that two paths of a sample may have in common"""
+    """the largest share of 4-word sequences that two paths of a sample may have in common"""
     diverse: bool = False
-    """where more replies are usable than needed, take those that are least alike and not the first"""
+    """where more replies are usable than needed, take the least alike, instead of the first"""
     embedder: Words = None
-    """folder or hub name of a model whose embeddings judge what is alike too"""
+    """folder or hub name of a model by whose embeddings paths are compared as well"""
     max_similarity: float = 0.98
-    """cosine of two paths' embeddings that a sample may have, with --embedder"""
+    """with --embedder: the largest cosine that two paths of a sample may have"""
     reasoning: Literal["before", "dropped"] = "before"
-    """what a server gives as reasoning beside its text: put before it in the path, or drop it"""
+    """reasoning that a server gives beside its text: before puts it in front of the text, dropped leaves it out"""
     summary: Literal["template", "teacher"] = "template"
-    """from the gold answer as in the paper, or written by the (first) teacher and checked"""
+    """template: made from the right answer, as in the paper; teacher: written by the first teacher, and checked"""
     summary_prompt: Words = None
-    """its template: with {answer}, or for a teacher {problem} and {paths}"""
+    """the summary's template: a text with {answer}, or for a teacher with {problem} and {paths}"""
     max_seqdep: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """leave out samples whose paths depend on each other by more nats a token, by --scorer"""
+    """leave out samples whose paths depend on each other by more nats a token than this, as --scorer measures it"""
     scorer: Words = None
-    """model or server that measures it (see nap seqdep)"""
+    """the model or server that measures this dependence (see nap seqdep)"""
     price_prompt: float = 0.0
     """price of a million prompt tokens, for the card"""
     price_completion: float = 0.0
@@ -145,7 +146,7 @@ class Curate:
     journal: Words = None
     """keep the replies in this file, which several runs may use in turn (default: in the run's folder)"""
     offline: bool = False
-    """ask nothing: use what the journal has"""
+    """ask no teacher, and use the replies of the journal alone"""
     backend: Literal["threads", "processes", "ray"] = "processes"
     """where replies are checked"""
     workers: int = 1

@@ -41,9 +41,9 @@ class Decode:
     policy: str = "parallel_forced"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None
-    """commits a step, for a policy that follows a budget (default: 1)"""
+    """how many tokens a step writes, for a policy that follows a budget (default: 1)"""
     steps: Whole = None
-    """commit everything in this many steps, instead"""
+    """fill the canvas in this many steps, in place of --tokens-per-step"""
     cache: str = "none"
     """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
     reads: Words = None

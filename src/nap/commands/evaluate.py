@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class Eval:
     """Compare models, policies and budgets over a task's problems.
 
-    Numbers have intervals, differences paired tests; the same command resumes.
+    Numbers come with intervals, differences with paired tests.
+
+    The same command goes on with a run that was stopped.
     """
 
     models: Annotated[tuple[str, ...], arg(aliases=["--model"])]
@@ -37,11 +39,11 @@ class Eval:
     policies: tuple[str, ...] = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
     """each a name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: tuple[int, ...] = ()
-    """budgets, for the policies that follow one; 1 2 4 8 unless --steps are given"""
+    """budgets for the policies that follow one; without --steps they are 1 2 4 8"""
     steps: tuple[int, ...] = ()
-    """budgets as numbers of steps"""
+    """budgets given as the number of steps that fill the canvas"""
     problems: int = 200
-    """how many of the split"""
+    """how many problems of the split"""
     split: str = "test"
     """train or test"""
     data: Words = None
@@ -57,13 +59,14 @@ class Eval:
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
     baseline: Words = None
-    """compare each cell with "MODEL | POLICY" at its own pace (default: the first model under low_confidence)"""
+    """what every setting is compared with at its own pace, as "MODEL | POLICY" (default: the first model under
+    low_confidence)"""
     batch_size: Whole = None
     """problems decoded together; it changes no result (default: 16, or as many as there is memory for)"""
     workers: int = 1
     """processes of one thread each"""
     traces: int = 20
-    """keep the traces of this many problems of each cell"""
+    """how many problems of each setting have their traces kept"""
     probe: Annotated[Literal["paths"] | None, arg(metavar="{paths}", help_behavior_hint="")] = None
     """instead: does the answer come from the paths? Its accuracy over masked, own, right and others' paths, and over a
     wrong value (docs/probe.md)"""

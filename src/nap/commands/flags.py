@@ -104,7 +104,7 @@ class Drawing:
     eos: Literal["count", "suppress", "defer", "stop"] = "count"
     """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
     seed: int = 0
-    """number that every random draw starts from: the same seed draws the same"""
+    """the number that every random draw starts from; the same seed gives the same draws"""
 
     def sampling(self) -> "Sampling":
         """The sampling part."""

@@ -27,7 +27,7 @@ BLOCK = 1000  # lines of one table
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCommand:
-    """Order metrics of traces or of bare orders; needs no model.
+    """Measure the order of traces or bare orders, without a model.
 
     A file of bare orders holds one JSON list of [position, step] pairs a line.
 
@@ -41,13 +41,13 @@ class OrderCommand:
     count_padding: bool = False
     """count padding and end of text like other tokens"""
     ties_within: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """also how far each mean moves with the choice among candidates this near to the best (docs/ties.md)"""
+    """also say how far each mean moves with the choice among candidates this near to the best (docs/ties.md)"""
     model: Words = None
     """for --ties-within: decode again with this model, where the traces kept no runners-up"""
     law: Words = None
-    """also what these decodes cost against the exact law of this name, exact:FILE (docs/exact.md)"""
+    """also say what these decodes cost against an exact law, exact:FILE (docs/exact.md)"""
     json: bool = False
-    """one JSON object a line, and last one with the means of each model, policy and pace, and of all"""
+    """print one JSON object a line; the last has the means of each model, policy and pace, and of all"""
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:

@@ -12,7 +12,7 @@ from nap.common.files import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCommand:
-    """Runs as one HTML page: curves, tables, replays.
+    """Write runs as one HTML page with curves, tables and replays.
 
     It opens from disk. An unfinished or damaged run is shown as far as it goes.
     """

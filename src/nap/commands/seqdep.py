@@ -68,7 +68,7 @@ class Scoring(Opening):
     segments: Words = None
     """lines, sentences, tokens:K, or paths (rows that are lists of texts, for which it is the default; else lines)"""
     max_tokens: Whole = None
-    """cut longer texts after their last whole segment within so many tokens (default: the scorer's context)"""
+    """cut a longer text after the last segment that ends within this many tokens (default: the scorer's context)"""
 
     def read(self, file: str) -> "RowFile":
         """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
@@ -80,7 +80,7 @@ class Scoring(Opening):
 
 @dataclass(frozen=True, kw_only=True)
 class Seqdep:
-    """How sequential the texts of a file are to a language model.
+    """Measure how sequential a file's texts are to a language model.
 
     A row has a text, a conversation or curated paths, and perhaps a prompt.
 
@@ -91,9 +91,9 @@ class Seqdep:
     """a .jsonl or .parquet file"""
     scoring: OmitArgPrefixes[Scoring]
     limit: Whole = None
-    """read only so many rows"""
+    """read only this many rows"""
     json: bool = False
-    """one JSON object a row, and one for all last"""
+    """print one JSON object a row, and at last one for all of them"""
 
     def run(self) -> None:
         """Measure the file and print what was found."""
@@ -183,11 +183,11 @@ class SeqdepFilter:
     """the .jsonl or .parquet file to write"""
     scoring: OmitArgPrefixes[Scoring]
     max_seqdep: Number = None
-    """keep rows of at most so many nats a token"""
+    """keep the rows that have at most this many nats a token"""
     keep: Number = None
     """keep this share of the rows, the least sequential ones, between 0 and 1"""
     weight: bool = False
-    """drop no row: give each a `weight`, 1 up to the limit and limit / seqdep above it"""
+    """drop no row, but give each a `weight`: 1 up to the limit, limit / seqdep above it"""
 
     def run(self) -> None:
         """Measure the file, write what is kept, and say how much that is."""

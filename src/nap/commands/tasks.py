@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Accuracy of a file of outputs."""
+    """Measure the accuracy of a file of outputs."""
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
     """rows with a model's text and the right answer, or for the public tasks the question: JSONL, JSON, Parquet or CSV,
     as they are or in gzip"""
     task: str
-    """which task's extraction and check to use"""
+    """the task whose rules find the answers and check them (docs/answers.md)"""
     by: Words = None
     """a field of the rows to group by, such as gen_length"""
     output_field: Words = None
@@ -33,7 +33,8 @@ class Score:
     prompt_field: Words = None
     """the field with the question (default: the usual names)"""
     stop: Annotated[tuple[str, ...] | None, arg(metavar="TEXT", help_behavior_hint="")] = None
-    """read nothing behind the first of these, \\n for a new line; "" for none (default: a next question)"""
+    """a text ends before the first of these strings, \\n for a new line; "" for none (default: where another question
+    begins)"""
     out: Words = None
     """write each verdict and what was extracted to this .jsonl or .parquet file"""
     strict: bool = False
@@ -94,7 +95,7 @@ class Problems:
     split: str = "test"
     """train or test"""
     limit: int = 5
-    """how many"""
+    """how many problems"""
     data: Words = None
     """the task's problems from this file"""
     columns: OmitArgPrefixes[Columns] = Columns()

@@ -56,7 +56,7 @@ class TraceShow:
 class TraceExplain:
     """Ask a trace's model what it says of tokens committed together.
 
-    A line a trace, or a line a step with --index; see docs/report.md.
+    Prints a line for each trace, or with --index for each step (docs/report.md).
     """
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
@@ -66,7 +66,7 @@ class TraceExplain:
     index: Whole = None
     """only this trace of the file, from 0, step by step"""
     limit: Whole = None
-    """only so many traces of the file, from its start"""
+    """only this many traces of the file, from the first one on"""
     samples: int = 16
     """beginnings drawn for each step too long to enumerate; 0: no correlation there"""
     enumerate: int = 512
@@ -74,7 +74,7 @@ class TraceExplain:
     seed: int = 0
     """number that every random draw starts from"""
     out: Words = None
-    """write a line of JSON a trace to this .jsonl file"""
+    """write one line of JSON for each trace to this .jsonl file"""
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:
@@ -156,7 +156,7 @@ class TraceConvert:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceImport:
-    """Make traces of what other systems record.
+    """Make traces from other systems' records.
 
     FILE is JSON with one run or batch a line, or arrays; see docs/report.md.
     """

@@ -19,7 +19,7 @@ class Train:
 
     An autoregressive checkpoint becomes a diffusion model.
 
-    The same command resumes; torchrun -m nap train spreads it.
+    The same command goes on after a stop; torchrun -m nap train uses several GPUs.
     """
 
     model: str

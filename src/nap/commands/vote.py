@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VoteCommand:
-    """Vote over canvases and over the paths of one; what each costs.
+    """Vote over canvases and over the paths of one, with the costs.
 
     Forwards and query tokens are means over the problems.
     """
@@ -24,15 +24,15 @@ class VoteCommand:
     models: tuple[str, ...]
     """bundled names, folders or hub names"""
     task: str
-    """arith, gsm8k, math500, multiarith, or another; where paths can be read, they vote too"""
+    """the task of the problems; where it can read a single path (arith, gsm8k, math500, multiarith), paths vote too"""
     canvases: tuple[int, ...] = (1, 2, 4, 8)
-    """votes of so many canvases; several need --temperature"""
+    """over how many canvases to vote; more than one needs --temperature"""
     policy: str = "threshold"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None
-    """commits a step, for a policy that follows a budget (default: 1)"""
+    """how many tokens a step writes, for a policy that follows a budget (default: 1)"""
     problems: int = 100
-    """how many of the split"""
+    """how many problems of the split"""
     split: str = "test"
     """train or test"""
     data: Words = None

@@ -57,7 +57,7 @@ class Hyper:
     """How a model is trained. The defaults are the paper's."""
 
     epochs: float = 3.0
-    """times each sample is seen; --steps goes before it"""
+    """how often each sample is seen, unless --steps says how long to train"""
     steps: int = 0
     """optimizer steps; 0: as many as the epochs take"""
     batch_size: int = 256
@@ -67,15 +67,15 @@ class Hyper:
     learning_rate: float = 2e-6
     """the peak; linear warm-up, then cosine to 0"""
     warmup: float = 0.1
-    """share of the steps"""
+    """share of the steps over which the learning rate rises"""
     weight_decay: float = 0.01
-    """of AdamW (betas .9, .95)"""
+    """AdamW's weight decay (its betas are .9 and .95)"""
     clip: float = 1.0
     """largest norm of a gradient"""
     optimizer: Optimizer = "adamw"
     """adamw, or muon for the hidden matrices with AdamW for the rest"""
     matrix_learning_rate: float = 0.02
-    """Muon's peak"""
+    """Muon's peak learning rate"""
     lora: int = 0
     """rank of a LoRA adapter; 0 trains every weight"""
     dtype: TrainingType = "auto"
@@ -87,7 +87,7 @@ class Hyper:
     shuffle_paths: bool = False
     """give the paths of a sample in another order each time"""
     seed: int = 0
-    """of batches, noise and masks"""
+    """the number that the draw of batches, noise and masks starts from"""
 
     def __post_init__(self) -> None:
         check_known("optimizer", self.optimizer, get_args(Optimizer))
@@ -139,11 +139,11 @@ class Watch:
     eval_every: int = 500
     """steps between evaluations"""
     eval_problems: int = 20
-    """how many problems"""
+    """how many problems each evaluation decodes"""
     eval_policy: str = "parallel_forced"
-    """how they are decoded"""
+    """the policy that decodes them"""
     eval_tokens_per_step: int = 4
-    """the policy's budget"""
+    """the budget of that policy"""
 
     def __post_init__(self) -> None:
         for name in ("save_every", "log_every", "eval_every"):
