@@ -1,4 +1,7 @@
-"""`nap anticipate`: in which order an ideal denoiser would write a corpus, before anything is trained on it."""
+"""`nap anticipate`: the order in which an ideal denoiser would write a corpus, before anything is trained on it.
+
+Does not measure it (dependence/anticipation.py); prints what is found.
+"""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,7 @@
-"""`nap curate`: a multi-path training set from a teacher, or from a file of solutions."""
+"""`nap curate`: a multi-path training set from a teacher, or from a file of solutions.
+
+Does not ask, check or choose (curation/); reads the flags and prints where a run stands.
+"""
 
 import json
 import shlex

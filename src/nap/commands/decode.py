@@ -1,4 +1,7 @@
-"""`nap decode`: decode prompts and print what each path and the summary say."""
+"""`nap decode`: decode prompts, and print what each path and the summary say.
+
+Does not decode (decoding/); reads the flags, prints texts and numbers, and writes traces.
+"""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""`nap doctor`: what this installation and this machine can do, and what a checkpoint is, before anything is run."""
+"""`nap doctor`: what this installation and this machine can do, and what a checkpoint is, before anything is run.
+
+Does not load weights, and repairs nothing.
+"""
 
 import os
 import platform

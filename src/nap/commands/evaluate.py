@@ -1,4 +1,7 @@
-"""`nap eval`: compare models, policies and budgets over a task's problems."""
+"""`nap eval`: compare models, policies and budgets over a task's problems.
+
+Does not evaluate (evaluation/run.py) or summarise (evaluation/summary.py); reads the flags and prints the table.
+"""
 
 import json
 import sys

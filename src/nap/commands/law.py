@@ -1,4 +1,7 @@
-"""What `nap order --law` prints: what decodes cost against the law that they were made under."""
+"""What `nap order --law` prints: what decodes cost against the law that they were made under.
+
+Does not compute it (models/exact_cost.py).
+"""
 
 import json
 from math import fsum

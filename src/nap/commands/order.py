@@ -1,4 +1,7 @@
-"""`nap order`: order metrics of traces or of bare orders."""
+"""`nap order`: measure the order of traces, or of bare orders.
+
+Does not measure (order/); reads the file and prints the table.
+"""
 
 import json
 import math

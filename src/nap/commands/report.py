@@ -1,4 +1,7 @@
-"""`nap report`: runs as one HTML page, and as figures for a paper."""
+"""`nap report`: write runs as one HTML page, and as figures for a paper.
+
+Does not draw (report/).
+"""
 
 import sys
 from dataclasses import dataclass

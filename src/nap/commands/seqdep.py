@@ -1,4 +1,7 @@
-"""`nap seqdep`: how sequential a corpus is to a language model. `nap seqdep filter`: keep or weight its rows by it."""
+"""`nap seqdep`: how sequential a corpus is to a language model. `nap seqdep filter`: keep or weight its rows by it.
+
+Does not measure (dependence/); reads the flags, prints tables and writes rows.
+"""
 
 import json
 import math

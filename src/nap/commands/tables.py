@@ -1,4 +1,7 @@
-"""Text and tables for a terminal, and whole lines for a pipe."""
+"""Text and tables for a terminal, and whole lines for a pipe.
+
+Does not know what stands in them.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

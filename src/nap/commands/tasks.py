@@ -1,4 +1,7 @@
-"""`nap problems` and `nap score`: a task's problems, and the accuracy of a file of outputs."""
+"""`nap problems` and `nap score`: a task's problems, and the accuracy of a file of outputs.
+
+Does not judge answers (tasks/).
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""What `nap order --ties-within` prints: how much of each metric is the choice among equally sure candidates."""
+"""What `nap order --ties-within` prints: how much of each metric is the choice among equally sure candidates.
+
+Does not measure it (order/ties.py).
+"""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""`nap trace`: show, explain, convert and import recorded traces."""
+"""`nap trace`: show, explain, convert and import recorded traces.
+
+Does not read other systems' records (order/importers.py) or ask models (evaluation/explain.py).
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,4 +1,7 @@
-"""`nap train`: fine-tune a model on a file of samples."""
+"""`nap train`: fine-tune a model on a file of samples.
+
+Does not train (training/).
+"""
 
 import os
 from dataclasses import dataclass

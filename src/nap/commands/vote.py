@@ -1,4 +1,7 @@
-"""`nap vote`: majority vote over independent canvases, and over the paths of one, with what each costs."""
+"""`nap vote`: majority vote over independent canvases, and over the paths of one, with what each costs.
+
+Does not decode or count votes (evaluation/vote.py).
+"""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING

@@ -6,7 +6,8 @@ Does not decode, and does not draw lanes itself (report/terminal.py).
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Protocol
 
 from rich.console import Console, Group
 
@@ -36,20 +37,28 @@ class Live(LaneStreamer):
             self.screen = Output(width)
 
 
+class Handle(Protocol):
+    """An output of IPython's that can be redrawn."""
+
+    def update(self, shown: dict[str, str], *, raw: bool) -> None:
+        """Show this instead."""
+        ...
+
+
 class Output(Screen):
     """One output of a notebook's cell, redrawn with every picture."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.handle = width, None
+        self.width = width
+        self.handle: Handle | None = None
 
     def show(self, picture: Group) -> None:
         """Draw."""
-        from IPython.display import display
-
         shown = {"text/plain": as_text(picture, self.width)}
         if self.handle is None:
-            self.handle: Any = display(shown, raw=True, display_id=True)
+            # IPython is there in a notebook, and need not be anywhere else.
+            self.handle = import_module("IPython.display").display(shown, raw=True, display_id=True)
         else:
             self.handle.update(shown, raw=True)
 
