@@ -67,6 +67,14 @@ def test_what_is_no_text_is_no_missing_answer_either(row, said):
         outputs_of(row)
 
 
+def test_the_number_of_a_choice_is_its_letter_unless_a_choice_reads_so():
+    towns = ["Rome", "Paris", "Oslo"]
+    assert gold_of({"question": "q", "choices": towns, "answer": 1}) == "B"
+    assert gold_of({"doc": {"question": "q", "choices": towns, "answer": 0}}) == "A"
+    assert gold_of({"question": "q", "choices": ["1", "2", "3"], "answer": 2}) == 2
+    assert gold_of({"question": "q", "choices": towns, "answer": 3}) == 3
+
+
 def test_the_choices_of_a_question_are_no_outputs():
     assert outputs_of({"question": "6*7?", "choices": ["41", "42"]}) is None
 

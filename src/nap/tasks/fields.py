@@ -31,6 +31,7 @@ SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
 # What the replies of servers keep a text in: chat completions, batches, the Responses API.
 REPLY = ("message", "choices", "body", "output", "response")
 
+LETTERS = "ABCDEFGHIJ"
 Row = Mapping[str, object]
 
 
@@ -83,8 +84,17 @@ def gold_of(row: Row, fields: Fields = USUAL) -> object:
     places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
     for place in places:
         if has_one(place, GOLD):
-            return first_of(place, GOLD)
+            return _letter(first_of(place, GOLD), first_of(place, ("choices", "options")))
     return next((_of_solution(found) for place in places if isinstance(found := place.get("solution"), str)), None)
+
+
+def _letter(gold: object, choices: object) -> object:
+    """The letter of the right choice where its number from 0 is given, as MMLU gives it; any other gold as it is."""
+    if type(gold) is not int or not isinstance(choices, list) or not 0 <= gold < len(choices) <= len(LETTERS):
+        return gold
+    # Where a choice reads as the number, nobody can say which of the two is meant.
+    texts = all(isinstance(choice, str) for choice in choices) and str(gold) not in choices
+    return LETTERS[gold] if texts else gold
 
 
 def has_gold(row: Row, fields: Fields = USUAL) -> bool:

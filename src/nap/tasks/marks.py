@@ -53,10 +53,10 @@ _KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n
 # A heading of its own: the answer is the line below.
 _HEADING = re.compile(r"^[ \t#*_]*(?:the )?(?:final )?answer[ \t*_]*\n\s*([^\n]+)", re.IGNORECASE | re.MULTILINE)
 # An answer in up to three words ends its sentence: `So the answer is yes.`
-_WORD = r"[^\W\d_][^\W\d_'’-]*"
+_WORD = r"[^\W\d_][\w'’-]*"
 _SAID = re.compile(
     rf"(?i:{_ANSWER}{_ABOUT}\s+{_IS}):?[\s*\"“']+"
-    rf"((?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}})[\"”*']*(?=[.!?]|\n|$)"
+    rf"((?i:yes|true|false|no(?! \w))\b|(?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}}(?=[\"”*']*(?:[.!?]|\n|$)))"
 )
 _REASONING_ENDS = re.compile(
     r"</(?:seed:)?think(?:ing)?>|</thought>|</reasoning>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
