@@ -1,9 +1,10 @@
-"""The pictures of the README, from a run: the report's replay and figures, and a short animation of the replay.
+"""The pictures of the README, from runs: the report's first screen, and a short animation of the replay.
 
-    python recipes/screenshots.py [--run runs/demo/arith-50] [--out docs/images]
+    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/demo/arith-50] [--out docs/images]
 
-Needs Debian's chromium and pip install playwright pillow. Writes report.png (the figures), replay.png (a long chain
-beside three lanes) and replay.webp (the same, played). Expected wall time: under a minute; about 1 MB in all.
+Needs Debian's chromium and pip install playwright pillow. Writes report.png (the verdict and its picture) and
+replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first a frame
+a step until the fast one is done, then in strides). Expected wall time: under a minute; about 0.5 MB in all.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = {"width": 1200, "height": 900}
-STILL = 0.45  # of the replay that the picture shows
-FRAMES, MILLISECONDS = 36, 150
+STRIDES = 16  # frames from where the fast trace is done to the end
+MILLISECONDS = {"step": 350, "stride": 120, "end": 2500}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -35,44 +36,50 @@ def open_page(playwright: Any, report: Path) -> Any:
     return page
 
 
-def go_to(page: Any, share: float) -> None:
-    """The moment after this share of the replay."""
-    slider = page.get_by_label("Moment")
-    slider.fill(str(round(share * int(slider.get_attribute("max")))))
+def replay_part(page: Any, moment: int) -> bytes:
+    """A picture of the key to the marks, the bar and the panes, after a moment of the replay."""
+    page.get_by_label("Moment").fill(str(moment))
+    page.locator("#replay .marks").evaluate("(marks) => { document.activeElement.blur(); marks.scrollIntoView(); }")
+    marks, panes = page.locator("#replay .marks").bounding_box(), page.locator(".panes").bounding_box()
+    bottom = min(panes["y"] + panes["height"] + 4, SIZE["height"])
+    return page.screenshot(clip=panes | {"y": marks["y"], "height": bottom - marks["y"]})
 
 
-def replay_part(page: Any) -> bytes:
-    """A picture of the bar and the panes, as far as the screen reaches."""
-    page.locator(".player").evaluate("element => element.scrollIntoView()")
-    player, panes = page.locator(".player").bounding_box(), page.locator(".panes").bounding_box()
-    bottom = min(panes["y"] + panes["height"], SIZE["height"])
-    return page.screenshot(clip=player | {"height": bottom - player["y"]})
+def moments_of(page: Any) -> dict[int, int]:
+    """The moments to show, each with how long: all until the shorter trace is done, then strides to the end."""
+    end = int(page.get_by_label("Moment").get_attribute("max"))
+    labels = page.locator(".pane .map").evaluate_all("maps => maps.map((map) => map.getAttribute('aria-label'))")
+    done = min(int(label.split()[2]) for label in labels)
+    strides = [done + round((end - done) * i / STRIDES) for i in range(1, STRIDES)]
+    return (
+        dict.fromkeys(range(done + 1), MILLISECONDS["step"])
+        | dict.fromkeys(strides, MILLISECONDS["stride"])
+        | {end: MILLISECONDS["end"]}
+    )
 
 
-def animation(pictures: list[bytes]) -> bytes:
-    """The pictures as one animated WebP, the last one longer."""
+def animation(pictures: list[bytes], lasting: list[int]) -> bytes:
+    """The pictures as one animated WebP."""
     from PIL import Image
 
-    frames = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    lasting = [MILLISECONDS] * (len(frames) - 1) + [10 * MILLISECONDS]
+    first, *rest = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    rest = [frame.crop((0, 0, *first.size)) for frame in rest]
     out = io.BytesIO()
-    first, *rest = [frame.crop((0, 0, *frames[0].size)) for frame in frames]
     first.save(out, "WEBP", save_all=True, append_images=rest, duration=lasting, loop=0, quality=70, method=4)
     return out.getvalue()
 
 
-def take(run: Path, out: Path) -> None:
-    """Write the pictures of a run."""
+def take(first: Path, replayed: Path, out: Path) -> None:
+    """Write the pictures of two runs."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        write_report([run], report := Path(folder) / "report.html")
+        write_report([first], report := Path(folder) / "first.html")
+        made = {"report.png": open_page(playwright, report).locator("#glance").screenshot()}
+        write_report([replayed], report := Path(folder) / "replay.html")
         page = open_page(playwright, report)
-        made = {"report.png": page.locator("#sweep .charts").screenshot()}
-        go_to(page, STILL)
-        made["replay.png"] = replay_part(page)
-        moments = [i / (FRAMES - 1) for i in range(FRAMES)]
-        made["replay.webp"] = animation([(go_to(page, moment), replay_part(page))[1] for moment in moments])
+        moments = moments_of(page)
+        made["replay.webp"] = animation([replay_part(page, moment) for moment in moments], [*moments.values()])
     for name, picture in made.items():
         with atomic(out / name, "wb") as file:
             file.write(picture)
@@ -81,10 +88,11 @@ def take(run: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=ROOT / "runs/demo/arith-50", help="a folder made by nap eval --out")
+    parser.add_argument("--first", type=Path, default=ROOT / "runs/demo/grids-50", help="the run of the first screen")
+    parser.add_argument("--replay", type=Path, default=ROOT / "runs/demo/arith-50", help="the run of the replay")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     options = parser.parse_args()
-    take(options.run, options.out)
+    take(options.first, options.replay, options.out)
 
 
 if __name__ == "__main__":

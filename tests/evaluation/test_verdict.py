@@ -88,6 +88,24 @@ def test_the_headline_is_of_the_last_model_and_the_others_stand_below():
     assert [other.sentence.count("one under ar") for other in found.others] == [1]
 
 
+def test_where_the_fastest_pace_loses_the_fastest_that_does_not_is_named():
+    cells = [cell("ar", k, right) for k, right in ((1, 160), (2, 160), (3, 159), (6, 40), (8, 0))]
+    assert said(*cells).headline.sentence.endswith(
+        "loses 80 points [73, 85] against 1 token a step. "
+        "At 3 tokens a step no loss shows: it loses 0.5 points [-1, 2]."
+    )
+    assert said(cells[0], cells[1], cells[4]).headline.sentence.endswith(
+        "At 2 tokens a step no loss shows: it is as often right, [-1, 1]."
+    )
+    assert said(cells[0], cells[4]).headline.sentence.endswith("against 1 token a step.")
+
+
+def test_an_exact_law_is_a_reference_and_not_what_a_run_is_about():
+    cells = [cell("ar", k, 100, model=model) for model in ("one", "exact:grids") for k in (1, 8)]
+    assert "one under ar" in said(*cells).headline.sentence
+    assert "exact:grids under ar" in said(*cells[2:]).headline.sentence
+
+
 def test_a_best_policy_that_nobody_asked_for_is_said_to_be_one():
     base = [cell("low_confidence", 1, 100), cell("parallel_forced", 1, 101), cell("parallel_forced", 8, 90)]
     found = said(*base, cell("random", 1, 140))

@@ -28,8 +28,8 @@ RULE = (
     "(where none did, the fastest setting with the slowest of the model). "
     f"No: the 95 % interval of what is lost lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Else these "
     "problems do not settle it. Beside a No stands the fastest pace between whose interval reaches 0. Of several "
-    "models the headline is about the one that is named last. Intervals: Bonett and Price's for paired shares, over "
-    "problems and not over training seeds."
+    "models the headline is about the one that is named last, exact laws aside. Intervals: Bonett and Price's for "
+    "paired shares, over problems and not over training seeds."
 )
 
 
@@ -60,7 +60,7 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
     """The verdict on these rows and the records of them; None where there are none."""
     if not records:
         return None
-    cells, models = grouped(rows), list(dict.fromkeys(record.model for record in records))
+    cells, models = grouped(rows), by_weight(record.model for record in records)
     proposed = {model: _proposed([r for r in records if r.model == model]) for model in models}
     said = {model: _said(proposed[model], records, cells) for model in models}
     default = _default(records)
@@ -72,6 +72,11 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
         best=_best_said(best, *first, records, cells),
         series=_series(*first, best),
     )
+
+
+def by_weight(models: Iterable[str]) -> list[str]:
+    """Each model once, the one that a run is about last: that is the last one named, exact laws aside."""
+    return sorted(dict.fromkeys(models), key=lambda model: not model.startswith("exact:"))
 
 
 def _policy(record: Record) -> str:

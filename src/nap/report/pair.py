@@ -5,15 +5,16 @@ Does not choose what else is shown (gallery.py).
 
 from collections.abc import Sequence
 
-from nap.evaluation.verdict import DEFAULT, PROPOSED
+from nap.evaluation.verdict import DEFAULT, PROPOSED, by_weight
 from nap.report.runs import Recorded
 
 APART = 2  # times the steps, for a trace to be the slow one
 
 PAIR_RULE = (
-    "the same problem decoded slowly and fast, by the model that is named last under the same policy "
-    f"({PROPOSED} before {DEFAULT} before others): one that is right slowly and wrong fast, if there is one; where no "
-    "problem was decoded at two paces, a wrong answer beside a right one of the same problem; else two of one problem"
+    "the same problem decoded slowly and fast, by the model that is named last (exact laws aside) under the same "
+    f"policy ({PROPOSED} before {DEFAULT} before others): one that is right slowly and wrong fast, if there is one; "
+    "where no problem was decoded at two paces, a wrong answer beside a right one of the same problem; else two of one "
+    "problem"
 )
 
 
@@ -31,7 +32,7 @@ def _paces(traces: Sequence[Recorded]) -> tuple[int, ...]:
     groups: dict[tuple[str, str, str], list[int]] = {}
     for i, one in enumerate(traces):
         groups.setdefault((one.model, one.shown_policy, _problem(one)), []).append(i)
-    models = list(dict.fromkeys(one.model for one in traces))
+    models = by_weight(one.model for one in traces)
     ranked = []
     for (model, policy, _), members in groups.items():
         slow, fast = (pick(members, key=lambda i: traces[i].trace.steps) for pick in (max, min))
