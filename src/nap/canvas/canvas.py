@@ -88,7 +88,7 @@ class CanvasSpec:
             raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
 
     def said(self) -> dict[str, int | str]:
-        """Its fields, for files; those that files did not always have only where they are not the usual ones."""
+        """The fields as files store them; those that older files lack are left out where they are the usual ones."""
         usual = {"after_end": "cut", "positions": "canvas"}
         return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 

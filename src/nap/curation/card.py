@@ -119,7 +119,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The values that a tenth, half and nine tenths are below, and the ends; None of none."""
+    """The least value, the 10th, 50th and 90th percentiles and the largest value; None if there are no values."""
 
     least: float | None
     p10: float | None

@@ -278,7 +278,7 @@ def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def read_reply(key: bytes, text: Value, digest: Value) -> Reply | None:
-    """A reply as it is kept under a key; None where its digest does not fit, or it is none."""
+    """The reply kept under a key; None where its digest does not fit, or where it is no reply."""
     if not isinstance(text, bytes) or digest_of(key, text) != digest:
         return None
     try:

@@ -21,7 +21,7 @@ from nap.order.rates import aup
 
 
 class Mean(NamedTuple):
-    """A mean over the problems that have a value, and its interval; both None of none, the interval of one."""
+    """A mean over the problems that have a value, with its interval; None where too few have one."""
 
     value: float | None
     interval: Interval | None
@@ -247,7 +247,7 @@ def _changed(members: Sequence[Row], others: Sequence[Row]) -> Mean:
 
 
 def differing(one: Sequence[int] | None, other: Sequence[int] | None) -> float | None:
-    """The share of places whose tokens differ, of those where either has one (-1 is none); None of nothing."""
+    """The share of places whose tokens differ, among those where either has one (-1: none); None without any."""
     if one is None or other is None or len(one) != len(other):
         return None
     pairs = [pair for pair in zip(one, other, strict=True) if max(pair) >= 0]

@@ -107,7 +107,7 @@ class Found:
 
 
 def found(name: str, revision: str | None, *, weights: bool = True) -> Found:
-    """A checkpoint with all that is read of it but its weights; of a hub's not even fetched without `weights`.
+    """A checkpoint with everything read but its weights, which are fetched from the hub only with `weights`.
 
     Raises InputError for a checkpoint that no family describes.
     """

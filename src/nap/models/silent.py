@@ -16,7 +16,7 @@ from nap.canvas.visibility import Layout
 
 
 class Computed(ABC):
-    """All of `Denoiser` but what it says, on the CPU, with the tokens of another model or of none.
+    """A `Denoiser` on the CPU with everything but its predictions; its tokens are another model's, or no model's.
 
     It has no head of its own: its states are the logits.
     """

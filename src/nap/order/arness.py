@@ -77,7 +77,7 @@ def check_settings(k: int, ties: str) -> None:
 
 
 def mean_of(hits: Floats) -> float | None:
-    """The mean; None of nothing and of nan."""
+    """The mean; None if there are no values, or if it is not a number."""
     mean = float(hits.mean()) if len(hits) else math.nan
     return None if math.isnan(mean) else mean
 

@@ -34,12 +34,12 @@ class ExactSum:
 
     @property
     def mean(self) -> Number:
-        """The mean; None of nothing."""
+        """The mean; None if there are no values."""
         return math.fsum(self.parts) / self.count if self.count else None
 
 
 def mean_of_known(numbers: Sequence[Number]) -> Number:
-    """The mean of those that are not None; None of none."""
+    """The mean of the values that are not None; None if there are none."""
     known = [number for number in numbers if number is not None]
     return math.fsum(known) / len(known) if known else None
 

@@ -78,7 +78,7 @@ def question_of(row: Row, fields: Fields = USUAL) -> str | None:
 
 
 def gold_of(row: Row, fields: Fields = USUAL) -> object:
-    """The right answer as it stands; None where there is none. Of a worked `solution` it is what its box holds."""
+    """The right answer as it stands, of a worked `solution` what its box holds; None where there is none."""
     if fields.answer:
         return row.get(fields.answer)
     places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
