@@ -38,12 +38,13 @@ def linked(app: object, name: str, source: list[str]) -> None:
 
 
 def tabled(app: object, kind: str, name: str, made: object, options: object, lines: list[str]) -> None:
-    """Names with their explanations, which docstrings have in columns, stay as they are written."""
+    """Names with their explanations, which docstrings have in columns, stay as they are; `code` is code."""
     text, inside = [], False
     for line in lines:
         row = bool(re.match(r"\w+(?:, \w+)*  +\S", line)) or (inside and line.startswith("    "))
         text += ["", "::", ""] if row and not inside else [""] if inside and not row else []
-        text.append(f"    {line}" if row else line)
+        code = row or line.startswith((">>>", "..."))
+        text.append(f"    {line}" if row else line if code else re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
         inside = row
     lines[:] = text
 
