@@ -164,6 +164,14 @@ def test_caches_write_the_gaps_alone_and_the_exact_one_the_same(tiny: Path, cach
         assert kept.trace.final == plain.trace.final
 
 
+def test_a_streamer_shows_what_was_given_as_given(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load(str(tiny))
+    package.decode(model, "Ann", infill="Bob has [MASK:2] pears .", streamer=package.Live(model))
+    frames = capsys.readouterr().err.split("step ")[1:]
+    assert len(frames) == 2 and all(frame.startswith(f"{n}: 1 written") for n, frame in enumerate(frames, 1))
+    assert all("‹Bob has›" in frame and "‹pears .›" in frame for frame in frames)
+
+
 def test_python_infills_one_text_several_and_each_with_its_prompt(tiny: Path) -> None:
     model = load(str(tiny))
     one = package.decode(model, infill="Ann has ___ .", gap_tokens=3)

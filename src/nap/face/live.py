@@ -85,5 +85,6 @@ def streamed(steps: Iterable[Step], canvases: Sequence[Laid], streamer: Streamer
     if len(canvases) != 1:
         raise InputError(f"a streamer follows one prompt, got {len(canvases)}; decode them one by one, or use watch")
     if isinstance(streamer, LaneStreamer):
-        streamer.region = [code for code in canvases[0].region.tolist() if code >= HEADER]
+        canvas, shown = canvases[0], canvases[0].region >= HEADER
+        streamer.follow(canvas.ids[shown].tolist(), canvas.region[shown].tolist())
     return stream(steps, canvases[0], streamer, mask_id)

@@ -252,6 +252,14 @@ class LaneStreamer:
         self.screen, self.texts = Screen(console), Texts(tokenizer)
         self.prompted, self.drafts = False, 0
         self.before: list[int] | None = None
+        self.start, self.given = list[int](), frozenset[int]()
+
+    def follow(self, ids: Sequence[int], region: Sequence[int]) -> None:
+        """The next canvas, as it is before its first draft: what it holds in a slot was given."""
+        self.region, self.start = region, [*ids]
+        self.given = frozenset(
+            at for at, (token, code) in enumerate(zip(ids, region, strict=True)) if code >= 0 and token != self.mask_id
+        )
 
     def put_draft(self, value: "Ids", **_: object) -> None:
         """Draw a draft [n] or [1, n]. Raises InputError for a batch of several, or another length than `region`."""
@@ -259,7 +267,7 @@ class LaneStreamer:
         if self.region is not None and len(ids) != len(self.region):
             raise InputError(f"a draft of {len(ids)} ids for {len(self.region)} regions; give the regions of the draft")
         events = self._changes(self.drafts, ids)
-        drawn = lanes(ids, self.region or [0] * len(ids), self.texts, self.mask_id, events)
+        drawn = lanes(ids, self.region or [0] * len(ids), self.texts, self.mask_id, events, self.given)
         self.screen.show(Group(headline(self.drafts, None, events), drawn))
         self.before, self.drafts = ids, self.drafts + 1
 
@@ -274,9 +282,10 @@ class LaneStreamer:
         """Leave the last draft on the screen."""
         self.screen.end()
         self.prompted, self.drafts, self.before = False, 0, None
+        self.start, self.given = [], frozenset()
 
     def _changes(self, step: int, ids: list[int]) -> list[Event]:
-        before = self.before or [self.mask_id] * len(ids)
+        before = self.before or self.start or [self.mask_id] * len(ids)
         if len(before) != len(ids):
             before = [self.mask_id] * len(ids)
         found = changes(step, before, ids, self.mask_id)
