@@ -134,3 +134,31 @@ def test_ray_gives_the_same_rows_also_when_a_worker_is_killed(cluster, tmp_path:
 def test_ray_lets_no_function_fail_silently(cluster) -> None:
     with pytest.raises(Exception, match="row 40"):
         list(map_rows(boom, ROWS, backend="ray"))
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Squares, but the first process that takes row 1 says nothing any more."""
+
+    folder: str
+
+    def __call__(self, row: int) -> int:
+        mark = Path(self.folder) / "waited"
+        if row == 1 and not mark.exists():
+            mark.touch()
+            time.sleep(600)
+        return row * row
+
+
+def test_a_process_that_says_nothing_is_replaced(tmp_path: Path) -> None:
+    found = map_rows(Waits(str(tmp_path)), [0, 1, 2], workers=2, chunk=1, patience=15)
+    assert list(found) == [0, 1, 4] and (tmp_path / "waited").exists()
+
+
+def slow(row: int) -> int:
+    raise TimeoutError("its own")
+
+
+def test_a_timeout_that_a_row_raises_itself_comes_out() -> None:
+    with pytest.raises(TimeoutError, match="its own"):
+        list(map_rows(slow, [1], workers=2, chunk=1, patience=60))

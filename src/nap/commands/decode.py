@@ -15,12 +15,15 @@ from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole
 from nap.commands.tables import against_random
 from nap.common.files import InputError, read_text
 from nap.common.terminal import open_console
-from nap.common.text import printable, short
+from nap.common.text import printable, say, short
 
 if TYPE_CHECKING:
     from nap.canvas.canvas import Canvas, Completion
     from nap.canvas.infill import Infill
     from nap.data.trace import Trace
+    from nap.decoding.budget import Budget
+    from nap.decoding.policies.policy import Policy
+    from nap.models.denoiser import Denoiser
     from nap.order.scores import OrderReport
 
 
@@ -51,6 +54,8 @@ class Decode:
     """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
     reads: Words = None
     """for a policy with agree=.5, which stops once its paths agree: the task that reads what a path answers"""
+    workers: int = 1
+    """processes that write the paths of a prompt, under --attention paths; each opens the model (docs/scaling.md)"""
     live: bool = False
     """show the canvas as it fills"""
     out: Words = None
@@ -84,7 +89,7 @@ class Decode:
         from nap.decoding.budget import Budget, Settings
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
-        from nap.face.decoding import results_of
+        from nap.face.decoding import results_of, told
         from nap.models.any import load
         from nap.order.measure import measure
         from nap.report.terminal import live
@@ -99,10 +104,14 @@ class Decode:
         canvases = laid_out(denoiser, asked, lambda: asked_canvas(denoiser, wanted, self.canvas.attention), prompting)
         settings: Settings = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
-        view = partial(live, canvas=canvases[0], tokenizer=denoiser.tokenizer, mask_id=denoiser.mask_id)
-        found = results_of(
-            denoiser, asked, canvases, policy, settings, reads=self.reads, through=view if self.live else iter
-        )
+        if self.workers != 1:
+            traces = self._over_workers(denoiser, canvases, policy, budget)
+            found = told(denoiser, asked, canvases, traces)
+        else:
+            view = partial(live, canvas=canvases[0], tokenizer=denoiser.tokenizer, mask_id=denoiser.mask_id)
+            found = results_of(
+                denoiser, asked, canvases, policy, settings, reads=self.reads, through=view if self.live else iter
+            )
         if self.out:
             write_traces([result.trace for result in found], self.out)
         for canvas, result in zip(canvases, found, strict=True):
@@ -115,6 +124,24 @@ class Decode:
                 open_console().print(f"prompt: {result.prompt}", markup=False, style="bold", soft_wrap=True)
             _print_texts(result.completion, canvas, result.gaps)
             _print_order(report, result.trace)
+
+    def _over_workers(
+        self, denoiser: "Denoiser", canvases: "list[Canvas]", policy: "Policy", budget: "Budget"
+    ) -> "list[Trace]":
+        """The traces of several processes, and a line on what they exchanged. Raises InputError as they do."""
+        from nap.decoding.path_workers import decode_over_workers
+
+        if self.live or self.cache not in ("none", "exact"):
+            raise InputError("workers keep keys exactly and send what they wrote at its end; drop --live and --cache")
+        opening = {"name": self.model, **asdict(self.loading)}
+        traces = []
+        for found in decode_over_workers(
+            denoiser, opening, canvases, policy, workers=self.workers, budget=budget,
+            sampling=self.drawing.sampling(), eos=self.drawing.eos,
+        ):  # fmt: skip
+            traces.append(found.trace)
+            say(f"{self.workers} workers: {found.sent} bytes there and {found.received} back")
+        return traces
 
 
 def _print_texts(completion: "Completion", canvas: "Canvas", gaps: "Sequence[str]") -> None:

@@ -49,13 +49,15 @@ def map_rows(
     backend: Backend = "processes",
     workers: int = 1,
     chunk: int = CHUNK,
+    patience: float | None = None,
 ) -> Iterator[Result]:
     """`fn(row)` of each row, in order. One worker works in this process, without a pool.
 
-    workers  threads or processes; Ray takes what its cluster has
-    chunk    rows that travel to a process together, and that it does again where it dies
+    workers   threads or processes; Ray takes what its cluster has
+    chunk     rows that travel to a process together, and that it does again where it dies
+    patience  seconds after which processes are taken for dead where the next row has not come
 
-    Raises InputError for an unknown backend, or where rows kill every worker that takes them.
+    Raises InputError for an unknown backend, or where rows kill or stop every worker that takes them.
     """
     check_known("backend", backend, get_args(Backend))
     check("workers", workers, WORKERS)
@@ -65,7 +67,7 @@ def map_rows(
         return map(fn, rows)
     if backend == "threads":
         return _with_threads(fn, iter(rows), workers)
-    return _with_processes(fn, iter(rows), workers, chunk)
+    return _with_processes(fn, iter(rows), workers, chunk, patience)
 
 
 def _with_threads(fn: Callable[[Row], Result], rows: Iterator[Row], workers: int) -> Iterator[Result]:
@@ -76,7 +78,9 @@ def _with_threads(fn: Callable[[Row], Result], rows: Iterator[Row], workers: int
             waiting.extend(pool.submit(fn, row) for row in islice(rows, 1))
 
 
-def _with_processes(fn: Callable[[Row], Result], rows: Iterator[Row], workers: int, size: int) -> Iterator[Result]:
+def _with_processes(
+    fn: Callable[[Row], Result], rows: Iterator[Row], workers: int, size: int, patience: float | None
+) -> Iterator[Result]:
     chunks = iter(lambda: list(islice(rows, size)), [])
     pool = _Pool(workers)
     waiting: deque[tuple[list[Row], Future[list[Result]] | None]] = deque()
@@ -91,12 +95,16 @@ def _with_processes(fn: Callable[[Row], Result], rows: Iterator[Row], workers: i
                 waiting = deque((chunk, sent or pool.submit(fn, chunk)) for chunk, sent in waiting)
                 first = waiting[0][1]
                 assert first
-                results = first.result()
-            except BrokenProcessPool:
+                results = first.result(patience)
+            except (BrokenProcessPool, TimeoutError) as error:
+                silent = isinstance(error, TimeoutError)
+                if silent and _is_done(waiting[0][1], failed=True):
+                    raise
                 deaths += 1
                 if deaths == DEATHS:
+                    what = f"gave no answer for {patience:g} s" if silent else "died"
                     raise InputError(
-                        f"{DEATHS} workers died in a row on the same {len(waiting[0][0])} rows, perhaps for lack of "
+                        f"{DEATHS} workers {what} in a row on the same {len(waiting[0][0])} rows, perhaps for lack of "
                         "memory; try fewer workers"
                     ) from None
                 pool.restart()
@@ -109,8 +117,9 @@ def _with_processes(fn: Callable[[Row], Result], rows: Iterator[Row], workers: i
         pool.stop()
 
 
-def _is_done(sent: Future[list[Result]] | None) -> bool:
-    return sent is not None and sent.done() and not sent.cancelled() and sent.exception() is None
+def _is_done(sent: Future[list[Result]] | None, *, failed: bool = False) -> bool:
+    """Whether it has its result; or, `failed`, whether what it was asked to do has raised something."""
+    return sent is not None and sent.done() and not sent.cancelled() and (sent.exception() is not None) is failed
 
 
 class _Pool:

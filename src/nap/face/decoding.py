@@ -12,6 +12,7 @@ from nap.canvas.canvas import Canvas, CanvasSpec, Completion, parse, preset
 from nap.canvas.infill import Infill, gap_texts
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
+from nap.data import trace as data
 from nap.data.trace import Step
 from nap.decoding.asked import laid_out, pair, problems_of
 from nap.decoding.budget import Budget, Eos, Sampling
@@ -180,7 +181,18 @@ def results_of(
     """What a model says on the canvases of what it was asked; the steps go `through` this function as they come."""
     reader = path_reader(load_task(reads), problems_of(asked)) if reads else None
     steps = through(decode_canvases(denoiser, canvases, policy, reads=reader, **settings))
-    traces = collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+    return told(
+        denoiser, asked, canvases, collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+    )
+
+
+def told(
+    denoiser: Denoiser,
+    asked: Sequence[tuple[str, Infill | None]],
+    canvases: Sequence[Canvas],
+    traces: Sequence[data.Trace],
+) -> list[Result]:
+    """What the decodes of these canvases say to what was asked."""
     return [
         Result(
             prompt=text,

@@ -1,0 +1,124 @@
+"""How much faster one request is over several processes, on a random model: time of one worker over that of N.
+
+    python benchmarks/path_workers.py                          # width 512, 8 layers, 4 paths, 2 workers: 5 minutes
+    python benchmarks/path_workers.py --paths 8 --workers 4 --json
+
+Every worker opens the model, writes once to be warm, waits for the others and writes its paths; a request takes as long
+as its slowest worker, and the summary after it. One worker and N take turns; a figure is the median of `--runs` ratios,
+with the smallest and the largest. What starting processes and opening models costs, once, is left out. Wants a quiet
+machine with as many cores as workers. Not a test. What it means: docs/scaling.md.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import sys
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from decode import BLOCK, Shape
+
+from nap.canvas.canvas import CanvasSpec
+from nap.decoding.budget import Budget
+from nap.decoding.path_workers import PathWork, request_of
+
+SPEC: dict[str, Any] = {"path_tokens": BLOCK, "summary_tokens": BLOCK, "attention": "paths"}
+
+
+def folder_of(shape: Shape) -> Path:
+    """Where the random model is kept, with a tokenizer that has the tags."""
+    return Path(f"runs/benchmark-workers-{shape.width}x{shape.layers}-{shape.vocab}-{shape.paths}")
+
+
+def make(shape: Shape) -> None:
+    """The model, on the first call: the bundled models' recipe at another size."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sys.path.append(str(Path(__file__).parent.parent / "recipes"))
+    bundled = importlib.import_module("bundled")
+    folder = folder_of(shape)
+    if (folder / "training.json").exists():
+        return
+    tokenizer = bundled.build_tokenizer("arith", shape.paths)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=shape.vocab, hidden_size=shape.width, intermediate_size=3 * shape.width,
+        num_hidden_layers=shape.layers, num_attention_heads=shape.width // 64,
+        num_key_value_heads=shape.width // 64, max_position_embeddings=8192, tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.pad_token_id, bos_token_id=None,
+    )  # fmt: skip
+    bundled.save(LlamaForCausalLM(config), tokenizer, CanvasSpec(paths=shape.paths, **SPEC), folder, {})
+
+
+def work_of(shape: Shape) -> PathWork:
+    """A worker's settings: forced, a token a path and step."""
+    spec = CanvasSpec(paths=shape.paths, **SPEC)
+    opening = (("name", str(folder_of(shape))),)
+    budget = Budget(tokens=shape.paths)
+    return PathWork(opening=opening, spec=spec, policy="parallel_forced", budget=budget, eos="count")
+
+
+def serve(shape: Shape, request: bytes, runs: int, barrier: Barrier, out: Connection) -> None:
+    """Write the paths of a request again and again, all workers at once; send the seconds of each time."""
+    import torch
+
+    torch.set_num_threads(1)
+    work = work_of(shape)
+    work(request)
+    for _ in range(runs):
+        barrier.wait()
+        started = time.perf_counter()
+        work(request)
+        out.send(time.perf_counter() - started)
+
+
+def seconds_of(shape: Shape, workers: int, prompt: list[int], runs: int) -> list[float]:
+    """Of each run the time of its slowest worker."""
+    context = get_context("spawn")
+    barrier, pipes = context.Barrier(workers), []
+    for first in range(workers):
+        mine, theirs = context.Pipe(duplex=False)
+        request = request_of(prompt, range(first, shape.paths, workers))
+        context.Process(target=serve, args=(shape, request, runs, barrier, theirs), daemon=True).start()
+        pipes.append(mine)
+    return [max(pipe.recv() for pipe in pipes) for _ in range(runs)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--vocab", type=int, default=32_768)
+    parser.add_argument("--prompt", type=int, default=64)
+    parser.add_argument("--paths", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    shape = Shape(
+        width=options.width, layers=options.layers, vocab=options.vocab, prompt=options.prompt, paths=options.paths
+    )
+    make(shape)
+    prompt = np.random.default_rng(0).integers(20, 40, shape.prompt).tolist()
+    # One worker and several in turn, so that what else the machine does is shared.
+    one, several = [], []
+    for _ in range(options.runs):
+        one += seconds_of(shape, 1, prompt, 1)
+        several += seconds_of(shape, options.workers, prompt, 1)
+    ratios = sorted(a / b for a, b in zip(one, several, strict=True))
+    told = {
+        "workers": options.workers, "paths": shape.paths, "speedup": statistics.median(ratios), "least": ratios[0],
+        "most": ratios[-1], "step_ms": 1000 * statistics.median(one) / BLOCK,
+    }  # fmt: skip
+    print(json.dumps(told) if options.json else "\n".join(f"{name:8} {value:.3g}" for name, value in told.items()))
+
+
+if __name__ == "__main__":
+    main()
