@@ -46,12 +46,13 @@ def _paces(traces: Sequence[Recorded]) -> tuple[int, ...]:
 
 def _verdicts(traces: Sequence[Recorded]) -> tuple[int, ...]:
     """The first wrong trace of a problem that another one solves, and the first that does."""
+    right: dict[str, int] = {}
     for i, one in enumerate(traces):
-        if one.trace.correct is False:
-            for j, other in enumerate(traces):
-                if other.trace.correct is True and _problem(other) == _problem(one):
-                    return i, j
-    return ()
+        if one.trace.correct is True:
+            right.setdefault(_problem(one), i)
+    wrong = (i for i, one in enumerate(traces) if one.trace.correct is False and _problem(one) in right)
+    first = next(wrong, None)
+    return () if first is None else (first, right[_problem(traces[first])])
 
 
 def _alike(traces: Sequence[Recorded]) -> tuple[int, ...]:
