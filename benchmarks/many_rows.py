@@ -71,7 +71,9 @@ def write_many_traces(entries: list[Entry], count: int, path: Path) -> None:
 def run_many(real: dict[str, list[Entry]], problems: int, folder: Path) -> None:
     """A run's folder of many rows, each one of the real ones under another problem's id."""
 
-    def made(sweep: Sweep, cell: Cell, known: list[Problem], chunk: range, traces: int) -> list[Entry]:
+    def made(
+        sweep: Sweep, cell: Cell, known: list[Problem], chunk: range, traces: int, watch: object = None
+    ) -> list[Entry]:
         found = []
         for index in chunk:
             one, name = real[cell.name][index % len(real[cell.name])], known[index].id

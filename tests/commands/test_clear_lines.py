@@ -41,6 +41,18 @@ def test_traces_of_one_setting_have_one_mean(tmp_path: Path, capsys: pytest.Capt
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["p0", "p0", "mean"]
 
 
+def test_a_file_of_any_number_of_settings_has_so_many_means_and_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nap.commands.order.MOST_CELLS", 3)
+    write_traces([chain(4, setting=made_by("a", f"own{n}", 1)) for n in range(9)], tmp_path / "t.jsonl")
+    run(["order", str(tmp_path / "t.jsonl"), "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()][9:]
+    found = {row["id"]: row["all"]["n_traces"] for row in rows}
+    own = {f"mean of a | own{n} | 1/step": 1 for n in range(3)}
+    assert found == own | {"mean of any other (3 are told apart)": 6, "mean": 9}
+
+
 def test_a_report_of_bare_orders_names_the_command_that_measures_them(tmp_path: Path) -> None:
     orders = tmp_path / "orders.jsonl"
     orders.write_text("[[0, 0], [1, 1]]\n")

@@ -63,3 +63,15 @@ def test_a_value_that_its_field_cannot_hold_is_refused_by_its_column(column, val
     with pytest.raises(InputError, match=said) as caught:
         from_row(Known, WHOLE | {column: value})
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("share@1", float("nan")), ("share@1", float("inf")), ("count", 10**400), ("count", -(2**63)), ("count", True),
+     ("name", "\ud800"), ("parts", ["\ud800"]), ("parts", [1]), ("parts", (1,)), ("right", 1), ("share@1", "x")],
+)  # fmt: skip
+def test_a_row_like_one_that_was_read_before_is_checked_as_that_was(column, value):
+    for row in (WHOLE, WHOLE | {"parts": ["x"]}, WHOLE | {"parts": ()}) * 2:
+        assert from_row(Known, row).name == "a"
+        with pytest.raises(InputError, match=f"^{column} "):
+            from_row(Known, row | {column: value})

@@ -572,6 +572,15 @@ def test_the_means_of_many_traces_do_not_depend_on_when_they_are_summed(monkeypa
     assert means_of(reports, [None, *[True, False] * 5]) == known
 
 
+def test_means_of_means_are_those_of_all_their_traces():
+    reports, correct = [measure(left_to_right(n)) for n in range(1, 12)], [None, *[True, False] * 5]
+    parts = [Aggregate() for _ in range(3)]
+    for place, (report, was) in enumerate(zip(reports, correct, strict=True)):
+        parts[place % 3].add(report, was)
+    found = {name: part.json() for name, part in Aggregate.joined(parts).means().items()}
+    assert found == means_of(reports, correct)
+
+
 def means_of(reports, correct=None) -> dict[str, dict[str, Any]]:
     found = Aggregate()
     for report, right in zip(reports, correct or [None] * len(reports), strict=True):

@@ -21,11 +21,13 @@ from nap.common.files import InputError
 from nap.common.text import printable, short
 
 if TYPE_CHECKING:
+    from nap.order.means import Aggregate, Means
     from nap.order.order import Order
     from nap.order.scores import OrderReport
 
 COLUMNS = ("id", "tokens", "steps", "queries", "TPF", "AFP", "tau-b", "tied")
 BLOCK = 1000  # lines of one table
+MOST_CELLS = 1000  # that have means of their own: they are in memory until the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +57,13 @@ class OrderCommand:
 
     def run(self) -> None:
         """Print every metric of every line as it is read, and the means. What stands before a bad line is printed."""
-        from nap.order.means import Aggregate
         from nap.order.measure import measure_all
 
         if self.ties_within is not None and not 0 <= self.ties_within < math.inf:
             raise InputError(f"--ties-within must be 0 or more, and finite, got {self.ties_within}")
         if self.model and self.ties_within is None:
             raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
-        read, totals, lines = deque[Named](), Aggregate(), _Lines(self.k)
-        cells: dict[str, Aggregate] = {}
+        read, lines, cells = deque[Named](), _Lines(self.k), _Cells()
 
         def orders() -> "Iterator[Order]":
             for one in self._named():
@@ -72,20 +72,17 @@ class OrderCommand:
 
         for report in measure_all(orders(), self.k):
             one = read.popleft()
-            totals.add(report, one.correct)
-            cells.setdefault(one.cell, Aggregate()).add(report, one.correct)
+            cells.of(one.cell).add(report, one.correct)
             if self.json:
                 print(json.dumps({"id": one.label, **report.json()}))
             else:
                 lines.add(one.label, report)
-        groups = {f"mean of {name}": own for name, own in cells.items()} if len(cells) > 1 else {}
-        for label, own in (groups | {"mean": totals}).items():
-            means = own.means()
+        for label, means in cells.means():
             if self.json:
                 print(json.dumps({"id": label, **{name: part.json() for name, part in means.items()}}))
             elif mean := means["all"].mean:
                 lines.add(label, mean)
-        if not self.json and totals.all.reports:
+        if not self.json and cells.known:
             lines.end()
         if self.ties_within is not None:
             print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
@@ -119,6 +116,29 @@ class Named(NamedTuple):
     cell: str
     order: "Order"
     correct: bool | None
+
+
+class _Cells:
+    """The means of each model, policy and pace."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Aggregate] = {}
+
+    def of(self, name: str) -> "Aggregate":
+        """That of the cell of this name; of the last one where there are too many."""
+        from nap.order.means import Aggregate
+
+        if name not in self.known:
+            name = name if len(self.known) < MOST_CELLS else f"any other ({MOST_CELLS} are told apart)"
+        return self.known.setdefault(name, Aggregate())
+
+    def means(self) -> "Iterator[tuple[str, dict[str, Means]]]":
+        """What each is called and its means, and last those of all."""
+        from nap.order.means import Aggregate
+
+        if len(self.known) > 1:
+            yield from ((f"mean of {name}", one.means()) for name, one in self.known.items())
+        yield "mean", Aggregate.joined([*self.known.values()]).means()
 
 
 class _Lines:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from math import isfinite
+from operator import itemgetter
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from nap.common.files import InputError
 
@@ -49,6 +50,9 @@ def from_row(kind: type[R], row: Mapping[str, object]) -> R:
 
     Raises InputError for a column that is missing or holds what its field cannot.
     """
+    shape = (kind, tuple(row), tuple(map(type, row.values())))
+    if (known := _shapes.get(shape)) and known.holds(row):
+        return kind(**known.values(row))
     values = {}
     for name, field, check, may_be_none, has_default in _checks(kind):
         value = row.get(name, MISSING)
@@ -61,7 +65,61 @@ def from_row(kind: type[R], row: Mapping[str, object]) -> R:
                 raise InputError(f"{name} {error}, got {value!r:.60}") from None
         elif not has_default:
             raise InputError(f"there is no {name}")
+    if len(_shapes) < MOST_SHAPES and len(row) <= 2 * len(values):
+        _shapes[shape] = _Shape.of(kind, row, values)
     return kind(**values)
+
+
+class _Shape(NamedTuple):
+    """Rows with the columns and types of one that was read: all values of the next are checked at once.
+
+    fields          (column, field) of each column that is taken as it is; `lists` have their check beside them
+    numbers, texts  what takes the numbers, and the texts, from a row
+    """
+
+    fields: tuple[tuple[str, str], ...]
+    lists: tuple[tuple[str, str, Check], ...]
+    numbers: Callable[[Mapping[str, object]], Sequence[float]]
+    texts: Callable[[Mapping[str, object]], Sequence[str]]
+
+    @classmethod
+    def of(cls, kind: type, row: Mapping[str, object], values: Mapping[str, object]) -> "_Shape | None":
+        """None where a value is not taken as it is: a whole number as a float."""
+        known = [(name, field, check) for name, field, check, *_ in _checks(kind) if name in row]
+        lists = tuple(one for one in known if isinstance(row[one[0]], list | tuple))
+        fields = tuple((name, field) for name, field, _ in known if not isinstance(row[name], list | tuple))
+        if any(values[field] is not row[name] for name, field in fields):
+            return None
+        of_type = {kind: [name for name, _ in fields if type(row[name]) is kind] for kind in (int, float, str)}
+        return cls(fields, lists, _taking(of_type[int] + of_type[float]), _taking(of_type[str]))
+
+    def holds(self, row: Mapping[str, object]) -> bool:
+        """Whether the values are as they must be; where not, the checks one by one say what is wrong."""
+        numbers = self.numbers(row)
+        # A whole number that no float holds is out of range, and so never asked whether it is finite.
+        within = not numbers or -LARGEST <= min(numbers) <= max(numbers) <= LARGEST
+        return within and all(map(isfinite, numbers)) and all(map(str.isascii, self.texts(row)))
+
+    def values(self, row: Mapping[str, object]) -> dict[str, object]:
+        """By field."""
+        found = {field: row[name] for name, field in self.fields}
+        for name, field, check in self.lists:
+            try:
+                found[field] = check(row[name])
+            except ValueError as error:
+                raise InputError(f"{name} {error}, got {row[name]!r:.60}") from None
+        return found
+
+
+def _taking(names: Sequence[str]) -> Callable[[Mapping[str, object]], Sequence[Any]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: [row[name] for name in names]
+
+
+# By kind, columns and types: most rows of a file have one shape.
+_shapes: dict[tuple[object, ...], _Shape | None] = {}
+MOST_SHAPES = 1000
 
 
 def checked(record: R) -> R:

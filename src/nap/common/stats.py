@@ -148,30 +148,61 @@ def _t_interval(values: Sequence[float], confidence: float, *, of_another: bool)
 
 
 def _resampled_means(columns: Sequence[NDArray[np.float64]], resamples: int, seed: int) -> NDArray[np.float64]:
-    """[columns, resamples] means of draws with replacement, a block of them at a time to bound the memory."""
+    """[columns, resamples] means of draws with replacement, a block of them at a time to bound the memory.
+
+    How often each value was drawn is enough for the sums of whole numbers, which are exact in any sequence: all columns
+    share that. Other values are two whole numbers each, of a larger and a smaller unit, and their sums are rounded
+    once.
+    """
     generator, length = np.random.default_rng(seed), len(columns[0])
     block, means = max(1, BLOCK // length), np.empty((len(columns), resamples))
     # Values that are all equal have one mean, however they are drawn.
     equal = [row for row, data in enumerate(columns) if (data == data[0]).all()]
-    # Sums of whole numbers are exact in any sequence: how often each value was drawn is enough, and for all columns.
-    whole = [row for row, data in enumerate(columns) if row not in equal and _are_whole(data)]
-    whole = whole if len(whole) > 1 else []
-    others = [row for row in range(len(columns)) if row not in (*equal, *whole)]
+    split = {row: found for row, data in enumerate(columns) if row not in equal and (found := _in_units(data))}
+    others = [row for row in range(len(columns)) if row not in equal and row not in split]
+    larger, smaller = (np.array([found.larger for found in split.values()]), [f.smaller for f in split.values()])
+    fine = [place for place, values in enumerate(smaller) if values.any()]
+    finer = np.array([smaller[place] for place in fine])
+    units = np.array([found.unit for found in split.values()])[:, None]
     for start in range(0, resamples, block):
         drawn = generator.integers(length, size=(min(block, resamples - start), length))
+        part = slice(start, start + block)
         for row in equal:
-            means[row, start : start + block] = columns[row].mean()
+            means[row, part] = columns[row].mean()
         for row in others:
-            means[row, start : start + block] = columns[row].take(drawn).mean(axis=1)
-        if whole:
+            means[row, part] = columns[row].take(drawn).mean(axis=1)
+        if split:
             counts = _counts(drawn, length)
-            means[whole, start : start + block] = (np.stack([columns[row] for row in whole]) @ counts.T) / length
+            sums = larger @ counts.T * units
+            if fine:
+                sums[fine] += finer @ counts.T * (units[fine] * _share(length))
+            means[[*split], part] = sums / length
     return means
 
 
-def _are_whole(data: NDArray[np.float64]) -> bool:
-    """Whether all sums of so many of these values are whole numbers that a float holds."""
-    return bool((data == np.rint(data)).all() and np.abs(data).max() * len(data) < 2**53)
+class _Units(NamedTuple):
+    """Values as whole numbers of a unit, and of what a unit has `_share` of; sums of as many are exact."""
+
+    larger: NDArray[np.float64]
+    smaller: NDArray[np.float64]
+    unit: float
+
+
+def _share(length: int) -> float:
+    """The smallest part of the largest value of so many, sums of which a float holds exactly."""
+    return 2.0 ** -(52 - length.bit_length())
+
+
+def _in_units(data: NDArray[np.float64]) -> _Units | None:
+    """The values in units; None where some are too small, or all too large or small, for it to be exact."""
+    exponent = int(np.frexp(np.abs(data).max())[1])
+    if abs(exponent) > 500:
+        return None
+    unit = 2.0**exponent * _share(len(data))
+    larger = np.rint(data / unit)
+    left = (data - larger * unit) / (unit * _share(len(data)))
+    smaller = np.rint(left)
+    return _Units(larger, smaller, unit) if (smaller == left).all() else None
 
 
 def _counts(drawn: NDArray[np.int64], length: int) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from nap.data.trace import TRACE_VERSION, Cost, Event, RunnerUp, Trace, check_tr
 
 # A trace as JSON has it. What stands in it is only known once `trace_from_row` has read it.
 Row = dict[str, Any]
+FIELDS = frozenset(f.name for f in fields(Trace))
 
 
 def trace_to_row(trace: Trace) -> Row:
@@ -37,13 +38,12 @@ def trace_to_row(trace: Trace) -> Row:
 
 def trace_from_row(row: Row) -> Trace:
     """The checked trace of one JSON object. Raises InputError for anything that is none."""
-    known = {f.name for f in fields(Trace)}
     # Before the fields: a later version may have others.
     if "version" not in row:
         raise InputError(f"not a trace: it has no version; its fields are {', '.join(map(repr, row))[:80] or 'none'}")
     check_version(row["version"])
-    for name in sorted(row.keys() - known):
-        check_known("trace field", name, sorted(known))
+    for name in sorted(row.keys() - FIELDS):
+        check_known("trace field", name, sorted(FIELDS))
     try:
         row = dict(row)
         events = [*row["events"]]
@@ -52,7 +52,8 @@ def trace_from_row(row: Row) -> Trace:
         row["events"] = tuple(map(Event, *(map(index, column) for column in numbers), known))
         for name, kind in (("initial", index), ("region", index), ("seconds", float), ("uncounted", index)):
             row[name] = tuple(map(kind, row.get(name, ())))
-        row["costs"] = tuple(Cost(*map(index, cost)) for cost in row.get("costs") or ())
+        costs = [*(row.get("costs") or ())]
+        row["costs"] = tuple(map(Cost, *(map(index, column) for column in zip(*costs, strict=True)))) if costs else ()
         near = row.get("runners_up") or ()
         row["runners_up"] = tuple(tuple(RunnerUp(index(p), float(gap)) for p, gap in step) for step in near)
         row["version"] = TRACE_VERSION

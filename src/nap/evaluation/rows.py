@@ -8,6 +8,7 @@ Does not decode or score (run.py).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path as FilePath
 from types import NoneType
 from typing import get_args, get_type_hints
@@ -173,7 +174,7 @@ def _write(kind: type, records: Sequence[Row] | Sequence[Seconds], path: FilePat
     }  # fmt: skip
     hints, found = get_type_hints(kind), {}
     for field in fields(kind):
-        values = [getattr(record, field.name) for record in records]
+        values = [*map(attrgetter(field.name), records)]
         hint = hints[field.name]
         (held,) = [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
         known = any(value is not None for value in values)

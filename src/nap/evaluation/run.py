@@ -297,13 +297,15 @@ def _finish(
     """Write rows.parquet, seconds.parquet and traces.jsonl, by cell and problem."""
     places = [(cell, index, problem.id) for cell in sweep.cells() for index, problem in enumerate(problems)]
     entries = [done[cell.name, name] for cell, _, name in places]
-    # In a run that has grown by other problems a row may stand in another place; earlier versions named no cache.
-    rows = [
-        dataclasses.replace(entry.row, index=index, cache=cell.cache)
-        for entry, (cell, index, _) in zip(entries, places, strict=True)
-    ]
+    rows = [_at(cell, index, entry.row) for entry, (cell, index, _) in zip(entries, places, strict=True)]
     kept = [entry.trace for entry, (_, index, _) in zip(entries, places, strict=True) if entry.trace and index < traces]
     write_rows(rows, folder / "rows.parquet")
     write_seconds(entries, folder / "seconds.parquet")
     write_traces(kept, folder / "traces.jsonl")
     return rows
+
+
+def _at(cell: Cell, index: int, row: Row) -> Row:
+    # In a run that has grown by other problems a row may stand in another place; earlier versions named no cache.
+    known = row.index == index and row.cache == cell.cache
+    return row if known else dataclasses.replace(row, index=index, cache=cell.cache)

@@ -9,6 +9,7 @@ Does not decode anything, and does not write or say it (tables.py, findings.py).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -190,7 +191,7 @@ def label(model: str) -> str:
 
 
 def _known(rows: Sequence[Row], column: str) -> list[float]:
-    return [value for row in rows if (value := getattr(row, column)) is not None]
+    return [value for value in map(attrgetter(column), rows) if value is not None]
 
 
 def _average(values: Sequence[float]) -> float | None:

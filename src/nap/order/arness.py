@@ -11,6 +11,8 @@ Does not count pairs or rates (rates.py), and does not report all at once (measu
 """
 
 import math
+from functools import reduce
+from itertools import pairwise
 from numbers import Integral
 from typing import Literal, NamedTuple, get_args
 
@@ -103,11 +105,16 @@ def random_hits(length: int, k: int) -> Floats:
     return np.minimum(k, masked) / masked
 
 
-def local_hits(orders: Sequences, k: int, variant: Variant) -> dict[Ties, Floats]:
-    """[S, n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k."""
+def local_hits(orders: Sequences, k: int, variant: Variant, runs: "Runs | None" = None) -> dict[Ties, Floats]:
+    """[S, n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k.
+
+    runs  `possible_runs` of the same k, where they are known
+    """
     if orders.n <= k:
         return dict.fromkeys(get_args(Ties), np.full(orders.group.shape, math.nan))
-    runs = _possible_runs(orders, k, variant)
+    runs = possible_runs(orders, k) if runs is None else runs
+    if variant == "ordered":
+        runs = runs.where(runs.rising)
     chances = _chances(orders, k, variant, runs)
     first = np.unique(_places(orders, k, runs), return_index=True)[1]
     possible = np.zeros(len(chances))
@@ -116,17 +123,18 @@ def local_hits(orders: Sequences, k: int, variant: Variant) -> dict[Ties, Floats
     return {ties: _at_the_ends(orders, runs, values) for ties, values in hits.items()}  # pyright: ignore
 
 
-def _at_the_ends(orders: Sequences, runs: "_Runs", values: Floats) -> Floats:
+def _at_the_ends(orders: Sequences, runs: "Runs", values: Floats) -> Floats:
     hits = np.zeros(orders.group.shape)
     hits[runs.order, runs.end] = values
     return hits
 
 
-class _Runs(NamedTuple):
+class Runs(NamedTuple):
     """[m] each: runs p-k..p that some order inside the steps commits one after the other, p last.
 
     `order` is which of the S it is in, `end` the index of p there, `first` and `last` the groups that the run begins
-    and ends in, `a` and `b` how many of the run these two finalise.
+    and ends in, `a` and `b` how many of the run these two finalise, `rising` whether some order commits it from left to
+    right.
     """
 
     order: Ints
@@ -135,30 +143,40 @@ class _Runs(NamedTuple):
     last: Ints
     a: Ints
     b: Ints
+    rising: NDArray[np.bool_]
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Runs":
+        """The chosen ones."""
+        order, end, first, last, a, b, rising = self
+        return Runs(
+            order[chosen], end[chosen], first[chosen], last[chosen], a[chosen], b[chosen], rising[chosen]
+        )  # fmt: skip
 
 
-def _possible_runs(orders: Sequences, k: int, variant: Variant) -> _Runs:
+def possible_runs(orders: Sequences, k: int) -> Runs:
     """The runs whose p is in their last step and that leave nothing out of the steps between their first and last."""
-    windows = np.lib.stride_tricks.sliding_window_view(orders.group, k + 1, axis=1)
-    first, last = windows.min(axis=2), windows.max(axis=2)
-    a, b = (windows == first[..., None]).sum(axis=2), (windows == last[..., None]).sum(axis=2)
-    before_last, after_first = (np.take_along_axis(orders.committed, at, 1) for at in (last, first + 1))
-    whole = (first == last) | (a + b + before_last - after_first == k + 1)
-    possible = whole & (windows[..., -1] == last) & (orders.positions[:, k:] - orders.positions[:, :-k] == k)
-    if variant == "ordered":
-        possible &= (np.diff(windows, axis=2) >= 0).all(axis=2)
+    # [S, n - k] the groups of p-k, ..., p
+    members = [orders.group[:, start : orders.n - k + start] for start in range(k + 1)]
+    first, last = reduce(np.minimum, members), reduce(np.maximum, members)
+    possible = (members[-1] == last) & (orders.positions[:, k:] - orders.positions[:, :-k] == k)
     order, start = np.nonzero(possible)
-    return _Runs(order, start + k, *(values[order, start] for values in (first, last, a, b)))
+    # Few are left of most orders: what costs more is counted of these alone.
+    first, last, *members = (values[order, start] for values in (first, last, *members))
+    a, b = (np.sum([member == group for member in members], axis=0) for group in (first, last))
+    whole = (first == last) | (a + b + orders.committed[order, last] - orders.committed[order, first + 1] == k + 1)
+    rising = reduce(np.logical_and, (left <= right for left, right in pairwise(members)))
+    found = Runs(order, start + k, first, last, a, b, rising)
+    return found.where(whole)
 
 
-def _chances(orders: Sequences, k: int, variant: Variant, runs: _Runs) -> Floats:
+def _chances(orders: Sequences, k: int, variant: Variant, runs: Runs) -> Floats:
     """[m] chance of each run in a random order inside the steps; exactly 1 where every order has it.
 
     In one step of g: k! arrangements of p-k..p-1 and (g-k)! of this block and the rest, of g!. Over several steps:
     the last a of the first step (a! (g-a)! / g!), all of the steps between, and the first b of the last step, p being
     the b-th ((b-1)! (g-b)! / g!). `ordered` wants one of the arrangements of p-k..p-1.
     """
-    order, _, first, last, a, b = runs
+    order, _, first, last, a, b, _ = runs
     single = first == last
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, orders.n + 1)))])
     g, h = orders.size[order, first], orders.size[order, last]
@@ -173,7 +191,7 @@ def _chances(orders: Sequences, k: int, variant: Variant, runs: _Runs) -> Floats
     return np.exp(log_chance)
 
 
-def _places(orders: Sequences, k: int, runs: _Runs) -> Ints:
+def _places(orders: Sequences, k: int, runs: Runs) -> Ints:
     """[m] codes of which one of its step p must be; of the runs with one code only one can come true.
 
     A run over several steps needs p at b; inside one step every run has places to choose from.

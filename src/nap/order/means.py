@@ -6,13 +6,13 @@ Does not measure.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nap.common.records import Json
 from nap.order.scores import Counts, Number, OrderReport, Scores, combined
 
-WAITING = 1000  # reports that are in memory before their numbers are summed
+WAITING = 64  # reports of one tally that are in memory before their numbers are summed
 
 
 class ExactSum:
@@ -22,7 +22,7 @@ class ExactSum:
         self.parts: list[float] = []
         self.count = 0
 
-    def add(self, numbers: Iterable[Number]) -> None:
+    def add(self, numbers: Sequence[Number]) -> None:
         """Add numbers."""
         known = [number for number in numbers if number is not None]
         self.count += len(known)
@@ -31,6 +31,15 @@ class ExactSum:
         while total := math.fsum(rest):
             self.parts.append(total)
             rest.append(-total)
+
+    @classmethod
+    def joined(cls, sums: "Iterable[ExactSum]") -> "ExactSum":
+        """The sum of all that these have summed."""
+        found = cls()
+        for one in sums:
+            found.count += one.count
+            found.parts += one.parts
+        return found
 
     @property
     def mean(self) -> Number:
@@ -42,6 +51,14 @@ def mean_of_known(numbers: Sequence[Number]) -> Number:
     """The mean of the values that are not None; None if there are none."""
     known = [number for number in numbers if number is not None]
     return math.fsum(known) / len(known) if known else None
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """The mean of every number over one or more scores."""
+    if len(scores) == 1:
+        return Scores(scores[0].ks, [None if number is None else float(number) for number in scores[0].numbers])
+    columns = zip(*(one.numbers for one in scores), strict=True)
+    return Scores(scores[0].ks, [mean_of_known(column) for column in columns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +77,7 @@ class Means:
 
 def numbers_of(report: OrderReport) -> dict[str, Sequence[Number]]:
     """The numbers of each part of a report, and its counts."""
-    found: dict[str, Sequence[Number]] = {name: scores.numbers() for name, scores in report.parts()}
+    found: dict[str, Sequence[Number]] = {name: scores.numbers for name, scores in report.parts()}
     return found | {"counts": report.counts}
 
 
@@ -73,14 +90,27 @@ class Tally:
         self.waiting: dict[str, list[Sequence[Number]]] = {}
         self.sums: dict[str, list[ExactSum]] = {}
 
-    def add(self, report: OrderReport, numbers: Mapping[str, Sequence[Number]] | None = None) -> None:
-        """Count a report in, or its `numbers_of` where they are at hand. All must be of the same ks."""
+    def add(self, report: OrderReport) -> None:
+        """Count a report in. All must be of the same ks."""
         self.reports += 1
-        self.ks = tuple(report.whole.arness)
-        for name, row in (numbers or numbers_of(report)).items():
+        self.ks = report.whole.ks
+        for name, row in numbers_of(report).items():
             self.waiting.setdefault(name, []).append(row)
         if self.reports % WAITING == 0:
             self._sum()
+
+    @classmethod
+    def joined(cls, tallies: "Iterable[Tally]") -> "Tally":
+        """That of all reports that these were given."""
+        found, parts = cls(), dict[str, list[list[ExactSum]]]()
+        for one in tallies:
+            one._sum()
+            found.reports, found.ks = found.reports + one.reports, one.ks or found.ks
+            for name, sums in one.sums.items():
+                parts.setdefault(name, []).append(sums)
+        for name, sums in parts.items():
+            found.sums[name] = [ExactSum.joined(column) for column in zip(*sums, strict=True)]
+        return found
 
     def _sum(self) -> None:
         for name, rows in self.waiting.items():
@@ -101,7 +131,7 @@ class Tally:
     def _report(self, numbers: dict[str, Sequence[Number]]) -> OrderReport:
         names = sorted((name for name in numbers if name.isdigit()), key=int)
         others = [name for name in numbers if name != "counts" and not name.isdigit()]
-        parts = {name: Scores.made(self.ks, numbers[name]) for name in (*others, *names)}
+        parts = {name: Scores(self.ks, numbers[name]) for name in (*others, *names)}
         return combined(parts, Counts(*numbers["counts"]))
 
 
@@ -109,18 +139,28 @@ class Aggregate:
     """The means over all traces, and over those with a right and with a wrong answer."""
 
     def __init__(self) -> None:
-        self.all, self.right, self.wrong = Tally(), Tally(), Tally()
-        self.checked = False
+        # Each report is in one tally: sums are exact, so those of the others are sums of sums.
+        self.tallies: dict[bool | None, Tally] = {}
 
     def add(self, report: OrderReport, correct: bool | None = None) -> None:
         """Count a trace's report in; one of which nobody knows whether it is right is in `all` only."""
-        numbers = numbers_of(report)
-        self.all.add(report, numbers)
-        if correct is not None:
-            self.checked = True
-            (self.right if correct else self.wrong).add(report, numbers)
+        if correct not in self.tallies:
+            self.tallies[correct] = Tally()
+        self.tallies[correct].add(report)
+
+    @classmethod
+    def joined(cls, aggregates: "Sequence[Aggregate]") -> "Aggregate":
+        """That of all traces that these were given."""
+        found = cls()
+        for correct in dict.fromkeys(key for one in aggregates for key in one.tallies):
+            known = (one.tallies[correct] for one in aggregates if correct in one.tallies)
+            found.tallies[correct] = Tally.joined(known)
+        return found
 
     def means(self) -> dict[str, Means]:
         """`all`; and `right` and `wrong`, if of any trace it is known."""
-        found = {"all": self.all.means()}
-        return found | {"right": self.right.means(), "wrong": self.wrong.means()} if self.checked else found
+        found = {"all": Tally.joined(self.tallies.values()).means()}
+        if self.tallies.keys() <= {None}:
+            return found
+        sides = {"right": True, "wrong": False}
+        return found | {name: self.tallies.get(side, Tally()).means() for name, side in sides.items()}

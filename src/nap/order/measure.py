@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nap.data.trace import Trace
-from nap.order.arness import Floats, Ties, check_settings, global_hits, local_hits, random_hits
-from nap.order.means import mean_of_known
+from nap.order.arness import Floats, Ties, check_settings, global_hits, local_hits, possible_runs, random_hits
+from nap.order.means import mean_scores
 from nap.order.order import Order, order_of
-from nap.order.rates import neighbour_counts, pair_counts, share_of_pairs, tau_of, tokens_per_query, tpf
-from nap.order.scores import STAGES, Arness, Counts, Number, OrderReport, Scores, mean_scores
+from nap.order.rates import neighbour_counts, pair_counts, shares_of, taus_of, tokens_per_query, tpf
+from nap.order.scores import PLAIN, STAGES, Arness, Counts, Number, OrderReport, Scores
 from nap.order.sequences import Ints, Sequences, by_length
 
 KS = (1, 2, 4, 8)
-POSITIONS = 1 << 16  # that are measured at a time
+POSITIONS = 1 << 17  # that are measured at a time
 
 
 def measure(source: Order | Trace, ks: Sequence[int] = KS) -> OrderReport:
@@ -62,14 +62,13 @@ class _Slices:
 
 def _measured(orders: Sequence[Order], ks: tuple[int, ...]) -> list[OrderReport]:
     slices = _sliced(orders)
-    wholes, stages = len(orders), len(STAGES) * len(orders)
-    rows: list[list[Number]] = [[] for _ in slices.length]
-    means = np.full((len(rows), len(Arness._fields) * len(ks)), np.nan)
+    wholes, stages, plain = len(orders), len(STAGES) * len(orders), len(PLAIN)
+    numbers = np.full((len(slices.length), plain + len(Arness._fields) * len(ks)), np.nan)
+    means = numbers[:, plain:]
     for length, members in by_length(slices.length).items():
         at = slices.start[members][:, None] + np.arange(length)
         sequences = Sequences(positions=slices.positions[at], steps=slices.steps[at])
-        for member, plain in zip(members.tolist(), _plain(sequences), strict=True):
-            rows[member] = plain
+        numbers[members, :plain] = _plain(sequences)
         scored = np.flatnonzero((members < wholes) | (members >= wholes + stages))
         if not length or not ks or not len(scored):
             continue
@@ -77,9 +76,15 @@ def _measured(orders: Sequence[Order], ks: tuple[int, ...]) -> list[OrderReport]
         hits = _all_hits(part, ks)
         means[members[scored]] = hits.mean(axis=2).T
         _add_stages(means, wholes, members[scored], hits, slices.stage[at[scored]])
-    numbers = [[None if x != x else x for x in row] for row in means.tolist()]
-    scores = [Scores.made(ks, row + hits) for row, hits in zip(rows, numbers, strict=True)]
-    return _reports(orders, scores, ks)
+    return _reports(orders, [Scores(ks, row) for row in _rows(numbers)])
+
+
+def _rows(numbers: Floats) -> list[list[Number]]:
+    """Each row as numbers of Python: of nan None, and the two counts that come first as whole numbers."""
+    found = numbers.astype(object)
+    found[np.isnan(numbers)] = None
+    found[:, :2] = numbers[:, :2].astype(int)
+    return found.tolist()
 
 
 def _sliced(orders: Sequence[Order]) -> _Slices:
@@ -110,28 +115,26 @@ def _sliced(orders: Sequence[Order]) -> _Slices:
     )  # fmt: skip
 
 
-def _plain(sequences: Sequences) -> list[list[Number]]:
-    """The numbers of `Scores` that are no ARness, of each sequence."""
-    n = sequences.n
+def _plain(sequences: Sequences) -> Floats:
+    """[S, PLAIN] the numbers of `Scores` that are no ARness; nan where there is none."""
     pairs, near = pair_counts(sequences), neighbour_counts(sequences)
-    columns = [column.tolist() for column in (sequences.groups, *pairs, *near)]
-    return [
-        [n, groups, n / groups if n else None, *tau_of(*counts[:3]), share_of_pairs(*counts[:3]),
-         share_of_pairs(*counts[3:])]
-        for groups, *counts in zip(*columns, strict=True)
-    ]  # fmt: skip
+    groups = sequences.groups.astype(float)
+    n = np.full(len(groups), float(sequences.n))
+    afp = np.divide(n, groups, out=np.full(len(n), np.nan), where=groups > 0)
+    return np.stack([n, groups, afp, *taus_of(pairs), shares_of(pairs), shares_of(near)], axis=1)
 
 
 def _all_hits(sequences: Sequences, ks: Sequence[int]) -> Floats:
     """[M, S, n] hits of every ARness, in the order of `Arness`, for each k."""
     hits: list[NDArray[np.float64]] = []
     for k in ks:
-        local = local_hits(sequences, k, "set")
+        runs = possible_runs(sequences, k) if sequences.n > k else None
+        local = local_hits(sequences, k, "set", runs)
         for ties in get_args(Ties):
             hits += [global_hits(sequences, k, ties), local[ties]]
         random = np.empty(sequences.group.shape)
         np.put_along_axis(random, sequences.by_step, random_hits(sequences.n, k)[None], 1)
-        hits += [local_hits(sequences, k, "ordered")["mean"], random]
+        hits += [local_hits(sequences, k, "ordered", runs)["mean"], random]
     return np.stack(hits)
 
 
@@ -149,7 +152,7 @@ def _add_stages(means: Floats, wholes: int, members: Ints, hits: Floats, stage: 
                 means[wholes + len(STAGES) * members[whole[rows]] + number] = values.mean(axis=2).T
 
 
-def _reports(orders: Sequence[Order], scores: Sequence[Scores], ks: Sequence[int]) -> list[OrderReport]:
+def _reports(orders: Sequence[Order], scores: Sequence[Scores]) -> list[OrderReport]:
     found, slots = [], iter(scores[(1 + len(STAGES)) * len(orders) :])
     for i, order in enumerate(orders):
         counts = Counts(
@@ -160,6 +163,6 @@ def _reports(orders: Sequence[Order], scores: Sequence[Scores], ks: Sequence[int
         own = {"whole": scores[i], "counts": counts, "stages": tuple(scores[start : start + len(STAGES)])}
         if order.paths:
             paths = tuple(next(slots) for _ in range(order.paths))
-            own |= {"paths": paths, "path_mean": mean_scores(ks, paths, mean_of_known), "summary": next(slots)}
+            own |= {"paths": paths, "path_mean": mean_scores(paths), "summary": next(slots)}
         found.append(OrderReport(**own))
     return found

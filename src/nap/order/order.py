@@ -86,7 +86,7 @@ def order_of(trace: Trace, count_padding: bool = False) -> Order:
     hidden = () if count_padding else trace.uncounted
     committed = {p: step for p, step in replay.committed.items() if region[p] >= 0}
     counted = sorted(p for p in committed if replay.ids[p] not in hidden)
-    kinds = Counter(event.kind for event in trace.events if region[event.position] >= 0)
+    kinds = Counter(kind for _, kind, position, _, _ in trace.events if region[position] >= 0)
     return Order(
         positions=np.array(counted, np.int64),
         steps=np.array([committed[p] for p in counted], np.int64),

@@ -11,7 +11,7 @@ import numpy as np
 
 from nap.common.files import InputError
 from nap.common.text import check_known
-from nap.order.arness import Ties, check_settings
+from nap.order.arness import Floats, Ties, check_settings
 from nap.order.order import Order
 from nap.order.sequences import Ints, Sequences
 
@@ -29,14 +29,21 @@ def pairwise_arness(order: Order, scope: Scope = "global", ties: Ties = "mean") 
     check_known("scope", scope, get_args(Scope))
     orders = Sequences.of(order)
     counts = pair_counts(orders) if scope == "global" else neighbour_counts(orders)
-    pairs, discordant, tied = (int(count[0]) for count in counts)
-    return share_of_pairs(pairs, discordant, tied, ties)
+    return _known(shares_of(counts, ties)[0])
 
 
-def share_of_pairs(pairs: int, discordant: int, tied: int, ties: Ties = "mean") -> float | None:
-    """Share of pairs whose left one comes first, where a tied one counts by `ties`. None of no pair."""
+def shares_of(pairs: "Pairs", ties: Ties = "mean") -> Floats:
+    """[S] share of pairs whose left one comes first, where a tied one counts by `ties`. nan of no pair."""
     weight = {"mean": 0.5, "optimistic": 1.0, "pessimistic": 0.0}[ties]
-    return (pairs - discordant - tied + weight * tied) / pairs if pairs else None
+    return _shares(pairs.all - pairs.discordant - pairs.tied + weight * pairs.tied, pairs.all)
+
+
+def _shares(parts: Ints | Floats, wholes: Ints | Floats) -> Floats:
+    return np.divide(parts, wholes, out=np.full(len(wholes), math.nan), where=wholes > 0)
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
 
 
 class Kendall(NamedTuple):
@@ -52,15 +59,16 @@ def kendall_tau_b(order: Order) -> Kendall:
     With C concordant, D discordant and T tied of N pairs: (C - D) / sqrt(N (N - T)). None for n < 2, and tau-b also
     where one step finalised everything.
     """
-    return tau_of(*(int(count[0]) for count in pair_counts(Sequences.of(order))))
+    tau_b, tied = taus_of(pair_counts(Sequences.of(order)))
+    return Kendall(_known(tau_b[0]), _known(tied[0]))
 
 
-def tau_of(pairs: int, discordant: int, tied: int) -> Kendall:
-    """Kendall's tau-b from the numbers of pairs."""
-    if not pairs:
-        return Kendall(None, None)
-    tau = (pairs - tied - 2 * discordant) / math.sqrt(pairs * (pairs - tied)) if pairs > tied else None
-    return Kendall(tau, tied / pairs)
+def taus_of(pairs: "Pairs") -> tuple[Floats, Floats]:
+    """[S] Kendall's tau-b, and the share of tied pairs, from the numbers of pairs; nan where there is none."""
+    untied = pairs.all - pairs.tied
+    # As floats: the product of two numbers of pairs is more than 64 bits hold.
+    tau_b = _shares(untied - 2 * pairs.discordant, np.sqrt(pairs.all.astype(float) * untied))
+    return tau_b, _shares(pairs.tied, pairs.all)
 
 
 class Pairs(NamedTuple):

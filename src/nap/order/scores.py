@@ -6,11 +6,10 @@ count of who had a number all of them are counts.
 Does not measure (measure.py) or average (means.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from operator import attrgetter
 from typing import NamedTuple
 
 from nap.common.records import Json
@@ -41,52 +40,49 @@ def arness_keys(k: int) -> tuple[str, ...]:
 
 
 NOTHING = Arness(*[None] * len(Arness._fields))
+PLAIN = (
+    "n_tokens", "n_finalising_steps", "afp", "tau_b", "tied_share", "pairwise_global", "pairwise_local",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+def _number(place: int) -> property:
+    return property(lambda scores: scores.numbers[place])
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What is measured of one sequence of commits.
 
+    ks                   of which there is an `Arness`
+    numbers              all: those of PLAIN, which are attributes too, and then those of the `Arness` of each k
     n_tokens             commits that count
     n_finalising_steps   steps that finalised at least one
-    arness               by k
     """
 
-    n_tokens: Number
-    n_finalising_steps: Number
-    afp: Number
-    tau_b: Number
-    tied_share: Number
-    pairwise_global: Number
-    pairwise_local: Number
-    arness: Mapping[int, Arness]
+    ks: tuple[int, ...]
+    numbers: Sequence[Number]
+
+    n_tokens, n_finalising_steps, afp, tau_b, tied_share, pairwise_global, pairwise_local = map(
+        _number, range(len(PLAIN))
+    )
 
     def at(self, k: int) -> Arness:
         """ARness at k; nothing where it was not asked for."""
-        return self.arness.get(k, NOTHING)
-
-    def numbers(self) -> list[Number]:
-        """All numbers, those of each k last."""
-        return [*_plain(self), *chain.from_iterable(self.arness.values())]
-
-    @classmethod
-    def made(cls, ks: Sequence[int], numbers: Sequence[Number]) -> "Scores":
-        """The inverse of `numbers`."""
-        width, start = len(Arness._fields), len(PLAIN)
-        ends = range(start + width, len(numbers) + 1, width)
-        parts = {k: Arness._make(numbers[end - width : end]) for k, end in zip(ks, ends, strict=True)}
-        return cls(**dict(zip(PLAIN, numbers, strict=False)), arness=parts)
+        if k not in self.ks:
+            return NOTHING
+        width = len(Arness._fields)
+        start = len(PLAIN) + width * self.ks.index(k)
+        return Arness._make(self.numbers[start : start + width])
 
     def json(self) -> dict[str, Json]:
         """Flat, with names such as `global_arness@1`."""
-        found: dict[str, Json] = dict(zip(PLAIN, _plain(self), strict=True))
-        for k, values in self.arness.items():
-            found.update(zip(arness_keys(k), values, strict=True))
-        return found
+        return dict(zip(score_keys(self.ks), self.numbers, strict=True))
 
 
-PLAIN = tuple(f.name for f in fields(Scores) if f.name != "arness")
-_plain = attrgetter(*PLAIN)
+@cache
+def score_keys(ks: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of the numbers of a `Scores`."""
+    return (*PLAIN, *chain.from_iterable(map(arness_keys, ks)))
 
 
 class Counts(NamedTuple):
@@ -170,8 +166,3 @@ def combined(parts: Mapping[str, Scores], counts: Counts) -> OrderReport:
     return OrderReport(
         whole=parts["whole"], counts=counts, stages=tuple(parts[name] for name in STAGES), paths=paths, **known
     )
-
-
-def mean_scores(ks: Sequence[int], scores: Sequence[Scores], mean: Callable[[Sequence[Number]], Number]) -> Scores:
-    """The mean of every number over some scores."""
-    return Scores.made(ks, [mean(column) for column in zip(*(one.numbers() for one in scores), strict=True)])

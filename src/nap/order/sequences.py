@@ -71,7 +71,9 @@ class Sequences:
     @cached_property
     def committed(self) -> Ints:
         """[S, n + 1] positions that all groups before each finalised."""
-        return np.pad(np.cumsum(self.size, axis=1), ((0, 0), (1, 0)))
+        committed = np.zeros((len(self.size), self.n + 1), np.int64)
+        np.cumsum(self.size, axis=1, out=committed[:, 1:])
+        return committed
 
     @cached_property
     def groups(self) -> Ints:
