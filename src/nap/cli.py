@@ -31,7 +31,7 @@ from nap.commands.vote import VoteCommand
 from nap.common.files import InputError
 from nap.common.memory import keep_memory
 from nap.common.terminal import guarded, plain
-from nap.common.text import did_you_mean
+from nap.common.text import did_you_mean, printable
 
 
 class Runs(Protocol):
@@ -158,6 +158,11 @@ def _main() -> None:
         code = _fail(f"this needs {missing}, which is not installed; try: pip install 'nap-dlm[models]'")
     except KeyboardInterrupt:
         code = 130
+    except BaseException as error:
+        # A library in Rust (tokenizers, safetensors) that meets what it never expected: no Exception, and not ours.
+        if type(error).__name__ != "PanicException":
+            raise
+        code = _fail(f"a model's files made another library fail ({printable(str(error), 300)})")
     else:
         return
     try:

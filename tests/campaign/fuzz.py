@@ -3,10 +3,12 @@
 Does not mend anything.
 """
 
+import os
 import random
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,37 @@ def injected(whole: Path, seed: int, share: float) -> Iterator[tuple[str, Fault 
                     more = _broken_pages(folder)
                 where = f"injection {number}: {chosen.name}, {file}: nap {command}"
                 yield chosen.name, trial.fault_of(where, found, more)
+
+
+def estranged(whole: Path, seed: int, share: float) -> Iterator[tuple[str, Fault | None]]:
+    """In place of each file what is none: a pipe that nobody writes to, a device without end, a folder, a socket."""
+    rng = random.Random(f"{seed} estranged")
+    every = [(one, file, kind) for one in FORMATS for file in one.files for kind in STRANGE]
+    for chosen, file, kind in every:
+        if rng.random() >= share:
+            continue
+        command = rng.choice(chosen.commands)
+        with _copy(whole, chosen) as place:
+            folder = Path(place) / "all"
+            (folder / file).unlink(missing_ok=True)
+            STRANGE[kind](folder / file)
+            found = trial.run(command.split(), folder=folder)
+        yield kind, trial.fault_of(f"{kind} as {file}: nap {command}", found)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a device without end": lambda path: path.symlink_to("/dev/zero"),
+    "an empty device": lambda path: path.symlink_to("/dev/null"),
+    "a folder": Path.mkdir,
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a socket": _socket,
+}
 
 
 def _broken_pages(folder: Path) -> list[str]:

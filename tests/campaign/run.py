@@ -47,6 +47,7 @@ PARTS: dict[str, Callable[[Path, int, float], Trials]] = {
     "hostile teachers": replies.replied,
     "mutations": mutations,
     "injections": fuzz.injected,
+    "no files": fuzz.estranged,
 }
 
 
@@ -112,6 +113,9 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     total = sum(sum(kinds.values()) for kinds in tried.values())
     print(f"{total} trials, {len(found)} faults, {minutes:.1f} min")
+    if found:
+        parts = " ".join(shlex.quote(part) for part in options.parts)
+        print(f"to have them again: make campaign CAMPAIGN='--seed {seed} --share {options.share:g} --parts {parts}'")
     if options.write:
         write(table(tried, found, sys.argv[1:], seed, minutes))
     return int(bool(found))

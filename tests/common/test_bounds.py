@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +70,26 @@ def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     ended = nap("curate", *flags, "--path-tokens", 10**10)
     assert ended.returncode == 2 and ended.stderr.startswith("nap: path_tokens must be at most 1048576")
     assert ended.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_text_that_no_model_has_positions_for_is_refused_before_a_tokenizer_is_given_it() -> None:
+    from nap.common.bounds import CHARACTERS
+    from nap.decoding.prompt import encode_prompt
+    from nap.dependence.scorer import TextReader
+
+    class Reads:
+        """A tokenizer that fails where it is asked for a long text."""
+
+        bos_token_id = None
+
+        def encode(self, text: str, **options: bool) -> list[int]:
+            assert len(text) <= CHARACTERS.most
+            return [1]
+
+    tokenizer: Any = Reads()
+    for what, encode in (
+        ("prompt", lambda text: encode_prompt(text, tokenizer)), ("text", TextReader(tokenizer, "m").encode),
+    ):  # fmt: skip
+        assert encode("x" * CHARACTERS.most) == [1]
+        with pytest.raises(InputError, match=f"characters of a {what} must be at most 2097152"):
+            encode("x" * (CHARACTERS.most + 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nap.common.files import InputError, atomic, exits_on_bad_input, read_text
+from nap.common.files import InputError, atomic, check_files, exits_on_bad_input, read_text
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from tiny import disk_full_after
@@ -142,3 +142,73 @@ def test_a_script_ends_in_one_line_on_bad_input(capsys):
     with pytest.raises(SystemExit) as ended, exits_on_bad_input("demo"):
         raise InputError("no such model")
     assert ended.value.code == 2 and capsys.readouterr().err == "demo: no such model\n"
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(InputError, match="is a pipe or a device"), atomic(tmp_path / name) as file:
+            file.write("x")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "zero").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "zero"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_folder_that_others_open_files_of_holds_no_pipe_and_no_device(tmp_path, make):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    check_files(tmp_path)
+    check_files(tmp_path / "absent")
+    make(tmp_path / "tokenizer.json")
+    check_files(tmp_path, "f*")
+    with pytest.raises(InputError, match=r"tokenizer\.json is a pipe or a device; a file was expected"):
+        check_files(tmp_path)
+
+
+ENDLESS = """
+import sys
+import nap.common.files as files
+files.MOST_OF_DISK = 0.0
+sys.argv = ["nap", "order", "-"]
+from nap.cli import main
+main()
+"""
+
+
+def test_standard_input_without_an_end_does_not_fill_the_disk():
+    with Path("/dev/zero").open("rb") as zeros:
+        done = subprocess.run([sys.executable, "-c", ENDLESS], stdin=zeros, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "standard input fills the disk of " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "held"),
+    [
+        ("decode --model model -p x", "model/tokenizer.json"),
+        ("eval --models arith-nap --task arith --problems 1 --policies ar --out run", "run/journal.jsonl"),
+        ("eval --models arith-nap --task arith --problems 1 --policies ar --out run", "run/.lock"),
+        ("train --model arith-nap --data model/config.json --out run", "run/metrics.jsonl"),
+        ("curate --task arith --problems 1 --solutions s.jsonl --out run", "run/journal.sqlite.lock"),
+        ("report run --out out.html", "out.html"),
+        ("order /dev/stdin", ""),
+    ],
+)
+def test_a_pipe_in_a_folder_that_a_command_works_in_is_one_line(tmp_path, monkeypatch, arguments, held):
+    from nap.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    for folder in ("model", "run"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "run" / "setting.json").write_text('{"kind": "eval"}')
+    (tmp_path / "s.jsonl").write_text("{}")
+    if held:
+        os.mkfifo(tmp_path / held)
+        with pytest.raises(InputError):
+            run(arguments.split())
+    else:
+        command = f"sleep 2 | {sys.executable} -m nap {arguments}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "is a pipe or a device; save what it gives" in done.stderr

@@ -50,6 +50,12 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"rope_parameters": None, "rope_theta": 0}, "rope_theta must be a number above 1 and below 1e.15, got 0"),
     ({"rope_parameters": None, "rope_theta": float("nan")}, "rope_theta must be a number above 1"),
     ({"rope_parameters": None, "rope_theta": [1]}, "rope_theta must be a number above 1"),
+    ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 1e300}}, "factor must be a number above 0"),
+    ({"rope_scaling": {"rope_type": "linear", "factor": "x"}}, "factor must be a number above 0 and below 10000"),
+    ({"rope_scaling": {"rope_type": "llama3", "low_freq_factor": -1}}, "low_freq_factor must be a number above 0"),
+    ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0, "x"]}}, "factor must be a number above 0"),
+    ({"rope_scaling": {"rope_type": "longrope", "long_factor": 5}}, "factor must be a number above 0 .* got 'no list'"),
+    ({"rope_parameters": {"partial_rotary_factor": 2}}, "partial_rotary_factor must be a number above 0 and below 1"),
     ({"rms_norm_eps": 0}, "rms_norm_eps must be a number above 0"),
     ({"block_size": 0}, "block_size must be a whole number from 1"),
     ({"shift_logits": "no"}, "shift_logits must be true or false, got 'no'"),
@@ -198,6 +204,41 @@ def test_a_tokenizer_that_cannot_be_read_is_one_line(folder: Path, name: str, te
     with pytest.raises(InputError) as refused:
         load(str(folder))
     assert "\n" not in str(refused.value)
+
+
+def _pattern(regex: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+
+
+def _doubling(times: int) -> dict[str, Any]:
+    return {
+        "type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * times,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pre_tokenizer": _pattern("(a|a){18}[xyz]")}, r"takes .* s for \d+ characters \('aaaa.* does not end in"),
+        ({"normalizer": _pattern("(7|7){18}[xyz]") | {"type": "Replace", "content": ""}}, "takes .* s for .*'7777"),
+        ({"normalizer": _doubling(60)}, r"its normalizer makes a text 1\.15e\+18 times as long; 1000 is the most"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [_doubling(6)] * 3}}, "makes a text 2.62e.05 times"),
+        ({"normalizer": {"type": "Prepend", "prepend": "x" * 10**6}}, r"makes a text 1e\+06 times"),
+        ({"decoder": {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10**5}}, "its decoder makes"),
+    ],
+)
+def test_a_tokenizer_that_takes_long_or_makes_a_text_endless_is_refused(
+    folder: Path, changes: dict[str, Any], said: str
+) -> None:
+    edit(folder / "tokenizer.json", **changes)
+    with pytest.raises(InputError, match=said):
+        load(str(folder))
+
+
+def test_steps_that_published_tokenizers_have_make_no_text_long(folder: Path) -> None:
+    llama = [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
+    edit(folder / "tokenizer.json", normalizer={"type": "Sequence", "normalizers": llama})
+    load(str(folder))
 
 
 class Panic(BaseException):

@@ -24,6 +24,8 @@ PATHS = Bound(1, 1 << 12, "each has tags of its own, and traces keep the number 
 SLOT_TOKENS = Bound(1, 1 << 20, "no model has more positions")
 SUMMARY_TOKENS = Bound(0, 1 << 20, "no model has more positions")
 CANVAS_TOKENS = Bound(1, 1 << 20, "no model has more positions")
+# Of a text that a tokenizer is given: it takes seconds for a million.
+CHARACTERS = Bound(0, 1 << 21, "no model has positions for more")
 # Curation.
 PROBLEMS = Bound(1, 1 << 31, "that is more than there are")
 SAMPLES = Bound(0, 1 << 12, "the replies to a problem are compared each with each")

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from functools import cache
 from glob import escape
 from pathlib import Path
-from shutil import copyfileobj
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import IO, Any, BinaryIO
 
 from nap.common.kinds import HEAD, encoding_of, kind_of
 
 STANDARD_INPUT = "-"  # as the name of a file
+# Standard input is kept while it is read: a part at a time, and in what of the free disk others can spare.
+PART, MOST_OF_DISK = 1 << 20, 0.5
 
 
 class InputError(ValueError):
@@ -55,6 +57,8 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     removed by the next one. Raises what the block raises.
     """
     path = Path(path)
+    # In place of a device its name would be given to a file: root has /dev/null to lose.
+    check_file(path)
     make_folder(path.parent)
     clean_partials(path.parent, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -118,6 +122,23 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def check_file(path: Path) -> None:
+    """Raise InputError for a pipe, a device or a socket: to open one may take for ever, to replace one breaks it."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # What is not there, or not readable, says so when it is opened.
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise InputError(f"{path} is a pipe or a device; a file was expected")
+
+
+def check_files(folder: Path, names: str = "*") -> None:
+    """`check_file` of what is in a folder that is there, for libraries that open files by their names."""
+    if folder.is_dir():
+        for path in folder.glob(names):
+            check_file(path)
+
+
 def open_input(path: str | Path) -> BinaryIO:
     """A file, open for reading its bytes; `-` is standard input.
 
@@ -138,7 +159,7 @@ def open_input(path: str | Path) -> BinaryIO:
     os.close(number)
     if stat.S_ISDIR(kind):
         raise InputError(f"{path} is a folder; a file was expected{_files_in(Path(path))}")
-    raise InputError(f"{path} is a pipe or a device; save what it gives as a file, and give that")
+    raise InputError(f"{path} is a pipe or a device; save what it gives as a file, or pipe it in and give -")
 
 
 @cache
@@ -146,9 +167,12 @@ def _taken_in() -> Path:
     """Standard input as a file, which is read as often as wanted and goes with the process."""
     folder = TemporaryDirectory(prefix="nap-")
     atexit.register(folder.cleanup)
-    path = Path(folder.name) / "stdin"
+    path, room = Path(folder.name) / "stdin", disk_usage(folder.name).free * MOST_OF_DISK
     with path.open("wb") as file:
-        copyfileobj(sys.stdin.buffer, file)
+        while part := sys.stdin.buffer.read(PART):
+            if (room := room - len(part)) < 0:
+                raise InputError(f"standard input fills the disk of {folder.name}; save what is needed as a file")
+            file.write(part)
     return path
 
 

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from nap.common.files import InputError, atomic, clean_partials, make_folder, read_json
+from nap.common.files import InputError, atomic, check_files, clean_partials, make_folder, read_json
 from nap.common.text import printable
 
 SETTING, LOCK = "setting.json", ".lock"
@@ -81,6 +81,7 @@ def _is_written(
     """Whether the folder is this run's already. Raises InputError where it is something else's."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to write into")
+    check_files(folder)
     if not (folder / SETTING).exists():
         held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         known = {LOCK, *may_hold, *(name for name in held if name.startswith(".") and name.endswith(".partial"))}

@@ -19,10 +19,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 
-from nap.common.files import InputError, clean_partials, make_folder, sync_folder
+from nap.common.files import InputError, check_files, clean_partials, make_folder, sync_folder
 from nap.common.folder import lock
 from nap.common.text import say
 from nap.curation.salvage import SIZE, Value, rows_of
@@ -111,6 +112,7 @@ class Journal:
         if self.path.exists() and not self.path.is_file():
             raise InputError(f"{self.path} is no file; give a file to keep the replies in")
         make_folder(self.path.parent)
+        check_files(self.path.parent, f"{escape(self.path.name)}*")
         self._lock = self.path.with_name(f"{self.path.name}.lock").open("ab")
         try:
             lock(self._lock, self.path)

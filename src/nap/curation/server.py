@@ -104,8 +104,11 @@ class Server:
 
     def _redirected(self, url: str, status: int, location: str) -> str:
         """Where a redirect leads, if the request may go there."""
-        there = urljoin(url, location)
-        here, target = urlsplit(url), urlsplit(there)
+        try:
+            there = urljoin(url, location)
+            here, target = urlsplit(url), urlsplit(there)
+        except ValueError as error:
+            raise Fatal(f"redirects to {location!r:.200}, which is no address ({error!s:.80})") from None
         if status not in REDIRECTS or (here.scheme, here.netloc) != (target.scheme, target.netloc):
             raise Fatal(f"redirects to {there!r:.200}, which is not asked; give that address if you trust it")
         return there

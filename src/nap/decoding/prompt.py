@@ -13,6 +13,7 @@ from typing import Any
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
 from nap.canvas.infill import Infill, lay_out
 from nap.canvas.visibility import Attention
+from nap.common.bounds import CHARACTERS, check
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.data.problems import Problem
@@ -49,6 +50,7 @@ def encode_prompt(
 
     Raises InputError for a template or a tokenizer that fails on the text, and for keywords that change nothing.
     """
+    check("characters of a prompt", len(text), CHARACTERS)
     said, turns = getattr(tokenizer, "chat_template", None), prompting.turns(text)
     if said and not prompting.raw:
         for name, _ in prompting.keywords:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nap.common.bounds import CHARACTERS, check
 from nap.dependence.segments import Ids
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class TextReader:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text by itself, without special tokens. Text that looks like a special token is only text."""
+        check("characters of a text", len(text), CHARACTERS)
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 

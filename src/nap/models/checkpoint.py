@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nap.canvas.canvas import CanvasSpec
-from nap.common.files import InputError, read_json
+from nap.common.files import InputError, check_files, read_json
 from nap.common.terminal import natives_guarded
 from nap.common.text import printable
 from nap.models.families import Config
+from nap.models.tokenizer_checks import check_growth, check_pace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +51,7 @@ def find(
             raise InputError(
                 f"revision {revision!r} is for hub names, and {name} is a folder on this machine; leave it out"
             )
+        check_files(folder)
         return folder, None
     if Path(name).is_file():
         raise InputError(f"{name} is a file; give the folder that holds its config.json")
@@ -143,10 +145,13 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     for reader, needed in TOKENIZERS.items():
         if all((folder / file).is_file() for file in needed):
             with foreign(f"{folder}: its tokenizer cannot be read"), _quietly(), natives_guarded():
+                if "tokenizer.json" in needed:
+                    check_growth(folder / "tokenizer.json")
                 found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
                 # A broken one may open, and fail when it is first asked.
                 found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
                 found.convert_tokens_to_ids("no token is called this")
+                check_pace(found, folder)
                 return found
     return None
 

@@ -17,7 +17,9 @@ WHOLE: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("intermediate_size", "mlp_hidden_size"), (1, 2_000_000)),
     **dict.fromkeys(("num_hidden_layers", "n_layers"), (1, 2_000)),
     **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "n_heads", "n_kv_heads"), (1, 10_000)),
-    **dict.fromkeys(("max_position_embeddings", "max_sequence_length"), (1, 1_000_000_000)),
+    **dict.fromkeys(
+        ("max_position_embeddings", "max_sequence_length", "original_max_position_embeddings"), (1, 1_000_000_000)
+    ),
     **dict.fromkeys(("mask_token_id", "pad_token_id", "bos_token_id"), (-1, 10_000_000)),
     "head_dim": (1, 100_000),
     "block_size": (1, 1_000_000_000),
@@ -28,7 +30,15 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "rope_theta": (1.0, 1e15),
     "initializer_range": (0.0, 1e6),
     "mlp_ratio": (0.0, 1000.0),
+    # How rotary positions are stretched.
+    **dict.fromkeys(("factor", "attention_factor", "low_freq_factor", "high_freq_factor"), (0.0, 1e4)),
+    **dict.fromkeys(("beta_fast", "beta_slow"), (0.0, 1e4)),
+    "partial_rotary_factor": (0.0, 1.0 + 1e-9),
 }
+ROPE = (
+    "rope_theta", "rope_type", "type", "factor", "attention_factor", "low_freq_factor", "high_freq_factor", "beta_fast",
+    "beta_slow", "partial_rotary_factor", "original_max_position_embeddings",
+)  # fmt: skip
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("model_type", "hidden_act", "rope_type", "type"), (str,)),
     **dict.fromkeys(("tie_word_embeddings", "weight_tying", "attention_bias", "mlp_bias", "shift_logits"), (bool,)),
@@ -59,7 +69,10 @@ def check_config(config: Mapping[str, object], where: object) -> None:
         )
     for rope in (config.get("rope_parameters"), config.get("rope_scaling")):
         if isinstance(rope, dict):
-            check_config({key: rope[key] for key in ("rope_theta", "rope_type", "type") if key in rope}, where)
+            check_config({key: value for key, value in rope.items() if key in ROPE}, where)
+            for key in ("long_factor", "short_factor"):
+                for value in factors if isinstance(factors := rope.get(key, []), list) else ["no list"]:
+                    check_config({"factor": value}, where)
 
 
 def _wanted(key: str, value: object) -> str:

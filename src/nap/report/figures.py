@@ -119,7 +119,9 @@ def _series(runs: Sequence[Run]) -> list[Series]:
         suffix = f" ({printable(FilePath(run.name).name)})" if cells & seen else ""
         seen |= cells
         for record in run.records:
-            found.setdefault((record.label + suffix, printable(record.policy)), []).append(Point(run.name, record))
+            found.setdefault((printable(record.label) + suffix, printable(record.policy)), []).append(
+                Point(run.name, record)
+            )
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
     return [_looking(models.index(m), policies.index(p), f"{m}, {p}", points) for (m, p), points in found.items()]
 
@@ -262,7 +264,9 @@ def draw_maps(runs: Sequence[Run]) -> "Figure | None":
         shares = [[share / 10 for share in found.shares[BINS * i : BINS * (i + 1)]] for i in range(BINS)]
         image = axes.imshow(shares, cmap="Blues", aspect="auto", norm=PowerNorm(0.5, 0, 100))
         model = printable(FilePath(found.model).name, 30)
-        axes.set_title(f"{model}\n{printable(found.policy, 30)}, {found.pace}", fontsize=6.5, parse_math=False)
+        axes.set_title(
+            f"{model}\n{printable(found.policy, 30)}, {printable(found.pace)}", fontsize=6.5, parse_math=False
+        )
     # One scale for all of them.
     bar = figure.colorbar(image, ax=[*panels], shrink=0.6, ticks=[0, 4, 25, 100], pad=0.02)
     bar.set_label("% of a place's tokens that became final then", fontsize=6.5)

@@ -36,10 +36,10 @@ def seal(checkpoint: Path) -> None:
 
 def fault(checkpoint: Path, *, sizes_only: bool = False) -> str | None:
     """What is wrong with a checkpoint; None for one that is whole."""
+    if not (checkpoint / MANIFEST).is_file():
+        return "its save was cut short"
     try:
         manifest = undigested((checkpoint / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return "its save was cut short"
     except OSError as error:
         return f"{MANIFEST} cannot be read: {error.strerror}"
     files = (manifest or {}).get("files")
