@@ -76,3 +76,9 @@ def test_the_arrows_point_downwards() -> None:
         below += ready
         for room in ready:
             del left[room]
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest collects files by their names alone, and stops at the second of one name."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted({*names})

@@ -890,7 +890,7 @@ def test_attention_as_products_is_torchs_attention(monkeypatch, shared, hidden):
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
     for most in (1 << 30, 0):
         monkeypatch.setattr(attention, "MOST_SCORES", most)
-        found, _ = attention.products(None, query, key, value, mask)
+        found, _ = attention.products(torch.nn.Identity(), query, key, value, mask)
         assert torch.allclose(found.transpose(1, 2), expected, atol=1e-6)
 
 
