@@ -685,3 +685,13 @@ def test_a_file_without_orders_is_refused(tmp_path):
 def test_pairs_may_mix_lists_tuples_and_numpy_integers():
     order = bare_order([(np.int64(3), 1), [0, np.int32(2)]])
     assert pairs_of(order) == [(0, 2), (3, 1)]
+
+
+def test_a_row_without_an_order_is_left_out_and_counted(tmp_path, caplog):
+    path = tmp_path / "orders.jsonl"
+    path.write_text('{"step_map": [0, 1]}\n{"step_map": null}\n{"pairs": null, "id": 3}\n{"step_map": [1, 0]}\n')
+    assert [pairs_of(order) for order in read_orders(path)] == [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
+    assert caplog.messages == [f"{path}: 2 without an order (null) left out"]
+    path.write_text('{"step_map": null}\n')
+    with pytest.raises(InputError, match=r"holds no order \(its 1 rows are null\)"):
+        list(read_orders(path))

@@ -14,6 +14,7 @@ Does not measure (arness.py, rates.py), and does not score text.
 """
 
 from collections import Counter
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -194,13 +195,29 @@ def _is_unwritten(step: object) -> bool:
 def read_orders(path: str | Path) -> Iterator[Order]:
     """The orders of a file: one list of [position, step] pairs a line, or rows as other systems write them.
 
-    Raises InputError that names the file and the line, or says that the file holds no order.
+    A row whose order is null (its run failed) is left out, and the log says how many are. Raises InputError that names
+    the file and the line, or says that the file holds no order.
     """
-    where = None
+    found, empty = 0, 0
     for where, value in read_values(path):
+        if _is_null(value):
+            empty += 1
+            continue
         try:
-            yield from orders_in(value)
+            for order in orders_in(value):
+                found += 1
+                yield order
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-    if where is None:
-        raise InputError(f"{path} holds no order; expected one list of [position, step] pairs a line")
+    if not found:
+        null = f" (its {empty} rows are null)" if empty else ""
+        raise InputError(f"{path} holds no order{null}; expected one list of [position, step] pairs a line")
+    if empty:
+        logging.getLogger(__name__).warning("%s: %d without an order (null) left out", path, empty)
+
+
+def _is_null(value: object) -> bool:
+    """Whether a row has a column for its order, and nothing in it."""
+    parts = _parts(value) if isinstance(value, dict) else {}
+    there = [parts[name] for name in (PAIRS, *STEP_MAPS) if name in parts]
+    return bool(there) and all(one is None for one in there)
