@@ -13,8 +13,8 @@ Letters: n counted positions.
 Does not measure (arness.py, rates.py), and does not score text.
 """
 
-from collections import Counter
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
