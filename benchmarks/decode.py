@@ -115,7 +115,7 @@ class Shape:
 @torch.inference_mode()
 def published_loop(model: Any, ids_BL: torch.Tensor, free_N: torch.Tensor, pace: int, mask_id: int) -> torch.Tensor:
     """LLaDA's low-confidence loop as published: logits of the whole canvas, softmax in float64 (2502.09992, Alg. 5)."""
-    everyone = torch.zeros(1, 1, ids_BL.shape[1], ids_BL.shape[1])
+    everyone = torch.zeros(1, 1, ids_BL.shape[1], ids_BL.shape[1], dtype=model.dtype, device=ids_BL.device)
     for block_N in free_N.split(BLOCK):
         for _ in range(BLOCK // pace):
             logits = model(ids_BL, attention_mask=everyone, use_cache=False).logits
