@@ -3,8 +3,8 @@
     python recipes/study_page.py            # rewrites both from docs/study/*.parquet
     python recipes/study_page.py --check    # says whether they are as the rows make them
 
-The first is for a reader of five minutes (study_parts/front.py), the second has every claim and table. Expected wall
-time: a minute. Expected numbers: those of the two pages.
+The first is for a reader of five minutes (study_parts/front.py), the second has every claim and table.
+Expected wall time: a minute. Expected numbers: those of the two pages.
 """
 
 import argparse

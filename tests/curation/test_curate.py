@@ -233,7 +233,7 @@ def test_the_paths_of_a_problem_go_round_endpoints_and_prompts(tmp_path, problem
 
 def test_a_file_of_solutions_needs_no_teacher(tmp_path) -> None:
     rows = [
-        {"question": "6*7?", "gt": "x", "answer": "42", "code": [told(0, 42), told(1, 41), told(2, 42)]},
+        {"question": "6*7?", "subject": "x", "answer": "42", "code": [told(0, 42), told(1, 41), told(2, 42)]},
         {"question": "6*8?", "answer": "48", "code": [told(3, 48), told(3, 48)]},
     ]
     path = tmp_path / "solutions.jsonl"
@@ -241,7 +241,7 @@ def test_a_file_of_solutions_needs_no_teacher(tmp_path) -> None:
     card = curate(Plan(task="math500", solutions=str(path), paths=2), tmp_path / "run")
     [sample] = read_samples(tmp_path / "run/samples.parquet")
     assert [path.correct for path in sample.paths] == [True, False] and sample.summary.endswith("answer is 42.")
-    assert sample.problem.meta == {"gt": "x"}
+    assert sample.problem.meta == {"subject": "x"}
     assert card.replies["duplicate"] == 1 and card.replies["unused"] == 2
     assert card.problems["too_few_paths"] == 1
 
