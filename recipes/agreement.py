@@ -5,10 +5,10 @@
     python recipes/agreement.py --list                      # every model, and whether it is done
     python recipes/agreement.py --install                   # copies the bundled ones into src/nap/assets
 
-A model is an arm and a training seed. It is trained in stages until it is right one token a step (TARGET of held-out
-grids that nothing else uses), and then writes the same fresh test problems under every decoder; its rows (one a decoder
-and pace) go to docs/agreement/ARM-SEED.parquet. The arm `exact` is not trained: every decoder on the exact law. A
-killed run goes on where it was. What is measured and what would refute it: docs/agreement.md, of which
+A model is an arm and a training seed. It is trained by longer and longer schedules until it is right one token a step
+(TARGET of held-out grids that nothing else uses), and then writes the same fresh test problems under every decoder; its
+rows (one a decoder and pace) go to docs/agreement/ARM-SEED.parquet. The arm `exact` is not trained: every decoder on
+the exact law. A killed run goes on where it was. What is measured and what would refute it: docs/agreement.md, of which
 recipes/agreement_page.py writes the results. Expected wall time: about 5 minutes a model on one free core (2 to train).
 Expected numbers: one grid, 1, 2, 4 tokens a step, .99, .5, .2 of the grids are valid; three grids in paths of their own
 forced at 3 tokens a step .99, and as confidence has it .5.
@@ -36,12 +36,12 @@ from nap.models.denoiser import Denoiser
 from nap.tasks.registry import load_task
 
 RESULTS = ROOT / "docs/agreement"
-# Share of the held-out grids that a model must get right one token a step before it is evaluated, and in how many
-# stages it may get there; each has so many steps, of so many grids or sentences.
-TARGET, STAGES, STEPS, UNITS = 0.97, 10, 900, 96
+# Share of the held-out grids that a model must get right one token a step before it is evaluated, and the steps of the
+# schedules that it may get there by, each from scratch; a step has so many grids or sentences.
+TARGET, SCHEDULES, UNITS = 0.97, (900, 3600, 7200), 96
 # What the package has, under the names that `nap.load` takes: the median seed of an arm.
 BUNDLED = {"grids-nap": "grids-3", "grids-longcot": "chain-3"}
-RECIPE = {"layers": 4, "steps": STEPS}
+LAYERS = 4
 # The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
 CHECK_STREAM = 1000
 
@@ -160,27 +160,27 @@ def queue() -> list[Model]:
 
 
 def train_model(model: Model, folder: Path) -> Path:
-    """The folder of the model once it is right one token a step: trained stage by stage, resumed where it was killed.
+    """The folder of the model once it is right one token a step, resumed where it was killed.
 
-    Raises InputError for a model that does not get there.
+    One whole schedule after the other, each from scratch: to go on from a model whose rate has decayed, at the full
+    rate, does not get there (docs/agreement.md). Raises InputError for a model that the longest does not make right.
     """
-    arm, start = ARMS[model.arm], None
+    arm = ARMS[model.arm]
     task, tokenizer = arm.load(), tokenizer_of(arm)
-    recipe = Recipe(batch_size=UNITS // task.count, **RECIPE)
-    for stage in range(STAGES):
-        first = stage * STEPS * recipe.batch_size
+    for steps in SCHEDULES:
+        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count)
 
-        def draw(index: int, first: int = first) -> Sample:
-            return arm.view(task.sample(model.seed, first + index))
+        def draw(index: int) -> Sample:
+            return arm.view(task.sample(model.seed, index))
 
-        start = fit(
-            tokenizer, arm.canvas, draw, folder / f"stage-{stage}", recipe, seed=model.seed, start=start
-        )  # fmt: skip
-        right = validity(model, start)
-        print(f"{model.name}: {right:.3f} of the held-out grids valid after stage {stage + 1}", flush=True)
+        # The first schedule stands where the first stage of earlier versions did, and is the same.
+        name = "stage-0" if steps == SCHEDULES[0] else f"steps-{steps}"
+        trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)
+        right = validity(model, trained)
+        print(f"{model.name}: {right:.3f} of the held-out grids valid after {steps} steps", flush=True)
         if right >= TARGET:
-            return start
-    raise InputError(f"{model.name} is not right on {TARGET:.0%} of held-out grids after {STAGES} stages")
+            return trained
+    raise InputError(f"{model.name} is not right on {TARGET:.0%} of held-out grids after {SCHEDULES[-1]} steps")
 
 
 def tokenizer_of(arm: Arm) -> Any:
@@ -243,8 +243,8 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
     folder = runs / model.name
     trained = None if ARMS[model.arm].exact else train_model(model, folder)
     rows = measure_model(model, trained, folder)
-    stages = 0 if trained is None else 1 + int(trained.parent.name.removeprefix("stage-"))
-    write_rows(model, rows, results / f"{model.name}.parquet", {"stages": stages, "steps": stages * STEPS})
+    steps = json.loads((trained / "training.json").read_text())["steps"] if trained else 0
+    write_rows(model, rows, results / f"{model.name}.parquet", {"steps": steps})
 
 
 # Bundling
@@ -268,7 +268,8 @@ def install(runs: Path, results: Path) -> None:
 
     for name, arm in BUNDLED.items():
         seed = median_seed(arm, results)
-        trained = max((runs / f"{arm}-{seed}").glob("stage-*/final"), key=lambda path: int(path.parent.name[6:]))
+        said = [*(runs / f"{arm}-{seed}").glob("st*/final/training.json")]
+        trained = max(said, key=lambda path: path.stat().st_mtime).parent
         target = ROOT / "src/nap/assets" / name
         shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
         said = json.loads((trained / "training.json").read_text())

@@ -133,17 +133,20 @@ def test_a_killed_measurement_goes_on_where_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True) == lines
 
 
-def test_a_model_that_does_not_become_right_is_not_measured(tmp_path, monkeypatch):
+def test_a_model_is_trained_from_scratch_by_longer_schedules_until_it_is_right_or_not_measured(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(
-        AGREEMENT, "fit", lambda *args, start, **options: made.append((args[3].name, start)) or args[3] / "final"
-    )
-    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 3 else 0.98)
+
+    def fit(tokenizer, spec, draw, folder, recipe, *, seed):
+        made.append((folder.name, recipe.steps, draw(0).problem.id))
+        return folder / "final"
+
+    monkeypatch.setattr(AGREEMENT, "fit", fit)
+    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 2 else 0.98)
     found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
-    assert found == tmp_path / "stage-2/final"
-    assert made[1:] == [("stage-1", tmp_path / "stage-0/final"), ("stage-2", tmp_path / "stage-1/final")]
+    assert found == tmp_path / "steps-3600/final"
+    assert made == [("stage-0", 900, "grids-train-0-0"), ("steps-3600", 3600, "grids-train-0-0")]
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
-    with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 10 stages"):
+    with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 7200 steps"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
 
 
