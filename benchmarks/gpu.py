@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from decode import BLOCK, published_loop
+from decode import WAYS as ALL_WAYS
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Attention
@@ -31,10 +32,8 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
 from nap.models.denoiser import NativeDenoiser
 
-# Name, attention and cache; the first is what the others are compared with.
-WAYS: dict[str, tuple[Attention, str]] = {
-    "published": ("full", "none"), "full": ("full", "none"), "dual": ("full", "dual"), "exact": ("paths", "exact"),
-}  # fmt: skip
+# The first is what the others are compared with.
+WAYS = {name: ALL_WAYS[name] for name in ("published", "full", "dual", "exact")}
 PATHS = 3
 
 

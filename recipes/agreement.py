@@ -167,12 +167,12 @@ def train_model(model: Model, folder: Path) -> Path:
     """
     arm = ARMS[model.arm]
     task, tokenizer = arm.load(), tokenizer_of(arm)
+
+    def draw(index: int) -> Sample:
+        return arm.view(task.sample(model.seed, index))
+
     for steps in SCHEDULES:
         recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count)
-
-        def draw(index: int) -> Sample:
-            return arm.view(task.sample(model.seed, index))
-
         # The first schedule stands where the first stage of earlier versions did, and is the same.
         name = "stage-0" if steps == SCHEDULES[0] else f"steps-{steps}"
         trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)

@@ -111,8 +111,7 @@ class Trace:
     @property
     def given(self) -> list[int]:
         """Positions of slots that were written before the first step: the given text of an infilling."""
-        both = enumerate(zip(self.initial, self.region, strict=True))
-        return [place for place, (token, code) in both if code >= 0 and token != self.mask_id]
+        return given_in(self.initial, self.region, self.mask_id)
 
     def canvas_at(self, step: int) -> list[int]:
         """The L token ids after `step` steps (0 gives the initial canvas)."""
@@ -168,6 +167,12 @@ class Replay:
             happened = list(same)
             self.apply(happened)
             yield step, happened
+
+
+def given_in(ids: Sequence[int], region: Sequence[int], mask_id: int) -> list[int]:
+    """Positions of slots that a canvas holds before its first step."""
+    both = enumerate(zip(ids, region, strict=True))
+    return [place for place, (token, code) in both if code >= 0 and token != mask_id]
 
 
 def changes(step: int, before: Sequence[int], after: Sequence[int], mask_id: int) -> list[Event]:

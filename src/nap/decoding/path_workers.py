@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from multiprocessing import parent_process
 from typing import Any
 
@@ -84,14 +85,16 @@ def decode_over_workers(
         logging.getLogger(__name__).warning("%d workers for %d paths: the others have nothing to do", workers, fewest)
     shares = [_shares(canvas.spec.paths, workers) for canvas in canvases]
     prompts = [canvas.ids[canvas.region == PROMPT] for canvas in canvases]
-    requests = [request_of(prompt, own) for prompt, groups in zip(prompts, shares, strict=True) for own in groups]
+    requests = [[request_of(prompt, own) for own in groups] for prompt, groups in zip(prompts, shares, strict=True)]
     known = tuple(opening.items())
     work = PathWork(opening=known, spec=canvases[0].spec, policy=policy_name(policy), budget=budget, eos=eos)
     # One worker is this process, which has the model already.
     _models[known] = denoiser
     started = time.perf_counter()
-    replies = map_rows(work, requests, backend=backend, workers=workers, chunk=1, patience=patience)
-    for canvas, prompt, groups in zip(canvases, prompts, shares, strict=True):
+    replies = map_rows(
+        work, chain.from_iterable(requests), backend=backend, workers=workers, chunk=1, patience=patience
+    )
+    for canvas, asked, groups in zip(canvases, requests, shares, strict=True):
         found = [next(replies) for _ in groups]
         seconds, started = time.perf_counter() - started, time.perf_counter()
         paths = _merged(canvas, groups, found, denoiser.pad_id, seconds)
@@ -99,8 +102,7 @@ def decode_over_workers(
         recording = Recording(canvas, setting | {"workers": workers})
         for step in (*paths, *_summary(denoiser, canvas, paths, policy, budget, eos)):
             recording.take(step)
-        sent = sum(len(request_of(prompt, own)) for own in groups)
-        yield Gathered(trace=recording.trace(denoiser), sent=sent, received=sum(map(len, found)))
+        yield Gathered(trace=recording.trace(denoiser), sent=sum(map(len, asked)), received=sum(map(len, found)))
 
 
 def _check_separate(canvases: Sequence[Canvas], policy: Policy, budget: Budget, sampling: Sampling, eos: Eos) -> None:

@@ -93,8 +93,9 @@ def run_sweep(
     folder, problems = FilePath(folder), sweep.load_problems()
     # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
     policies = {text: parse_policy(text) for text in sweep.policies}
+    reads_paths = isinstance(load_task(sweep.task), Votes)
     for policy in policies.values():
-        check_reader(policy, isinstance(load_task(sweep.task), Votes))
+        check_reader(policy, reads_paths)
     identities, fits = dict[str, Identity](), dict[str, Fit]()
     for model in sweep.models:
         identities[model], fits[model] = _prepared(model, sweep, problems, policies.values(), batch_size, workers)

@@ -140,7 +140,7 @@ def _said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, 
 def _still(own: Sequence[Record], slow: Record, cells: Mapping[str, Sequence[Row]]) -> str:
     """Of a model that loses at its fastest pace: the fastest at which no loss shows, if there is one between."""
     for record in reversed(own[1:-1]):
-        gain = _paired(cells, slow.cell, record.cell) if record is not slow else None
+        gain = _paired(cells, slow.cell, record.cell)
         if gain and gain.interval.high >= 0:
             moved = _moved(gain) if gain.value else f"is as often right, {_ends(gain)}"
             return f" {at_pace(record).capitalize()} no loss shows: it {moved}."

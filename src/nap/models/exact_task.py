@@ -38,6 +38,7 @@ from nap.tasks.law import Units
 from nap.tasks.registry import load_task
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 LAWFUL = ("grids", "agree")
 SUMMARY = "done"
 # Problems whose contents are kept from one forward to the next.
@@ -49,6 +50,14 @@ class Part(NamedTuple):
 
     position_n: Ints
     content_Cn: Ints
+
+
+class Known(NamedTuple):
+    """What stays while a canvas is written: the law, of each part a jitter [n, V], and what stands outside of all."""
+
+    parts: list[Part]
+    jitters: list[Floats]
+    rest_L: Ints
 
 
 def open_task(name: str, settings: Sequence[str]) -> "TaskDenoiser":
@@ -105,7 +114,7 @@ class TaskDenoiser(Computed):
         self.setting = {"model": name, "revision": repr(task), "family": "exact", "law": task.name}
         # Room for its closing tag and one padding: recipes/agreement.py says why slots are even.
         self.canvas = CanvasSpec(paths=task.count, path_tokens=task.cells + 2, summary_tokens=2)
-        self._known: OrderedDict[bytes, tuple[list[Part], Ints]] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """logits_NV: the log-probabilities of the law given all that is written, in one pass over the rows.
@@ -119,39 +128,46 @@ class TaskDenoiser(Computed):
             chance_NV[asked_N] = self._chances(ids[row], layout.region_BL[row])[position_N[asked_N]]
         return torch.from_numpy(np.log(chance_NV + 1e-9).astype(np.float32))
 
-    def _chances(self, ids_L: Ints, region_L: Ints) -> NDArray[np.float64]:
-        parts, rest_L = self.known(ids_L, region_L)
+    def _chances(self, ids_L: Ints, region_L: Ints) -> Floats:
+        known = self.known(ids_L, region_L)
         chance_LV = np.zeros((len(ids_L), self.vocabulary))
-        chance_LV[np.arange(len(rest_L)), rest_L] = 1
-        for part in parts:
+        chance_LV[np.arange(len(ids_L)), known.rest_L] = 1
+        for part, jitter_nV in zip(known.parts, known.jitters, strict=True):
             there_n = ids_L[part.position_n] != self.mask_id
             fits_C = (part.content_Cn[:, there_n] == ids_L[part.position_n[there_n]]).all(axis=1)
             left_Cn = part.content_Cn[fits_C] if fits_C.any() else part.content_Cn
             count_nV = np.stack([np.bincount(cell_C, minlength=self.vocabulary) for cell_C in left_Cn.T])
-            seed = [crc32(ids_L[region_L == PROMPT].tobytes()), *part.position_n.tolist()]
-            jitter_nV = np.random.default_rng(seed).uniform(0, 1e-4, count_nV.shape)
             chance_LV[part.position_n] = count_nV / len(left_Cn) * (1 - jitter_nV)
         return chance_LV
 
-    def known(self, ids_L: Ints, region_L: Ints) -> tuple[list[Part], Ints]:
-        """The law of a row's problem, and what stands outside its cells: closing tags, padding and the summary."""
-        key = ids_L[region_L == PROMPT].tobytes() + region_L.tobytes()
+    def known(self, ids_L: Ints, region_L: Ints) -> Known:
+        """What is known of a row's problem, read out of its prompt once."""
+        prompt = ids_L[region_L == PROMPT]
+        key = prompt.tobytes() + region_L.tobytes()
         if key not in self._known:
-            text = str(self.tokenizer.decode(ids_L[region_L == PROMPT].tolist()))
-            problem = self.task.read("the prompt", " ".join(text.split()), None)
-            self._known[key] = parts_of(self.task, problem, region_L, self.tokenizer), self._rest(region_L)
-            while len(self._known) > KEPT:
+            self._known[key] = self._read(prompt, region_L)
+            if len(self._known) > KEPT:
                 self._known.popitem(last=False)
         return self._known[key]
 
-    def _rest(self, region_L: Ints) -> Ints:
+    def _read(self, prompt: Ints, region_L: Ints) -> Known:
+        text = str(self.tokenizer.decode(prompt.tolist()))
+        problem = self.task.read("the prompt", " ".join(text.split()), None)
+        parts = parts_of(self.task, problem, region_L, self.tokenizer)
+        seeds = ([crc32(prompt.tobytes()), *part.position_n.tolist()] for part in parts)
+        shapes = ((len(part.position_n), self.vocabulary) for part in parts)
+        jitters = [
+            np.random.default_rng(seed).uniform(0, 1e-4, shape) for seed, shape in zip(seeds, shapes, strict=True)
+        ]
+        return Known(parts, jitters, self._rest(region_L, parts))
+
+    def _rest(self, region_L: Ints, parts: Sequence[Part]) -> Ints:
         """L ids: what stands in a slot behind its cells. At the cells themselves it says nothing."""
         tokens, rest_L = self.tokenizer.convert_tokens_to_ids, np.full(len(region_L), self.pad_id, np.int64)
         tagged, last = (region_L == HEADER).any(), int(region_L.max())
-        cells = {int(position) for unit in cells_of(region_L, self.task.count, self.task.cells) for position in unit}
+        cells = np.concatenate([part.position_n for part in parts])
         for code in range(last + 1 if tagged else 0):
-            slot = np.flatnonzero(region_L == code)
-            free = [int(position) for position in slot if position not in cells]
+            free = np.setdiff1d(np.flatnonzero(region_L == code), cells)
             words = [SUMMARY, "</summary>"] if code == last > 0 else [f"</think {code + 1}>"]
             for position, word in zip(free, words, strict=False):
                 rest_L[position] = tokens(word)

@@ -22,7 +22,7 @@ from rich.text import Text
 from nap.common.files import InputError
 from nap.common.terminal import open_console
 from nap.common.text import printable
-from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Replay, Step, Trace, changes
+from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Replay, Step, Trace, changes, given_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +156,7 @@ def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int
 def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, row: int = 0) -> Iterator[Step]:
     """Pass the steps of `decode` on, drawing the canvas of row `row` after each of its own, prompt included."""
     replay, region, texts = Replay(canvas.ids.tolist(), mask_id), canvas.region.tolist(), Texts(tokenizer)
-    given = {at for at, code in enumerate(region) if code >= 0 and replay.ids[at] != mask_id}
+    given = {*given_in(replay.ids, region, mask_id)}
     with Screen() as screen:
         for step in steps:
             if step.row == row:
@@ -257,9 +257,7 @@ class LaneStreamer:
     def follow(self, ids: Sequence[int], region: Sequence[int]) -> None:
         """The next canvas, as it is before its first draft: what it holds in a slot was given."""
         self.region, self.start = region, [*ids]
-        self.given = frozenset(
-            at for at, (token, code) in enumerate(zip(ids, region, strict=True)) if code >= 0 and token != self.mask_id
-        )
+        self.given = frozenset(given_in(ids, region, self.mask_id))
 
     def put_draft(self, value: "Ids", **_: object) -> None:
         """Draw a draft [n] or [1, n]. Raises InputError for a batch of several, or another length than `region`."""
