@@ -448,6 +448,12 @@ def test_a_checkpoint_that_is_trained_in_another_way_is_refused(bytewise, tmp_pa
     folder = shutil.copytree(bytewise / "ar", tmp_path / "blocks")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"block_size": 4}))
-    with pytest.raises(InputError, match=r"block-causal attention .* is trained by block diffusion, which is not here"):
-        fine_tune(replace(job(bytewise, "ar", WIDE), model=str(folder)), tmp_path / "run", WATCH, quiet)
+    wanted = job(bytewise, "ar", WIDE)
+    for told in (replace(wanted, model=str(folder)), replace(wanted, block_size=4)):
+        with pytest.raises(
+            InputError, match=r"block-causal attention .* is trained by block diffusion, which is not here"
+        ):
+            fine_tune(told, tmp_path / "run", WATCH, quiet)
+    with pytest.raises(InputError, match="block_size must be at least 1, got 0"):
+        fine_tune(replace(wanted, block_size=0), tmp_path / "run", WATCH, quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["blocks"]

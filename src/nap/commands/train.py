@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tyro.conf import OmitArgPrefixes
 
 from nap.commands import progress
-from nap.commands.flags import CanvasFlags, Keywords, Words, YesNo
+from nap.commands.flags import CanvasFlags, Keywords, Whole, Words, YesNo
 from nap.common.files import InputError
 from nap.common.text import printable, say
 from nap.training.finetune import fine_tune
@@ -37,6 +37,8 @@ class Train:
     """write the tags with the tokens that there are, instead of adding one for each"""
     shift: YesNo = None
     """whether logits stand one position early (default: as the model says; an autoregressive one does)"""
+    block_size: Whole = None
+    """of a model with block-causal attention, which is refused here, where its checkpoint does not say so itself"""
     chat_template_kwargs: Keywords = ()
     """for the chat template: enable_thinking=False, or one JSON object; the trained model keeps them"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
@@ -64,6 +66,6 @@ class Train:
             )
         return Job(
             model=self.model, data=self.data, revision=self.revision, shift=self.shift, add_tags=not self.tags_as_text,
-            words=parse_keywords(self.chat_template_kwargs),
+            block_size=self.block_size, words=parse_keywords(self.chat_template_kwargs),
             spec=spec.under(self.canvas.attention), objective=self.objective, hyper=self.hyper,
         )  # fmt: skip

@@ -65,7 +65,9 @@ def fine_tune(
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
-    start = open_start(job.model, job.revision, tags, shift=job.shift, dtype=kept, words=job.words)
+    start = open_start(
+        job.model, job.revision, tags, shift=job.shift, block_size=job.block_size, dtype=kept, words=job.words
+    )
     corpus = _corpus(job, start)
     setting = _setting(job, corpus, start)
     with ExitStack() as held:

@@ -107,8 +107,8 @@ class Hyper:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one. `words` are
-    keywords for its chat template.
+    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one. `block_size`
+    None: as the checkpoint says; one that has blocks is refused. `words` are keywords for its chat template.
     """
 
     model: str
@@ -117,6 +117,7 @@ class Job:
     revision: str | None = None
     add_tags: bool = True
     shift: bool | None = None
+    block_size: int | None = None
     words: tuple[tuple[str, Json], ...] = ()
     objective: Objective = Objective()
     hyper: Hyper = Hyper()

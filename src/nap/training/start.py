@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.decoding.template import check_keyword
@@ -58,13 +59,15 @@ def open_start(
     tags: Sequence[str],
     *,
     shift: bool | None,
+    block_size: int | None = None,
     dtype: "torch.dtype",
     words: Sequence[tuple[str, Json]] = (),
 ) -> Start:
     """Open a checkpoint for training on the CPU; the Trainer moves it.
 
-    tags   those that become tokens
-    words  keywords for the chat template, before those that the checkpoint and its family say
+    tags               those that become tokens
+    shift, block_size  go before what the checkpoint and its family say
+    words              keywords for the chat template, before those that the checkpoint and its family say
 
     Raises InputError for one without a tokenizer, and for families that are trained in another way than here.
     """
@@ -72,7 +75,8 @@ def open_start(
     check_bundled(folder)
     config = checkpoint.read_config(folder)
     family, native = family_of(config, folder), native_config(config, folder)
-    _check_trainable(native, family, folder)
+    check_least({"block_size": block_size})
+    _check_trainable(native, family, folder, block_size)
     say_unsaid(name, native, family, shift, None)
     tokenizer = checkpoint.open_tokenizer(str(folder))
     for word, _ in words:
@@ -93,10 +97,10 @@ def open_start(
     return Start(model, tokenizer, ids, shifted, [*pieces], folder, commit, longest, known)
 
 
-def _check_trainable(native: Config, family: Family, where: Path) -> None:
+def _check_trainable(native: Config, family: Family, where: Path, block_size: int | None) -> None:
     if family.native == "bert":
         raise InputError(f"{where}: BERT models are decoded here, not trained; start from Llama, Qwen or LLaDA")
-    if native.get("block_size", family.block_size) is not None:
+    if block_size is not None or native.get("block_size", family.block_size) is not None:
         raise InputError(
             f"{where}: a model with block-causal attention (SDAR) is trained by block diffusion, which is not here; "
             "start from one with full attention"
