@@ -16,8 +16,13 @@ from nap.evaluation.sweep import Sweep
 from samples import chain, row
 from tiny import QUESTION
 
-# `queries` and `guide_calls` since traces have costs, `cache` and `tokens` since a run has several caches, the others
-# as every version since the first has written them. A change here makes old and new runs differ in their bytes.
+TIES = (
+    "ties_within", "tau_b_leftmost", "tau_b_rightmost", "tau_b_blind",
+    *(f"{part}global_arness@1_{end}" for part in ("", "path_") for end in ("leftmost", "rightmost", "blind")),
+)  # fmt: skip
+# `queries` and `guide_calls` since traces have costs, `cache` and `tokens` since a run has several caches, TIES since
+# its traces may keep runners-up, the others as every version since the first has written them. A change here makes old
+# and new runs differ in their bytes.
 ROWS = {
     "cell": "string", "model": "string", "policy": "string", "pace": "string", "task": "string",
     "problem_id": "string", "index": "int64", "correct": "bool", "answer": "string", "text": "string",
@@ -29,6 +34,7 @@ ROWS = {
     "global_arness@1_random": "double", "local_arness@1": "double", "path_global_arness@1": "double",
     "path_global_arness@1_random": "double", "path_local_arness@1": "double", "path_tau_b": "double",
     "queries": "int64", "guide_calls": "int64",
+    **dict.fromkeys(TIES, "double"),
 }  # fmt: skip
 MEANS = (
     "tpf", "global_arness@1", "path_global_arness@1", "afp", "tau_b", "equations_right", "forwards", "local_arness@1",
@@ -44,6 +50,7 @@ SUMMARY = [
     "parallel_efficiency", "label", "seconds", "baseline", "gain", "p_value", "p_holm", "aup",
     "cache", "changed", "changed_interval",
     *(f"without_cache_{name}" for name in ("baseline", "gain", "p_value", "p_holm")),
+    *(f"{name}{part}" for name in TIES for part in ("", "_interval")),
 ]  # fmt: skip
 
 FULL = Row(
@@ -53,7 +60,10 @@ FULL = Row(
     n_steps=5, forwards=5, tpf=0.8, afp=1.0, tau_b=1.0, tied_share=0.0, global_arness_at_1=1.0,
     global_arness_at_1_optimistic=1.0, global_arness_at_1_pessimistic=1.0, global_arness_at_1_random=0.5,
     local_arness_at_1=0.75, path_global_arness_at_1=1.0, path_global_arness_at_1_random=0.5,
-    path_local_arness_at_1=0.75, path_tau_b=1.0, queries=65, guide_calls=0,
+    path_local_arness_at_1=0.75, path_tau_b=1.0, queries=65, guide_calls=0, ties_within=0.01, tau_b_leftmost=1.0,
+    tau_b_rightmost=0.5, tau_b_blind=0.0, global_arness_at_1_leftmost=1.0, global_arness_at_1_rightmost=0.5,
+    global_arness_at_1_blind=0.25, path_global_arness_at_1_leftmost=1.0, path_global_arness_at_1_rightmost=0.5,
+    path_global_arness_at_1_blind=0.25,
 )  # fmt: skip
 
 
@@ -99,7 +109,7 @@ def test_the_keys_of_a_summary_are_the_known_ones(tmp_path):
     assert [list(record) for record in stored] == [SUMMARY] * 2
     assert [read_record(record) for record in stored] == records
     head = (tmp_path / "summary.csv").read_text().splitlines()[0].split(",")
-    assert len(head) == len(SUMMARY) + len(MEANS) + 2, "an interval is two columns"
+    assert len(head) == len(SUMMARY) + len(MEANS) + len(TIES) + 2, "an interval is two columns"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def test_a_trace_without_ties_has_no_band():
 
 def test_a_difference_no_larger_than_its_band_is_not_identified():
     band = Band("tau-b", 0.2, right=-0.3, left=0.5, random=0.0)
-    assert band.width == pytest.approx(0.8) and not band.identified() and band.identified(0.9)
+    assert band.width == pytest.approx(0.8) and not band.identified()
+    assert band.identified(Band("tau-b", -0.7, -0.7, -0.7, 0.0)) and not band.identified(
+        Band("tau-b", -0.5, -1.3, -0.5, 0.0)
+    )
     # What decoding again gives may leave out what the decoder did itself.
     assert Band("tau-b", 0.2, right=0.1, left=0.1, random=0.0).width == pytest.approx(0.1)
 

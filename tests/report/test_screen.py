@@ -120,6 +120,22 @@ def test_axes_fit_the_data_and_the_whole_range_is_a_click_away(visit, two):
     assert [int(text) for text in ticks.all_text_contents()] == fitted
 
 
+def test_the_table_says_how_far_ties_move_a_metric_and_that_it_is_not_identified(visit, tmp_path):
+    ends = ("", "_leftmost", "_rightmost", "_blind")
+    bands = {"tau_b": (0.2, 0.5, -0.3, 0.0), "global_arness_at_1": (0.9, 0.9, 0.8, 0.1)}
+    kept = {f"{name}{end}": value for name, band in bands.items() for end, value in zip(ends, band, strict=True)}
+    rows = [
+        row("m", policy, "1/step", f"p{i}", True, **known)
+        for policy, known in (("low_confidence:keep=.01", kept), ("random", {"tau_b": 0.2}))
+        for i in range(3)
+    ]
+    write_report([write_run(tmp_path / "run", rows, [], {"task": "arith", "models": ["m"]})], tmp_path / "r.html")
+    page = visit(tmp_path / "r.html")
+    found = page.locator("#sweep td small.ties")
+    assert found.all_inner_texts() == ["ties .80 to .90", "ties \u2212.30 to .50\nnot identified"]
+    assert "has .00" in (found.nth(1).get_attribute("title") or "")
+
+
 def test_a_chart_of_a_single_column_is_text(visit, tmp_path):
     write_report([run_of(tmp_path, "arith", 0, paces=(2,), policies=("random",))], tmp_path / "r.html")
     page = visit(tmp_path / "r.html")

@@ -160,14 +160,17 @@ def run_shown(sweep: "Sweep", folder: str | Path, **settings: Any) -> "list[Row]
 
 def print_summary(records: "Sequence[Record]", sentences: Sequence[str]) -> None:
     """The table, on a narrow terminal without what people compare last, and the sentences."""
-    from nap.evaluation.tables import AGAINST, CACHES, cache_table, has_caches, header, table
+    from nap.evaluation import tables
 
     console = open_console()
-    if not _drawn(console, header(records), table(records), ("AFP", "tau-b", "AUP")):
+    if not _drawn(console, tables.header(records), tables.table(records), ("AFP", "tau-b", "AUP")):
         console.print("intervals, AFP, tau-b and AUP: in summary.md, or on a wider terminal", style="dim")
-    if has_caches(records):
-        console.print(f"\n{AGAINST}", style="dim")
-        _drawn(console, CACHES, cache_table(records), ("accuracy %", "TPF"))
+    if tables.has_caches(records):
+        console.print(f"\n{tables.AGAINST}", style="dim")
+        _drawn(console, tables.CACHES, tables.cache_table(records), ("accuracy %", "TPF"))
+    if tables.has_ties(records):
+        console.print(f"\n{tables.ABOUT_TIES}", style="dim")
+        _drawn(console, tables.TIES, tables.tie_table(records), ("as decoded", "random"))
     for sentence in sentences:
         console.print(f"- {sentence}", markup=False)
 

@@ -150,7 +150,7 @@ def _print(found: "dict[str, list[Band]]", within: float, without: list[str]) ->
     for cell, own in found.items():
         lines = [
             [band.name, short(band.value), f"{short(band.right)} to {short(band.left)}", short(band.random),
-             _verdict(band, None), *([_verdict(band, before)] if own is not first else [])]
+             band.less(), *([band.less(before)] if own is not first else [])]
             for band, before in zip(own, first, strict=False)
         ]  # fmt: skip
         console.print(printable(cell), style="bold", markup=False)
@@ -163,10 +163,3 @@ def _print(found: "dict[str, list[Band]]", within: float, without: list[str]) ->
         "own rules. not identified: ties move it by as much as it differs",
         style="dim",
     )
-
-
-def _verdict(band: "Band", other: "Band | None") -> str:
-    """The difference from a random order, or from another cell, and whether ties leave it."""
-    difference = band.value - (other.value if other else band.random)
-    width = max(band.width, other.width) if other else band.width
-    return f"{difference:+.2f}" + ("" if width < abs(difference) else ", not identified")

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 
 from nap.evaluation.summary import Comparison, Record
 from nap.evaluation.tables import at_pace, mean, percent, who
+from nap.evaluation.ties import bands_of
+
+# The order metrics that a sentence tells, as the table calls them.
+ORDER = ("ARness", "ARness/path")
 
 
 def findings(records: Sequence[Record]) -> list[str]:
@@ -48,8 +52,20 @@ def _difference(one: Record, found: Comparison, of: int, tests: int, records: Se
         f"Global-ARness@1 there is {mean(one.global_arness_at_1)} against {mean(other.global_arness_at_1)} (a random "
         f"order: {mean(one.global_arness_at_1_random)} and {mean(other.global_arness_at_1_random)}); within a path "
         f"{mean(one.path_global_arness_at_1)} against {mean(other.path_global_arness_at_1)} (random: "
-        f"{mean(one.path_global_arness_at_1_random)} and {mean(other.path_global_arness_at_1_random)}).",
+        f"{mean(one.path_global_arness_at_1_random)} and {mean(other.path_global_arness_at_1_random)})."
+        + _left_to_ties(one, other),
     ]
+
+
+def _left_to_ties(one: Record, other: Record) -> str:
+    """Which of the two differences of order the choice among equally sure candidates could have made, where known."""
+    theirs = {band.name: band for band in bands_of(other)}
+    pairs = {band.name: (band, theirs[band.name]) for band in bands_of(one) if band.name in theirs}
+    lost = [name for name in ORDER if name in pairs and not pairs[name][0].identified(pairs[name][1])]
+    if not lost:
+        return ""
+    width = max(band.width for name in lost for band in pairs[name])
+    return f" Not identified: the difference of {' and '.join(lost)}, as ties alone move it by up to {width:.2f}."
 
 
 def _best(records: Sequence[Record]) -> list[str]:

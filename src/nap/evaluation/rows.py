@@ -19,6 +19,7 @@ from nap.common.records import Json, column, from_row, to_row
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import trace_from_row, trace_to_row
+from nap.evaluation.ties import TieColumns
 from nap.order.measure import measure
 from nap.order.order import order_of
 
@@ -81,7 +82,7 @@ class Solved:
 
 # The bases in this sequence: a dataclass has the fields of its last base first, and so have the columns of a file.
 @dataclass(frozen=True, kw_only=True)
-class Row(OrderColumns, Solved):
+class Row(TieColumns, OrderColumns, Solved):
     """One problem under one setting. None: not measured, or not by the version that wrote the row."""
 
 

@@ -38,6 +38,7 @@ from nap.decoding.prompt import asked_canvas
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
+from nap.evaluation.ties import tie_columns
 from nap.models import checkpoint
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
@@ -275,6 +276,7 @@ def evaluate(
             problem_id=problem.id, index=index, correct=correct, answer=answer, text=text, paths=completion.paths,
             closed=sum(completion.closed), equations_right=sum(held) / len(held) if held else None,
             critical_path=critical_path(problem), cache=cell.cache, tokens=_tokens(trace), **vars(order_columns(trace)),
+            **vars(tie_columns(trace)),
         )  # fmt: skip
         entries.append(Entry(row=checked(row), seconds=seconds, trace=trace if index < traces else None))
     return entries

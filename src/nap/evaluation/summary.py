@@ -66,6 +66,7 @@ class Record:
     changed               share of the tokens that differ from those without a cache, mean over problems; padding and
                           end of text count where only one of the two has them
     without_cache         with the same cell without a cache, where that ran
+    ties_within ..._blind the order metrics where ties are taken otherwise (ties.py)
     """
 
     model: str
@@ -105,6 +106,16 @@ class Record:
     cache: str | None = None
     changed: Mean = UNKNOWN
     without_cache: Comparison | None = None
+    ties_within: Mean = UNKNOWN
+    tau_b_leftmost: Mean = UNKNOWN
+    tau_b_rightmost: Mean = UNKNOWN
+    tau_b_blind: Mean = UNKNOWN
+    global_arness_at_1_leftmost: Mean = UNKNOWN
+    global_arness_at_1_rightmost: Mean = UNKNOWN
+    global_arness_at_1_blind: Mean = UNKNOWN
+    path_global_arness_at_1_leftmost: Mean = UNKNOWN
+    path_global_arness_at_1_rightmost: Mean = UNKNOWN
+    path_global_arness_at_1_blind: Mean = UNKNOWN
 
     @property
     def solved(self) -> Mean:

@@ -3,11 +3,13 @@
 Does not compute anything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nap.common.stats import Interval
 from nap.common.text import markdown_table, printable
 from nap.evaluation.summary import TITLES, Mean, Record
+from nap.evaluation.ties import bands_of, unidentified
+from nap.order.ties import Band
 
 HEADER = ("model", "policy", "pace", "accuracy %", *TITLES.values(), "gain", "p (Holm)", "AUP")
 CACHES = (
@@ -16,6 +18,13 @@ CACHES = (
 AGAINST = (
     "against no cache on the same problems: tokens changed, points of accuracy with the exact McNemar test; query "
     "tokens and seconds a problem"
+)
+TIES = ("model", "policy", "pace", "metric", "as decoded", "with ties", "random", "less random", "less the baseline")
+NOT_IDENTIFIED = "*"
+ABOUT_TIES = (
+    "how far each metric moves with the choice among equally sure candidates, taken from the right and from the left. "
+    "random: a random order under the policy's own rules. "
+    f"{NOT_IDENTIFIED} above: not identified, as ties move it by at least its difference from random"
 )
 
 
@@ -40,13 +49,49 @@ def table(records: Iterable[Record]) -> list[list[str]]:
             r.pace,
             *[printable(r.cache or "-")] * cached,
             percent(r).replace(" %", ""),
-            *[mean(getattr(r, name)) for name in TITLES],
+            *[_marked(r, name) for name in TITLES],
             f"{100 * r.comparison.gain:+.1f}" if r.comparison else "-",
             f"{r.comparison.p_holm:.2g}" if r.comparison else "-",
             "-" if r.aup is None else f"{r.aup:.0f}",
         ]
         for r in records
     ]
+
+
+def _marked(record: Record, name: str) -> str:
+    """The mean, with a mark where ties leave it unidentified."""
+    value, space, width = mean(getattr(record, name)).partition(" ")
+    return value + NOT_IDENTIFIED * (TITLES[name] in unidentified(record)) + space + width
+
+
+def has_ties(records: Iterable[Record]) -> bool:
+    """Whether the traces of a cell kept their runners-up."""
+    return any(map(bands_of, records))
+
+
+def tie_table(records: Iterable[Record]) -> list[list[str]]:
+    """The bands of each cell that has some, row by row under TIES; of its baseline only where that has some too."""
+    records = [*records]
+    bands = {record.cell: {band.name: band for band in bands_of(record)} for record in records}
+    return [
+        [
+            r.label,
+            printable(r.policy),
+            r.pace,
+            band.name,
+            f"{band.value:.2f}",
+            f"{band.right:.2f} to {band.left:.2f}",
+            f"{band.random:.2f}",
+            band.less(),
+            band.less(other) if (other := _baseline(r, bands).get(band.name)) else "-",
+        ]
+        for r in records
+        for band in bands[r.cell].values()
+    ]
+
+
+def _baseline(record: Record, bands: Mapping[str, Mapping[str, Band]]) -> Mapping[str, Band]:
+    return bands.get(record.comparison.baseline, {}) if record.comparison else {}
 
 
 def cache_table(records: Iterable[Record]) -> list[list[str]]:
@@ -75,9 +120,13 @@ def _hundredfold(share: Mean) -> tuple[float, Interval | None]:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """The table as Markdown, and behind it where there are caches what they cost and save."""
-    whole = markdown_table(header(records), table(records))
-    return f"{whole}\n{AGAINST}\n\n{markdown_table(CACHES, cache_table(records))}" if has_caches(records) else whole
+    """The table as Markdown, and behind it what caches cost and save and how far ties move the order, where known."""
+    text = markdown_table(header(records), table(records))
+    if has_caches(records):
+        text += f"\n{AGAINST}\n\n{markdown_table(CACHES, cache_table(records))}"
+    if has_ties(records):
+        text += f"\n{ABOUT_TIES}\n\n{markdown_table(TIES, tie_table(records))}"
+    return text
 
 
 def percent(record: Record) -> str:

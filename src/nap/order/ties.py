@@ -40,10 +40,16 @@ def reordered(trace: Trace, within: float, side: Side, count_padding: bool = Fal
     return replace(order, steps=np.array([step_of[p] for p in order.positions.tolist()], np.int64))
 
 
+def kept_within(trace: Trace) -> float | None:
+    """How far below the best a candidate could be and still be kept as a runner-up; None where none were kept."""
+    said = trace.setting.get("runners_up")
+    kept = said.get("keep") if isinstance(said, dict) else None
+    return float(kept) if trace.runners_up and isinstance(kept, int | float) else None
+
+
 def _check(trace: Trace, within: float) -> None:
-    kept = trace.setting.get("runners_up")
-    kept = kept.get("keep") if isinstance(kept, dict) else None
-    if not trace.runners_up or not isinstance(kept, int | float):
+    kept = kept_within(trace)
+    if kept is None:
         raise InputError(
             f"trace {trace.problem_id!r:.60} kept no runners-up; decode with keep={within:g} in the policy "
             f"(low_confidence:keep={within:g}), or give the model to decode again: --model"
@@ -89,9 +95,16 @@ class Band:
         values = (self.value, self.left, self.right)
         return max(values) - min(values)
 
-    def identified(self, difference: float | None = None) -> bool:
-        """Whether a difference that it is used for (by default that from a random order) is larger than its band."""
-        return self.width < abs(self.value - self.random if difference is None else difference)
+    def identified(self, other: "Band | None" = None) -> bool:
+        """Whether it differs from another band, by default from the random order, by more than ties move either."""
+        if other is None:
+            return self.width < abs(self.value - self.random)
+        return max(self.width, other.width) < abs(self.value - other.value)
+
+    def less(self, other: "Band | None" = None) -> str:
+        """`-0.21, not identified`: the difference from another band, by default from the random order."""
+        difference = self.value - (other.value if other else self.random)
+        return f"{difference:+.2f}" + ("" if self.identified(other) else ", not identified")
 
 
 def bands(own: OrderReport, left: OrderReport, right: OrderReport, random: OrderReport) -> list[Band]:

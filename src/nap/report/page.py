@@ -25,6 +25,7 @@ from nap.data.cells import with_cache
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
+from nap.evaluation.ties import METRICS, TIED, bands_of
 from nap.evaluation.verdict import RULE as VERDICT_RULE
 from nap.report.gallery import MOST_TEXT, OPENING, RULE, Vocabulary, choose, pack, without_probabilities
 from nap.report.maps import BINS, heat_maps
@@ -36,7 +37,7 @@ from nap.report.runs import Run, finite, read_run
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
     "gain", "baseline", "p_value", "p_holm", "aup", "seconds", "parallel_efficiency",
-    *(f"{column(name)}{part}" for name in MEANS for part in ("", "_interval")),
+    *(f"{column(name)}{part}" for name in MEANS if name not in TIED for part in ("", "_interval")),
 )  # fmt: skip
 Item = TypeVar("Item")
 Part = Literal["replay", "table"]
@@ -102,7 +103,16 @@ def _run(run: Run, places: Places) -> dict[str, Json]:
 
 def _record(record: Record) -> dict[str, Json]:
     found = as_row(record) | {"policy": with_cache(record.policy, record.cache)}
-    return {name: _short(found[name]) for name in KEPT}
+    return {name: _short(found[name]) for name in KEPT} | {"ties": _ties(record)}
+
+
+def _ties(record: Record) -> dict[str, Json]:
+    """Of each metric that has a band: where ties go right and left, the random order, whether it differs from that."""
+    titles, bands = {title: name for name, title in METRICS.items()}, bands_of(record)
+    return {
+        column(titles[band.name]): [*map(_short, (band.right, band.left, band.random)), band.identified()]
+        for band in bands
+    }
 
 
 def _short(value: Json) -> Json:

@@ -25,6 +25,7 @@ from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.record_files import read_record
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
 from nap.evaluation.summary import Record, grouped, summarise
+from nap.evaluation.ties import tie_columns
 from nap.evaluation.verdict import Verdict, verdict
 from nap.order.order import holds_orders
 
@@ -262,7 +263,7 @@ def _row(one: Recorded, correct: bool) -> Row:
     """A row as a sweep would have written it."""
     return Row(
         cell=one.cell, model=one.model, policy=one.policy, pace=one.pace, task="", problem_id=one.trace.problem_id,
-        correct=correct, cache=one.cache, **vars(order_columns(one.trace)),
+        correct=correct, cache=one.cache, **vars(order_columns(one.trace)), **vars(tie_columns(one.trace)),
     )  # fmt: skip
 
 

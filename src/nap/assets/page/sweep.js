@@ -13,6 +13,8 @@ export function sweepSection(group) {
   return section("sweep", "Every setting", null, findings, charts(group.records, depths), tableOf(group));
 }
 
+const TIES = "; ties: where equally sure candidates are taken from the right and from the left (docs/ties.md)";
+
 export function tableOf({ records, numbers }) {
   const columns = [
     setting(numbers.length > 1),
@@ -20,10 +22,10 @@ export function tableOf({ records, numbers }) {
     { ...words("pace", "pace"), csv: [], show: (r) => paceName(r.pace) },
     numeric("TPF", "tpf", "tokens per forward"),
     { ...numeric("queries", "queries", "positions computed in all forwards of a problem"), show: (r) => short(r.queries, 0) },
-    numeric("ARness", "global_arness@1", "Global-ARness@1; in brackets: what a random order has", "global_arness@1_random"),
-    numeric("ARness/path", "path_global_arness@1", "the same within each path; in brackets: a random order", "path_global_arness@1_random"),
+    numeric("ARness", "global_arness@1", `Global-ARness@1; in brackets: what a random order has${TIES}`, "global_arness@1_random"),
+    numeric("ARness/path", "path_global_arness@1", `the same within each path; in brackets: a random order${TIES}`, "path_global_arness@1_random"),
     numeric("AFP", "afp", "tokens per finalising step"),
-    numeric("tau-b", "tau_b", "Kendall's tau-b between position and step"),
+    numeric("tau-b", "tau_b", `Kendall's tau-b between position and step${TIES}`),
     { ...numeric("gain", "gain", "accuracy less the baseline's, in points"), show: (r) => (r.gain === null ? "–" : signed(100 * r.gain)) },
     { ...numeric("p (Holm)", "p_holm", "exact McNemar, corrected over the sweep"), show: (r) => (r.p_holm === null ? "–" : r.p_holm < 0.001 ? "<.001" : short(r.p_holm, 3)) },
     { ...numeric("AUP", "aup", "accuracy under parallelism"), show: (r) => short(r.aup, 0) },
@@ -52,9 +54,17 @@ function numeric(name, key, title, random) {
   const bound = (side) => (r) => r[`${key}_interval`]?.[side] ?? null;
   const show = (r) => {
     const beside = [halfWidth(r[`${key}_interval`]), against(random && r[random])].filter(Boolean).join(" ");
-    return [short(value(r)), beside && h("small", {}, beside)];
+    return [short(value(r)), beside && h("small", {}, beside), tieBand(r.ties[key])];
   };
   return { name, title, value, show, csv: [[key, value], [`${key}_low`, bound(0)], [`${key}_high`, bound(1)]] };
+}
+
+/** How far ties move a metric, and whether that leaves it apart from a random order under the policy's own rules. */
+function tieBand(band) {
+  if (!band) return null;
+  const [right, left, random, identified] = band;
+  const title = `a random order under the policy's own rules has ${short(random)}`;
+  return h("small", { class: "ties", title }, `ties ${short(right)} to ${short(left)}`, !identified && h("span", {}, "not identified"));
 }
 
 const against = (random) => random !== undefined && random !== null && `(${short(random)})`;
