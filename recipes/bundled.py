@@ -28,6 +28,7 @@ from nap.tasks.agree import Agree
 from nap.tasks.arith import ITEMS, NAMES, Arith
 from nap.tasks.countdown import Countdown
 from nap.tasks.grids import Grids
+from nap.tasks.igsm import Igsm
 from nap.training.settings import Masking, Weight
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ WORDS = {
     "countdown": [*"0123456789", *[f"##{d}" for d in range(10)], *COUNTDOWN_WORDS.split()],
     "grids": Grids().words,
     "agree": Agree().words,
+    "igsm": Igsm().words,
 }
 MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.
@@ -108,7 +110,7 @@ def draw(task: str, kind: str, seed: int, index: int) -> Sample:
     return sample if kind == "nap" else concatenated(sample)
 
 
-def build_model(tokenizer: Any, recipe: Recipe, seed: int) -> Any:
+def build_model(tokenizer: Any, recipe: Recipe, seed: int, positions: int = 256) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -116,7 +118,7 @@ def build_model(tokenizer: Any, recipe: Recipe, seed: int) -> Any:
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=recipe.width, intermediate_size=3 * recipe.width,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads,
-        max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
+        max_position_embeddings=positions, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None, eos_token_id=tokenizer.pad_token_id, attn_implementation="eager",
         shift_logits=recipe.shift,
     )  # fmt: skip
@@ -173,7 +175,8 @@ def _train(
     from nap.training.trainer import train
 
     seed, device = setting["seed"], setting["device"]
-    model = build_model(tokenizer, recipe, seed)
+    slots = spec.paths * spec.path_tokens + spec.summary_tokens
+    model = build_model(tokenizer, recipe, seed, positions=256 if slots <= 160 else 512)
     if start:
         model.load_state_dict(type(model).from_pretrained(start, dtype=torch.float32).state_dict())
     batches = (causal_batches() if recipe.causal else DiffusionBatches)(

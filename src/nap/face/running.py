@@ -124,7 +124,7 @@ def evaluate(
     """Compare policies and paces of a model, or of several that are named, over a task's problems.
 
     model     an open model, or names as `nap.load` reads them, which are opened on `device` in `dtype`
-    task      arith, countdown, sudoku, grids, agree, gsm8k, math500, multiarith, or jsonl with `data`
+    task      arith, countdown, sudoku, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with `data`
     policies  each a name with its settings; those that follow a budget run once for each of `tokens_per_step` (1, 2, 4
               and 8 unless `steps` are given) and of `steps`, the others once
     infill    the form of every answer, of which the gaps are decoded: "The answer is [MASK:4]." (nap.decode)

@@ -26,6 +26,7 @@ TASKS = {
     "sudoku": "nap.tasks.sudoku:Sudoku",
     "grids": "nap.tasks.grids:Grids",
     "agree": "nap.tasks.agree:Agree",
+    "igsm": "nap.tasks.igsm:Igsm",
     "gsm8k": "nap.tasks.public:Gsm8k",
     "multiarith": "nap.tasks.public:MultiArith",
     "math500": "nap.tasks.public:Math500",

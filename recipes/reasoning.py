@@ -1,0 +1,273 @@
+"""Models that have to reason: a graded curriculum, and the gate that a model passes before arms are compared.
+
+    python recipes/reasoning.py --arms chain --seeds 0        # trains, then measures the gate
+
+A model is an arm and a training seed. It learns problems of one operation first, then of two, three and four, each
+level until LEVEL of the values are right, and then the task of docs/reasoning.md. A value counts as right where the
+model, shown a right path up to it and nothing after it, would write it. What the gate asks and why, and what came out:
+docs/reasoning.md. A killed run goes on where it was.
+
+Does not compare arms: that begins when a recipe has passed the gate.
+"""
+
+import argparse
+import dataclasses
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from bundled import ROOT, Recipe, build_tokenizer, fit
+from paths_used import decoded, over
+
+from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
+from nap.canvas.visibility import Layout
+from nap.common.files import InputError, atomic, exits_on_bad_input
+from nap.data.samples import Path as Solution
+from nap.data.samples import Sample
+from nap.data.trace import OUTSIDE, Trace
+from nap.decoding.policies.registry import parse_policy
+from nap.decoding.prompt import canvas_of
+from nap.evaluation.rows import order_columns
+from nap.models.denoiser import Denoiser
+from nap.models.load import load
+from nap.tasks.igsm import Igsm
+
+RESULTS = ROOT / "docs/reasoning"
+# Levels of the curriculum: operations, and words of a path.
+LEVELS = ((1, 8, 16), (2, 17, 28), (3, 26, 40), (4, 36, 50))
+# Shares of values right before the next level and before arms are compared; steps of a stage and of the last schedules.
+LEVEL, VALUES = 0.95, 0.97
+STAGE, STAGES, SCHEDULES = 600, 8, (4000, 8000)
+WIDTH, HEADS, ROWS = 192, 3, 32
+PATHS = 3
+# Problems of a check of values, and of the gate.
+CHECKED, MEASURED, BATCH = 256, 100, 16
+# A commit of more than this is one that the model does not rank; candidates so close are equally sure.
+SURE, WITHIN = 0.999, 0.01
+AO, MASKED = "low_confidence", "over masked paths"
+DECODERS = (
+    (AO, 1), (AO, 4), ("random", 1), *((f"{AO}:within={WITHIN},prefer={side}", 1) for side in ("left", "right")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """How the paths are laid out: each in a slot, or all in one chain without marks."""
+
+    what: str
+    chain: bool = False
+
+    def canvas(self, task: Igsm) -> CanvasSpec:
+        """Slots for paths of the longest kind, each with its closing tag."""
+        words = PATHS * task.longest if self.chain else task.longest
+        return CanvasSpec(paths=1 if self.chain else PATHS, path_tokens=words + 1, summary_tokens=2)
+
+    def view(self, sample: Sample) -> Sample:
+        """The sample in the form of the canvas."""
+        if not self.chain:
+            return sample
+        joined = Solution(text=" ".join(path.text for path in sample.paths))
+        return Sample(problem=sample.problem, paths=(joined,), summary=sample.summary)
+
+
+ARMS = {"chain": Arm(what="three solutions as one chain without marks", chain=True), "nap": Arm(what="a slot for each")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One model."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`ARM-SEED`."""
+        return f"{self.arm}-{self.seed}"
+
+
+def level_task(level: int) -> Igsm:
+    """The task of a level; after the last one the whole task."""
+    if level == len(LEVELS):
+        return Igsm()
+    operations, shortest, longest = LEVELS[level]
+    return Igsm(least=operations, most=operations, shortest=shortest, longest=longest)
+
+
+# Training
+
+
+def train_model(model: Model, folder: Path) -> Path:
+    """The folder of the model once its values are right. Raises InputError for one that does not get there."""
+    arm, tokenizer, trained = ARMS[model.arm], build_tokenizer("igsm"), None
+    for level in range(len(LEVELS) + 1):
+        task, last = level_task(level), level == len(LEVELS)
+        before = trained
+        for stage, steps in enumerate(SCHEDULES if last else [STAGE] * STAGES):
+            recipe = Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=ROWS, lr=2e-3, matrix_lr=1.5e-2)
+
+            def draw(index: int, task: Igsm = task, at: int = stage * STAGE * ROWS) -> Sample:
+                return arm.view(task.sample(model.seed, at + index, PATHS))
+
+            name = f"whole-{steps}" if last else f"level-{level + 1}-{stage}"
+            # Each of the last schedules is a whole one, from what the levels gave.
+            start = before if last else trained
+            trained = fit(tokenizer, arm.canvas(task), draw, folder / name, recipe, seed=model.seed, start=start)
+            right = value_accuracy(open_model(trained), arm, task)
+            print(f"{model.name}: {right:.3f} of the values right after {name}", flush=True)
+            if right >= (VALUES if last else LEVEL):
+                break
+        else:
+            raise InputError(f"{model.name}: {right:.3f} of the values are right after {name}; {VALUES} are asked")
+    assert trained is not None
+    return trained
+
+
+def open_model(trained: Path) -> Denoiser:
+    return load(str(trained), dtype="float32")
+
+
+def value_positions(text: str) -> list[int]:
+    """Places of the words that a step computes: the third digit of a sentence that has so many."""
+    found, digits = [], []
+    for place, word in enumerate(text.split()):
+        digits += [place] * word.isdigit()
+        if word == ".":
+            found += digits[2:3]
+            digits = []
+    return found
+
+
+def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
+    """The share of values that the model is right about: shown the first path up to one, and nothing after it."""
+    rng, right = random.Random(0), []
+    for start in range(0, CHECKED, BATCH):
+        canvases, asked, wanted = [], [], []
+        for index in range(start, start + BATCH):
+            sample = task.sample(0, index, PATHS, split="test")
+            canvas = canvas_of(denoiser, sample.problem, arm.canvas(task))
+            at = int(np.flatnonzero(canvas.region == 0)[0]) + rng.choice(value_places(sample.paths[0].text))
+            texts = [*(path.text for path in arm.view(sample).paths), sample.summary]
+            ids = fill(canvas, texts, denoiser.tokenizer, denoiser.pad_id)
+            seen = np.arange(len(ids)) < at
+            canvases.append(dataclasses.replace(canvas, ids=np.where(seen, ids, canvas.ids)))
+            asked.append(at)
+            wanted.append(int(ids[at]))
+        right += [said == want for said, want in zip(likeliest(denoiser, canvases, asked), wanted, strict=True)]
+    return fmean(right)
+
+
+def value_places(text: str) -> list[int]:
+    """Places of the words that a step computes: the third digit of a sentence that has so many."""
+    found, digits = [], []
+    for place, word in enumerate(text.split()):
+        digits += [place] * word.isdigit()
+        if word == ".":
+            found += digits[2:3]
+            digits = []
+    return found
+
+
+def likeliest(denoiser: Denoiser, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
+    """The likeliest token of each canvas at its position, of one forward."""
+    import torch
+
+    longest = max(map(len, canvases))
+    ids_BL = np.stack([np.pad(c.ids, (0, longest - len(c)), constant_values=denoiser.pad_id) for c in canvases])
+    region_BL = np.stack([np.pad(c.region, (0, longest - len(c)), constant_values=OUTSIDE) for c in canvases])
+    at = torch.arange(len(canvases)), torch.tensor(asked)
+    layout = Layout(region_BL, paths=canvases[0].spec.paths)
+    return denoiser.logits(torch.from_numpy(ids_BL), layout, at).argmax(1).tolist()
+
+
+# The gate
+
+
+def gate_rows(model: Model, trained: Path, problems: int) -> dict[str, dict[str, float]]:
+    """What the gate is about, by decoder and pace."""
+    denoiser, task, arm = open_model(trained), Igsm(), ARMS[model.arm]
+    canvases = [canvas_of(denoiser, task.sample(0, i, split="test").problem, arm.canvas(task)) for i in range(problems)]
+    rows = {}
+    for policy, pace in DECODERS:
+        name = f"{policy} at {pace}"
+        rows[name] = told(decoded(denoiser, canvases, parse_policy(policy), pace), canvases, task, denoiser)
+        print(name, {key: round(value, 3) for key, value in rows[name].items()}, flush=True)
+    masked = [over(canvas, canvas.ids) for canvas in canvases]
+    rows[MASKED] = told(decoded(denoiser, masked, parse_policy(AO), 1), canvases, task, denoiser)
+    return rows
+
+
+def told(traces: Sequence[Trace], canvases: Sequence[Canvas], task: Igsm, denoiser: Denoiser) -> dict[str, float]:
+    """Accuracy, certainty and order of traces: means over them."""
+    right, sure, ties, arness = [], [], [], []
+    for index, (trace, canvas) in enumerate(zip(traces, canvases, strict=True)):
+        summary = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted).summary
+        right.append(task.check(task.generate(0, index, "test"), summary))
+        sure += [event.probability > SURE for event in trace.events if event.token not in trace.uncounted]
+        row = order_columns(trace)
+        ties.append(row.tau_b or 0.0)
+        if row.global_arness_at_1 is not None and row.global_arness_at_1_random is not None:
+            arness.append(
+                (row.global_arness_at_1 - row.global_arness_at_1_random) / (1 - row.global_arness_at_1_random)
+            )
+    return {"right": fmean(right), "sure": fmean(sure), "tau_b": fmean(ties), "arness": fmean(arness)}
+
+
+def verdicts(rows: dict[str, dict[str, float]], chance: float) -> dict[str, tuple[float, bool]]:
+    """Each condition of the gate: what was measured, and whether it holds."""
+    one, four, masked = rows[f"{AO} at 1"], rows[f"{AO} at 4"], rows[MASKED]
+    sides = [rows[f"{AO}:within={WITHIN},prefer={side} at 1"]["tau_b"] for side in ("left", "right")]
+    return {
+        "at most 20 % of commits with p > .999": (one["sure"], one["sure"] <= 0.2),
+        "tau-b moves by less than .1 within ties of .01": (abs(sides[0] - sides[1]), abs(sides[0] - sides[1]) < 0.1),
+        "normalised ARness at least .4": (one["arness"], one["arness"] >= 0.4),
+        "random order at least 10 points below": (
+            one["right"] - rows["random at 1"]["right"], one["right"] - rows["random at 1"]["right"] >= 0.1,
+        ),
+        "from 1 to 4 tokens a step at least 10 points lost": (
+            one["right"] - four["right"], one["right"] - four["right"] >= 0.1,
+        ),
+        "over masked paths at most 10 points above chance": (
+            masked["right"] - chance, masked["right"] - chance <= 0.1,
+        ),
+    }  # fmt: skip
+
+
+def run_one(model: Model, runs: Path, problems: int) -> None:
+    """Train what is missing of a model, measure it at the gate and write that down."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = runs / model.name
+    trained = train_model(model, folder)
+    rows = gate_rows(model, trained, problems)
+    answers = [Igsm().generate(1, index, "test").answer for index in range(2000)]
+    chance = max(map(answers.count, set(answers))) / len(answers)
+    found = verdicts(rows, chance)
+    for condition, (value, holds) in found.items():
+        print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
+    with atomic(folder / "gate.json") as file:
+        json.dump({"problems": problems, "chance": chance, "rows": rows, "gate": found}, file, indent=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["chain"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/reasoning", help="checkpoints, and gate.json of each")
+    parser.add_argument("--problems", type=int, default=MEASURED, help="of the gate, a decoder")
+    options = parser.parse_args()
+    for arm in options.arms:
+        for seed in options.seeds:
+            run_one(Model(arm=arm, seed=seed), options.runs, options.problems)
+    return 0
+
+
+if __name__ == "__main__":
+    with exits_on_bad_input("reasoning"):
+        sys.exit(main())

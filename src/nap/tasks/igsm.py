@@ -1,0 +1,233 @@
+"""Problems to be reasoned out step by step, over a graph in the manner of iGSM (arXiv 2407.20311), in free wordings.
+
+    Ann is 3 . Tom is gap Ann Bob . Bob is 7 . Eve is sum Tom Ann . Eve ?      # the prompt, its sentences shuffled
+    with 3 7 the gap so makes Tom 4 . Tom 4 Ann 3 have indeed sum 7 for Eve .          # a path
+
+A value is a digit. `gap` is the distance of two values, `sum` the last digit of their sum and `turn` the last digit of
+twice the first plus the second: nested, they neither associate nor add up to one sum, so an answer takes its operations
+one after the other. Every step is said in one of twelve wordings of different lengths, and between any two words may
+stand a filler: what stands far ahead is uncertain, as in text. The paths of a sample compute in orders of their own.
+
+The graph decides the split, with its names and values: no test problem is in training under another order of sentences.
+Does not lay out, tokenize or train (recipes/reasoning.py does).
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.data.samples import Path, Sample
+from nap.tasks.arith import NAMES
+from nap.tasks.drawn import drawn
+from nap.tasks.registry import check_split, split_of
+
+BASE = 10
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "gap": lambda a, b: abs(a - b),
+    "sum": lambda a, b: (a + b) % BASE,
+    "turn": lambda a, b: (2 * a + b) % BASE,
+}
+# X is the one computed, O the operation, a and b the values that it takes of A and B, v what it gives.
+WORDINGS = tuple(
+    wording.split()
+    for wording in (
+        "X is O of a b : v .",
+        "O a b makes X v .",
+        "X takes A a with B b , their O v .",
+        "from a and b the O gives v for X .",
+        "A a B b have O v for X .",
+        "for X take O : a b to v .",
+        "next comes X , O of a and b , v .",
+        "with a b the O makes X v .",
+        "a b under O yield v , X gets it .",
+        "we know A a and B b : X gets O v .",
+        "O of a with b : v , call it X .",
+        "a to b is O v , so X v .",
+    )
+)
+GIVEN = tuple(
+    wording.split()
+    for wording in ("A is a .", "we have a for A .", "A starts from a .", "note that A is given as a .", "a is A .")
+)
+REMARKS = tuple(
+    wording.split()
+    for wording in (
+        "let us go on .", "this is known by now .", "good .", "what comes after this is simple .", "so far all fits .",
+        "keep that in mind for the next step .",
+    )
+)  # fmt: skip
+FILLERS = ("well", "then", "now", "so", "just", "thus", "indeed", "again")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a graph: `name` is `operation` of `left` and `right`."""
+
+    name: str
+    operation: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is given, the operations each after those that it takes, and every value. The last one is asked for."""
+
+    given: dict[str, int]
+    steps: tuple[Step, ...]
+    values: dict[str, int]
+
+    @property
+    def depth(self) -> int:
+        """The least number of operations one after the other."""
+        depth = dict.fromkeys(self.given, 0)
+        for step in self.steps:
+            depth[step.name] = 1 + max(depth[step.left], depth[step.right])
+        return depth[self.steps[-1].name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Igsm:
+    """The task.
+
+    least, most  operations, all of which the answer needs
+    fillers      how often a filler stands before a word
+    shortest, longest  words of a path; it is drawn again until it fits
+    """
+
+    name: str = "igsm"
+    least: int = 4
+    most: int = 8
+    fillers: float = 0.12
+    shortest: int = 68
+    longest: int = 80
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most <= len(NAMES) // 2:
+            got = f"{self.least} and {self.most}"
+            raise InputError(f"igsm: least and most must be 1 to {len(NAMES) // 2} and in order, got {got}")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word of its questions and answers."""
+        spoken = {word for form in (*WORDINGS, *GIVEN, *REMARKS) for word in form if word not in "XOABabv"}
+        return (*NAMES, *map(str, range(BASE)), *OPERATIONS, "?", *sorted(spoken | {*FILLERS}))
+
+    def generate(self, seed: int, index: int, split: str) -> Problem:
+        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        return self._draw(seed, index, split)[0]
+
+    def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
+        """A problem and `paths` solutions, each in an order and wording of its own."""
+        problem, graph, rng = self._draw(seed, index, split)
+        written = [Path(text=self._write(graph, rng), answer=problem.answer, correct=True) for _ in range(paths)]
+        return Sample(problem=problem, paths=tuple(written), summary=problem.answer)
+
+    def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
+        """The first `limit` (default 200) problems of a split of the stream with seed 0."""
+        if path:
+            raise InputError("task 'igsm' generates its problems; drop the file, or use --task jsonl for your own")
+        return drawn(self, split, limit)
+
+    def extract(self, problem: Problem, text: str) -> str | None:
+        """The first digit of the summary."""
+        return next((word for word in text.split() if word.isascii() and word.isdigit()), None)
+
+    def vote(self, problem: Problem, path: str) -> str | None:
+        """The last digit of a path that is said where the one asked for is spoken of."""
+        said = [sentence.split() for sentence in path.split(" .") if f" {problem.meta['asked']} " in f" {sentence} "]
+        return next((word for word in reversed(said[-1]) if word.isdigit()), None) if said else None
+
+    def check(self, problem: Problem, text: str) -> bool:
+        """Whether the digit is the exact answer."""
+        return self.extract(problem, text) == problem.answer
+
+    def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, Graph, random.Random]:
+        check_split(self.name, split)
+        rng = random.Random(f"igsm/{self.least}/{self.most}/{seed}/{index}/{split}")
+        while True:
+            graph = draw_graph(rng.randint(self.least, self.most), rng)
+            sentences = [f"{name} is {value} ." for name, value in graph.given.items()]
+            sentences += [f"{step.name} is {step.operation} {step.left} {step.right} ." for step in graph.steps]
+            if split_of("igsm " + " ".join(sorted(sentences))) == split:
+                break
+        asked = graph.steps[-1].name
+        rng.shuffle(sentences)
+        meta = {"asked": asked, "critical_path": graph.depth, "operations": len(graph.steps)}
+        problem = Problem(
+            id=f"igsm-{split}-{seed}-{index}", prompt=" ".join([*sentences, f"{asked} ?"]),
+            answer=str(graph.values[asked]), task=self.name, meta=meta,
+        )  # fmt: skip
+        return problem, graph, rng
+
+    def _write(self, graph: Graph, rng: random.Random) -> str:
+        """One path of a fitting length: its steps, with remarks between them where there is room."""
+        steps = [*ordered(graph, rng)]
+        said = [self._filled(_said(step, graph, rng), rng) for step in steps]
+        said_of: list[Step | None] = [*steps]
+        while not self.shortest <= (length := sum(map(len, said))) <= self.longest:
+            at = rng.randrange(len(said))
+            if length < self.shortest:
+                # Something more: a given value before it is used, or a remark.
+                said.insert(at, self._filled(self._more(at, said_of, graph, rng), rng))
+                said_of.insert(at, None)
+            elif step := said_of[at]:
+                said[at] = self._filled(_said(step, graph, rng), rng)
+            else:
+                del said[at], said_of[at]
+        return " ".join(word for sentence in said for word in sentence)
+
+    def _more(self, at: int, said_of: list[Step | None], graph: Graph, rng: random.Random) -> list[str]:
+        ahead = [step for step in said_of[at:] if step]
+        used = [name for step in ahead for name in (step.left, step.right) if name in graph.given]
+        if not used or rng.random() < 0.5:
+            return rng.choice(REMARKS)
+        name = rng.choice(used)
+        return [{"A": name, "a": str(graph.given[name])}.get(word, word) for word in rng.choice(GIVEN)]
+
+    def _filled(self, sentence: list[str], rng: random.Random) -> list[str]:
+        filled = []
+        for word in sentence:
+            filled += [rng.choice(FILLERS), word] if rng.random() < self.fillers else [word]
+        return filled
+
+
+def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
+    """A step in one of the wordings."""
+    values = {"a": graph.values[step.left], "b": graph.values[step.right], "v": graph.values[step.name]}
+    names = {"X": step.name, "O": step.operation, "A": step.left, "B": step.right}
+    said = names | {letter: str(value) for letter, value in values.items()}
+    return [said.get(word, word) for word in rng.choice(WORDINGS)]
+
+
+def draw_graph(operations: int, rng: random.Random) -> Graph:
+    """So many operations, each on what nobody took yet, so that the last needs all of them; mostly a long chain."""
+    count = 2 + rng.randint(0, min(2, operations // 2))
+    names = rng.sample(NAMES, count + operations)
+    given = {names.pop(): rng.randrange(BASE) for _ in range(count)}
+    values, free, steps = dict(given), list(given), []
+    for left_to_do in range(operations, 0, -1):
+        # Every operation that joins two makes one less: towards the end all that is free has to be joined.
+        joins = len(free) > left_to_do
+        first = free.pop() if joins or rng.random() < 0.7 else free.pop(rng.randrange(len(free)))
+        second = free.pop(rng.randrange(len(free))) if joins else rng.choice([n for n in values if n != first])
+        free = [name for name in free if name != second]
+        pair = [first, second]
+        rng.shuffle(pair)
+        step = Step(names.pop(), rng.choice([*OPERATIONS]), *pair)
+        values[step.name] = OPERATIONS[step.operation](values[step.left], values[step.right])
+        steps.append(step)
+        free.append(step.name)
+    return Graph(given, tuple(steps), values)
+
+
+def ordered(graph: Graph, rng: random.Random) -> Iterator[Step]:
+    """The steps in a random order in which each comes after those that it takes."""
+    waiting, done = list(graph.steps), {*graph.given}
+    while waiting:
+        step = rng.choice([step for step in waiting if {step.left, step.right} <= done])
+        waiting.remove(step)
+        done.add(step.name)
+        yield step

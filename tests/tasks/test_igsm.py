@@ -1,0 +1,95 @@
+"""The answer follows from the prompt alone, every path says what is true and in a right order, splits never mix."""
+
+import re
+
+import pytest
+
+from nap.common.files import InputError
+from nap.tasks.igsm import OPERATIONS, Igsm
+from nap.tasks.registry import load_task
+
+TASK = Igsm()
+DRAWN = [TASK.sample(0, index) for index in range(60)]
+
+
+def solved(prompt):
+    """Every value, worked out from the words of the prompt."""
+    *sentences, asked = prompt.split(" . ")
+    told = {s.split()[0]: s.split()[2:] for s in sentences}
+
+    def value(name):
+        first, *names = told[name]
+        return OPERATIONS[first](*map(value, names)) if names else int(first)
+
+    return {name: value(name) for name in told}, asked.split()[0]
+
+
+def test_the_answer_is_that_of_the_prompt():
+    for sample in DRAWN:
+        values, asked = solved(sample.problem.prompt)
+        assert str(values[asked]) == sample.problem.answer == sample.summary
+
+
+def test_the_operations_do_not_associate():
+    for operation in ("gap", "turn"):
+        f = OPERATIONS[operation]
+        assert f(f(9, 3), 5) != f(9, f(3, 5))
+    gap, add = OPERATIONS["gap"], OPERATIONS["sum"]
+    assert gap(add(9, 3), 5) != add(gap(9, 5), 3)
+
+
+def test_each_path_says_all_steps_truly_and_each_after_those_that_it_takes():
+    for sample in DRAWN:
+        values, _ = solved(sample.problem.prompt)
+        given = set(re.findall(r"(\w+) is \d \.", sample.problem.prompt))
+        for path in sample.paths:
+            known = {values[name] for name in given}
+            computed = [sentence.split() for sentence in path.text.split(" .") if len(re.findall(r"\d", sentence)) >= 3]
+            assert len(computed) == sample.problem.meta["operations"]
+            for words in computed:
+                first, second, result = [int(word) for word in words if word.isdigit()][:3]
+                (operation,) = set(words) & set(OPERATIONS)
+                assert OPERATIONS[operation](first, second) == result
+                assert {first, second} <= known
+                known.add(result)
+
+
+def test_paths_fit_their_slot_are_worded_anew_and_answer_alike():
+    lengths = [len(path.text.split()) for sample in DRAWN for path in sample.paths]
+    assert min(lengths) >= TASK.shortest and max(lengths) <= TASK.longest
+    for sample in DRAWN:
+        assert len({path.text for path in sample.paths}) == 3
+        assert {TASK.vote(sample.problem, path.text) for path in sample.paths} == {sample.problem.answer}
+
+
+def test_all_words_are_known():
+    words = {word for sample in DRAWN for path in sample.paths for word in path.text.split()}
+    words |= {word for sample in DRAWN for word in sample.problem.prompt.split()}
+    assert words <= set(TASK.words)
+
+
+def test_no_graph_of_the_test_is_in_training():
+    def graph(problem):
+        return tuple(sorted(problem.prompt.removesuffix(" ?").split(" . ")))
+
+    small = Igsm(least=1, most=1, shortest=8, longest=16)
+    seen = {graph(small.generate(0, index, "train")) for index in range(3000)}
+    assert not seen & {graph(small.generate(1, index, "test")) for index in range(300)}
+
+
+def test_only_the_exact_digit_is_right():
+    problem = DRAWN[0].problem
+    assert TASK.check(problem, f"{problem.answer} </summary>")
+    assert not TASK.check(problem, str((int(problem.answer) + 1) % 10)) and not TASK.check(problem, "")
+
+
+def test_a_problem_is_the_same_for_the_same_arguments():
+    task = load_task("igsm")
+    assert task.load("test", 2) == [TASK.generate(0, index, "test") for index in range(2)]
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(InputError, match="least and most"):
+        Igsm(least=5, most=4)
+    with pytest.raises(InputError, match="drop the file"):
+        TASK.load(path="x.jsonl")
