@@ -8,7 +8,7 @@
 The names in `__all__` are the stable ones (CHANGELOG.md). Each is imported when it is first used: importing `nap` costs
 a few milliseconds and imports neither numpy nor torch.
 
-Does not compute: the rooms below do, and `face` is how they look from Python.
+Does not compute: the folders below do, and `face` is their interface for Python.
 """
 
 import sys
@@ -67,12 +67,12 @@ _HOMES = {
     "replay": "face.page",
     "write_traces": "data.trace_files",
 }
-# Verbs that are also the names of rooms: the room is called.
+# Verbs that are also names of folders: the folder's module can be called.
 _CALLED = {"order": "face.traces", "report": "face.page"}
 
 
 class _CalledRoom(ModuleType):
-    """A room whose name is also a verb: `nap.report(run)` beside `nap.report.page`."""
+    """A folder whose name is also a verb: `nap.report(run)` beside `nap.report.page`."""
 
     def __call__(self, *arguments: object, **options: object) -> object:
         name = self.__name__.rpartition(".")[2]
@@ -80,7 +80,7 @@ class _CalledRoom(ModuleType):
 
 
 class _Package(ModuleType):
-    """Python sets a room as an attribute of its package when it is first imported, by whomever."""
+    """Python sets a folder as an attribute of its package when anyone first imports it."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _CALLED and isinstance(value, ModuleType):

@@ -43,7 +43,7 @@ class Runs(Protocol):
 
 Command = type[Runs]
 
-# What the extra `models` installs; the base installation has none of it.
+# Packages that the extra `models` installs; the base installation has none of them.
 MODELS_EXTRA = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "scipy")
 
 COMMANDS: dict[str, Command | dict[str, Command]] = {
@@ -64,7 +64,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
 }
 
 
-# Five lines for who has never seen it.
+# Five lines for somebody who has never seen it.
 WELCOME = """Does a diffusion language model decode in parallel, and at what cost?
     nap doctor                              what this machine can do
     nap decode --model arith-nap --live -p "Ann has 2 keys . How many has Ann ?"

@@ -46,16 +46,18 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasSpec:
-    """The shape of a canvas. `paths=1` is the long chain of thought; `tags="none", summary_tokens=0` a plain one.
+    """The shape of a canvas. `paths=1` is a long chain of thought; `tags="none", summary_tokens=0` is a plain canvas.
 
-    path_tokens     tokens of each path slot, its closing tag included and its clamped header not
-    summary_tokens  tokens of the summary slot, likewise; 0 for no summary
+    path_tokens     tokens of each path slot; the closing tag counts, the clamped header does not
+    summary_tokens  tokens of the summary slot, counted the same way; 0 for no summary
     tags            `think` writes <think 1>, `hash` <think #1>, `none` writes no tags at all
-    attention       `full`: all positions see all. `paths`: a path sees the prompt and itself, the summary everything
-    positions       `canvas`: as they stand. `parallel`: each path counts on from the prompt, so that no path is the
-                    first; the summary counts on from the longest path
-    after_end       `cut`: a slot's text ends at its first end of text, as in Dream's and dllm's evaluations. `keep`:
-                    words behind one count, as in LLaDA's
+    attention       `full`: every position sees every other. `paths`: a path sees the prompt and itself, and the summary
+                    sees everything
+    positions       how the model numbers positions. `canvas`: by their place on the canvas. `parallel`: every path
+                    starts right after the prompt, so that no path is the first, and the summary starts after the
+                    longest path
+    after_end       `cut`: a slot's text ends at its first end-of-text token, as in Dream's and dllm's evaluations.
+                    `keep`: words after that token still count, as in LLaDA's evaluation
 
     >>> import nap
     >>> spec = nap.CanvasSpec(paths=2, path_tokens=40, summary_tokens=8)
@@ -88,12 +90,12 @@ class CanvasSpec:
             raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
 
     def said(self) -> dict[str, int | str]:
-        """The fields as files store them; those that older files lack are left out where they are the usual ones."""
+        """The fields as files store them. Newer fields are left out at their default, as older files have none."""
         usual = {"after_end": "cut", "positions": "canvas"}
         return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     def under(self, attention: Attention | None) -> "CanvasSpec":
-        """This canvas under another attention; None leaves it as it is."""
+        """This canvas with another attention; None keeps the one it has."""
         return replace(self, attention=attention) if attention else self
 
     @property
@@ -116,7 +118,7 @@ class CanvasSpec:
         return [tag for _, _, opening, closing in self.slots for tag in (opening, closing) if tag]
 
 
-# What a canvas of each kind fixes; what it leaves open has the defaults of CanvasSpec.
+# The fields that each kind of canvas fixes; all others have the defaults of CanvasSpec.
 PRESETS: dict[str, dict[str, Any]] = {
     "plain": {"paths": 1, "summary_tokens": 0, "tags": "none"},
     "longcot": {"paths": 1},
@@ -132,7 +134,7 @@ def preset(kind: str) -> CanvasSpec:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Completion:
-    """What a decoded canvas says: the text of each path and of the summary, and whether each closed with its tag.
+    """The text of each path and of the summary of a decoded canvas, and whether each slot closed with its tag.
 
     >>> import nap
     >>> nap.Completion(paths=("2 + 3 = 5",), summary="5", closed=(True, True))
@@ -187,7 +189,7 @@ def layout(
 def fill(canvas: Canvas, texts: Sequence[str], tokenizer: Tokenizer, pad_id: int) -> NDArray[np.int64]:
     """L ids of the canvas with `texts` (paths in order, then the summary), closing tags and padding in the slots.
 
-    Raises InputError for a text that does not fit its slot, is empty, or holds a tag: nothing is silently cut.
+    Raises InputError for a text that does not fit its slot, is empty, or holds a tag. Nothing is cut silently.
     """
     slots = canvas.spec.slots
     if len(texts) != len(slots):
@@ -217,12 +219,12 @@ def find_tag(text: str) -> str | None:
 
 
 def _tag_pattern(tag: str) -> re.Pattern[str]:
-    """What a tag of several tokens reads back as: some tokenizers put spaces between tokens."""
+    """A pattern for the tag as it is decoded: some tokenizers put spaces between the tokens of a tag."""
     return re.compile(r"\s*".join(map(re.escape, re.findall(r"[a-z]+|\S", tag))))
 
 
 def encode_tag(tag: str, tokenizer: Tokenizer | None) -> list[int]:
-    """The ids of a tag. Raises InputError if the tokenizer loses it, or there is none."""
+    """The ids of a tag. Raises InputError if there is no tokenizer, or it cannot write the tag."""
     if tokenizer is None:
         raise InputError(f"no tokenizer to write the tag {tag!r} with; use a canvas without tags (--canvas plain)")
     ids = list(tokenizer.encode(tag, add_special_tokens=False))
@@ -239,7 +241,7 @@ def parse(
 ) -> Completion:
     """Read a decoded canvas back. A slot's text ends at its closing tag or its first end of text (spec.after_end).
 
-    `ends` are the ids of padding and end of text, which are in no text.
+    `ends` are the ids of padding and end of text; no text contains them.
     """
     ids = np.asarray(ids)
     texts, closed = [], []
@@ -257,13 +259,13 @@ def parse(
 
 
 def before_end(ids: Sequence[int], after_end: AfterEnd, ends: Sequence[int]) -> list[int]:
-    """The ids that are text: those before the first of `ends`, or under `keep` all others."""
+    """The ids that are text: those before the first of `ends`, or with `keep` all that are not in `ends`."""
     found = [place for place, i in enumerate(ids) if i in ends] if after_end == "cut" else []
     return [i for i in ids[: found[0] if found else None] if i not in ends]
 
 
 def said_between(canvas: Canvas, ids: NDArray[np.int64], ends: Sequence[int]) -> list[int]:
-    """The ids of a given text with its gaps filled. What ends a gap's text ends none of the words behind the gap."""
+    """The ids of a given text with its gaps filled. An end of text in a gap does not cut the words after the gap."""
     kept, at = list[int](), int(np.argmax(canvas.region >= 0))
     for start, stop in canvas.gaps:
         kept += before_end(ids[at:start].tolist(), "keep", ends)

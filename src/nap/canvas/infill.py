@@ -1,14 +1,14 @@
-r"""A text with gaps as a canvas: what is given stands where it stands, and only the gaps are decoded.
+r"""A text with gaps as a canvas: the given words keep their places, and only the gaps are decoded.
 
     laid = lay_out(prompt_ids, Infill("The capital of [MASK:2] is Paris"), tokenizer, mask_id)
 
 A gap is `[MASK]` (one token, as in a fill-in-the-mask model), `[MASK:8]` (eight), the model's own mask token in its own
 words (`<|mdm_mask|>`: one), or a blank of three underscores or more that stands alone (`___`: as many tokens as
-`gap_tokens` says). A backslash before any of them makes it text. Gaps that touch are one. The text is the canvas's only
-slot, so its given tokens are the positions of that slot that are written before the first step.
+`gap_tokens` says). A backslash before any of them makes it text. Gaps that touch count as one. The text is the only
+slot of the canvas; its given tokens are written before the first step.
 
-Pure: a tokenizer with `encode` and `decode`; no model, no torch. Does not decode, and does not know how long an answer
-should be: a gap's length is the user's.
+Pure: a tokenizer with `encode` and `decode`; no model, no torch. Does not decode, and does not guess how long an answer
+should be: the user says how long a gap is.
 """
 
 import re
@@ -24,11 +24,11 @@ from nap.common.files import InputError
 from nap.common.text import check_text
 from nap.data.trace import PROMPT
 
-# Of a blank without a length.
+# Tokens of a blank that does not say its length.
 GAP_TOKENS = 8
 FORMS = "[MASK], [MASK:8] or ___"
 _MARKER = r"\[MASK(?P<rest>[^\]\s]*)(?P<close>\]?)|(?<![\w_])(?P<blank>_{3,})(?![\w_])"
-# What special tokens look like. A mask that reads as a word is no marker.
+# Special tokens look like this. A mask token that reads like a word is not taken as a marker.
 _SPECIAL = re.compile(r"<.+>|\[.+\]|\{.+\}")
 
 
@@ -48,7 +48,7 @@ class Infill:
         self.pieces()
 
     def pieces(self, own: str = "") -> list[str | int]:
-        """The text in order: what is given, and of each gap its tokens. `own` is the model's own mask token.
+        """The text in order: given words as text, gaps as their number of tokens. `own` is the model's mask token.
 
         >>> Infill("A [MASK:3] b ___.").pieces()
         ['A ', 3, ' b ', 8, '.']
@@ -76,7 +76,7 @@ class Infill:
 
 
 def _joined(found: Sequence[str | int]) -> list[str | int]:
-    """Neighbouring texts as one; no empty ones."""
+    """Joins neighbouring texts and drops empty ones."""
     made: list[str | int] = []
     for piece in found:
         if isinstance(piece, str) and made and isinstance(made[-1], str):
@@ -105,8 +105,8 @@ def lay_out(
 def _encoded(pieces: Sequence[str | int], tokenizer: Tokenizer, mask_id: int) -> list[int]:
     """The ids of the pieces, a gap as masks.
 
-    One space before a gap is the gap's where the tokenizer writes a space and the word behind it as one token, as the
-    model was trained to write them.
+    Where the tokenizer writes a space and the word after it as one token, the space before a gap becomes part of the
+    gap, because the model was trained to write it there.
     """
     lone, led = (tokenizer.encode(letter, add_special_tokens=False) for letter in ("a", " a"))
     ids: list[int] = []
@@ -129,6 +129,6 @@ def gaps_of(ids: NDArray[np.int64], in_slot: NDArray[np.bool_], mask_id: int) ->
 def gap_texts(
     canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, ends: Sequence[int] = ()
 ) -> tuple[str, ...]:
-    """What a decoded canvas says in each of its gaps, up to the first of `ends` in it."""
+    """The decoded text of each gap, up to the first of `ends` in it."""
     found = (before_end(list(ids[start:stop]), canvas.spec.after_end, ends) for start, stop in canvas.gaps)
     return tuple(str(tokenizer.decode(gap)).strip() for gap in found)

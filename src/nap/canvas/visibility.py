@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Layout:
-    """What every position of a batch is for. Rows shorter than L end in OUTSIDE positions, which nobody sees.
+    """The role of every position of a batch. Rows shorter than L end in OUTSIDE positions, which no position sees.
 
     attention, paths, positions  of all rows, or a tuple with each row's own
     """
@@ -48,9 +48,9 @@ class Layout:
 
     @cached_property
     def position_BL(self) -> Ints | None:
-        """Where the model takes each position to stand; None where that is its place on the canvas.
+        """The position number that the model is given; None where that is the place on the canvas.
 
-        `parallel`: every path goes on where the prompt ends, and the summary where the longest path ends, so that
+        With `parallel`, every path starts where the prompt ends and the summary where the longest path ends, so that
         nothing depends on the order of the paths.
         """
         parallel_B = np.broadcast_to(np.array(self.positions) == "parallel", len(self.region_BL))
@@ -62,30 +62,30 @@ class Layout:
         return place_BL
 
     def placed(self, at_BQ: Ints) -> Ints:
-        """Where the model takes these positions of the canvas to stand."""
+        """The position numbers that the model is given for these positions of the canvas."""
         return at_BQ if self.position_BL is None else _taken(self.position_BL, at_BQ)
 
     @cached_property
     def visible_BLL(self) -> Bools | None:
-        """[B, L, L], query by key; None where every position sees every position."""
+        """[B, L, L], query by key: who sees whom; None where every position sees every other."""
         return visible(self)
 
 
 def visible(
     layout: Layout, query_BQ: Ints | None = None, key_BK: Ints | None = None, *, block_size: int | None = None
 ) -> Bools | None:
-    """[B, Q, K] whether each query position may look at each key position; None where all may look at all.
+    """[B, Q, K] whether each query position may look at each key position; None where all may.
 
     query_BQ, key_BK  canvas positions of each row; all of them by default
-    block_size        of a model with block-causal attention: a position sees its own block of that many and earlier
-                      ones, counted from the canvas's start
+    block_size        block length of a model with block-causal attention: a position sees its own block and all earlier
+                      blocks, counted from the start of the canvas
 
-    Under `full` a position sees its whole row. Under `paths` a path sees the prompt and itself, the prompt itself, and
-    the summary everything.
+    With `full`, a position sees its whole row. With `paths`, a path sees the prompt and itself, the prompt sees itself,
+    and the summary sees everything.
     """
     everything = np.broadcast_to(np.arange(layout.region_BL.shape[1]), layout.region_BL.shape)
     query_BQ, key_BK = (everything if at is None else at for at in (query_BQ, key_BK))
-    # An outside position that looks sees the row too: a softmax over nothing would be nan.
+    # An outside position sees the row too when it is asked: a softmax over nothing would be nan.
     seen = (_taken(layout.region_BL, key_BK) != OUTSIDE)[:, None, :]
     if layout.full_B.all() and block_size is None and seen.all():
         return None
@@ -101,7 +101,7 @@ def visible(
 
 
 class Sight(NamedTuple):
-    """Who sees whom in one row, said once for all positions that see the same ones.
+    """Who sees whom in one row, stored once for all positions that see the same ones.
 
     group_L  the group of each position
     sees_GL  whether the positions of a group may look at each position
@@ -122,10 +122,10 @@ def sight(layout: Layout, *, block_size: int | None = None) -> Sight:
 
 
 def visible_beside(layout: Layout, shadow_BS: Ints, *, block_size: int | None = None) -> Bools:
-    """[B, L + S, L + S]: the canvas and behind it shadows, which nobody in the canvas sees.
+    """[B, L + S, L + S]: the canvas followed by S shadows, which no position of the canvas sees.
 
-    A shadow stands at a canvas position and sees what that position sees, but not the position itself, and the shadows
-    of what it sees. So it says what would be there. Shadows at -1 are nowhere and nobody sees them.
+    A shadow stands at a canvas position. It sees what that position sees except the position itself, and the shadows of
+    what it sees, so it predicts the token there without knowing it. Shadows at -1 are unused: nobody sees them.
     """
     rows, length = layout.region_BL.shape
     everything = np.broadcast_to(np.arange(length), (rows, length))
@@ -146,7 +146,7 @@ def _taken(values_BL: Ints, at: Ints) -> Ints:
 def owners(region_BL: Ints) -> Ints:
     """The region codes with each header given to the slot that it opens."""
     owner = region_BL.copy()
-    # From the right: a header belongs to what follows it.
+    # From the right, because a header belongs to the slot that follows it.
     for position in range(owner.shape[1] - 2, -1, -1):
         header = owner[:, position] == HEADER
         owner[header, position] = owner[header, position + 1]
@@ -154,7 +154,7 @@ def owners(region_BL: Ints) -> Ints:
 
 
 def _restarted(owner_L: Ints, summary: int) -> Ints:
-    """Places of one row whose paths all go on from the prompt."""
+    """Position numbers of one row whose paths all start right after the prompt."""
     place_L, prompt = np.arange(len(owner_L)), int((owner_L == PROMPT).sum())
     slots = [np.flatnonzero(owner_L == code) for code in range(summary)]
     for slot in slots:
@@ -166,14 +166,14 @@ def _restarted(owner_L: Ints, summary: int) -> Ints:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Forest:
-    """Texts that share beginnings, side by side in one sequence: trunks, and branches that leave a trunk somewhere.
+    """Texts that share their beginnings, in one sequence: trunks, and branches that leave a trunk at some token.
 
-    T tokens of S stems, a stem being a trunk or a branch without what stands before it:
+    There are T tokens in S stems. A stem is a trunk, or a branch without the part that it shares:
 
     stem_T      the stem that a token belongs to
-    position_T  its place in its own text; a branch's text begins with its trunk
+    position_T  its place in its own text; the text of a branch begins with its trunk
     trunk_S     the stem that a branch leaves; a trunk's is itself
-    after_S     after how many tokens of that stem; 0 for a trunk
+    after_S     after how many tokens of that stem it leaves; 0 for a trunk
     """
 
     stem_T: NDArray[np.int64]
@@ -182,7 +182,7 @@ class Forest:
     after_S: NDArray[np.int64]
 
     def visible(self, query_Q: NDArray[np.int64], key_K: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """[Q, K] whether the token at a query's index sees that at a key's: what stands before it in its own text."""
+        """[Q, K] whether each query token sees each key token: those that stand before it in its own text."""
         stem_Q1, stem_K, position_K = self.stem_T[query_Q][:, None], self.stem_T[key_K], self.position_T[key_K]
         own_QK = (stem_Q1 == stem_K) & (position_K <= self.position_T[query_Q][:, None])
         return own_QK | (self.trunk_S[stem_Q1] == stem_K) & (position_K < self.after_S[stem_Q1])

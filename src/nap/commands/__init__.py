@@ -1,1 +1,1 @@
-"""The commands of `nap`: one frozen dataclass each; what is heavy is imported when the command runs."""
+"""The commands of `nap`: one frozen dataclass each. Heavy imports happen when a command runs."""

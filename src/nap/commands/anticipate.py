@@ -1,6 +1,6 @@
 """`nap anticipate`: the order in which an ideal denoiser would write a corpus, before anything is trained on it.
 
-Does not measure it (dependence/anticipation.py); prints what is found.
+Does not measure (dependence/anticipation.py); reads the flags and prints.
 """
 
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Anticipate:
     """Predict the order in which an ideal denoiser writes a text.
 
-    A causal model continues them: how certain is each position that follows?
+    A causal model continues each text: how certain is every next position?
 
     A row has a text, a conversation or curated paths, and perhaps a prompt.
     """
@@ -40,11 +40,11 @@ class Anticipate:
     distance: int = 16
     """tokens of each continuation, at least 2"""
     by: Words = None
-    """also show each value of this field of the rows, such as a domain, by itself"""
+    """also show the rows of each value of this field, such as a domain, separately"""
     limit: Whole = None
     """read only this many rows"""
     seed: int = 0
-    """the number that the draw of places and continuations starts from"""
+    """the seed of the places and continuations that are drawn"""
     json: bool = False
     """print one JSON object"""
 
@@ -75,7 +75,7 @@ class Anticipate:
             print_profiles(profiles)
 
     def _groups(self, read: "RowFile") -> dict[str, set[int]]:
-        """The numbers of the rows of each value of the field `by`. Raises InputError where no row has it."""
+        """The row numbers for each value of the field `by`. Raises InputError where no row has it."""
         if self.by is None:
             return {}
         groups: dict[str, set[int]] = {}
@@ -88,7 +88,7 @@ class Anticipate:
 
 
 def print_profiles(profiles: "dict[str, Profile]") -> None:
-    """A line a group: how certain each distance is, and what is written first."""
+    """One line a group: how certain each distance is, and what is written first."""
     from nap.common.text import printable
 
     console = open_console()

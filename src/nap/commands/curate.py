@@ -1,6 +1,6 @@
 """`nap curate`: a multi-path training set from a teacher, or from a file of solutions.
 
-Does not ask, check or choose (curation/); reads the flags and prints where a run stands.
+Does not ask, check or choose (curation/); reads the flags and prints progress.
 """
 
 import json
@@ -35,18 +35,18 @@ class Teachers:
     key_env: str = "OPENAI_API_KEY"
     """the environment variable that holds the API key"""
     concurrency: int = 16
-    """requests that are under way at once, at each endpoint"""
+    """how many requests each endpoint works on at once"""
     per_minute: int = 0
     """the most requests a minute to each endpoint; 0: no limit"""
     timeout: float = 600.0
     """seconds that one attempt may take"""
     retries: int = 5
-    """further attempts after one that failed"""
+    """how often a failed request is tried again"""
     together: bool = False
     """ask for all paths of a problem in one request (n), where the server can"""
 
     ask_refused: bool = False
-    """ask again what a teacher refused in an earlier run"""
+    """ask again for what a teacher refused in an earlier run"""
 
     def endpoints(self) -> "tuple[Endpoint, ...]":
         """The endpoints. Raises InputError unless there is a model for each."""
@@ -61,7 +61,7 @@ class Teachers:
         return tuple(Endpoint(url=url, model=model, key_env=self.key_env) for url, model in pairs)
 
     def asking(self) -> "Asking":
-        """How they are asked."""
+        """The settings of the requests."""
         from nap.curation.teacher import Asking
 
         return Asking(
@@ -74,7 +74,7 @@ class Teachers:
 class Curate:
     """Make a multi-path training set from a teacher or a file.
 
-    A killed run resumes; a finished one can be made again without a teacher.
+    A killed run resumes. A finished run can be repeated without a teacher.
     """
 
     task: str
@@ -94,13 +94,13 @@ class Curate:
     problems: Whole = None
     """how many problems, from the first one on (default: all)"""
     prompts: tuple[str, ...] = ("boxed",)
-    """templates with {problem}, bundled ones or files; the replies of a problem take turns with them"""
+    """prompt templates with {problem}, bundled or files; the requests of a problem use them in turn"""
     samples: int = 0
-    """replies to ask for each problem; 0: as many as --paths"""
+    """how many replies to ask for, for each problem; 0: as many as --paths"""
     temperature: float = 1.0
     """the temperature at which the teacher samples"""
     top_p: float = 1.0
-    """the teacher samples among the likeliest tokens that hold this probability"""
+    """nucleus sampling: the teacher draws from the likeliest tokens that together have this probability"""
     max_tokens: int = 1024
     """the most tokens of one reply"""
     seed: int = 0
@@ -108,32 +108,32 @@ class Curate:
     paths: int = 3
     """how many paths a sample has"""
     path_tokens: int = 330
-    """tokens of a path's slot; a reply that is longer is not used"""
+    """tokens of a path's slot; longer replies are not used"""
     summary_tokens: int = 32
     """tokens of the summary's slot"""
     tokenizer: Words = None
-    """folder or tokenizer.json of the model to be trained, which counts the tokens (default: an estimate)"""
+    """tokenizer (folder or tokenizer.json) of the model to be trained, to count tokens (default: an estimate)"""
     select: Literal["all", "mixed", "correct", "quota"] = "all"
     """all: right and wrong paths as they come, as in the paper; mixed: at least one of each; correct: right ones only;
     quota: as many wrong ones as --wrong says"""
     wrong: Whole = None
     """how many wrong paths a sample has, with --select quota (default: 1)"""
     max_overlap: float = 0.9
-    """the largest share of 4-word sequences that two paths of a sample may have in common"""
+    """the largest share of 4-word sequences that two paths of a sample may share"""
     diverse: bool = False
-    """where more replies are usable than needed, take the least alike, instead of the first"""
+    """where more replies are usable than needed, take those that differ most, instead of the first"""
     embedder: Words = None
-    """folder or hub name of a model by whose embeddings paths are compared as well"""
+    """folder or hub name of an embedding model; paths are then compared by embeddings too"""
     max_similarity: float = 0.98
-    """with --embedder: the largest cosine that two paths of a sample may have"""
+    """with --embedder: the largest cosine similarity between two paths of a sample"""
     reasoning: Literal["before", "dropped"] = "before"
-    """reasoning that a server gives beside its text: before puts it in front of the text, dropped leaves it out"""
+    """what happens to reasoning that a server returns apart from the text: before puts it in front, dropped drops it"""
     summary: Literal["template", "teacher"] = "template"
-    """template: made from the right answer, as in the paper; teacher: written by the first teacher, and checked"""
+    """template: made from the right answer, as in the paper; teacher: written by the first teacher and checked"""
     summary_prompt: Words = None
-    """the summary's template: a text with {answer}, or for a teacher with {problem} and {paths}"""
+    """the template of the summary: with {answer}, or for a teacher with {problem} and {paths}"""
     max_seqdep: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """leave out samples whose paths depend on each other by more nats a token than this, as --scorer measures it"""
+    """leave out samples whose paths depend on each other by more nats a token, measured by --scorer"""
     scorer: Words = None
     """the model or server that measures this dependence (see nap seqdep)"""
     price_prompt: float = 0.0
@@ -147,9 +147,9 @@ class Curate:
     teacher_license: str = "unknown"
     """license of the teacher's replies, for the card"""
     journal: Words = None
-    """keep the replies in this file, which several runs may use in turn (default: in the run's folder)"""
+    """keep the replies in this file; several runs may use it, one at a time (default: in the run's folder)"""
     offline: bool = False
-    """ask no teacher, and use the replies of the journal alone"""
+    """ask no teacher; use only the replies in the journal"""
     backend: Literal["threads", "processes", "ray"] = "processes"
     """where replies are checked"""
     workers: int = 1
@@ -158,7 +158,7 @@ class Curate:
     """print the card as JSON"""
 
     def run(self) -> None:
-        """Make the data set and print what became of the problems."""
+        """Make the data set and print how many problems became samples."""
         from nap.curation.card import advice
         from nap.curation.curate import Work, curate
 
@@ -220,7 +220,7 @@ class Curate:
 
 
 def say(line: str) -> None:
-    """What a teacher does that a user should know, on standard error."""
+    """Tells the user on standard error what a teacher does."""
     print(f"nap: {line}", file=sys.stderr, flush=True)
 
 

@@ -36,14 +36,14 @@ class Decode:
     prompt: Annotated[tuple[str, ...], arg(aliases=["-p"], metavar="TEXT...", help_behavior_hint="")] = ()
     """one prompt or more; with several, they are one batch; - is standard input as one prompt"""
     prompts_from: Words = None
-    """prompts from this file, or - for standard input: rows with a question, or a text with one a line"""
+    """prompts from this file, or - for standard input: rows with a question, or a text with one prompt a line"""
     infill: Annotated[tuple[str, ...], arg(metavar="TEXT...", help_behavior_hint="")] = ()
     """instead of free slots: a text whose gaps are decoded, [MASK] one token, [MASK:8] eight, ___ --gap-tokens;
     - is standard input as one text; the prompt may be left out"""
     infill_from: Words = None
     """texts with gaps from this file, or - for standard input: rows with a text (and a prompt), or one whole text"""
     gap_tokens: Whole = None
-    """tokens of a gap that is written ___ (default: 8)"""
+    """tokens of a gap written as ___ (default: 8)"""
     policy: str = "parallel_forced"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None
@@ -51,11 +51,11 @@ class Decode:
     steps: Whole = None
     """fill the canvas in this many steps, in place of --tokens-per-step"""
     cache: str = "none"
-    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md)"""
+    """which keys and values are kept between forwards: none, exact, prefix, dual or delayed (docs/caches.md)"""
     reads: Words = None
-    """for a policy with agree=.5, which stops once its paths agree: the task that reads what a path answers"""
+    """for a policy with agree=.5, which stops once its paths agree: the task that reads a path's answer"""
     workers: int = 1
-    """processes that write the paths of a prompt, under --attention paths; each opens the model (docs/scaling.md)"""
+    """with --attention paths: processes that write the paths of a prompt; each opens the model (docs/scaling.md)"""
     live: bool = False
     """show the canvas as it fills"""
     out: Words = None

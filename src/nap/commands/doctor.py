@@ -1,4 +1,4 @@
-"""`nap doctor`: what this installation and this machine can do, and what a checkpoint is, before anything is run.
+"""`nap doctor`: what this installation and this machine can do, and what NAP reads from a checkpoint.
 
 Does not load weights, and repairs nothing.
 """
@@ -32,7 +32,7 @@ EXTRAS = {
 
 
 class Line(NamedTuple):
-    """One thing that was looked at: what, whether it is well, and what was found."""
+    """One check: what was looked at, whether it is fine, and what was found."""
 
     name: str
     well: bool
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 class Doctor:
     """Say what this machine, its installation or a checkpoint can do.
 
-    With --model it reads a checkpoint's config, and loads no weights.
+    With --model it reads the config of a checkpoint, without loading weights.
     """
 
     model: Words = None
@@ -118,7 +118,7 @@ def _hub() -> Line:
 
 
 def checkpoint(name: str) -> Iterator[Line]:
-    """What a checkpoint says of itself, and what it lacks. Raises InputError where there is no such checkpoint."""
+    """What a checkpoint's files say, and what is missing. Raises InputError where there is no such checkpoint."""
     from nap.models.checkpoint import find
     from nap.models.load import found
     from nap.models.weights import tensor_names, weight_files

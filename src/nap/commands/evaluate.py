@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Eval:
     """Compare models, policies and budgets over a task's problems.
 
-    Numbers come with intervals, differences with paired tests.
+    Numbers have intervals, and differences have paired tests.
 
-    The same command goes on with a run that was stopped.
+    The same command continues a run that was stopped.
     """
 
     models: Annotated[tuple[str, ...], arg(aliases=["--model"])]
@@ -42,9 +42,9 @@ class Eval:
     policies: tuple[str, ...] = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
     """each a name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: tuple[int, ...] = ()
-    """budgets for the policies that follow one; without --steps they are 1 2 4 8"""
+    """tokens a step, for policies that follow a budget (default: 1 2 4 8, unless --steps is given)"""
     steps: tuple[int, ...] = ()
-    """budgets given as the number of steps that fill the canvas"""
+    """budgets as the number of steps that fill the canvas"""
     problems: int = 200
     """how many problems of the split"""
     split: str = "test"
@@ -52,12 +52,12 @@ class Eval:
     data: Words = None
     """the task's problems from this file"""
     infill: Words = None
-    """instead of free slots: the form of every answer, of which the gaps are decoded: 'The answer is [MASK:4].'"""
+    """instead of free slots: a text for every answer whose gaps are decoded: 'The answer is [MASK:4].'"""
     gap_tokens: Whole = None
-    """tokens of a gap that is written ___ (default: 8)"""
+    """tokens of a gap written as ___ (default: 8)"""
     cache: tuple[str, ...] = ("none",)
-    """what is kept of a forward for the next: none, exact, prefix, dual or delayed (docs/caches.md); several are
-    compared with none"""
+    """which keys and values are kept between forwards: none, exact, prefix, dual or delayed (docs/caches.md);
+    several are compared with none"""
     columns: OmitArgPrefixes[Columns] = Columns()
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
@@ -65,14 +65,14 @@ class Eval:
     """what every setting is compared with at its own pace, as "MODEL | POLICY" (default: the first model under
     low_confidence)"""
     batch_size: Whole = None
-    """problems decoded together; it changes no result (default: 16, or as many as there is memory for)"""
+    """problems decoded together; results do not depend on it (default: 16, or as many as fit in memory)"""
     workers: int = 1
     """processes of one thread each"""
     traces: int = 20
-    """how many problems of each setting have their traces kept"""
+    """for how many problems of each setting traces are kept"""
     probe: Annotated[Literal["paths"] | None, arg(metavar="{paths}", help_behavior_hint="")] = None
-    """instead: does the answer come from the paths? Its accuracy over masked, own, right and others' paths, and over a
-    wrong value (docs/probe.md)"""
+    """instead of a sweep, test whether answers come from the paths: accuracy over masked, own, right and other
+    problems' paths, and over a wrong value (docs/probe.md)"""
     json: bool = False
     """print the summary as JSON"""
     markdown: bool = False
@@ -120,7 +120,7 @@ class Eval:
 
 
 def probe_paths(sweep: "Sweep", out: str, as_json: bool) -> None:
-    """Probe the sweep's models, and print how many are right over each kind of paths."""
+    """Probe the models of the sweep, and print how many answers are right over each kind of paths."""
     from nap.evaluation import probe
 
     with progress.bar("answered", "loading") as bar:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nap.decoding.budget import Sampling
     from nap.decoding.prompting import Prompting
 
-# What may be left out: without these tyro shows {None}|INT and (default: None).
+# Types of optional flags; otherwise tyro would show {None}|INT and (default: None).
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Words = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
 YesNo = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
@@ -32,23 +32,23 @@ class Loading:
     mask_id: Whole = None
     """id of the mask token, where the checkpoint does not say or is wrong"""
     shift: YesNo = None
-    """whether logits stand one position early (default: as the checkpoint or its family says)"""
+    """whether logits predict the next position (default: as the checkpoint or its family says)"""
     block_size: Whole = None
-    """a position sees its own and earlier blocks of this many (default: as the checkpoint or its family says)"""
+    """block length of block-causal attention (default: as the checkpoint or its family says)"""
     trust_remote_code: bool = False
     """run the checkpoint's own code; needs a pinned --revision"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the rows of a file of problems are called, and what becomes of odd ones."""
+    """Column names of a file of problems, and what happens to rows that cannot be checked."""
 
     prompt_field: Words = None
     """the field of its rows with the question (default: the usual names)"""
     answer_field: Words = None
     """the field of its rows with the right answer (default: the usual names)"""
     strict: bool = False
-    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
+    """refuse a file with a row that has no checkable answer, instead of leaving the row out"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +66,18 @@ class CanvasFlags:
     tags: Annotated[Literal["think", "hash"] | None, arg(metavar="{think,hash}", help_behavior_hint="")] = None
     """<think 1> or <think #1> (default: think)"""
     after_end: Annotated[Literal["cut", "keep"] | None, arg(metavar="{cut,keep}", help_behavior_hint="")] = None
-    """text behind a slot's first end of text: cut, as Dream's evaluation, or keep, as LLaDA's (default: cut)"""
+    """text after a slot's first end of text: cut, as in Dream's evaluation, or keep, as in LLaDA's (default: cut)"""
 
     attention: Annotated[Literal["full", "paths"] | None, arg(metavar="{full,paths}", help_behavior_hint="")] = None
-    """full (all positions see all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
+    """full (every position sees all) or paths (a path sees the prompt and itself) (default: the canvas's, else full)"""
 
     positions: Annotated[
         Literal["canvas", "parallel"] | None, arg(metavar="{canvas,parallel}", help_behavior_hint="")
     ] = None
-    """canvas (as they stand) or parallel (every path counts on from the prompt) (default: canvas)"""
+    """numbering: canvas (by place) or parallel (every path starts right after the prompt) (default: canvas)"""
 
     def spec(self) -> "CanvasSpec | None":
-        """None for the checkpoint's own, whatever its attention. Raises InputError for a flag that changes nothing."""
+        """None for the checkpoint's own canvas. Raises InputError for a flag that would change nothing."""
         from nap.canvas.canvas import PRESETS, CanvasSpec
 
         told = {name: value for name, value in asdict(self).items() if name != "canvas" and value is not None}
@@ -91,20 +91,20 @@ class CanvasFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """How candidates are drawn."""
+    """How tokens are drawn."""
 
     temperature: float = 0.0
-    """0: the likeliest token"""
+    """temperature of the draw; 0: always the likeliest token"""
     top_p: float = 1.0
-    """keep the likeliest tokens that hold this probability"""
+    """draw from the likeliest tokens that together have this probability"""
     top_k: int = 0
-    """keep this many tokens; 0: all"""
+    """draw from this many of the likeliest tokens; 0: from all"""
     guidance: float = 0.0
-    """classifier-free guidance away from what the model says without the prompt, at twice the query tokens; 0: none"""
+    """classifier-free guidance, away from the model's word without the prompt; doubles the query tokens; 0: none"""
     eos: Literal["count", "suppress", "defer", "stop"] = "count"
-    """end of text: an ordinary token, never predicted, committed last, or the end of its slot"""
+    """how end of text is treated: as any token, never predicted, committed last, or as the end of its slot"""
     seed: int = 0
-    """the number that every random draw starts from; the same seed gives the same draws"""
+    """seed of all random draws; the same seed gives the same draws"""
 
     def sampling(self) -> "Sampling":
         """The sampling part."""
@@ -118,19 +118,19 @@ class PromptFlags:
     """How a question becomes a prompt."""
 
     raw: bool = False
-    """give the prompt as it is, without the checkpoint's chat template"""
+    """use the prompt as it is, without the checkpoint's chat template"""
     system: Words = None
     """a system prompt"""
     prompt_template: Words = None
-    """form of a question: a text with {problem} and \\n for a new line, a bundled one (boxed), or a file"""
+    """template of the question: a text with {problem} and \\n for a new line, a bundled one (boxed), or a file"""
     examples: Words = None
-    """worked examples before it: gsm8k-cot, math-minerva, or a file of questions and worked answers"""
+    """worked examples before the question: gsm8k-cot, math-minerva, or a file of questions and worked answers"""
     shots: Whole = None
-    """the first so many of them (default: all)"""
+    """how many of the worked examples to use, from the first (default: all)"""
     examples_as: Annotated[Literal["turns", "text"] | None, arg(metavar="{turns,text}", help_behavior_hint="")] = None
-    """in a chat template: each a turn of the user and one of the assistant, or all one text (default: turns)"""
+    """examples in a chat template: as turns of user and assistant, or as one text (default: turns)"""
     chat_template_kwargs: Keywords = ()
-    """for the chat template: enable_thinking=False, or one JSON object"""
+    """settings of the chat template: enable_thinking=False, or one JSON object"""
 
     def prompting(self) -> "Prompting":
         """The settings of a prompt. Raises InputError for a setting that changes nothing."""
@@ -143,6 +143,6 @@ class PromptFlags:
 
 
 def check_rows_file(path: str | None, what: str = "traces") -> None:
-    """Refuse a name that says neither format, before anything is decoded or read."""
+    """Refuse a file name without a known suffix before anything is decoded or read."""
     if path is not None and not path.endswith((".jsonl", ".parquet")):
         raise InputError(f"{what} are written as .jsonl or .parquet, got {path!r}")

@@ -1,4 +1,4 @@
-"""What `nap order --law` prints: what decodes cost against the law that they were made under.
+"""What `nap order --law` prints: what decodes lose under an exact law.
 
 Does not compute it (models/exact_cost.py).
 """
@@ -11,7 +11,7 @@ from nap.common.files import InputError
 
 
 def print_law(file: str, name: str, as_json: bool) -> None:
-    """Nats a token over all traces of a file. Raises InputError for a name that is no exact law's."""
+    """Print nats a token over all traces of a file. Raises InputError where the name is not an exact law."""
     from nap.data.trace_files import read_traces
     from nap.models.exact import SCHEME, ExactDenoiser, open_exact
     from nap.models.exact_cost import cost_of

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from nap.order.scores import OrderReport
 
 COLUMNS = ("id", "tokens", "steps", "queries", "TPF", "AFP", "tau-b", "tied")
-BLOCK = 1000  # lines of one table
-MOST_CELLS = 1000  # that have means of their own: they are in memory until the end
+BLOCK = 1000  # lines of a table
+MOST_CELLS = 1000  # cells with means of their own, which are in memory until the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,17 @@ class OrderCommand:
     count_padding: bool = False
     """count padding and end of text like other tokens"""
     ties_within: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """also say how far each mean moves with the choice among candidates this near to the best (docs/ties.md)"""
+    """also show how far each mean moves with the choice among candidates this close to the best (docs/ties.md)"""
     model: Words = None
-    """for --ties-within: decode again with this model, where the traces kept no runners-up"""
+    """for --ties-within: decode again with this model, as traces without runners-up need"""
     law: Words = None
-    """also say what these decodes cost against an exact law, exact:FILE (docs/exact.md)"""
+    """also show what these decodes lose under an exact law, exact:FILE (docs/exact.md)"""
     json: bool = False
     """print one JSON object a line; the last has the means of each model, policy and pace, and of all"""
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:
-        """Print every metric of every line as it is read, and the means. What stands before a bad line is printed."""
+        """Print every metric of every line as it is read, and the means. Lines before a bad one are printed too."""
         from nap.order.measure import measure_all
 
         if self.ties_within is not None and not 0 <= self.ties_within < math.inf:
@@ -110,7 +110,7 @@ class OrderCommand:
 
 
 class Named(NamedTuple):
-    """An order, whose it is, of which model, policy and pace, and whether its answer is right."""
+    """An order with its name, its cell (model, policy, pace), and whether its answer is right."""
 
     label: str
     cell: str
@@ -125,7 +125,7 @@ class _Cells:
         self.known: dict[str, Aggregate] = {}
 
     def of(self, name: str) -> "Aggregate":
-        """That of the cell of this name; of the last one where there are too many."""
+        """The means of the cell of this name; where there are too many cells, those of the last one."""
         from nap.order.means import Aggregate
 
         if name not in self.known:
@@ -133,7 +133,7 @@ class _Cells:
         return self.known.setdefault(name, Aggregate())
 
     def means(self) -> "Iterator[tuple[str, dict[str, Means]]]":
-        """What each is called and its means, and last those of all."""
+        """The name and means of each cell, and at the end those of all."""
         from nap.order.means import Aggregate
 
         if len(self.known) > 1:
@@ -142,7 +142,7 @@ class _Cells:
 
 
 class _Lines:
-    """A line a trace, on a narrow terminal without the larger k; a table of its own for every BLOCK of them."""
+    """One line a trace, without the larger k on a narrow terminal; a new table after every BLOCK lines."""
 
     def __init__(self, ks: Sequence[int]) -> None:
         self.ks, self.console = ks, open_console()
@@ -153,12 +153,12 @@ class _Lines:
         """Draw a line, or hold it until its table is full."""
         self.waiting.append((label, report))
         if len(self.waiting) > BLOCK:
-            # One is held back: the last line is never alone under a header.
+            # One line is held back, so that the last line is never alone under a header.
             self._draw(self.waiting[:BLOCK])
             self.waiting = self.waiting[BLOCK:]
 
     def end(self) -> None:
-        """Draw what is held, and say what the brackets are."""
+        """Draw the held lines, and explain the brackets."""
         self._draw(self.waiting)
         hidden = f"; k = {', '.join(map(str, self.hidden))}: --json, or a wider terminal" if self.hidden else ""
         self.console.print(f"in brackets: a random order{hidden}", style="dim")

@@ -1,9 +1,9 @@
-"""Where a long command stands: a bar on a terminal, from the first second on; in a pipe one line every tenth.
+"""Progress of a long command: a bar on a terminal from the first second on; in a pipe a line for every tenth.
 
     with progress.bar("decoded", "loading MODEL") as bar:
         bar.show(12.5, 200, "340 forwards")       # 12 problems and a half of 200
 
-Does not know what is counted.
+Does not know what it counts.
 """
 
 import sys
@@ -28,7 +28,7 @@ class Bar:
         if sys.stderr.isatty():
             self.drawn = _progress()
             self.drawn.start()
-            # Without a total it moves to and fro: what takes so long has not said yet how much there is.
+            # Without a total it moves to and fro, because it is not known yet how much there is to do.
             self.task = self.drawn.add_task(self.before, total=None, note="")
         return self
 
@@ -44,13 +44,13 @@ class Bar:
         return self.drawn is not None
 
     def show(self, done: float, total: int, note: str = "") -> None:
-        """`done` of `total`, whole or in part; `note` says more. What was done before the first call took no time."""
+        """`done` of `total`, perhaps fractions; `note` is added text. Work done before the first call takes no time."""
         if self.drawn is None or self.task is None:
             self._print(int(done), total, note)
         else:
             said = f"{int(done)}/{total} {self.what}{f', {note}' if note else ''}"
             if not self.started:
-                # The clock begins now, and what is done already is no speed.
+                # The clock starts now, and what is already done does not count for the speed.
                 self.drawn.reset(self.task, total=total, completed=int(done), description="")
             self.drawn.update(self.task, total=total, completed=done, note=said)
         self.started = True

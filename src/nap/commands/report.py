@@ -17,7 +17,7 @@ from nap.common.files import InputError
 class ReportCommand:
     """Write runs as one HTML page with curves, tables and replays.
 
-    It opens from disk. An unfinished or damaged run is shown as far as it goes.
+    The page opens from disk. Unfinished runs are shown as far as they go.
     """
 
     runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN...")]

@@ -1,4 +1,4 @@
-"""`nap seqdep`: how sequential a corpus is to a language model. `nap seqdep filter`: keep or weight its rows by it.
+"""`nap seqdep`: how sequential a corpus is to a language model. `nap seqdep filter`: select or weight its rows.
 
 Does not measure (dependence/); reads the flags, prints tables and writes rows.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 File = Annotated[Positional[str], arg(metavar="FILE")]
-# What each measure answers, in the words of docs/seqdep.md.
+# The question that each measure answers, as in docs/seqdep.md.
 QUESTIONS = {
     "seqdep": "what the text before a segment tells, and that there is any (2602.23225 Eq. 4)",
     "control": "what this text tells that another prompt's does not",
@@ -38,22 +38,22 @@ QUESTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """Which model reads the texts, and where in a row they are."""
+    """Which model reads the texts, and in which fields they are."""
 
     scorer: str
     """folder or hub name of a causal language model, or the http address of an OpenAI-compatible server"""
     text_field: Words = None
     """field with the text or its paths (default: text, the last reply of messages or conversations, segments, paths)"""
     prompt_field: Words = None
-    """field with the prompt (default: what a conversation says before; prompt, question or problem)"""
+    """field with the prompt (default: the turns before the reply; prompt, question or problem)"""
     tokenizer: Words = None
     """for a server: folder or hub name with its model's tokenizer"""
     model: Words = None
-    """for a server: which of its models (default: the first)"""
+    """for a server: the name of its model (default: the first)"""
     device: str = "cpu"
     """cpu, cuda, cuda:1 or mps"""
     dtype: str = "float32"
-    """float32, or what rounds more: auto, bfloat16, float16"""
+    """float32, or with more rounding auto, bfloat16 or float16"""
 
     def open(self) -> "Scorer":
         """The scorer."""
@@ -69,12 +69,12 @@ class Scoring(Opening):
     """Which model reads the texts, and how they are cut."""
 
     segments: Words = None
-    """lines, sentences, tokens:K, or paths (rows that are lists of texts, for which it is the default; else lines)"""
+    """lines, sentences, tokens:K, or paths (the default for rows that are lists of texts; else lines)"""
     max_tokens: Whole = None
     """cut a longer text after the last segment that ends within this many tokens (default: the scorer's context)"""
 
     def read(self, file: str) -> "RowFile":
-        """The rows of the file, before a model is opened for them. Raises InputError as `read_rows`."""
+        """The rows of the file, read before a model is opened. Raises InputError as `read_rows` does."""
         from nap.dependence.rows import Fields, read_rows
 
         check_least({"--max-tokens": self.max_tokens}, 2)
@@ -87,7 +87,7 @@ class Seqdep:
 
     A row has a text, a conversation or curated paths, and perhaps a prompt.
 
-    Rows of one prompt are its samples and give the excess dependence.
+    Several rows with one prompt are its samples and give the excess dependence.
     """
 
     file: File
@@ -96,7 +96,7 @@ class Seqdep:
     limit: Whole = None
     """read only this many rows"""
     json: bool = False
-    """print one JSON object a row, and at last one for all of them"""
+    """print one JSON object a row, and one for all rows at the end"""
 
     def run(self) -> None:
         """Measure the file and print what was found."""
@@ -117,24 +117,24 @@ class Seqdep:
             print(json.dumps({**counts, **asdict(found), "scorer": self.scoring.scorer, "segmenter": read.segmenter}))
         else:
             _print_tables(found, left_out, corpus.shortened)
-        # The rows of a data set of `nap curate` are to train on; of others the least sequential ones can be kept.
+        # A data set of `nap curate` is for training; of other files the least sequential rows can be kept.
         say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring.scorer))
 
 
 def say_next(command: str) -> None:
-    """The command that goes on from here, on standard error."""
+    """Prints the command that comes next on standard error."""
     print(f"next:\n  {command}", file=sys.stderr)
 
 
 def _training(source: str, data: str) -> str | None:
-    """The command that trains on the rows of a curated data set, or on some of them; None for other rows."""
+    """The command that trains on a curated data set or a part of it; None for other rows."""
     from nap.curation.card import read_card, train_command
 
     card = Path(source).parent / "card.json"
     try:
         return train_command(read_card(read_text(card)).setting, data=data) if card.is_file() else None
     except (InputError, TypeError, ValueError, LookupError, AttributeError):
-        return None  # Another program's card.json.
+        return None  # A card.json of another program.
 
 
 def _filtering(file: str, scorer: str) -> str:
@@ -177,7 +177,7 @@ class SeqdepFilter:
 
     Written rows have a field `seqdep`, in nats a token.
 
-    A row with fewer than two segments after its prompt is kept, with null.
+    A row with fewer than two segments after its prompt is kept with null.
     """
 
     file: File
@@ -243,7 +243,7 @@ def _share_limit(values: list[float | None], share: float | None) -> float:
 
 
 def _mark(value: float | None, limit: float, weight: bool) -> dict[str, float | None] | None:
-    """What is written beside a row: its value and, if asked for, its weight; None for a row that is dropped."""
+    """The fields that are added to a row: its value and, if asked for, its weight; None for a dropped row."""
     if value is None or value <= limit:
         return {"seqdep": value} | ({"weight": 1.0} if weight else {})
     return {"seqdep": value, "weight": limit / value} if weight else None

@@ -1,6 +1,6 @@
-"""Text and tables for a terminal, and whole lines for a pipe.
+"""Text and tables for a terminal, with full lines in a pipe.
 
-Does not know what stands in them.
+Does not know what they contain.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def against_random(known: "Arness") -> str:
-    """`0.11 (0.06)`: Global-ARness@k, and what a random order has."""
+    """`0.11 (0.06)`: Global-ARness@k, and that of a random order."""
     value = known.global_arness
     return "-" if value is None else f"{value:.2f} ({short(known.global_arness_random)})"
 
@@ -33,7 +33,7 @@ def open_console() -> "Console":
     """Standard output, as wide as the terminal."""
     from nap.common import terminal
 
-    # Where nobody looks there is no width: a pipe gets whole lines.
+    # A pipe has no width, so it gets full lines.
     console = terminal.open_console()
     return console if console.is_terminal else terminal.open_console(width=10_000)
 
@@ -54,7 +54,7 @@ def draw(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str
 
 
 def _draw_lines(console: "Console", header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """As rich draws a table that fits, which takes it a millisecond a line."""
+    """The same output as rich for a table that fits; rich itself takes a millisecond a line."""
     from rich.cells import cell_len
     from rich.text import Text
 

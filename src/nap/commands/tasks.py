@@ -23,8 +23,8 @@ class Score:
     """Measure the accuracy of a file of outputs."""
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """rows with a model's text and the right answer, or for the public tasks the question: JSONL, JSON, Parquet or CSV,
-    as they are or in gzip"""
+    """rows with a model's text and the right answer (for public tasks the question is enough): JSONL, JSON, Parquet
+    or CSV, also gzipped"""
     task: str
     """the task whose rules find the answers and check them (docs/answers.md)"""
     by: Words = None
@@ -36,12 +36,12 @@ class Score:
     prompt_field: Words = None
     """the field with the question (default: the usual names)"""
     stop: Annotated[tuple[str, ...] | None, arg(metavar="TEXT", help_behavior_hint="")] = None
-    """a text ends before the first of these strings, \\n for a new line; "" for none (default: where another question
+    """texts end before the first of these strings, \\n for a new line; "" for none (default: where another question
     begins)"""
     out: Words = None
-    """write each verdict and what was extracted to this .jsonl or .parquet file"""
+    """write each verdict and the extracted answer to this .jsonl or .parquet file"""
     strict: bool = False
-    """refuse a file with a row that nothing can be checked by, instead of leaving it out"""
+    """refuse a file with a row that has no checkable answer, instead of leaving the row out"""
     json: bool = False
     """print one JSON object"""
 
@@ -81,7 +81,7 @@ def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, object]:
 
 
 def say_left_out(rows: Sequence[str]) -> None:
-    """One line on standard error for rows that nothing can be checked by: how many, and the first."""
+    """One line on standard error about rows without a checkable answer: how many, and the first."""
     from nap.common.text import printable
 
     if rows:
@@ -115,5 +115,5 @@ class Problems:
         say_left_out(getattr(problems, "left_out", ()))
         for problem in problems:
             line = json.dumps(asdict(problem), ensure_ascii=False)
-            # JSON leaves some characters as they are that move a cursor.
+            # JSON leaves some characters unescaped that move a cursor.
             print(visible(line, quote=json.dumps))

@@ -1,4 +1,4 @@
-"""What `nap order --ties-within` prints: how much of each metric is the choice among equally sure candidates.
+"""What `nap order --ties-within` prints: how far ties among equally sure candidates move each metric.
 
 Does not measure it (order/ties.py).
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from nap.order.ties import Band
 
 BATCH = 16  # traces that are decoded again together
-# Random orders of each trace that its own is compared with.
+# How many random orders each trace is compared with.
 DRAWS = 8
 
 
 class Ways(NamedTuple):
-    """One trace's order, those that it would have had with ties taken from the left and from the right, and random ones
-    under its policy's rules.
+    """The order of a trace, its orders with ties taken from the left and from the right, and random orders under the
+    rules of its policy.
     """
 
     own: "Order"
@@ -35,7 +35,7 @@ class Ways(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A trace, what its cell of a run is called, and its order every way; a reason instead where there is none."""
+    """A trace's cell and its orders; where there are none, the reason."""
 
     cell: str
     ways: Ways | None
@@ -45,7 +45,7 @@ class Told(NamedTuple):
 def print_ties(
     file: str, within: float, model: str | None, loading: Loading, count_padding: bool, as_json: bool
 ) -> None:
-    """The bands of the means over the traces of each cell. Raises InputError where none has another order."""
+    """Print the bands of the means over each cell's traces. Raises InputError where no trace has another order."""
     from nap.order.means import Aggregate
     from nap.order.measure import measure
     from nap.order.ties import bands
@@ -75,7 +75,7 @@ def print_ties(
 
 
 def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
-    """From the runners-up that the traces kept."""
+    """The orders that follow from the runners-up in the traces."""
     from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.order.order import order_of
@@ -91,7 +91,7 @@ def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
 
 
 def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
-    """Of the positions that count in the trace's own order."""
+    """Random orders of the positions that count in the trace's own order."""
     from nap.decoding.again import knowing_nothing
     from nap.order.order import order_of
 
@@ -100,7 +100,7 @@ def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
 
 
 def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Told]:
-    """By decoding again, from the left and from the right; a cell's traces together, those of another model not."""
+    """Orders from decoding again, left and right. Traces of a cell are decoded together; other models' are left out."""
     from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.models.any import load
@@ -143,7 +143,7 @@ def _print_json(found: "dict[str, list[Band]]", within: float) -> None:
 
 
 def _print(found: "dict[str, list[Band]]", within: float, without: list[str]) -> None:
-    """A table of each cell; of the second on, its differences from the first."""
+    """One table a cell; from the second on with the differences from the first."""
     from nap.common.text import printable
 
     console, first = open_console(), next(iter(found.values()), [])

@@ -26,7 +26,7 @@ class TraceShow:
     index: int = 0
     """which trace of the file, from 0"""
     step: Whole = None
-    """only the canvas after this step, from 1"""
+    """show only the canvas after this step, counted from 1"""
 
     def run(self) -> None:
         """Print the frames."""
@@ -67,15 +67,15 @@ class TraceExplain:
     model: Words = None
     """the model that made it (default: the one that the traces name)"""
     index: Whole = None
-    """only this trace of the file, from 0, step by step"""
+    """only this trace of the file (from 0), step by step"""
     limit: Whole = None
     """only this many traces of the file, from the first one on"""
     samples: int = 16
-    """beginnings drawn for each step too long to enumerate; 0: no correlation there"""
+    """samples for each step that is too long to enumerate; 0: no correlation there"""
     enumerate: int = 512
-    """the most beginnings that are enumerated for a step"""
+    """up to how many cases a step is enumerated exactly"""
     seed: int = 0
-    """number that every random draw starts from"""
+    """seed of all random draws"""
     out: Words = None
     """write one line of JSON for each trace to this .jsonl file"""
     loading: OmitArgPrefixes[Loading] = Loading()
@@ -112,7 +112,7 @@ class TraceExplain:
 
 
 def _named_model(trace: "Trace") -> str:
-    """The model that a trace says it is of."""
+    """The model that a trace names."""
     from nap.data.cells import model_of
 
     if not isinstance(name := model_of(trace), str):
@@ -171,7 +171,7 @@ class TraceImport:
     source: Literal["canvases", "dllm", "dream", "pairs"]
     """list of canvases, dllm's histories, Dream's output_history, or [position, step] pairs"""
     tokenizer: Words = None
-    """folder or hub name of the tokenizer: gives the texts, the slots by their tags, the mask, and what is padding"""
+    """folder or hub name of the tokenizer, which gives texts, slots (by their tags), mask and padding"""
     mask_id: Whole = None
     """id of the mask token, where the tokenizer does not say"""
     prompt_tokens: Whole = None

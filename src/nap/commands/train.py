@@ -22,7 +22,7 @@ class Train:
 
     An autoregressive checkpoint becomes a diffusion model.
 
-    The same command goes on after a stop; torchrun -m nap train uses several GPUs.
+    The same command continues a run; torchrun -m nap train uses several GPUs.
     """
 
     model: str
@@ -30,32 +30,32 @@ class Train:
     data: str
     """samples, as nap curate writes them (.parquet)"""
     out: str = "runs/train"
-    """the run's folder; the model will be in its final/"""
+    """the run's folder; the trained model will be in its final/"""
     revision: Words = None
     """revision of a hub checkpoint"""
     tags_as_text: bool = False
-    """write the tags with the tokens that there are, instead of adding one for each"""
+    """write tags with existing tokens, instead of adding a token for each tag"""
     shift: YesNo = None
-    """whether logits stand one position early (default: as the model says; an autoregressive one does)"""
+    """whether logits predict the next position (default: as the model says; autoregressive ones do)"""
     block_size: Whole = None
     """of a model with block-causal attention, which is refused here, where its checkpoint does not say so itself"""
     chat_template_kwargs: Keywords = ()
-    """for the chat template: enable_thinking=False, or one JSON object; the trained model keeps them"""
+    """settings of the chat template: enable_thinking=False, or one JSON object; the trained model keeps them"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
     objective: OmitArgPrefixes[Objective] = Objective()
     hyper: OmitArgPrefixes[Hyper] = Hyper()
     watch: OmitArgPrefixes[Watch] = Watch()
 
     def run(self) -> None:
-        """Train, and say where the model is."""
+        """Train, and print where the model is."""
         quiet = os.environ.get("RANK", "0") != "0"
         with progress.bar("steps", f"reading {printable(self.data)}") as bar:
-            # In a pipe the lines of the loss say as much.
+            # In a pipe the lines with the loss are enough.
             show = bar.show if bar.is_drawn and not quiet else lambda done, total: None
             fine_tune(self.job(), self.out, self.watch, (lambda line: None) if quiet else say, show)
 
     def job(self) -> Job:
-        """What is trained on what. Raises InputError where no canvas is given and the checkpoint has none."""
+        """The training job. Raises InputError where no canvas is given and the checkpoint has none."""
         from nap.decoding.prompting import parse_keywords
         from nap.models import checkpoint
 

@@ -1,4 +1,4 @@
-"""`nap vote`: majority vote over independent canvases, and over the paths of one, with what each costs.
+"""`nap vote`: majority vote over independent canvases, and over the paths of one canvas, with costs.
 
 Does not decode or count votes (evaluation/vote.py).
 """
@@ -27,9 +27,9 @@ class VoteCommand:
     models: tuple[str, ...]
     """bundled names, folders or hub names"""
     task: str
-    """the task of the problems; where it can read a single path (arith, gsm8k, math500, multiarith), paths vote too"""
+    """the task of the problems; if it can read single paths (arith, gsm8k, math500, multiarith), paths vote too"""
     canvases: tuple[int, ...] = (1, 2, 4, 8)
-    """over how many canvases to vote; more than one needs --temperature"""
+    """numbers of canvases to vote over; more than one needs --temperature"""
     policy: str = "threshold"
     """name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: Whole = None

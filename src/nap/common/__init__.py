@@ -1,4 +1,4 @@
-"""What every room needs: files that are whole or absent, run folders, statistics, workers, the machine at hand.
+"""What every folder needs: files that are whole or absent, run folders, statistics, workers, the machine at hand.
 
 Nothing here knows of models, tasks or canvases.
 """

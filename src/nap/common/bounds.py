@@ -1,8 +1,8 @@
-"""How large the numbers may be that people and files give, each bound with its reason: checked before anything is made.
+"""How large the numbers that people and files give may be: each bound with its reason, checked before any work.
 
-    check("path_tokens", 330, SLOT_TOKENS)          # InputError where it is not within
+    check("path_tokens", 330, SLOT_TOKENS)          # raises InputError where it is outside
 
-Does not bound what a machine has room for: a setting within these may still be too large for it.
+Does not know the machine: a setting within these bounds may still need more memory than it has.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from nap.common.files import InputError
 
 
 class Bound(NamedTuple):
-    """The least and the most that a whole number may be, and why not more."""
+    """The least and the most that a whole number may be, and the reason for the most."""
 
     least: int
     most: int
@@ -20,11 +20,11 @@ class Bound(NamedTuple):
 
 
 PATHS = Bound(1, 1 << 12, "each has tags of its own, and traces keep the number of a slot in 15 bits")
-# Of a slot, and of all slots together.
+# Tokens of a slot, and of all slots together.
 SLOT_TOKENS = Bound(1, 1 << 20, "no model has more positions")
 SUMMARY_TOKENS = Bound(0, 1 << 20, "no model has more positions")
 CANVAS_TOKENS = Bound(1, 1 << 20, "no model has more positions")
-# Of a text that a tokenizer is given: it takes seconds for a million.
+# Characters of a text that a tokenizer is given: a million take it seconds.
 CHARACTERS = Bound(0, 1 << 21, "no model has positions for more")
 # Curation.
 PROBLEMS = Bound(1, 1 << 31, "that is more than there are")
@@ -54,12 +54,12 @@ def check(name: str, value: object, bound: Bound) -> None:
 
 
 def check_least(values: Mapping[str, float | None], least: int = 1) -> None:
-    """Raise InputError naming the first of the numbers that is below `least`; None was not given."""
+    """Raise InputError that names the first number below `least`; None means that it was not given."""
     for name, value in values.items():
         if value is not None and value < least:
             raise InputError(f"{name} must be at least {least}, got {value}")
 
 
 def _short(value: int) -> str:
-    # Of thousands of digits nobody reads all, and Python refuses to write them.
+    # Nobody reads thousands of digits, and Python refuses to write them.
     return str(value) if value < 10**30 else f"a number of {value.bit_length()} bits"

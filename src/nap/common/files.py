@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and inputs that are files.
+"""Files that are whole or absent: atomic writes, and checked inputs.
 
 Does not know what a file holds; rows.py reads files of rows.
 """
@@ -38,7 +38,7 @@ class InputError(ValueError):
 
 @contextmanager
 def exits_on_bad_input(name: str) -> Iterator[None]:
-    """An InputError inside ends the script of that name: one line on standard error, exit code 2."""
+    """An InputError inside ends the script with one line on standard error, which names it, and exit code 2."""
     from nap.common.terminal import guarded
 
     with guarded():
@@ -53,11 +53,11 @@ def exits_on_bad_input(name: str) -> Iterator[None]:
 def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` and rename it onto `path` only when the block succeeds.
 
-    A crash, a full disk, `kill -9` or a power cut leaves the old file, or none; what a killed process left beside it is
-    removed by the next one. Raises what the block raises.
+    A crash, a full disk, `kill -9` or a power cut leaves the old file, or none. The next process removes what a killed
+    one left beside it. Raises what the block raises.
     """
     path = Path(path)
-    # In place of a device its name would be given to a file: root has /dev/null to lose.
+    # Renaming onto a device would replace it with a file: for root, that could be /dev/null.
     check_file(path)
     make_folder(path.parent)
     clean_partials(path.parent, path.name)
@@ -74,7 +74,7 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and those above it, so that they outlive a power cut."""
+    """Make the folder and its parents, so that they survive a power cut."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
@@ -82,7 +82,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in the folder: without it a power cut may undo a rename."""
+    """Wait until the names in the folder are on the disk: otherwise a power cut may undo a rename."""
     if sys.platform == "win32":
         return
     found = os.open(folder, os.O_RDONLY)
@@ -93,7 +93,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Wait until the disk has all that is in the folder and below it."""
+    """Wait until everything in the folder and below it is on the disk."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
             sync_folder(path)
@@ -123,17 +123,17 @@ def _is_alive(process: int) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raise InputError for a pipe, a device or a socket: to open one may take for ever, to replace one breaks it."""
+    """Raise InputError for a pipe, a device or a socket: opening one may never return, and replacing one breaks it."""
     try:
         kind = path.stat().st_mode
     except (OSError, ValueError):
-        return  # What is not there, or not readable, says so when it is opened.
+        return  # A file that is absent or not readable fails when it is opened.
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise InputError(f"{path} is a pipe or a device; a file was expected")
 
 
 def check_files(folder: Path, names: str = "*") -> None:
-    """`check_file` of what is in a folder that is there, for libraries that open files by their names."""
+    """`check_file` for every file of an existing folder, for libraries that open files by name."""
     if folder.is_dir():
         for path in folder.glob(names):
             check_file(path)
@@ -147,7 +147,7 @@ def open_input(path: str | Path) -> BinaryIO:
     if str(path) == STANDARD_INPUT:
         return _taken_in().open("rb")
     try:
-        # Without waiting: a pipe that nobody writes to would keep us for ever.
+        # Without waiting: opening a pipe that nobody writes to would never return.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
@@ -164,7 +164,7 @@ def open_input(path: str | Path) -> BinaryIO:
 
 @cache
 def _taken_in() -> Path:
-    """Standard input as a file, which is read as often as wanted and goes with the process."""
+    """Standard input as a file, which can be read several times and is removed when the process ends."""
     folder = TemporaryDirectory(prefix="nap-")
     atexit.register(folder.cleanup)
     path, room = Path(folder.name) / "stdin", disk_usage(folder.name).free * MOST_OF_DISK
@@ -177,7 +177,7 @@ def _taken_in() -> Path:
 
 
 def _files_in(folder: Path) -> str:
-    """`; it holds a.jsonl, b.parquet`: the files of a folder that may have been meant."""
+    """`; it holds a.jsonl, b.parquet`: the files of a folder that the user may have meant."""
     kinds = (".jsonl", ".json", ".parquet", ".gz", ".csv")
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix in kinds and path.is_file())
@@ -187,7 +187,7 @@ def _files_in(folder: Path) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """The file as text. Raises InputError if it is absent, a folder, not readable, or not text."""
+    """The file as text. Raises InputError if it is absent, a folder, not readable, or no text."""
     with open_input(path) as file:
         data = file.read()
     if kind := kind_of(data[:HEAD]):

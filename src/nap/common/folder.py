@@ -1,7 +1,6 @@
 """A run's folder: made of one setting, and one process at work in it at a time.
 
-    with run_folder(folder, "eval", setting):           # refuses what is not empty or this run's, and a second process
-        ...
+    with run_folder(folder, "eval", setting):           # refuses another run's folder, and a second process ...
 
 Does not know what a run does.
 """
@@ -23,12 +22,12 @@ Compared = Callable[[Setting, Setting], tuple[dict[str, object], dict[str, objec
 
 
 def digest(data: bytes) -> str:
-    """A short name of the bytes: the same for the same bytes, and for no others."""
+    """A short name of the bytes: equal for equal bytes, and different for all others."""
     return blake2b(data, digest_size=16).hexdigest()
 
 
 def digest_files(paths: Iterable[Path]) -> str:
-    """`digest` of the bytes of files, one after the other, a part of them in memory at a time."""
+    """`digest` of the bytes of several files, read a part at a time."""
     found = blake2b(digest_size=16)
     for path in paths:
         with path.open("rb") as file:
@@ -49,16 +48,17 @@ def run_folder(
 ) -> Iterator[None]:
     """Keep other processes out of the folder, and write `setting` to its setting.json, while the block runs.
 
-    kind       of run (eval, train, curate): a folder of another one is refused
+    kind       the kind of run (eval, train, curate); a folder of another kind is refused
     may_hold   names of files that a folder without a setting may have already
-    is_unused  whether nothing came of the setting that is there, so that another one may take its place
-    compared   what of the old and the new setting must be the same (default: all); where that is, the new one is kept
+    is_unused  whether the old setting has no results yet, so that a new one may replace it
+    compared   the part of a setting in which the old and the new must agree (default: all of it); the new setting is
+               then kept
 
-    Raises InputError for a folder that holds anything else, a run of another setting, or another process at work;
-    nothing in it is changed then.
+    Raises InputError for a folder that holds anything else, a run with another setting, or another process at work.
+    Nothing in the folder is changed then.
     """
     now = {"kind": kind} | json.loads(json.dumps(setting))
-    # A stranger's folder is not even given a lock; what counts is the check under it.
+    # Checked before the lock as well, so that not even a lock file is written into somebody else's folder.
     _is_written(folder, now, may_hold, is_unused, compared)
     make_folder(folder)
     with (folder / LOCK).open("a") as file:
@@ -78,7 +78,7 @@ def _is_written(
     is_unused: Callable[[], bool],
     compared: Compared | None,
 ) -> bool:
-    """Whether the folder is this run's already. Raises InputError where it is something else's."""
+    """Whether the folder already holds this run. Raises InputError where it holds something else."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to write into")
     check_files(folder)
@@ -96,7 +96,7 @@ def _is_written(
         return True
     if old.get("kind") == now["kind"] and is_unused():
         return False
-    # Earlier versions did not write the kind: there it shows in what the setting is made of.
+    # Earlier versions did not write the kind; there the fields of the setting tell it.
     if old.setdefault("kind", now["kind"]) != now["kind"]:
         raise InputError(
             f"{folder} holds a run of another kind ({old['kind']!r:.40}, not {now['kind']!r}); choose another"
@@ -116,10 +116,10 @@ def _read_setting(path: Path) -> dict[str, object]:
 
 
 def _check_same(folder: Path, old: Setting, now: Setting) -> None:
-    # An earlier version did not write a setting that it had not: it was as it is by default.
+    # A setting that an earlier version did not have counts as having its default.
     now = {key: value for key, value in now.items() if key in old or value not in ([], False)}
     if differ := [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]:
-        # Another flag changes what the run is made of too: that is no news.
+        # A changed flag also changes what the run is made of, which need not be listed as well.
         differ = [key for key in differ if not key.startswith("made_of.")] or differ
         listed = ", ".join(f"{key} {old.get(key)!r:.200}, now {now.get(key)!r:.200}" for key in differ[:3])
         more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
@@ -134,9 +134,9 @@ def flat(value: object, name: str = "") -> dict[str, object]:
 
 
 def lock(file: IO[str] | IO[bytes], place: str | Path) -> None:
-    """Keep other processes out of `place` until the open `file` is closed, on systems that can.
+    """Keep other processes out of `place` until the open `file` is closed, on systems that have locks.
 
-    A killed process keeps nobody out. Raises InputError if another process is in.
+    The lock of a killed process is gone. Raises InputError if another process holds it.
     """
     if sys.platform == "win32":
         return

@@ -1,9 +1,9 @@
-"""What the end of a Parquet file says of its columns, read without pyarrow, which ends the process on a damaged one.
+"""The column list at the end of a Parquet file, read without pyarrow, which would crash on some damaged files.
 
 The footer is a structure of Thrift's compact protocol (github.com/apache/parquet-format, parquet.thrift); a few of its
-fields are needed, by the numbers that they have there.
+fields are read, by their numbers in that format.
 
-Does not read any data, and does not check that what the footer says is true.
+Does not read any data, and does not check that the footer tells the truth.
 """
 
 import os
@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 from nap.common.kinds import PARQUET
 
-# Footers have about 200 bytes for each column of each row group; this one takes a second to read.
+# A footer has about 200 bytes for each column of each row group; one of this size takes a second to read.
 MOST = 16 << 20
 
 
 class Chunk(NamedTuple):
-    """A column in one row group: its path, its values and the rows that they are of, bytes, whether texts repeat."""
+    """A column in one row group: its path, how many values and rows it has, its bytes, whether its texts repeat."""
 
     path: tuple[str, ...]
     is_text: bool
@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
 
 
 def read_footer(file: BinaryIO) -> list[Chunk]:
-    """The chunks of a Parquet file. Raises ValueError, LookupError or TypeError for a footer that is none."""
+    """The chunks of a Parquet file. Raises ValueError, LookupError or TypeError for an invalid footer."""
     file.seek(max(0, os.fstat(file.fileno()).st_size - 8))
     end = file.read(8)
     length = int.from_bytes(end[:4], "little")
@@ -40,7 +40,7 @@ def read_footer(file: BinaryIO) -> list[Chunk]:
 
 def _chunk(column: dict[int, Any], rows: int) -> Chunk:
     path = tuple(part.decode() for part in column[3])
-    # 6 is a BYTE_ARRAY: the only one whose values have lengths of their own.
+    # 6 is BYTE_ARRAY, the only type whose values have lengths of their own.
     return Chunk(path, column[1] == 6, column[5], rows, column[6], 11 in column or 8 in column[2] or 2 in column[2])
 
 

@@ -4,9 +4,9 @@
         journal.add([{"id": "p1", "right": True}])      # on the disk when it returns
         journal.done["p1"]
 
-A line is believed only where its digest fits. One that is damaged, by a kill, a bad disk or an editor, is left out and
-costs nothing but the work that it held. Journals without digests, as earlier versions wrote them, are read too and get
-digests on opening.
+A line is used only where its digest fits. A damaged line (by a kill, a bad disk or an editor) is left out, and only its
+own work is done again. Journals without digests, as earlier versions wrote them, are read too and get digests on
+opening.
 
 Does not keep a second process out; `folder.run_folder` does.
 """
@@ -30,13 +30,13 @@ DIGITS = 16
 
 
 class Journal(Generic[Key, Item]):
-    """What is done, by its key; a later entry of one key replaces an earlier one.
+    """The finished items by key; a later entry replaces an earlier one with the same key.
 
     key_of       the key of an item
-    read, write  an item as it is used, from an entry and back
+    read, write  convert an entry to an item, and an item to an entry
 
     Where `key_of` or `read` raises ValueError (InputError is one), LookupError, TypeError, ArithmeticError or
-    RecursionError, the entry is none of this journal's.
+    RecursionError, the entry is treated as not belonging to this journal.
     """
 
     done: dict[Key, Item]
@@ -68,7 +68,7 @@ class Journal(Generic[Key, Item]):
             with atomic(self.path, "wb") as file:
                 file.writelines(digested(self.write(item)) for item in self.done.values())
         self.file = self.path.open("ab")
-        # The last line, where a kill cut it.
+        # The last line may have been cut by a kill.
         self.file.truncate(_whole(self.path))
         sync_folder(self.path.parent)
         return self
@@ -86,7 +86,7 @@ class Journal(Generic[Key, Item]):
 
 
 def read_journal(path: Path) -> Iterator[tuple[Entry | None, bool]]:
-    """Each entry, None for a line that is damaged, and whether it has a digest. A last line that is cut is left out."""
+    """Each entry (None for a damaged line), and whether it has a digest. A last line that is cut off is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -114,7 +114,7 @@ def _digest(text: bytes) -> bytes:
 
 def _without_digest(line: bytes) -> Entry | None:
     entry = _object(line)
-    # What has one of a digested line's names is one that is damaged, and not one of an earlier version.
+    # A line with one of the names of a digested line is a damaged line, and not one of an earlier version.
     return None if entry is None or entry.keys() & {"digest", "entry"} else entry
 
 
@@ -128,7 +128,7 @@ def _object(text: bytes) -> Entry | None:
 
 
 def _whole(path: Path) -> int:
-    """Bytes up to the end of the last line that is whole."""
+    """How many bytes there are up to the end of the last whole line."""
     with path.open("rb") as file:
         left = file.seek(0, os.SEEK_END)
         while left:

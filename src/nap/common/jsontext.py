@@ -1,6 +1,6 @@
-"""The JSON values of a text, one after another: a line each, or indented over many lines, or in one long list.
+"""The JSON values of a text, one after another: one a line, indented over many lines, or in one long list.
 
-Reads a part of the text at a time, so that a list of any length takes the memory of one element.
+Reads a part of the text at a time, so that a list of any length needs the memory of one element.
 
 Does not know what the values mean.
 """
@@ -13,14 +13,15 @@ from pathlib import Path
 from nap.common.files import InputError
 from nap.common.textinput import TextInput
 
-# Characters that are read at a time; more where a value does not end in them.
+# How many characters are read at a time; more where a value is longer.
 PART = 1 << 18
-# The largest records there are: 1,000 canvases of 8 rows of 2,048 tokens take 115 MB. Parsed it takes up to 20 times.
+# The largest known records, 1,000 canvases of 8 rows of 2,048 tokens, take 115 MB. Parsed, a value takes up to 20 times
+# as much memory.
 MOST = 128 << 20
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
-# The longest that a text can end in the middle of, and still fail before its end: -Infinity, \\ud83d\\udca9.
+# The longest piece of JSON at whose cut end the parser reports an error before the end: -Infinity, \\ud83d\\udca9.
 _TAIL = 12
 
 
@@ -37,7 +38,7 @@ class JsonText:
         return self._input.path
 
     def next(self) -> str:
-        """The next character that is no white space, which is not taken; "" at the end."""
+        """The next character that is no white space, without taking it; "" at the end."""
         while True:
             found = _SPACE.match(self._text, self._at)
             assert found
@@ -53,7 +54,7 @@ class JsonText:
         self._take(self._at + 1)
 
     def value(self) -> object:
-        """Take one value. Raises InputError, naming the line that it begins on, for what is none."""
+        """Take one value. Raises InputError, naming the line that it begins on, for text that is not JSON."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
@@ -64,7 +65,7 @@ class JsonText:
             except (RecursionError, ValueError) as error:  # ValueError: an integer of thousands of digits
                 raise self._error(f"{error!s:.80}", self._at) from None
             else:
-                # A number at the end of what was read may go on.
+                # A number at the end of the part that was read may continue.
                 if end < len(self._text) or self._ended:
                     self._take(end)
                     return value
@@ -91,7 +92,7 @@ class JsonText:
 
 
 def values(text: JsonText) -> Iterator[tuple[int, object]]:
-    """(line that it begins on, value) of each value. Raises InputError naming the line of what is no JSON."""
+    """(line that it begins on, value) of each value. Raises InputError naming the line of invalid JSON."""
     while text.next():
         line = text.line
         yield line, text.value()

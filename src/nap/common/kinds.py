@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: text of which encoding, or what else it is called and what to do with it.
+"""What a file is, judged by its first bytes: text and its encoding, or another kind and what to do with it.
 
     kind_of(b"PK\\x03\\x04...")      # "a zip archive; unpack it and give the file inside"
     encoding_of(b"\\xff\\xfe{\\x00")  # "utf-16"
@@ -9,7 +9,7 @@ Does not open or parse anything.
 import json
 import re
 
-# Bytes that are enough for every mark below: a torch file names its pickle in the first entry of its zip.
+# Enough bytes for every mark below: a torch file names its pickle in the first entry of its zip.
 HEAD = 512
 
 PARQUET, GZIP, NUMPY = b"PAR1", b"\x1f\x8b", b"\x93NUMPY"
@@ -17,7 +17,7 @@ PARQUET, GZIP, NUMPY = b"PAR1", b"\x1f\x8b", b"\x93NUMPY"
 _UNPACK = "unpack it and give the file inside"
 _CONVERT = "convert it to JSONL or Parquet"
 
-# What files begin with, and what a person should know of them.
+# What files of a kind begin with, and what a person should know about them.
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (PARQUET, "a Parquet file; this command wants text"),
     (GZIP, "a gzip file; gunzip it"),
@@ -48,14 +48,14 @@ _TORCH = re.compile(rb"PK\x03\x04.{26}(?:[^/]{1,100}/)?(?:data\.pkl|\.format_ver
 _NPZ = re.compile(rb"PK\x03\x04.{26}[^/]{1,100}\.npy", re.DOTALL)
 _SAFETENSORS = re.compile(rb'.{5}\x00{3}\{"', re.DOTALL)
 _HTML = re.compile(rb"\s*<(?:!doctype|html|\?xml|head|body)", re.IGNORECASE)
-# Text of ours holds none of them; line ends and tabs it may.
+# Characters that no text file should hold; line ends and tabs are allowed.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-# What JSON of two or four bytes a character begins with; without a mark of their order nothing else tells.
+# How JSON with two or four bytes a character begins; without a byte order mark nothing else tells.
 _WIDE = re.compile(r'\s*[\[{"\d-]')
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file that begins with `head` is, and what to do with it; None for what may be text."""
+    """What a file that begins with `head` is, and what to do with it; None where it may be text."""
     if _TORCH.match(head):
         return "a torch file (a zip that holds a pickle); of tensors of canvases `nap trace import` reads it"
     if _NPZ.match(head):

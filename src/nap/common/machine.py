@@ -1,6 +1,6 @@
-"""What the machine at hand can do: which device, how much memory, which number type is fastest, and by which library.
+"""What the machine at hand can do: its devices and memory, the fastest number type, and the library that gives it.
 
-Measures once a process. Does not spread a model over several devices.
+Measures once in each process. Does not spread a model over several devices.
 """
 
 import functools
@@ -18,14 +18,15 @@ from nap.common.text import check_known
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Its precision is a setting of torch 2.9 and later.
+# torch 2.9 and later can set its precision.
 _mkldnn: Any = torch.backends.mkldnn
 
-# Hidden states of fewer numbers are not worth a shorter type on a CPU.
+# Below this width a shorter type gains nothing on a CPU.
 SMALL_WIDTH = 512
 # A shorter type must be this much faster to be worth its rounding. Measured ratios are far from it: 8, or 1/50.
 WORTHWHILE = 1.5
-# Of the largest entry of a product of standard normal numbers. Float32 is at .8e-6, bfloat16 at 3e-3.
+# Allowed error, relative to the largest entry, of a product of standard normal numbers. Float32 has .8e-6, bfloat16
+# 3e-3.
 FLOAT32_ERROR = 5e-6
 
 
@@ -40,8 +41,9 @@ def usable_device(name: str) -> torch.device:
 def choose_dtype(name: str, device: torch.device, own: str | None = None) -> torch.dtype:
     """The type called `name`; for `auto` float32 on a CPU, and elsewhere the checkpoint's `own` type.
 
-    Nothing is measured: the same command gives the same numbers on every machine of a kind. A checkpoint that does not
-    say its type gets bfloat16 on an accelerator, float16 on Apple's mps. Raises InputError for an unknown name.
+    Nothing is measured, so the same command gives the same numbers on every machine of a kind. A checkpoint that does
+    not name its type is opened in bfloat16 on an accelerator and in float16 on Apple's mps. Raises InputError for an
+    unknown name.
     """
     check_known("dtype", name, ("auto", *DTYPES))
     if name != "auto":
@@ -52,7 +54,7 @@ def choose_dtype(name: str, device: torch.device, own: str | None = None) -> tor
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The type in which a device multiplies large matrices fastest, measured: for hints, and never for a result.
+    """The type in which a device multiplies large matrices fastest. It is measured, so it is used for hints only.
 
     bfloat16 is 8 times faster than float32 on a CPU with AMX and 50 times slower on one without.
     """
@@ -62,11 +64,11 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def dtype_hint(device: torch.device, used: str, width: int, changes: str = "decodes other tokens") -> str | None:
-    """One line where another type would be much faster than float32 here for a model of `width`; else None.
+    """A line that says that another type would be much faster here for a model of this width; None where none is.
 
-    changes  what the other type does to the results
+    changes  what the other type would do to the results
     """
-    # The forward of a narrower model is mostly overhead, which no shorter type makes less.
+    # The forward of a narrower model is mostly overhead, which a shorter type does not reduce.
     if used != "float32" or device.type != "cpu" or width < SMALL_WIDTH or fast_dtype(device) == torch.float32:
         return None
     return f"this machine multiplies bfloat16 much faster than float32: --dtype bfloat16, which {changes}"
@@ -75,10 +77,10 @@ def dtype_hint(device: torch.device, used: str, width: int, changes: str = "deco
 def free_memory(device: torch.device) -> int | None:
     """Bytes that a process can still take on the device; None where the system does not say.
 
-    On a CPU what Linux calls available, or what the process's control group leaves of its limit.
+    On a CPU: what Linux calls available, or what the limit of the process's control group leaves.
     """
     if device.type == "cuda":
-        # What torch has freed and kept for itself is as free.
+        # Memory that torch has freed and keeps for reuse counts as free.
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
@@ -96,20 +98,20 @@ def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-# Files of a control group, as a container sees its own: the limit, what is taken, and of what; version 2 and 1.
+# Files of a control group as a container sees them, for versions 2 and 1: the limit, the use, and its parts.
 GROUP_2 = ("memory.max", "memory.current", "memory.stat")
 GROUP_1 = tuple(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat"))
 
 
 def left_of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the process's control group leaves of its limit; None where it has none."""
+    """What is left below the memory limit of the process's control group; None without a limit."""
     for most, now, kinds in (GROUP_2, GROUP_1):
         try:
             limit, used = int((root / most).read_text()), int((root / now).read_text())
             lines = [line.split() for line in (root / kinds).read_text().splitlines()]
         except (OSError, ValueError):  # "max": no limit
             continue
-        # What is taken by files that were read is given back when it is needed.
+        # The cache of files that were read is given back when memory is needed.
         given_back = max((int(count) for name, count in lines if name.endswith("inactive_file")), default=0)
         return max(0, limit - used + given_back)
     return None
@@ -117,11 +119,11 @@ def left_of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 @contextmanager
 def fast_float32() -> Iterator[None]:
-    """Within it a CPU's float32 products go through oneDNN, where that can use more of the processor than MKL.
+    """Inside, float32 products on a CPU go through oneDNN where that uses more of the processor than MKL.
 
-    MKL, which torch asks otherwise, leaves half the width of an AMD processor unused (2.4 times slower on Zen 5).
-    torch sends products to oneDNN only if bfloat16 is allowed. Where oneDNN then really rounds to bfloat16, as it does
-    on a processor with AMX, this does nothing.
+    MKL, which torch uses otherwise, leaves half the width of an AMD processor unused (2.4 times slower on Zen 5). torch
+    sends float32 products to oneDNN only if bfloat16 is allowed for them. On a processor with AMX, oneDNN then really
+    rounds to bfloat16; there this does nothing.
     """
     if not onednn_is_exact():
         yield
@@ -134,7 +136,7 @@ def fast_float32() -> Iterator[None]:
 
 
 class _Allowed:
-    """torch's one switch for the whole process: on while any thread is within, and then as it was before."""
+    """torch has one switch for the whole process: it is on while any thread is inside, and is then set back."""
 
     def __init__(self) -> None:
         self.lock, self.within, self.before = threading.Lock(), 0, ""
@@ -157,8 +159,8 @@ _allowed = _Allowed()
 
 @functools.cache
 def onednn_is_exact() -> bool:
-    """Whether `fast_float32` changes anything here: whether oneDNN, allowed bfloat16, still multiplies as float32."""
-    # Not by the clock: two processes of one run must round alike.
+    """Whether oneDNN still multiplies in float32 when bfloat16 is allowed; only then `fast_float32` does anything."""
+    # Not decided by timing: two processes of one run must round alike.
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(_mkldnn, "fp32_precision"):
         return False
     generator = torch.Generator().manual_seed(0)
@@ -179,7 +181,7 @@ def _product_seconds(device: torch.device, dtype: torch.dtype) -> float:
     left = torch.ones(rows, width, device=device, dtype=dtype)
     right = torch.ones(width, width, device=device, dtype=dtype)
     threads, seconds = torch.get_num_threads(), []
-    # On a busy machine several threads mostly measure how long they wait for each other.
+    # On a busy machine, several threads would mostly measure how long they wait for each other.
     torch.set_num_threads(1)
     try:
         for _ in range(8):

@@ -1,6 +1,6 @@
-"""Strategies by name: `threshold:tau=0.8,block=32` to a frozen dataclass and back. Policies and caches are written so.
+"""Strategies by name: `threshold:tau=0.8,block=32` as a frozen dataclass and back. Used for policies and caches.
 
-Does not know which there are: each room has a table of its own.
+Does not know which names exist: policies and caches have tables of their own.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ Kind = TypeVar("Kind")
 
 
 def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
-    """One of `kinds` from `name` or `name:setting=value,...`; `what` they are is said in errors.
+    """One of `kinds`, from `name` or `name:setting=value,...`. Errors call it `what`.
 
     Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
     given.
@@ -31,7 +31,7 @@ def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
 
 
 def read_settings(whose: str, kind: type, parts: Iterable[str]) -> dict[str, Any]:
-    """The fields of a frozen dataclass that texts `setting=value` give. Raises InputError as `parse_named`."""
+    """The fields of a frozen dataclass that texts `setting=value` set. Raises InputError as `parse_named` does."""
     pairs = (part.partition("=") for part in parts)
     return {key: _value(whose, kind, key, value) for key, _, value in pairs}
 
@@ -41,7 +41,7 @@ def said_name(value: Any, kinds: Mapping[str, type]) -> str:
     name = next((name for name, kind in kinds.items() if type(value) is kind), type(value).__name__)
     values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     said = {f.name: values[f.name] for f in dataclasses.fields(value) if values[f.name] != f.default}
-    # A second model, which a policy may be given, is known by its own name.
+    # The second model of a policy is written by its own name.
     return name + ":" * bool(said) + ",".join(f"{key}={getattr(of, 'name', of)}" for key, of in said.items())
 
 

@@ -1,7 +1,7 @@
-"""The rows of a Parquet file, as JSON would have them, a few at a time; and tables written.
+"""Reads the rows of a Parquet file as JSON values, a few at a time, and writes tables.
 
-A few bytes of a Parquet file can stand for billions of values, so what a file may become in memory is bounded before
-and while it is read, each bound with its reason.
+A few bytes of a Parquet file can stand for billions of values. The memory that a file may take is therefore bounded
+before and while it is read, each bound with its reason.
 
 Does not know what the rows mean.
 """
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# Values of one column in one row group: half a gigabyte of numbers in Arrow, and 200,000 traces of 250 events.
+# Values of one column in one row group: half a gigabyte of numbers in Arrow, or 200,000 traces of 250 events.
 MOST_VALUES = 1 << 26
-# What is in memory at a time: values of one column, their texts in Arrow, and all as Python objects, about.
+# What is in memory at a time, roughly: values of one column, bytes of their texts in Arrow, bytes of all as Python
+# objects.
 BATCH_VALUES, BATCH_TEXT, BATCH_BYTES = 1 << 20, 256 << 20, 64 << 20
 BATCH_ROWS = 1000
-# Bytes of a row's dictionary and of one value in CPython, about.
+# Rough size in CPython of a row's dictionary, and of one value, in bytes.
 ROW_BYTES, VALUE_BYTES = 500, 50
-# What all rows may take as Python objects, for each byte of the file: columns that say the same thing in every row
-# reach 100. And what they may take in any case.
+# Bytes that all rows may take as Python objects for each byte of the file (columns with the same value in every row
+# reach 100), and the bytes that they may take in any case.
 MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
 
 
@@ -54,7 +55,8 @@ def parquet_rows(
     """The rows in order. Raises InputError for a file that is damaged, cut, or would become too large."""
     import pyarrow as pa
 
-    # What pyarrow raises on damaged files; ValueError also for text that is not UTF-8 and dates that Python has not.
+    # What pyarrow raises on damaged files. ValueError also stands for text that is not UTF-8 and dates outside Python's
+    # range.
     damaged = (
         pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
         MemoryError, RecursionError,
@@ -75,8 +77,8 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
     chunks = read_footer(file)
     if (values := max((chunk.values for chunk in chunks), default=0)) > MOST_VALUES:
         raise InputError(f"{path} has {values} values of a column in one row group; write it with smaller ones")
-    # Texts that are repeated in lists stay in their dictionary, however many there are. Of other texts a batch has so
-    # few that they fit one by one, which is faster: a dictionary is given anew with each batch.
+    # Texts that repeat in lists stay in their dictionary, however many there are. Other columns have so few texts in a
+    # batch that they fit one by one, which is faster than a dictionary for each batch.
     texts = [chunk for chunk in chunks if chunk.is_text and chunk.has_dictionary]
     repeated = any(len(text.path) > 1 and text.values * text.size > BATCH_TEXT for text in texts)
     opened = pq.ParquetFile(file, read_dictionary=[".".join(text.path) for text in texts if repeated], pre_buffer=False)
@@ -123,7 +125,7 @@ def _bytes(array: "pa.Array") -> int:
 
     own = VALUE_BYTES * len(array)
     if isinstance(array, pa.DictionaryArray):
-        # The dictionary may be far longer than the batch: only what the batch takes of it is looked at.
+        # The dictionary may be far longer than the batch, so only the entries that the batch uses are looked at.
         distinct, counts = array.indices.drop_null().value_counts().flatten()
         return own + int(_lengths(array.dictionary.take(distinct)) @ counts.to_numpy())
     if isinstance(array, pa.StructArray):
@@ -134,7 +136,7 @@ def _bytes(array: "pa.Array") -> int:
 
 
 def _lengths(array: "pa.Array") -> "NDArray[np.int64]":
-    """Bytes of each text of an array; none where it holds something else."""
+    """The length in bytes of each text of an array; empty where it holds something else."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -149,7 +151,7 @@ def _has_others(batch: "pa.RecordBatch") -> bool:
 
 
 def _plain(value: object) -> object:
-    """The value as JSON would have it: dates as text, and of bytes (images) only how many there were."""
+    """The value as JSON would have it: dates become text, and bytes (images) become their number."""
     if isinstance(value, dict):
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
 """Frozen dataclasses as flat rows: the columns of a Parquet file and the keys of JSON follow from the fields.
 
-A field `global_arness_at_1` is the column `global_arness@1`. What is read is checked against the field's type: text
-that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts or of whole numbers, and
-None where the type says so. A column that is not there takes the field's default.
+A field `global_arness_at_1` is the column `global_arness@1`. Values that are read are checked against the type of the
+field: text that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts or of whole
+numbers, and None where the type allows it. A missing column takes the default of the field.
 
 Does not know nested records.
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 from nap.common.files import InputError
 
 Json = bool | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
-Check = Callable[[object], object]  # the value as the field holds it; raises ValueError for another
+Check = Callable[[object], object]  # the value as the field holds it; raises ValueError for a wrong one
 
 R = TypeVar("R")
 LARGEST = 2**63 - 1
@@ -46,9 +46,9 @@ def _names(kind: type) -> tuple[tuple[str, str], ...]:
 
 
 def from_row(kind: type[R], row: Mapping[str, object]) -> R:
-    """The record of a row; columns that no field knows are left out.
+    """The record of a row; columns without a field are ignored.
 
-    Raises InputError for a column that is missing or holds what its field cannot.
+    Raises InputError for a column that is missing or holds a value that its field cannot.
     """
     shape = (kind, tuple(row), tuple(map(type, row.values())))
     if (known := _shapes.get(shape)) and known.holds(row):
@@ -71,10 +71,11 @@ def from_row(kind: type[R], row: Mapping[str, object]) -> R:
 
 
 class _Shape(NamedTuple):
-    """Rows with the columns and types of one that was read: all values of the next are checked at once.
+    """The columns and types of a row that was read: rows of the same shape are checked all at once.
 
-    fields          (column, field) of each column that is taken as it is; `lists` have their check beside them
-    numbers, texts  what takes the numbers, and the texts, from a row
+    fields          (column, field) of each column whose value is used unchanged; those of `lists` have their check
+                    beside them
+    numbers, texts  functions that take the numbers, and the texts, from a row
     """
 
     fields: tuple[tuple[str, str], ...]
@@ -84,7 +85,7 @@ class _Shape(NamedTuple):
 
     @classmethod
     def of(cls, kind: type, row: Mapping[str, object], values: Mapping[str, object]) -> "_Shape | None":
-        """None where a value is not taken as it is: a whole number as a float."""
+        """None where a value has to be converted, such as a whole number to a float."""
         known = [(name, field, check) for name, field, check, *_ in _checks(kind) if name in row]
         lists = tuple(one for one in known if isinstance(row[one[0]], list | tuple))
         fields = tuple((name, field) for name, field, _ in known if not isinstance(row[name], list | tuple))
@@ -94,9 +95,9 @@ class _Shape(NamedTuple):
         return cls(fields, lists, _taking(of_type[int] + of_type[float]), _taking(of_type[str]))
 
     def holds(self, row: Mapping[str, object]) -> bool:
-        """Whether the values are as they must be; where not, the checks one by one say what is wrong."""
+        """Whether all values are valid; where not, the single checks say what is wrong."""
         numbers = self.numbers(row)
-        # A whole number that no float holds is out of range, and so never asked whether it is finite.
+        # A whole number too large for a float is out of range, so it is never asked whether it is finite.
         within = not numbers or -LARGEST <= min(numbers) <= max(numbers) <= LARGEST
         return within and all(map(isfinite, numbers)) and all(map(str.isascii, self.texts(row)))
 
@@ -117,13 +118,13 @@ def _taking(names: Sequence[str]) -> Callable[[Mapping[str, object]], Sequence[A
     return lambda row: [row[name] for name in names]
 
 
-# By kind, columns and types: most rows of a file have one shape.
+# By kind, columns and types, because most rows of a file have the same shape.
 _shapes: dict[tuple[object, ...], _Shape | None] = {}
 MOST_SHAPES = 1000
 
 
 def checked(record: R) -> R:
-    """The record itself. Raises InputError where a field holds what it cannot."""
+    """Returns the record. Raises InputError where a field holds an invalid value."""
     return from_row(type(record), to_row(record))
 
 
@@ -134,7 +135,7 @@ def _checks(kind: type) -> list[tuple[str, str, Check, bool, bool]]:
 
 
 def _known(hint: object) -> tuple[Check, bool]:
-    """What a value must be, and whether it may be None instead. Raises KeyError for a type that no row can hold."""
+    """The check of a value, and whether it may be None. Raises KeyError for a type that no row can hold."""
     parts = [part for part in get_args(hint) if part is not NoneType]
     if NoneType not in get_args(hint):
         return CHECKS[hint], False
@@ -147,7 +148,7 @@ def has_default(field: Field[Any]) -> bool:
 
 
 def check_of(hint: object) -> Check:
-    """What a value of a field must be."""
+    """The check of a field's values."""
     check, may_be_none = _known(hint)
     return (lambda value: None if value is None else check(value)) if may_be_none else check
 
@@ -179,7 +180,7 @@ def _number(value: object) -> float:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
             return float(value)
-    except OverflowError:  # A whole number that no float holds.
+    except OverflowError:  # A whole number too large for a float.
         pass
     raise ValueError("must be a finite number")
 

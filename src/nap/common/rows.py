@@ -3,8 +3,8 @@
     for row in read_rows("out.jsonl.gz"): print(row.where, row.value["question"])
 
 A file holds JSON, one value a line, indented, or in one list; or Parquet; or CSV where its name says so. It may be
-UTF-8 or UTF-16, with a byte order mark or without, and gzip. What a file is is seen in its bytes and not in its name.
-Rows come as they are read, and a file of any length takes the memory of a few of them.
+UTF-8 or UTF-16, with a byte order mark or without, and gzip. The kind of a file is told by its bytes and not by its
+name. Rows are given out while they are read, so that a file of any length needs the memory of a few of them.
 
 Every error is an InputError that names the file and the line or row. Does not know what the fields mean.
 """
@@ -21,13 +21,13 @@ from nap.common.kinds import PARQUET
 from nap.common.parquet import parquet_rows
 from nap.common.textinput import TextInput
 
-# Under one of these names an object holds the rows of a file: d1's evaluation, the hub's API, many scripts.
+# Names under which an object holds the rows of a file: in d1's evaluation, the hub's API and many scripts.
 HOLDERS = ("generations", "rows", "data", "examples", "instances", "predictions", "problems", "questions", "results")
 ASKS = frozenset({"question", "problem", "prompt", "instruction", "messages", "conversations"})
 
 
 class FileRow(NamedTuple):
-    """One row: where it stands, for messages; its line or, in a list or Parquet, its number from 1; its fields."""
+    """One row: its place, for messages; its line, or its number from 1 in a list or in Parquet; its fields."""
 
     where: str
     number: int
@@ -35,9 +35,9 @@ class FileRow(NamedTuple):
 
 
 def read_rows(path: str | Path) -> Iterator[FileRow]:
-    """The rows of a file; a list, or an object that holds nothing else, counts as the rows in it.
+    """The rows of a file. A list of rows, or an object that holds nothing else, counts as its rows.
 
-    Raises InputError for a file that cannot be read, and for a row that is no object.
+    Raises InputError for a file that cannot be read, and for a row that is not an object.
     """
     rest = _elements(path)
     found = [*islice(rest, 2)]
@@ -51,7 +51,7 @@ def read_rows(path: str | Path) -> Iterator[FileRow]:
 
 
 def read_values(path: str | Path) -> Iterator[tuple[str, object]]:
-    """(where it stands, value) of each value of a JSON file, whatever it is, or of each row of Parquet or CSV."""
+    """(place, value) of each value of a JSON file, whatever its type, or of each row of Parquet or CSV."""
     with open_input(path) as file:
         if other := _not_json(path, file):
             yield from ((where, row) for where, _, row in other)
@@ -69,7 +69,7 @@ def _elements(path: str | Path) -> Iterator[tuple[str, int, object]]:
 
 
 def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict[str, object]]] | None:
-    """The rows of Parquet or CSV; None for another file, which stands at its start."""
+    """The rows of a Parquet or CSV file; None for another file, which is left at its start."""
     head = file.read(len(PARQUET))
     file.seek(0)
     if head == PARQUET or (not head and str(path).endswith(".parquet")):
@@ -97,16 +97,16 @@ def _lines(text: TextInput) -> Iterator[str]:
 
 
 def _held(value: object) -> list[object] | None:
-    """The rows that a file's only value stands for; None where it is a row itself, or nothing of the kind."""
+    """The rows inside the only value of a file; None where that value is itself a row, or holds none."""
     if not isinstance(value, dict):
         return None
-    # With a question of its own it is a row, whose generations may be objects.
+    # A value with a question is itself a row, whose generations may be objects.
     for name in () if value.keys() & ASKS else HOLDERS:
         rows = value.get(name)
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             # The hub's API wraps each row once more.
             return [row["row"] if isinstance(row.get("row"), dict) and "row_idx" in row else row for row in rows]
-    # OpenCompass's details of a run: numbered rows beside its kind.
+    # OpenCompass's details of a run: numbered rows beside a field for their kind.
     if isinstance(details := value.get("details"), dict):
         value = {name: row for name, row in details.items() if name != "type"}
     parts = [*value.values()]

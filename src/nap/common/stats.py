@@ -1,9 +1,9 @@
 """Error bars and tests for accuracies and paired comparisons: Wilson, McNemar, bootstrap, Holm.
 
-Counts and differences of two methods are over the same problems, in the same sequence. The bootstrap draws from a
-seed of its own, so the same input gives the same interval.
+Comparisons of two methods are over the same problems, in the same sequence. The bootstrap has a fixed seed, so the same
+input gives the same interval.
 
-Does not pick a test for you and does not correct for several comparisons unless `holm` is asked to.
+Does not pick a test for you, and corrects for several comparisons only where you call `holm`.
 """
 
 import functools
@@ -19,7 +19,7 @@ from nap.common.bounds import check_least
 from nap.common.files import InputError
 
 RESAMPLES = 10_000
-BLOCK = 1_000_000  # draws in memory at a time
+BLOCK = 1_000_000  # draws that are in memory at a time
 TOGETHER = 200  # columns whose means are in memory at a time
 
 
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """Problems that only the first, and only the second method solved, and the two-sided exact p-value."""
+    """How many problems only the first and only the second method solved, and the two-sided exact p-value."""
 
     only_first: int
     only_second: int
@@ -41,8 +41,8 @@ class McNemar(NamedTuple):
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion, inside [0, 1] (Wilson 1927; no continuity correction).
 
-    With no trials nothing is known: (0, 1). With no successes the low end is exactly 0, with nothing else exactly 1 the
-    high one. Raises InputError unless 0 <= successes <= trials and 0 < confidence < 1.
+    Without trials the interval is (0, 1). Without successes its low end is exactly 0; with successes only, its high end
+    is exactly 1. Raises InputError unless 0 <= successes <= trials and 0 < confidence < 1.
     """
     if not 0 <= successes <= trials:
         raise InputError(f"an accuracy needs 0 <= successes <= trials, got {successes} of {trials}")
@@ -54,7 +54,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     centre = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z * z / trials
-    # Rounding alone would leave 1e-17 at the ends.
+    # Rounding would otherwise leave 1e-17 at the ends.
     low = (centre - half) / scale if successes else 0.0
     high = (centre + half) / scale if successes < trials else 1.0
     return Interval(low, high)
@@ -63,8 +63,8 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     """McNemar's exact two-sided test that two methods solve the same share of the same problems (McNemar 1947).
 
-    Only problems that exactly one of them solved say anything; without any the p-value is 1. Binomial, not mid-p.
-    Raises InputError for unequal lengths or outcomes that are not True or False (1 or 0).
+    Only problems that exactly one of the two solved count; without any the p-value is 1. Binomial, not mid-p. Raises
+    InputError for unequal lengths or outcomes that are not True or False (1 or 0).
     """
     from scipy.special import bdtr
 
@@ -120,17 +120,17 @@ def _checked_values(values: Sequence[float]) -> NDArray[np.float64]:
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Student's interval of the mean of a normal distribution: mean +- t s / sqrt(n), t of n - 1 degrees.
 
-    For the accuracy of a recipe over training seeds, where a bootstrap of two or three is too narrow. Two values say
-    little of their spread: t is 12.7, of three 4.3. Raises InputError for fewer than two values, or values that are not
-    finite.
+    For the accuracy of a recipe over training seeds, where a bootstrap of two or three values is too narrow. Two values
+    say little about their spread: t is 12.7 for two and 4.3 for three. Raises InputError for fewer than two values, or
+    values that are not finite.
     """
     return _t_interval(values, confidence, of_another=False)
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Where one more value of the same normal distribution falls: mean +- t s sqrt(1 + 1 / n), t of n - 1 degrees.
+    """The interval for one more value of the same normal distribution: mean +- t s sqrt(1 + 1 / n), n - 1 degrees.
 
-    For the accuracy that another training seed may give. Raises InputError as `mean_interval`.
+    For the accuracy that another training seed may give. Raises InputError as `mean_interval` does.
     """
     return _t_interval(values, confidence, of_another=True)
 
@@ -150,13 +150,13 @@ def _t_interval(values: Sequence[float], confidence: float, *, of_another: bool)
 def _resampled_means(columns: Sequence[NDArray[np.float64]], resamples: int, seed: int) -> NDArray[np.float64]:
     """[columns, resamples] means of draws with replacement, a block of them at a time to bound the memory.
 
-    How often each value was drawn is enough for the sums of whole numbers, which are exact in any sequence: all columns
-    share that. Other values are two whole numbers each, of a larger and a smaller unit, and their sums are rounded
-    once.
+    Only how often each value was drawn is needed, which all columns share: sums of whole numbers are exact in any
+    sequence. Other values are written as two whole numbers each, in a larger and a smaller unit, and their sums are
+    rounded once.
     """
     generator, length = np.random.default_rng(seed), len(columns[0])
     block, means = max(1, BLOCK // length), np.empty((len(columns), resamples))
-    # Values that are all equal have one mean, however they are drawn.
+    # Values that are all equal have the same mean in every draw.
     equal = [row for row, data in enumerate(columns) if (data == data[0]).all()]
     split = {row: found for row, data in enumerate(columns) if row not in equal and (found := _in_units(data))}
     others = [row for row in range(len(columns)) if row not in equal and row not in split]
@@ -181,7 +181,7 @@ def _resampled_means(columns: Sequence[NDArray[np.float64]], resamples: int, see
 
 
 class _Units(NamedTuple):
-    """Values as whole numbers of a unit, and of what a unit has `_share` of; sums of as many are exact."""
+    """Values as whole numbers of a large unit plus whole numbers of a small one, whose sums are exact."""
 
     larger: NDArray[np.float64]
     smaller: NDArray[np.float64]
@@ -189,12 +189,12 @@ class _Units(NamedTuple):
 
 
 def _share(length: int) -> float:
-    """The smallest part of the largest value of so many, sums of which a float holds exactly."""
+    """The smallest unit, relative to the largest of so many values, whose sums a float holds exactly."""
     return 2.0 ** -(52 - length.bit_length())
 
 
 def _in_units(data: NDArray[np.float64]) -> _Units | None:
-    """The values in units; None where some are too small, or all too large or small, for it to be exact."""
+    """The values in units; None where some are too small, or all too large or too small, for exact sums."""
     exponent = int(np.frexp(np.abs(data).max())[1])
     if abs(exponent) > 500:
         return None
@@ -221,7 +221,8 @@ def paired_bootstrap(
 ) -> Interval:
     """Percentile bootstrap interval of mean(second - first), problems resampled as pairs.
 
-    Above 0 throughout: the second is better. Raises InputError for unequal lengths and as `bootstrap_mean`.
+    An interval above 0 says that the second is better. Raises InputError for unequal lengths and as `bootstrap_mean`
+    does.
     """
     _check_paired(first, second)
     differences = np.asarray(second, float) - np.asarray(first, float)
@@ -231,9 +232,9 @@ def paired_bootstrap(
 def paired_interval(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Interval:
     """Interval of the share of problems that the second solves less that of the first (Bonett and Price 2012).
 
-    Wald's with one problem more in each of the two kinds that disagree: unlike a bootstrap it keeps a width where the
-    two agree on every problem, so that few problems never look like proof. Inside [-1, 1]. Raises InputError as
-    `mcnemar`, and for no problems.
+    It is Wald's interval with one problem added to each of the two kinds of disagreement. Unlike a bootstrap it keeps a
+    width where the two agree on every problem, so that few problems never look like proof. Inside [-1, 1]. Raises
+    InputError as `mcnemar`, and for no problems.
     """
     found, total = mcnemar(first, second), len(first) + 2
     _check_confidence(confidence)
@@ -272,14 +273,14 @@ def crossed_bootstrap(
 def _crossed_draws(
     seeds: int, problems: int, resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[resamples, S], [resamples, N]: the share of each in a resample; a mean over it is a product with these."""
+    """[resamples, S], [resamples, N]: the weight of each seed and problem in a resample, for means as products."""
     generator = np.random.default_rng(seed)
     drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     return drawn_seeds, generator.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number, in the given sequence (Holm 1979): compare each with the level alone.
+    """P-values adjusted for their number, in the given sequence (Holm 1979): each is compared with the level itself.
 
     The j-th smallest of m (j from 0) is multiplied by m - j, then never below a smaller one's, nor above 1. Raises
     InputError for a p-value outside 0..1.

@@ -2,8 +2,8 @@ r"""Prompt templates: text files in which `{problem}`, `{answer}` and `{paths}` 
 
     fill(load_prompt("boxed"), problem="What is 6 times 7?")
 
-All other braces are text (`\boxed{}`), and nothing that is filled in is read again: a problem that says `{answer}`
-stays as it is. The bundled ones are the files of `assets/prompts`. Knows no model and no chat format.
+All other braces are text (`\boxed{}`), and what is filled in is not read again: a problem that contains `{answer}`
+keeps it. The bundled templates are the files of `assets/prompts`. Knows no model and no chat format.
 """
 
 import re
@@ -30,7 +30,7 @@ def load_prompt(name: str, *needs: str) -> str:
 
 
 def bundled(name: str, folder: Path, suffix: str) -> tuple[Path, list[str]]:
-    """The bundled file of that name, else the path that the name is; and the names of all in the bundle's `folder`."""
+    """The bundled file of that name, or else the name as a path; and the names of all files in the bundled `folder`."""
     own = folder / f"{name}{suffix}"
     known = sorted(found.stem for found in folder.glob(f"*{suffix}"))
     return own if own.parent == folder and own.is_file() else Path(name), known
@@ -45,5 +45,5 @@ def form_of(said: str, need: str) -> str:
 
 
 def fill(template: str, **values: str) -> str:
-    """The template with its fields filled in, once. A field without a value is an error of the caller."""
+    """The template with its fields filled in once. A field without a value is a mistake of the caller."""
     return _FIELD.sub(lambda field: values[field[1]], template)

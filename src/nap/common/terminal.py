@@ -1,11 +1,11 @@
-"""Where text leaves for a terminal: whatever it was made of, nothing in it moves a cursor, and no error is endless.
+"""Output to a terminal: no text in it can move the cursor, and no error message is endless.
 
     with guarded():                 # every command and recipe runs in it
         print(anything)
 
-A file's name, an answer, another library's message: all of it is somebody else's text, so the streams themselves show
-control characters as escapes, and no command can forget to. What moves a cursor on purpose (colours, a line that is
-written over) goes through `open_console` or `plain`, which clean the text within.
+A file's name, an answer or a message of another library is text that somebody else wrote. The streams themselves
+therefore show control characters as escapes, so that no command can forget it. Output that moves the cursor on purpose
+(colours, a progress line) goes through `open_console` or `plain`, which clean the text inside.
 
 Does not lay anything out; commands/tables.py and report/terminal.py do.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
 ColorSystem = Literal["auto", "standard", "256", "truecolor"]
-# A person reads an error; what is longer is a file's text that got into it.
+# A person has to read an error; a longer one contains the text of a file.
 LONGEST_ERROR = 2000
 
 
 class Guarded:
-    """A text stream that shows control characters as escapes; new lines stay. The rest is the stream's own.
+    """A text stream that shows control characters as escapes; new lines stay. All else is done by the wrapped stream.
 
-    longest  characters of a line, of which what is more is left out in the middle; 0: any number
+    longest  the most characters of a line; a longer one loses its middle. 0: no limit
     """
 
     def __init__(self, stream: TextIO, longest: int = 0) -> None:
@@ -56,7 +56,7 @@ class Guarded:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Within it whatever is written to standard output and error is clean."""
+    """Inside, whatever is written to standard output and standard error is cleaned."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
         stream if stream is None or isinstance(stream, Guarded) else Guarded(stream, longest)  # pyright: ignore
@@ -70,9 +70,9 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def natives_guarded() -> Iterator[None]:
-    """Within it what other libraries write past Python's streams (Rust's tokenizers do) is said on standard error.
+    """Inside, what libraries write past Python's streams (as Rust's tokenizers do) is moved to standard error.
 
-    Nothing of it reaches standard output, which may be JSON. For one thread at a time, and not for long.
+    None of it reaches standard output, which may be JSON. For one thread at a time, and for a short while.
     """
     with _natives, TemporaryFile() as held:
         for stream in (sys.stdout, sys.stderr):
@@ -98,14 +98,14 @@ _natives = threading.RLock()
 
 
 def plain(stream: TextIO) -> TextIO:
-    """The stream as it is without a guard: for what moves a cursor on purpose, and holds no other text."""
+    """The stream without its guard, for output that moves the cursor on purpose and holds no other text."""
     return stream.stream if isinstance(stream, Guarded) else stream
 
 
 def open_console(
     stream: TextIO | None = None, *, width: int | None = None, color_system: "ColorSystem" = "auto"
 ) -> "Console":
-    """rich's console on a stream, by default standard output: its colours are its own, and the text in it is clean."""
+    """rich's console on a stream, by default standard output, with rich's colours and cleaned text."""
     from rich.console import Console
     from rich.segment import Segment
 
@@ -113,9 +113,9 @@ def open_console(
         def render(self, renderable: "RenderableType", options: "ConsoleOptions | None" = None) -> Iterator[Segment]:
             for part in super().render(renderable, options):
                 text, style, control = part
-                # What rich itself sends to move the cursor is no text.
+                # What rich sends to move the cursor is not text, and passes.
                 yield part if control or text.isprintable() else Segment(visible(text), style)
 
     file = plain(sys.stdout if stream is None else stream)
-    # In a notebook rich would show HTML of its own, past what is cleaned here.
+    # In a notebook rich would show HTML, which is not cleaned here.
     return Clean(file=file, highlight=False, width=width, color_system=color_system, force_jupyter=False)

@@ -1,4 +1,4 @@
-"""Text that goes to people: control characters made visible, long texts cut, and what a mistyped name may have meant.
+"""Text for people: control characters made visible, long texts cut, and guesses at what a mistyped name meant.
 
 Does not lay text out; report/terminal.py and commands/tables.py do.
 """
@@ -12,11 +12,11 @@ from nap.common.files import InputError
 
 
 def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> str:
-    """The text with what could move a cursor shown as an escape; the characters of `kept` stay as they are.
+    """The text with every character that could move a cursor shown as an escape, except those in `kept`.
 
     quote  how a character is escaped: `repr` as in Python, `json.dumps` where the text must stay JSON
     """
-    # Most text is, and this takes a quarter of the time.
+    # Most text is printable, and this check takes a quarter of the time.
     if text.isprintable():
         return text
     strange = {ord(c): quote(c)[1:-1] for c in set(text) if not (c.isprintable() or c in kept)}
@@ -24,7 +24,7 @@ def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> 
 
 
 def shortened(line: str, most: int) -> str:
-    """The line with its middle left out where it is longer: an error says first what was wrong, and last what to do."""
+    """The line without its middle where it is longer: an error begins with what is wrong and ends with what to do."""
     if len(line) <= most:
         return line
     start, end = most * 2 // 3, most // 4
@@ -33,13 +33,13 @@ def shortened(line: str, most: int) -> str:
 
 def printable(text: str, most: int = 40) -> str:
     """The text on one line, control characters made visible, cut at `most` characters."""
-    # A few more than are kept: what comes after is never looked at.
+    # A few more characters than are kept; the rest is never looked at.
     shown = visible(text[: most + 1], kept="")
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like this one; None where none is as like as `cutoff`, of 1."""
+    """The known name most similar to this one; None where no similarity reaches `cutoff` (0 to 1)."""
     return next(iter(get_close_matches(name, [*known], 1, cutoff)), None)
 
 
@@ -56,14 +56,14 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
 
 
 def check_known(what: str, name: object, known: Iterable[object]) -> None:
-    """Raise InputError, with what was perhaps meant, for a name that is not among the known ones."""
+    """Raise InputError, with a guess at what was meant, for a name that is not among the known ones."""
     known = [*known]
     if name not in known:
         raise InputError(unknown(what, name, known))
 
 
 def check_text(what: str, text: str) -> None:
-    """Raise InputError for a text that cannot be written as UTF-8: a file's name that is none, or half a character."""
+    """Raise InputError for a text that cannot be written as UTF-8, such as a broken file name or half a character."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -96,5 +96,5 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def say(line: str) -> None:
-    """One line on standard error, for the person who waits."""
+    """One line on standard error, for the person who is waiting."""
     print(visible(line, kept=""), file=sys.stderr, flush=True)

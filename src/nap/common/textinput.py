@@ -1,10 +1,10 @@
-"""The text of an input file, a part at a time: UTF-8 or UTF-16, with a mark of its byte order or without, gzip or not.
+"""The text of an input file, a part at a time: UTF-8 or UTF-16, with or without a byte order mark, gzip or not.
 
     text = TextInput(path, file)
     while part := text.read(1 << 20): ...
 
-What is not text is refused by what it is. Nothing here holds more than a part, and a gzip file that would fill the
-memory of whoever reads it is refused (`MOST_TIMES`).
+A file that is not text is refused, and the error says what it is. Only a part is held in memory at a time, and a gzip
+file that expands beyond all proportion is refused (`MOST_TIMES`).
 
 Does not know what the text says.
 """
@@ -19,14 +19,15 @@ from typing import BinaryIO
 from nap.common.files import InputError
 from nap.common.kinds import GZIP, HEAD, encoding_of, kind_of
 
-# A gzip file expands to at most so many times its size: JSON of answers takes 3 to 10 times, of one word 100.
+# A gzip file may expand to this many times its size: JSON of answers expands 3 to 10 times, one repeated word 100
+# times.
 MOST_TIMES = 100
-# Or to so many bytes, which every machine has.
+# Or to this many bytes, which every machine has.
 ALWAYS_FITS = 256 << 20
 
 
 class TextInput:
-    """The decoded text of an open file. Raises InputError for what is no text, or is cut, damaged or a bomb."""
+    """The decoded text of an open file. Raises InputError for a file that is not text, cut, damaged or a gzip bomb."""
 
     def __init__(self, path: str | Path, file: BinaryIO) -> None:
         self.path, self._most, self._count = path, 0, 0
@@ -45,7 +46,7 @@ class TextInput:
         self._head = head
 
     def read(self, size: int) -> str:
-        """About `size` characters more; "" at the end and only there."""
+        """About `size` more characters; "" at the end and only there."""
         while True:
             data, self._head = self._head or self._raw(size), b""
             pending = len(self._decoder.getstate()[0])

@@ -1,13 +1,13 @@
-"""One function over many rows, on one machine or a cluster: the same function, the same rows out.
+"""One function over many rows, on one machine or a cluster, with the same results everywhere.
 
     for result in map_rows(check, rows, backend="processes", workers=8): ...
 
-Results come in the order of the rows, each once, whatever the backend and whichever worker dies on the way; rows are
-read as they are needed, so neither they nor the results are ever all in memory. `fn` must be picklable for processes
-and Ray: a function of a module, or an instance of a frozen dataclass with `__call__`.
+Results come in the order of the rows, each once, whatever the backend and even if workers die. Rows are read as they
+are needed, so neither rows nor results are ever all in memory. `fn` must be picklable for processes and Ray: a function
+of a module, or an instance of a frozen dataclass with `__call__`.
 
-Does not retry what `fn` raises: the exception comes out. Does not start a Ray cluster across machines; `ray start`
-does.
+Does not retry after an exception of `fn`, which is raised again here. Does not start a Ray cluster across machines;
+`ray start` does.
 """
 
 import logging
@@ -32,13 +32,13 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 Backend = Literal["threads", "processes", "ray"]
 
-# A submission costs some 0.1 ms, as much as a cheap row.
+# Submitting a chunk costs some 0.1 ms, as much as a cheap row.
 CHUNK = 32
-# Chunks in flight for each worker: enough that none waits while the oldest is not done.
+# Chunks in flight for each worker: enough that no worker waits while the oldest chunk is not done.
 AHEAD = 4
-# Workers that may die one after the other with no row finished in between, before the rows are to blame.
+# How many workers may die in a row without a finished row in between, before the rows are blamed.
 DEATHS = 3
-# Rows that Ray holds at a time.
+# How many rows Ray holds at a time.
 RAY_ROWS = 8192
 
 
@@ -51,11 +51,11 @@ def map_rows(
     chunk: int = CHUNK,
     patience: float | None = None,
 ) -> Iterator[Result]:
-    """`fn(row)` of each row, in order. One worker works in this process, without a pool.
+    """`fn(row)` of each row, in order. With one worker the work is done in this process, without a pool.
 
-    workers   threads or processes; Ray takes what its cluster has
-    chunk     rows that travel to a process together, and that it does again where it dies
-    patience  seconds after which processes are taken for dead where the next row has not come
+    workers   number of threads or processes; Ray uses what its cluster has
+    chunk     rows that are sent to a process together, and that are done again where it dies
+    patience  seconds without the next row after which processes are taken for dead
 
     Raises InputError for an unknown backend, or where rows kill or stop every worker that takes them.
     """
@@ -91,7 +91,7 @@ def _with_processes(
             if not waiting:
                 return
             try:
-                # After a death all that was in flight is sent again; what was yielded is out of `waiting`.
+                # After a death everything in flight is sent again; what was yielded is no longer in `waiting`.
                 waiting = deque((chunk, sent or pool.submit(fn, chunk)) for chunk, sent in waiting)
                 first = waiting[0][1]
                 assert first
@@ -123,7 +123,7 @@ def _is_done(sent: Future[list[Result]] | None, *, failed: bool = False) -> bool
 
 
 class _Pool:
-    """A process pool that can be started again after one of its workers died, and leaves none behind."""
+    """A process pool that can be restarted after one of its workers died, and leaves no process behind."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -143,7 +143,7 @@ class _Pool:
         self._start()
 
     def stop(self) -> None:
-        """End the workers now: nobody waits for what they are doing."""
+        """End the workers now, whatever they are doing."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in {*active_children()} - self.others:
             process.kill()
@@ -159,7 +159,7 @@ def start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        # A killed parent cannot tell its workers: they would wait for jobs for ever.
+        # A killed parent cannot tell its workers, which would wait for jobs for ever.
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
@@ -180,9 +180,9 @@ def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Resu
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     call = _RayCall(fn)
     while block := list(islice(rows, RAY_ROWS)):
-        # Rows travel as bytes: as Arrow columns a row would come back with other types than it has.
+        # Rows are sent as bytes: as Arrow columns they would come back with other types.
         items = [{"row": pickle.dumps(numbered)} for numbered in enumerate(block)]
-        # A fraction of a core each: tasks that want a whole one starve the readers on a small machine.
+        # Each task asks for a fraction of a core: tasks that ask for a whole one starve the readers on a small machine.
         found = ray.data.from_items(items).map(call, num_cpus=0.5).take_all()
         results = dict(pickle.loads(record["result"]) for record in found)
         yield from (results[index] for index in range(len(block)))

@@ -1,6 +1,6 @@
-"""Which model, policy, pace and cache a trace was made with, as its own setting says: what traces are grouped by.
+"""Which model, policy, pace and cache made a trace, as its setting says. Traces are grouped by these four.
 
-Does not read files (trace_files.py), and knows no run: a run's rows say it themselves.
+Does not read files (trace_files.py) or runs, whose rows name their own cells.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
 
 
 def cell_of(trace: Trace) -> Cell:
-    """What the trace's setting says, which in an imported one may be anything."""
+    """The cell that a trace's setting names. An imported trace may say anything, so nothing is taken for granted."""
     name, budget = model_of(trace), trace.setting.get("budget")
     tokens, steps = (budget.get("tokens"), budget.get("steps")) if isinstance(budget, dict) else (None, None)
     policy, cache = str(trace.setting.get("policy") or "unknown policy"), trace.setting.get("cache")
@@ -38,10 +38,10 @@ def model_of(trace: Trace) -> object:
 
 
 def pace_of(tokens: object, steps: object) -> str:
-    """`4/step`, `64 steps` or `own`, of what a budget says."""
+    """The pace that a budget gives: `4/step`, `64 steps` or `own`."""
     return f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
 
 
 def with_cache(policy: str, cache: str | None) -> str:
-    """A policy for people, who compare policies: with another cache it is another one."""
+    """The policy's name for tables, with its cache where it has one."""
     return policy if cache in (None, "none") else f"{policy} ({cache} cache)"

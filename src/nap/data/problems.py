@@ -1,4 +1,4 @@
-"""Problems: a question, its checkable answer, and what a task's checker needs beside.
+"""Problems: a question, its checkable answer, and whatever else the checker of a task needs.
 
 Does not load or check them; the tasks do.
 """
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A question and its checkable answer. `meta` holds what a task's checker needs (numbers, grid, critical path)."""
+    """A question and its checkable answer. `meta` holds what the checker needs (numbers, grid, critical path)."""
 
     id: str
     prompt: str
     answer: str
     task: str = ""
-    # Each task knows its own.
+    # The keys differ from task to task.
     meta: dict[str, Any] = field(default_factory=dict)

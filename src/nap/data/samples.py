@@ -13,7 +13,7 @@ from nap.common.files import InputError, atomic
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
 
-# Samples that are in memory at a time while a file of them is read or written.
+# How many samples are in memory while a file of them is read or written.
 SAMPLE_ROWS = 1000
 
 
@@ -60,7 +60,7 @@ def sample_to_row(sample: Sample) -> dict[str, object]:
 
 
 def read_samples(path: str | FilePath) -> Iterator[Sample]:
-    """The samples of a file, as they are read. Raises InputError for a file that holds none."""
+    """The samples of a file, one after the other. Raises InputError for a file that holds none."""
     for row in read_rows(path):
         try:
             sample = sample_from_row(row.value)

@@ -1,7 +1,7 @@
-"""How one canvas was filled: its positions, what each step did to them, and the whole as a `Trace`.
+"""How one canvas was filled: its positions, what each step did to them, and all of it as a `Trace`.
 
-Everything downstream of decoding (order, evaluation, the page) reads a `Trace` and never a model. Knows nothing of
-torch, tokenizers or tasks; trace_files.py reads and writes it.
+Everything after decoding (order, evaluation, the page) reads a `Trace` and never a model. This module knows nothing of
+torch, tokenizers or tasks; trace_files.py reads and writes traces.
 """
 
 import math
@@ -16,7 +16,7 @@ from nap.common.files import InputError
 # Version 1 has no costs.
 TRACE_VERSION = 2
 
-# What a canvas position is for. Path j is region j (from 0) and the summary is region P.
+# The role of a canvas position. Path j has region j (from 0), and the summary has region P.
 OUTSIDE, PROMPT, HEADER = -3, -2, -1
 
 # What an event did to a position. A fill is padding that early stopping wrote without asking the model.
@@ -24,7 +24,7 @@ COMMIT, REMASK, EDIT, FILL = 0, 1, 2, 3
 
 
 class Event(NamedTuple):
-    """One change of one canvas position. `probability` is nan where the source does not know it."""
+    """One change of one canvas position. `probability` is nan where it is unknown."""
 
     step: int
     kind: int
@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a step cost a row: calls of the model, positions that were computed in them, and calls of a second model."""
+    """What a step cost a row: calls of the model, positions computed in them, and calls of a second model."""
 
     forwards: int
     queries: int
@@ -42,7 +42,7 @@ class Cost(NamedTuple):
 
 
 class RunnerUp(NamedTuple):
-    """A position that a step could as well have committed, and how far it was below what the step did commit."""
+    """A position that a step could as well have committed, and how far its score was below the committed one's."""
 
     position: int
     gap: float
@@ -50,10 +50,10 @@ class RunnerUp(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step did in one row: its events in the order the policy gave, its cost, and the whole batch's wall time.
+    """What one step did in one row: its events in the policy's order, its cost, and the wall time of the whole batch.
 
     index       counts the row's own steps, from 0
-    runners_up  what it could as well have committed, where the policy keeps that
+    runners_up  positions that it could as well have committed, where the policy keeps them
     """
 
     row: int
@@ -73,10 +73,10 @@ class Trace:
     events     every change, by step
     forwards   model calls this row took part in
     seconds    wall time of each step, shared with the other rows of the batch
-    costs      what each step cost; empty where nobody counted (traces of version 1, and other systems')
-    runners_up what each step could as well have committed; empty where the policy did not keep it
-    uncounted  token ids that are padding or end of text: left out of the counts unless asked for
-    vocabulary text of every token id that occurs, so that a trace can be read without its model
+    costs      what each step cost; empty where it was not counted (traces of version 1 and of other systems) runners_up
+               positions that each step could as well have committed; empty where the policy did not keep them
+    uncounted  ids of padding and end of text, which metrics leave out unless they are asked to count them vocabulary
+               the text of every token id that occurs, so that a trace can be read without its model
     setting    model, revision, policy, budget, canvas, seed, versions: what is needed to run it again
     """
 
@@ -105,12 +105,12 @@ class Trace:
     @property
     def paths(self) -> int:
         """P, the number of path slots."""
-        # A canvas without a summary has one path, which is region 0.
+        # A canvas without a summary has one path: region 0.
         return max([1, *self.region])
 
     @property
     def given(self) -> list[int]:
-        """Positions of slots that were written before the first step: the given text of an infilling."""
+        """Slot positions that were written before the first step: the given text of an infilling."""
         return given_in(self.initial, self.region, self.mask_id)
 
     def canvas_at(self, step: int) -> list[int]:
@@ -129,11 +129,11 @@ class Trace:
 
 
 class Replay:
-    """A canvas as events fill it: the one place that says what an event does.
+    """A canvas while events fill it. What an event does is defined here and nowhere else.
 
     ids        L token ids, as they are now
-    committed  of each position that the model wrote last, the step of its last commit
-    filled     positions that a fill wrote last
+    committed  for each position whose last writer was the model, the step of its last commit
+    filled     positions whose last writer was a fill
     """
 
     def __init__(self, initial: Sequence[int], mask_id: int) -> None:
@@ -162,7 +162,7 @@ class Replay:
         return self
 
     def steps(self, events: Iterable[Event]) -> Iterator[tuple[int, list[Event]]]:
-        """Each step's number and events, once they have happened; steps of no event are left out."""
+        """The number and events of each step, after they were applied; steps without an event are left out."""
         for step, same in groupby(events, key=lambda event: event.step):
             happened = list(same)
             self.apply(happened)
@@ -176,7 +176,7 @@ def given_in(ids: Sequence[int], region: Sequence[int], mask_id: int) -> list[in
 
 
 def changes(step: int, before: Sequence[int], after: Sequence[int], mask_id: int) -> list[Event]:
-    """What must have happened between two canvases of one length. Nobody knows how sure the model was."""
+    """The events that turn one canvas into another of the same length. Their probabilities are unknown."""
     return [
         Event(step, COMMIT if old == mask_id else REMASK if new == mask_id else EDIT, position, new, math.nan)
         for position, (old, new) in enumerate(zip(before, after, strict=True))
@@ -185,7 +185,7 @@ def changes(step: int, before: Sequence[int], after: Sequence[int], mask_id: int
 
 
 def check_trace(trace: Trace) -> Trace:
-    """The trace itself. Raises InputError where it contradicts itself: traces come from files and other systems."""
+    """Returns the trace. Raises InputError where it contradicts itself: traces come from files and other systems."""
     length = len(trace.initial)
     check_version(trace.version)
     for name, kind in (("problem_id", str), ("setting", dict), ("answer", str | None), ("correct", bool | None)):
@@ -193,7 +193,7 @@ def check_trace(trace: Trace) -> Trace:
             raise InputError(f"a trace's {name} cannot be {value!r:.60}")
     if len(trace.region) != length:
         raise InputError(f"trace {trace.problem_id!r} has {length} tokens but {len(trace.region)} regions")
-    # Every slot holds a token, so no code reaches the length: what is larger would only cost time and memory.
+    # Every slot holds a token, so a region code is below the length; a larger one would only cost time and memory.
     if length and not OUTSIDE <= min(trace.region) <= max(trace.region) < length:
         raise InputError(f"trace {trace.problem_id!r}: a region code is not {OUTSIDE} to {length - 1}")
     counts = [trace.forwards, trace.mask_id, *trace.initial, *trace.uncounted]

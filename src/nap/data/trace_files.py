@@ -1,4 +1,4 @@
-"""Traces as files: one JSON object a line, or Parquet. What is read is checked, and refused by row.
+"""Traces as files: one JSON object a line, or Parquet. Every row that is read is checked.
 
 Does not know other systems' formats (order/importers.py).
 """
@@ -17,7 +17,7 @@ from nap.common.rows import read_rows
 from nap.common.text import check_known
 from nap.data.trace import TRACE_VERSION, Cost, Event, RunnerUp, Trace, check_trace, check_version
 
-# A trace as JSON has it. What stands in it is only known once `trace_from_row` has read it.
+# A trace as a JSON object. Its contents are unchecked until `trace_from_row` has read it.
 Row = dict[str, Any]
 FIELDS = frozenset(f.name for f in fields(Trace))
 
@@ -37,8 +37,8 @@ def trace_to_row(trace: Trace) -> Row:
 
 
 def trace_from_row(row: Row) -> Trace:
-    """The checked trace of one JSON object. Raises InputError for anything that is none."""
-    # Before the fields: a later version may have others.
+    """The checked trace of one JSON object. Raises InputError for anything that is not a trace."""
+    # Before the fields, because a later version may have other fields.
     if "version" not in row:
         raise InputError(f"not a trace: it has no version; its fields are {', '.join(map(repr, row))[:80] or 'none'}")
     check_version(row["version"])
@@ -117,7 +117,7 @@ def read_traces(path: str | Path) -> Iterator[Trace]:
 
 
 def _unpacked(row: Row) -> Row:
-    """A row of Parquet as JSON has it; any other row as it is."""
+    """A row of Parquet in the form that JSON has; any other row is returned unchanged."""
     if not isinstance(row.get("vocabulary"), str):
         return row
     try:

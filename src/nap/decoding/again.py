@@ -1,9 +1,10 @@
-"""Decode what traces say once more, with settings of their policy changed: the order that ties would have had.
+"""Decode the prompts of traces once more with other settings of their policy, such as another choice among ties.
 
     changed = decode_again(denoiser, traces, within=0.01, prefer="left")
 
-A trace holds its canvas, policy, budget, sampling, cache and seed, and is the same again on the same model up to the
-rounding of another batch. Does not measure what differs (order/ties.py), and does not check that the model is the same.
+A trace holds its canvas, policy, budget, sampling, cache and seed. Decoding it again with the same model gives the same
+trace, up to the rounding of another batch. Does not measure differences (order/ties.py), and does not check that the
+model is the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ Kind = TypeVar("Kind")
 
 
 def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: object) -> list[Trace]:
-    """The traces of the same decodes under policies with these settings instead; rows of one setting share forwards.
+    """The traces of the same decodes with these policy settings changed; rows of one setting share forwards.
 
     Raises InputError for a trace that does not say how it was made, and a policy that lacks one of the settings.
     """
@@ -40,10 +41,10 @@ def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: object)
 
 
 def knowing_nothing(trace: Trace, draws: int) -> list[Trace]:
-    """So many random orders under the rules of the trace's policy: blocks, slots, turns of the paths, the summary last.
+    """Random orders under the rules of the trace's policy: its blocks, slots, turns of the paths, the summary last.
 
-    The same decode by a model that is equally sure everywhere; it has no tokens to speak of. Raises InputError as
-    `decode_again`.
+    Each of the `draws` is the same decode by a model that is equally sure everywhere. Raises InputError as
+    `decode_again` does.
     """
     canvas, (policy, settings) = _canvas(trace), _settings(trace)
     masked = canvas.ids == trace.mask_id
@@ -55,7 +56,7 @@ def knowing_nothing(trace: Trace, draws: int) -> list[Trace]:
     ]
 
 
-# All the tokens that a model needs which knows none.
+# The two tokens that such a model needs.
 _MASK, _TOKEN = 0, 1
 
 

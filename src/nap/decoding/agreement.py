@@ -1,10 +1,10 @@
-"""Early stop on agreement: once enough finished paths of a canvas give one answer, the others need not go on.
+"""Early stop on agreement: once enough finished paths of a canvas give the same answer, the others stop.
 
     reads = task_reader                       # (problem id, text of a path) -> its answer, None for none
     engine.add(canvas, parse_policy("parallel_threshold:agree=0.5"), reads=reads)
 
-What an answer is, a task knows (`tasks.registry.Votes`); decoding is given a reader. A path is finished where it has no
-mask left. The others keep what they have and are filled with padding; then the summary is written as always.
+A task knows how to read an answer (`tasks.registry.Votes`); decoding is given its reader. A path is finished when it
+has no mask left. Paths that stop keep their tokens and are filled with padding; the summary is then written as usual.
 
 Does not weigh paths, and does not choose among answers.
 """
@@ -25,13 +25,13 @@ Reader = Callable[[str, str], str | None]
 
 
 def share_of(policy: Policy) -> float:
-    """More than this share of the paths must agree for a policy to stop; 1: it never does."""
+    """The share of the paths, of which more must agree before the policy stops; 1: it never stops."""
     agree: Any = getattr(policy, "agree", 1.0)
     return agree
 
 
 def watching(policy: Policy, canvas: Canvas, denoiser: Denoiser, reads: Reader | None) -> "Agreement | None":
-    """What watches a canvas under this policy. Raises InputError where it stops on agreement and nobody reads paths."""
+    """What watches a canvas for this policy. Raises InputError if it stops on agreement and there is no reader."""
     if share_of(policy) == 1:
         return None
     check_reader(policy, reads is not None)
@@ -40,7 +40,7 @@ def watching(policy: Policy, canvas: Canvas, denoiser: Denoiser, reads: Reader |
 
 
 def check_reader(policy: Policy, has_reader: bool) -> None:
-    """Raise InputError for a policy that stops on agreement where nobody can say what a path answers."""
+    """Raise InputError for a policy that stops on agreement where there is no reader of answers."""
     if share_of(policy) < 1 and not has_reader:
         raise InputError(
             f"policy {policy_name(policy)!r} stops once its paths agree, and nobody reads what a path answers here; "
@@ -59,7 +59,7 @@ class Agreement:
         self._known: dict[int, tuple[bytes, str | None]] = {}
 
     def rest(self, ids_L: Ints) -> Ints:
-        """The masks of the paths that need not go on, ascending; none before enough of the others agree."""
+        """The masks of the paths that stop, ascending; none before enough paths agree."""
         is_open = [bool((ids_L[slot] == self.mask_id).any()) for slot in self.slots]
         if not any(is_open) or not self._agree(ids_L, [path for path, going in enumerate(is_open) if not going]):
             return self.slots[0][:0]
@@ -73,7 +73,7 @@ class Agreement:
         return max(answers.values(), default=0) > self.share * len(self.slots)
 
     def _answer(self, ids_L: Ints, path: int) -> str | None:
-        # Once for what a path says; one that is taken back and written anew is read again.
+        # Each text of a path is read once; a path that is taken back and written anew is read again.
         said = ids_L[self.slots[path]].tobytes()
         if path not in self._known or self._known[path][0] != said:
             text = parse(self.canvas, ids_L, self.tokenizer, self.ends).paths[path]

@@ -1,4 +1,4 @@
-"""What a user asks for as canvases: prompts whose slots are open, or texts of which the gaps are.
+"""What a user asks for, as canvases: prompts with open slots, or texts with gaps.
 
     canvases = laid_out(denoiser, pair(prompts, texts, gap_tokens), spec)
 
@@ -21,8 +21,9 @@ Asked = tuple[str, Infill | None]
 def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_tokens: int | None) -> list[Asked]:
     """Each prompt with its text with gaps, if any.
 
-    A text's own prompt goes first; one prompt is of all texts, no prompt is the empty one, and several go with as many
-    texts. Raises InputError where there is nothing to decode, or nobody can say what goes with what.
+    A prompt that comes with a text is used first. A single prompt goes with all texts, no prompt counts as an empty
+    one, and several prompts go with as many texts. Raises InputError where there is nothing to decode, or the numbers
+    do not match.
     """
     if not texts and gap_tokens is not None:
         raise InputError("the tokens of a gap are of a text with gaps; give one (--infill TEXT), or drop them")
@@ -43,7 +44,7 @@ def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_to
 
 
 def problems_of(asked: Sequence[Asked]) -> list[Problem]:
-    """What is asked, each under a name; nobody knows a right answer."""
+    """The prompts as problems with names and without a known answer."""
     return [
         Problem(id=f"{'text' if infill else 'prompt'}-{number}", prompt=prompt, answer="")
         for number, (prompt, infill) in enumerate(asked, 1)

@@ -1,10 +1,10 @@
-"""How many problems to decode together: as many as there is memory for, by the model's shape.
+"""How many problems to decode together: as many as fit in memory, estimated from the model's shape.
 
     fit = fitting_batch(denoiser, longest_canvas)     # fit.rows, and str(fit) says why
 
-A forward keeps some states of every position of every row, the widest layer's among them, and a mask of the canvas by
-itself; the logits are made in chunks and do not grow with the rows (candidates.py). The sum below is of what torch
-allocates at once in transformers' classes; tests hold it to what is measured.
+A forward keeps some states of every position of every row, including those of the widest layer, and an attention mask.
+The logits are made in chunks, so they do not grow with the number of rows (candidates.py). The estimate adds up what
+torch allocates at the same time in transformers' classes; tests compare it with measurements.
 
 Does not know what a cache keeps, and does not measure anything.
 """
@@ -17,13 +17,14 @@ from nap.decoding.candidates import CHUNK
 from nap.models.attention import MOST_SCORES
 from nap.models.denoiser import Denoiser
 
-# Problems decoded together where there is room: on a CPU more of them are no faster.
+# Problems decoded together where there is room; on a CPU larger batches are not faster.
 USUAL = 16
 # Of the memory that is free: what other processes take meanwhile, and what an allocator loses between its blocks.
 SHARE = 0.7
-# States of a layer that are there at once, narrow (input, normed, queries, keys, values, mixed, output, sums) and wide.
+# How many states of a layer exist at once: narrow ones (input, normed, queries, keys, values, mixed, output, sums) and
+# wide ones.
 STATES, WIDE = 9, 5
-# Chunks of candidates: logits, their exponentials, noise in float64 and a copy of each.
+# Chunks that candidates need: logits, their exponentials, noise in float64, and a copy of each.
 CHUNKS = 6
 
 
@@ -45,7 +46,7 @@ class Fit:
 def fitting_batch(denoiser: Denoiser, length: int, *, most: int = USUAL, processes: int = 1) -> Fit:
     """At most `most` rows of canvases of `length` tokens, fewer where the memory of the model's device is short.
 
-    processes  that decode at once with this model, each with weights of its own
+    processes  that decode at once with this model, each with its own weights
     """
     row, free = row_bytes(denoiser, length), free_memory(denoiser.device)
     if row is None or free is None:
@@ -58,7 +59,7 @@ def fitting_batch(denoiser: Denoiser, length: int, *, most: int = USUAL, process
 
 
 def row_bytes(denoiser: Denoiser, length: int) -> int | None:
-    """Bytes that a forward takes for a canvas of `length` tokens, about; None where the model's shape is not known."""
+    """Rough bytes that a forward takes for a canvas of `length` tokens; None where the model's shape is unknown."""
     model: Any = getattr(denoiser, "model", None)
     config = getattr(model, "config", None)
     if model is None or config is None or not isinstance(getattr(config, "hidden_size", None), int):
@@ -70,7 +71,7 @@ def row_bytes(denoiser: Denoiser, length: int) -> int | None:
     experts = (said.get("moe_intermediate_size") or 0) * (said.get("num_experts_per_tok") or 1)
     wide = max(said.get("intermediate_size") or 4 * hidden, experts)
     position = STATES * max(hidden, attention) + WIDE * wide
-    # What is hidden from whom, as truth values (of which there are two) and as what is added to the scores.
+    # The attention mask, as truth values (two copies) and as numbers added to the scores.
     mask = length * (2 + size)
     return length * (position * size + mask)
 

@@ -1,4 +1,4 @@
-"""What a decode is told: how fast to commit, how candidates are drawn, and what the end of a text does."""
+"""The settings of a decode: how fast to commit, how candidates are drawn, and how the end of a text is treated."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal, TypedDict, get_args
@@ -12,21 +12,23 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
 
 # count: end of text is a token like any other. suppress: it is never predicted. defer: it is predicted, but ranked
-# after everything else. stop: once a slot has ended and has no gap before its end, padding fills the rest for free.
+# after everything else. stop: once a slot has ended and has no mask before its end, its rest is filled with padding
+# without asking the model.
 Eos = Literal["count", "suppress", "defer", "stop"]
 
 
-# even: as LLaDA's loop spreads steps. dream: as Dream's does, by truncated shares of what is left; a step may get none.
+# even: LLaDA's loop, which spreads commits evenly. dream: Dream's loop, which takes truncated shares of what is left,
+# so that a step may commit nothing.
 Schedule = Literal["even", "dream"]
-# The noise that Dream's schedule ends at.
+# The noise level at which Dream's schedule ends.
 DREAM_EPS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How fast to commit: `tokens` a step, or everything in `steps` steps. Neither: the policy sets its own pace.
+    """How fast to commit: `tokens` a step, or the whole canvas in `steps` steps; with neither the policy sets the pace.
 
-    schedule  how a number of steps is spread
+    schedule  how the commits are spread over the steps
     """
 
     tokens: int | None = None
@@ -43,7 +45,7 @@ class Budget:
 
     @classmethod
     def of(cls, policy: Policy, tokens: int | None = None, steps: int | None = None) -> "Budget":
-        """What is asked for; one token a step where nothing is and the policy follows a budget."""
+        """The budget that is asked for; by default one token a step for a policy that follows a budget."""
         return cls(tokens=1 if policy.paced and tokens is None and steps is None else tokens, steps=steps)
 
     def check(self, policy: Policy) -> None:
@@ -57,9 +59,9 @@ class Budget:
     def quota(self, total: int, masked: int, step: int) -> int:
         """Commits for step `step` of a stretch of `total` positions of which `masked` are left.
 
-        As in LLaDA's loop a number of steps is spread evenly and the first steps take the remainder; what an earlier
-        step could not commit is made up for. Positions that early stopping filled count as done:
-        the run ends earlier, and its later steps do not commit fewer.
+        As in LLaDA's loop, commits are spread evenly over the steps, and the first steps take the remainder; what an
+        earlier step could not commit is made up for later. Positions that early stopping filled count as done, so the
+        run ends earlier and later steps do not commit fewer tokens.
         """
         if self.tokens is not None:
             return self.tokens
@@ -80,11 +82,11 @@ class Budget:
         return int(np.float32(masked) * (1 - times[step + 1] / times[step]))
 
     def said(self) -> dict[str, int | str | None]:
-        """Its fields, for a trace; the schedule only where it is not the usual one."""
+        """Its fields, for a trace; the schedule only where it is not the default."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("schedule", "even")}
 
     def per_block(self, blocks: int) -> "Budget":
-        """The budget of one of as many blocks. Raises InputError where the steps do not divide into them."""
+        """The budget of one of these blocks. Raises InputError where the steps do not divide evenly into them."""
         if self.steps is None:
             return self
         if self.steps % blocks:
@@ -96,10 +98,12 @@ class Budget:
 class Sampling:
     """How a candidate is drawn: the likeliest token at temperature 0, else Gumbel-max over the tokens kept.
 
-    Noise is drawn in float64: in float32 it truncates the tail, which raises quality and lowers diversity unasked
-    (2409.02908). Confidence is always the untempered probability, as in LLaDA's loop.
+    Noise is drawn in float64: float32 would cut off the tail of its distribution, which raises quality and lowers
+    diversity without anyone asking for it (2409.02908). Confidence is always the untempered probability, as in LLaDA's
+    loop.
 
-    guidance  s of classifier-free guidance (guidance.py), in which candidates and probabilities are read; 0 is off
+    guidance  the strength s of classifier-free guidance (guidance.py); candidates and probabilities are those after
+              guidance. 0 is off
     """
 
     temperature: float = 0.0
@@ -119,7 +123,7 @@ class Sampling:
 
 
 class Told(TypedDict, total=False):
-    """What a row is told beside its policy, as `Engine.add` takes it."""
+    """The settings of a row beside its policy, as `Engine.add` takes them."""
 
     budget: Budget | None
     sampling: Sampling | None
@@ -128,6 +132,6 @@ class Told(TypedDict, total=False):
 
 
 class Settings(Told, total=False):
-    """What a decode is told beside its policy: what its rows are, and the name of a cache."""
+    """The settings of a decode beside its policy: those of its rows, and the name of a cache."""
 
     cache: str

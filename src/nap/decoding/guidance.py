@@ -1,10 +1,10 @@
-"""Classifier-free guidance: away from what the model would say without the prompt.
+"""Classifier-free guidance: moves the logits away from those that the model gives without the prompt.
 
-logits = without + (s + 1) (with - without), where `without` is what it says when every prompt token is a mask; headers
-and what is written stay. Both are asked in one forward of twice the rows, as LLaDA's loop does (2502.09992; the idea:
+logits = without + (s + 1) (with - without), where `without` are the logits when every prompt token is masked; headers
+and written tokens stay. Both are computed in one forward of twice the rows, as in LLaDA's loop (2502.09992; the idea:
 2207.12598); the trace counts one forward and the query tokens of both.
 
-Does not choose how much (budget.Sampling), or put the other question (row.py).
+Does not choose the strength (budget.Sampling), and does not build the second question (row.py).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from nap.models.session import Answer
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Guided(Answer):
-    """An answer whose logits are guided where `scale_N` is above 0; `without_N` is which state has no prompt."""
+    """An answer whose logits are guided where `scale_N` is above 0; `without_N` is the state without the prompt."""
 
     all_ND: Tensor
     without_N: Tensor
@@ -38,7 +38,7 @@ class Guided(Answer):
 
 
 def guided(answer: Answer, asked: Sequence[Asked]) -> Answer:
-    """The answer to all that was asked; `answer` has, behind it, that to the guided ones without their prompts."""
+    """The answer to all questions; `answer` holds after them those of the guided rows without their prompts."""
     scale = [a.sampling.guidance for a in asked]
     if not any(scale):
         return answer

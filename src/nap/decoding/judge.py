@@ -1,8 +1,8 @@
-"""The network of a learned policy: from how sure the model is, position by position, to which positions to commit.
+"""The network of a learned policy: it reads how sure the model is at each position and scores which to commit.
 
-One transformer layer over the positions of a row (2512.09106): what goes in is each position's probability and whether
-it is masked, its place, and through AdaLN the share of masks; what comes out is a score b, and commit has the
-probability sigmoid(b / T). It never sees a token, so that it is small and knows nothing of the task.
+One transformer layer over the positions of a row (2512.09106). Its input is the probability of each position, whether
+it is masked, and its place; the share of masks enters through AdaLN. Its output is a score b, and a position is
+committed with probability sigmoid(b / T). It never sees a token, so it is small and knows nothing of the task.
 
 Letters: M positions, W width. Does not train (training/judged.py) or decode (policies/learned.py).
 """
@@ -21,7 +21,7 @@ from nap.common.files import InputError, atomic
 from nap.models.denoiser import Denoiser, NativeDenoiser
 
 WEIGHTS, SETTING = "judge.safetensors", "judge.json"
-# Widths of a judge that a folder may ask for: one is read from a file that anyone may have written.
+# The largest width of a judge that a folder may ask for, because anybody may have written its file.
 WIDEST = 1024
 # Sines and cosines of a position's place, and of the share of masks.
 WAVES = 4
@@ -29,7 +29,7 @@ WAVES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSetting:
-    """What a judge is made of. `model` is the fingerprint of the model whose probabilities it learned to judge."""
+    """The settings of a judge. `model` is the fingerprint of the model whose probabilities it learned to judge."""
 
     model: str
     width: int = 32
@@ -42,7 +42,7 @@ class JudgeSetting:
 
 
 class Judge(nn.Module):
-    """Scores b_M of the positions of one row. `name` is where it came from."""
+    """Computes the scores b_M of the positions of one row. `name` is the folder it came from."""
 
     def __init__(self, setting: JudgeSetting, name: str = "") -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Judge(nn.Module):
         self.attention = nn.MultiheadAttention(width, setting.heads, batch_first=True)
         self.inside = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.out = nn.Linear(width, 1)
-        # At first few are committed, and the surest before the others.
+        # An untrained judge commits few positions, the surest first.
         nn.init.constant_(self.out.bias, -2.0)
 
     def forward(self, seen_M2: Tensor, place_M: Tensor, share: float) -> Tensor:
@@ -69,13 +69,13 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def scores(self, seen_M2: np.ndarray, place_M: np.ndarray, share: float) -> np.ndarray:
-        """The same of arrays, in float64."""
+        """The same for arrays, in float64."""
         seen, place = torch.from_numpy(seen_M2).float(), torch.from_numpy(place_M).float()
         return self(seen, place, share).double().numpy()
 
     @property
     def digest(self) -> str:
-        """A few letters of its weights."""
+        """A short digest of its weights."""
         found = blake2b(digest_size=6)
         for name, tensor in sorted(self.state_dict().items()):
             found.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -96,7 +96,7 @@ def _waves(value: Tensor) -> Tensor:
 
 
 def fingerprint(denoiser: Denoiser) -> str:
-    """A few letters that tell a model from others, whatever it is called and in whichever number type it is opened."""
+    """A short digest that tells a model from others, whatever its name and the number type it is opened in."""
     parts = [str(denoiser.vocabulary), str(denoiser.mask_id)]
     if isinstance(denoiser, NativeDenoiser):
         rough = next(p for name, p in denoiser.model.named_parameters() if name.endswith("norm.weight"))

@@ -1,4 +1,4 @@
-"""What a policy may need of a model beyond candidates, and whether it can be had: said before the first forward.
+"""What a policy may need from a model beyond candidates, checked before the first forward.
 
 Does not compute any of it (models/more.py, candidates.py).
 """
@@ -8,7 +8,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
 from nap.models.denoiser import Denoiser
 
-# What a model's forward gives or does not.
+# What only some models can give.
 OF_A_MODEL = {
     "states": "the model's hidden states",
     "attention": "attention weights",
@@ -17,7 +17,7 @@ OF_A_MODEL = {
 
 
 def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float) -> None:
-    """Raise InputError that names what the policy needs and cannot have of this model, cache or guidance.
+    """Raise InputError that names what the policy needs and this model, cache or guidance cannot give.
 
     A guide that has a `check` says itself whether it was made for this model.
     """

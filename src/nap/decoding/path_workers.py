@@ -2,11 +2,11 @@
 
     with one spawned process a worker:    prompt ids ->  [paths 0, 2] [path 1]  -> tokens and steps, once
 
-A worker opens the model itself, so that what travels is the prompt there, and back of each token its id (4 bytes) and
-step (2), and of each step its query tokens (2): at most 8 bytes a path token, since every step commits one. It lays the
-canvas out with the paths of the others as padding, which under `paths` attention nobody here sees, and keeps keys and
-values exactly. A worker that dies or does not answer in time is replaced, and its paths are written again: the same
-tokens, because nothing is drawn.
+Each worker opens the model itself. Only the prompt is sent to it; it sends back the id (4 bytes) and step (2) of each
+token and the query tokens (2) of each step. That is at most 8 bytes a path token, because every step commits at least
+one. In a worker's canvas the paths of other workers are padding, which nothing sees under `paths` attention, and keys
+and values are kept exactly. A worker that dies or does not answer in time is replaced, and its paths are written again
+with the same tokens, because nothing is drawn at random.
 
 Letters: P paths, N workers. Does not stop paths on agreement, which needs all of them, and shares nothing between
 requests but the open model.
@@ -38,11 +38,11 @@ from nap.decoding.traces import Recording, run_setting
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
 
-# What decides about a path without looking at the others.
+# The policies that decide about a path without looking at the others.
 SEPARATE = (ParallelForced, ParallelThreshold, ParallelEntropyBound)
-# In the two bytes of a step: the highest bit says that the token was filled in.
+# The highest bit of a step's two bytes says that the token was filled in.
 FILLED = 1 << 15
-# A worker that says nothing for so long is taken for dead.
+# A worker that is silent for this long is taken for dead.
 PATIENCE = 600.0
 
 
@@ -68,13 +68,13 @@ def decode_over_workers(
     backend: Backend = "processes",
     patience: float = PATIENCE,
 ) -> Iterator[Gathered]:
-    """Each canvas in turn: its paths over so many workers, its summary by `denoiser`.
+    """Decode each canvas in turn: its paths by the workers, its summary by `denoiser`.
 
-    opening   how `load` opens the denoiser's model, name and all; workers do the same
+    opening   the arguments of `load` for the denoiser's model, its name included; workers use the same
     patience  seconds after which a worker that has not answered is replaced
 
-    A canvas without a summary is done when its paths are. Raises InputError for a canvas, policy, budget or sampling
-    whose paths cannot be written apart, and where workers die or do not answer again and again.
+    A canvas without a summary ends with its paths. Raises InputError for a canvas, policy, budget or sampling whose
+    paths cannot be written apart, and where workers die or do not answer again and again.
     """
     budget = budget or Budget()
     check("workers", workers, WORKERS)
@@ -131,7 +131,7 @@ def _check_separate(canvases: Sequence[Canvas], policy: Policy, budget: Budget, 
 
 
 def _shares(paths: int, workers: int) -> list[tuple[int, ...]]:
-    """Which paths each worker writes: dealt round, none to a worker without any."""
+    """Which paths each worker writes: dealt in turn; workers without a path are left out."""
     return [tuple(range(first, paths, workers)) for first in range(min(paths, workers))]
 
 
@@ -148,7 +148,7 @@ def _read_request(request: bytes) -> tuple[list[int], list[int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class PathWork:
-    """What a worker does with a request. It travels once a request too, and does not grow with the canvas."""
+    """What a worker does with a request. It is sent with every request and does not grow with the canvas."""
 
     opening: tuple[tuple[str, Any], ...]
     spec: CanvasSpec
@@ -204,7 +204,7 @@ def _places(canvas: Canvas, paths: Sequence[int]) -> Ints:
 def _merged(
     canvas: Canvas, groups: Sequence[Sequence[int]], replies: Sequence[bytes], pad_id: int, seconds: float
 ) -> list[Step]:
-    """The steps of all workers: what each did in its nth forward is one step. The time is spread evenly."""
+    """The steps of all workers as one: their nth forwards become step n. The time is spread evenly."""
     events: dict[int, list[Event]] = {}
     queries: dict[int, int] = {}
     for paths, reply in zip(groups, replies, strict=True):
@@ -229,7 +229,7 @@ def _merged(
 def _summary(
     denoiser: Denoiser, canvas: Canvas, paths: Sequence[Step], policy: Policy, budget: Budget, eos: Eos
 ) -> Iterator[Step]:
-    """What is left of a canvas whose paths are written, as steps behind theirs."""
+    """Writes the rest of a canvas whose paths are done, as steps after theirs."""
     ids = canvas.ids.copy()
     for event in (event for step in paths for event in step.events):
         ids[event.position] = event.token

@@ -1,6 +1,6 @@
 """From a user's text to an empty canvas: the prompt's ids in the model's chat template, and the slots laid out.
 
-Or a text with gaps instead of slots. Does not know tasks, and decodes nothing.
+A text with gaps can stand in place of the slots. Does not know tasks, and decodes nothing.
 """
 
 import logging
@@ -24,7 +24,7 @@ from nap.models.denoiser import Denoiser
 
 
 def prompt_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> list[int]:
-    """The ids of a user's text: as a turn in the model's chat template if it has one, and as it stands if raw.
+    """The ids of a user's text: as a turn of the model's chat template if there is one, or unchanged if raw.
 
     No other special tokens are added. Raises InputError where the checkpoint has no tokenizer.
     """
@@ -46,7 +46,7 @@ def encode_prompt(
 ) -> list[int]:
     """The ids of a prompt, in training as in decoding: turns of the tokenizer's chat template if it has one.
 
-    usual  keywords that the model's own prompts give the chat template; `prompting.keywords` go before them
+    usual  keywords that the model gives its chat template by default; `prompting.keywords` override them
 
     Raises InputError for a template or a tokenizer that fails on the text, and for keywords that change nothing.
     """
@@ -67,7 +67,7 @@ def encode_prompt(
 
 
 def check_length(denoiser: Denoiser, length: int) -> None:
-    """Raise InputError for a canvas of `length` tokens that the model has no positions for."""
+    """Raise InputError for a canvas of `length` tokens that is longer than the model's positions."""
     if denoiser.max_length is not None and length > denoiser.max_length:
         raise InputError(
             f"a canvas of {length} tokens is too long for {denoiser.setting.get('model')}, which has "
@@ -76,7 +76,7 @@ def check_length(denoiser: Denoiser, length: int) -> None:
 
 
 def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attention | None = None) -> CanvasSpec:
-    """The canvas asked for, or the model's own; under `attention`, if given. Raises InputError if there is neither."""
+    """The canvas asked for, or the model's own, with `attention` if given. Raises InputError if there is neither."""
     spec = wanted or denoiser.canvas
     if spec is None:
         raise InputError(
@@ -87,7 +87,7 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attent
 
 
 def asked_canvas(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attention | None = None) -> CanvasSpec:
-    """`canvas_spec`, with a warning where the model was trained under another attention: once, before a decode."""
+    """`canvas_spec` with a warning where the model was trained with another attention. Called once, before a decode."""
     spec, own = canvas_spec(denoiser, wanted, attention), denoiser.canvas
     if own and own.attention != spec.attention:
         logging.getLogger(__name__).warning(
@@ -109,7 +109,7 @@ def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting:
 
 
 def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Prompting = PLAIN) -> Canvas:
-    """The canvas of a problem's prompt, which may be empty, and a text of which the gaps are open.
+    """The canvas of a problem's prompt, which may be empty, and a text with open gaps.
 
     Raises InputError as `canvas_of` does, for a text without a gap, and for settings of a prompt that is not there.
     """
@@ -126,7 +126,7 @@ def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Pr
 
 @contextmanager
 def _named(problem: Problem) -> Iterator[None]:
-    """What is wrong inside is said of this problem."""
+    """Errors inside name this problem."""
     try:
         yield
     except InputError as error:

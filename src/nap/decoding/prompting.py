@@ -1,4 +1,4 @@
-r"""How a question becomes a prompt: a form of words, worked examples before it, a system prompt, a chat template.
+r"""How a question becomes a prompt: a template of words, worked examples, a system prompt, a chat template.
 
     Prompting(examples="gsm8k-cot", raw=True).text("What is 6 times 7?")     # "Q: There are 15 trees ... \nA:"
 
@@ -25,7 +25,7 @@ from nap.common.text import check_known, unknown
 
 FOLDER = Path(__file__).parents[1] / "assets" / "examples"
 FORM = {"question": "Question: {problem}\nAnswer:", "answer": " {answer}", "between": "\n\n"}
-# What the columns of a file of worked examples are called.
+# Column names of a file of worked examples.
 PROBLEM, ANSWER = ("problem", "question", "prompt"), ("solution", "answer", "completion", "text")
 MOST = 1000
 Shown = Literal["turns", "text"]
@@ -45,11 +45,11 @@ class Examples:
 class Prompting:
     """The settings of a prompt.
 
-    raw       the text as it is, without the model's chat template
+    raw       use the text unchanged, without the model's chat template
     system    a system prompt: a turn of its own in a chat template, else a paragraph before the text
-    template  the form of a question: a text with {problem}, a bundled template or a file of one
-    examples  bundled worked examples or a file of them; `shots` takes the first so many
-    examples_as  what they are in a chat template: `turns` of user and assistant, or with the question one `text`
+    template  the template of a question: a text with {problem}, a bundled template, or a file
+    examples  bundled worked examples or a file of them; `shots` limits their number
+    examples_as  how they enter a chat template: as `turns` of user and assistant, or as one `text` with the question
     keywords  (name, value) for the chat template, such as ("enable_thinking", False)
     """
 
@@ -75,7 +75,7 @@ class Prompting:
         self.text("")
 
     def text(self, problem: str) -> str:
-        """What is said to the model about a problem in one text, without the system prompt."""
+        """The prompt of a problem as one text, without the system prompt."""
         asks, shots, between = self._said()
         return between.join([*(question + answer for question, answer in shots), fill(asks, problem=problem)])
 
@@ -88,7 +88,7 @@ class Prompting:
         return [*((role, said.strip()) for role, said in worked), ("user", fill(asks, problem=problem))]
 
     def _said(self) -> tuple[str, list[tuple[str, str]], str]:
-        """The form of a question, each example as it is asked and answered, and what stands between two of them."""
+        """The template of a question, each example with its question and answer, and what separates two of them."""
         form = form_of(self.template, "problem") if self.template else None
         if self.examples is None:
             return form or "{problem}", [], ""
@@ -108,7 +108,7 @@ PYTHON = {"True": True, "False": False, "None": None}
 def parse_keywords(texts: Sequence[str]) -> tuple[tuple[str, Json], ...]:
     """Keywords for a chat template from `name=value`, or from one JSON object of them.
 
-    A value is JSON or Python's True, False or None, and what is neither is a text. Raises InputError for another form.
+    A value is JSON or Python's True, False or None; anything else is text. Raises InputError for another form.
     """
     found: dict[str, Json] = {}
     for text in texts:
@@ -127,7 +127,7 @@ def _object(text: str) -> dict[str, Json]:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"keywords for a chat template: {text!r:.60} is not JSON ({error!s:.60})") from None
-    return found  # What starts with a brace is an object.
+    return found  # A text that starts with a brace is an object.
 
 
 def _value(text: str) -> Json:

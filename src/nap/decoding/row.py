@@ -1,7 +1,7 @@
-"""One canvas being filled: its tokens, its generators, its place in its budget, and what a policy may do to it.
+"""One canvas being filled: its tokens, random generators and budget, and what a policy may do to it.
 
-What a policy sees of it is a `RowView` whose arrays do not change any more: a step makes new ones.
-Letters: L canvas length, N positions asked about. Does not know the other rows (engine.py) or the model.
+A policy sees a `RowView`, whose arrays never change: every step makes new ones. Letters: L canvas length, N positions
+asked about. Does not know the other rows (engine.py) or the model.
 """
 
 from collections.abc import Iterator
@@ -40,10 +40,10 @@ class Row:
         self.number, self.canvas, self.policy, self.sampling = number, canvas, policy, sampling
         self.mask_id, self.pad_id, self.vocabulary = denoiser.mask_id, denoiser.pad_id, denoiser.vocabulary
         self.ids = canvas.ids.copy()
-        # Not the row's number: the same problem gets the same noise in any batch.
+        # Seeded by the problem and not by the row's number, so that a problem gets the same noise in any batch.
         key = blake2b(f"{seed}/{canvas.problem_id or number}".encode(), digest_size=8).digest()
         self.rng = np.random.default_rng(int.from_bytes(key))
-        # Apple's mps has no float64, in which noise is drawn.
+        # Noise is drawn in float64, which Apple's mps does not have.
         place = "cpu" if denoiser.device.type == "mps" else denoiser.device
         self.noise = torch.Generator(place).manual_seed(int.from_bytes(key) >> 1)
         self.free = self.masked = np.flatnonzero((canvas.region >= 0) & (canvas.ids == self.mask_id))
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def unfinished(self) -> bool:
-        """Whether anything is masked, or the policy would ask about what is written."""
+        """Whether anything is masked, or the policy still asks about written tokens."""
         if len(self.masked):
             return True
         if self.seen is None and len(self.free):
@@ -74,11 +74,11 @@ class Row:
 
     @property
     def canvases(self) -> int:
-        """How many canvases of it the model is asked about in this step: its own and its policy's drafts."""
+        """How many canvases the model is asked about in this step: the row's own and the drafts of its policy."""
         return 1 + len(self.drafts)
 
     def ask(self) -> list[Asked]:
-        """What this step asks about, drafts behind the canvas. Raises InputError where the policy may not ask that."""
+        """The questions of this step, drafts after the canvas. Raises InputError where the policy may not ask that."""
         if self.seen is None:
             self._want()
         if not len(self.wanted):
@@ -86,12 +86,12 @@ class Row:
         return [self._asked(self.ids, self.wanted), *(self._asked(*draft) for draft in self.drafts)]
 
     def questions(self) -> list[Question]:
-        """The same for the model."""
+        """The same, as questions for the model."""
         canvas = Question(self.number, self.ids, self.wanted, *self.span, self.also)
         return [canvas, *(Question(self.number, *draft, *self.span) for draft in self.drafts)]
 
     def without_prompt(self) -> list[Question]:
-        """The same questions where every token of the prompt is a mask, under a number of their own."""
+        """The same questions with every token of the prompt masked, under a row number of their own."""
         prompt = self.canvas.region == PROMPT
         return [
             question._replace(row=twin(self.number), ids_L=np.where(prompt, self.mask_id, question.ids_L), also=())
@@ -105,7 +105,7 @@ class Row:
         )  # fmt: skip
 
     def act(self, said: Said, *drafts: Said) -> tuple[tuple[Event, ...], Edits]:
-        """Write what the policy says; the events, in its order, and what it said.
+        """Write what the policy says. Returns the events, in its order, and its edits.
 
         Raises InputError where the policy may not write that, or would never end.
         """
@@ -197,7 +197,7 @@ class Row:
             raise self._fault(f"writes a token that is not from 0 to {self.vocabulary - 1}")
 
     def _filled(self) -> Iterator[Event]:
-        """Padding for what stands behind the end of a slot's text, and in paths that need not go on."""
+        """Padding after the end of a slot's text, and in paths that have stopped."""
         for gaps in self._gaps(self.ids):
             yield from self._padded(gaps)
         if self.agreement:
@@ -208,7 +208,7 @@ class Row:
         yield from (Event(self.steps, FILL, p, self.pad_id, float("nan")) for p in gaps.tolist())
 
     def _gaps(self, ids_L: Ints) -> Iterator[Ints]:
-        """The masks of each slot whose text has ended before them."""
+        """The masks that stand after the end of their slot's text."""
         for slot, endings in self.endings:
             ids = ids_L[slot]
             gaps = np.flatnonzero(ids == self.mask_id)

@@ -1,8 +1,8 @@
 """A user's text as a turn, or turns, of a checkpoint's chat template.
 
-A template is a stranger's program: it may raise, want what is not there, never end, or fill the memory. Jinja's sandbox
-keeps it from the machine; here its time, its memory and the length of what it writes are bounded. Does not encode
-(prompt.py).
+A template is a program that somebody else wrote: it may raise, use undefined names, never end, or fill the memory.
+Jinja's sandbox keeps it away from the machine; here its time, its memory and the length of its output are bounded. Does
+not encode (prompt.py).
 """
 
 import re
@@ -20,16 +20,16 @@ from nap.common.files import InputError
 from nap.common.records import Json
 from nap.models.checkpoint import foreign
 
-# A template takes a millisecond.
+# Seconds that a template may take; usual ones take a millisecond.
 PATIENCE = 5.0
-# Characters that a template may make of a text beside the text's own: system prompts have some thousands.
+# Characters that a template may add to a text; system prompts have some thousands.
 LONGEST = 1_000_000
-# Bytes that the process may take meanwhile: what a template writes has megabytes.
+# Bytes that the process may allocate meanwhile; the output of a template has megabytes at most.
 ROOM = 1 << 30
 
 
 def check_keyword(name: str, template: object) -> None:
-    """Raise InputError for a keyword that a chat template (a text, or several) never speaks of."""
+    """Raise InputError for a keyword that the chat template (a text, or several) never mentions."""
     if not re.search(rf"\b{re.escape(name)}\b", str(template)):
         raise InputError(f"the chat template of the checkpoint has no setting {name!r}; drop it, or correct its name")
 
@@ -39,7 +39,7 @@ def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[
 
     settings  keywords for the template, such as enable_thinking
 
-    Raises InputError for a template that fails, does not end, or makes no text of it.
+    Raises InputError for a template that fails, does not end, or returns no text.
     """
     turns = [{"role": role, "content": text} for role, text in said]
     with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
@@ -51,7 +51,7 @@ def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[
 
 @contextmanager
 def _hurry() -> Iterator[None]:
-    """What runs inside for longer than PATIENCE is ended at its next line."""
+    """Code that runs inside for longer than PATIENCE is stopped at its next line."""
     deadline, before = time.monotonic() + PATIENCE, sys.gettrace()
 
     def watch(frame: FrameType, event: str, argument: object) -> Any:
@@ -73,7 +73,7 @@ def _hurry() -> Iterator[None]:
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """One operation may take for ever too (9**9**9): Python looks for signals within, and the main thread gets them."""
+    """A single operation may not end either (9**9**9); Python checks for signals during it, in the main thread."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,7 +82,7 @@ def _alarm() -> Iterator[None]:
         raise TimeoutError(f"it takes more than {PATIENCE:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # Again and again: Jinja takes an error in what it computes while it compiles for a reason to compute it later.
+    # Raised repeatedly, because Jinja catches an error in a constant at compile time and computes it again later.
     signal.setitimer(signal.ITIMER_REAL, PATIENCE, 0.1)
     try:
         yield
@@ -93,7 +93,7 @@ def _alarm() -> Iterator[None]:
 
 @contextmanager
 def _room() -> Iterator[None]:
-    """What runs inside gets no more memory than ROOM, and a MemoryError for more; on Linux only."""
+    """Code inside may allocate ROOM more bytes, and gets a MemoryError beyond that; on Linux only."""
     if sys.platform != "linux":
         yield
         return

@@ -1,4 +1,4 @@
-"""Steps as Traces: everything that a decode did, and what is needed to do it again.
+"""Turns steps into traces: everything that a decode did, and what is needed to repeat it.
 
 Does not decode (engine.py), and does not write files (data/trace_files.py).
 """
@@ -24,7 +24,7 @@ Setting = dict[str, object]
 
 
 def run_setting(denoiser: Denoiser, policy: Policy, **settings: Unpack[Settings]) -> Setting:
-    """What a trace must say so that it can be made again. A cache says whether it is exact; `none` says nothing."""
+    """What a trace must say so that it can be repeated. A cache says whether it is exact; `none` adds nothing."""
     cache = settings.get("cache", "none")
     setting: Setting = {
         "model": denoiser.setting,
@@ -42,7 +42,7 @@ def run_setting(denoiser: Denoiser, policy: Policy, **settings: Unpack[Settings]
 
 @dataclass
 class Recording:
-    """What was recorded of one row so far."""
+    """The recording of one row so far."""
 
     canvas: Canvas
     setting: Setting

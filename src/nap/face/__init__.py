@@ -1,4 +1,4 @@
-"""The package as Python meets it: `nap.decode`, `nap.evaluate`, what they return, and how that looks in a notebook.
+"""The Python interface: `nap.decode`, `nap.evaluate`, what they return, and how that looks in a notebook.
 
-Does not compute anything, and is imported by no room: `nap/__init__.py` and the commands alone use it.
+Does not compute anything. Only `nap/__init__.py` and the commands import it.
 """

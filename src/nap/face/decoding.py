@@ -1,6 +1,6 @@
 """`nap.decode`: prompts in, texts and traces out.
 
-Does not decode (decoding/), and knows no flags (commands/).
+Does not decode (decoding/) and knows no flags (commands/).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,9 +35,9 @@ Kind = Literal["own", "plain", "longcot", "nap"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """What a model said to one prompt, and how it came to it. In a notebook it shows the replay.
+    """A model's answer to one prompt, with the trace of how it was decoded. In a notebook it shows the replay.
 
-    gaps  what it wrote in each gap of a given text
+    gaps  the text in each gap of a given text
 
     >>> import nap
     >>> result = nap.decode(nap.load("arith-nap"), "Ann has 2 pears . How many has Ann ?")
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def text(self) -> str:
-        """The summary; on a canvas without one, the only path: of a text with gaps the whole text."""
+        """The summary; on a canvas without one the text of the only path (for a text with gaps: the whole text)."""
         return self.completion.summary if self.trace.setting["canvas"]["summary_tokens"] else self.completion.paths[0]
 
     def __repr__(self) -> str:
@@ -117,20 +117,21 @@ def decode(
 ) -> Result | list[Result]:
     """Decode a prompt, or several of them as one batch, with an open model or one named as `nap.load` reads it.
 
-    infill           a text whose gaps are decoded and whose other words stand, or one for each prompt: `[MASK]` is a
-                     gap of one token, `[MASK:8]` of eight, `___` of `gap_tokens` (by default 8). It needs no prompt
+    infill           a text, or one for each prompt, in which only gaps are decoded: `[MASK]` is a gap of one token,
+                     `[MASK:8]` of eight, `___` of `gap_tokens` (by default 8). It needs no prompt
     policy           a name with its settings, such as `threshold:tau=0.9`, or a policy
-    canvas           None or "own": what the model was trained on. "plain", "longcot", "nap": the model's own if it is
-                     of this kind, else the usual one. Or a CanvasSpec
-    tokens_per_step  commits a step, for a policy that follows a budget; by default 1. Or everything in so many `steps`
+    canvas           None or "own": the canvas that the model was trained on. "plain", "longcot", "nap": the model's own
+                     canvas if it is of this kind, else the default one. Or a CanvasSpec
+    tokens_per_step  tokens to commit in a step, for a policy that follows a budget (by default 1); or give `steps`, the
+                     number of steps for the whole canvas
     cache            none, exact, prefix, dual or delayed (docs/caches.md)
     raw              give the prompt as it is, without the model's chat template
     reads            for a policy that stops once its paths agree (`parallel_threshold:agree=0.5`): the task that reads
-                     what a path answers
+                     the answer of a path
     watch            is called with each Step as it happens
     streamer         shows one prompt's canvas as it fills: nap.Live(model), or one of transformers' streamers
 
-    Raises InputError for a setting that does not exist, does not fit the model or would be ignored.
+    Raises InputError for a setting that does not exist, does not fit the model, or would be ignored.
 
     >>> import nap
     >>> model = nap.load("arith-nap")

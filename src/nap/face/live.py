@@ -1,4 +1,4 @@
-"""`nap.Live`: a canvas as it fills, in a terminal or in a notebook, with the names of transformers' streamers.
+"""`nap.Live`: shows a canvas as it fills, in a terminal or a notebook, with the methods of transformers' streamers.
 
 Does not decode, and does not draw lanes itself (report/terminal.py).
 """
@@ -21,8 +21,8 @@ from nap.report.terminal import Laid, LaneStreamer, Screen, Streamer, stream
 class Live(LaneStreamer):
     """Draws a decode as it happens: `put` of the prompt, `put_draft` after each step, `put` of the canvas, `end`.
 
-    In a terminal the lanes are drawn in place, in a notebook in one output that is redrawn, and into a pipe one below
-    the other. Anything with these names can stand in its place, such as transformers' TextStreamer.
+    In a terminal the lanes are redrawn in place, in a notebook in one output, and in a pipe one picture below the
+    other. Any object with these methods can be used instead, such as transformers' TextStreamer.
 
     >>> import nap
     >>> model = nap.load("arith-nap")
@@ -38,15 +38,15 @@ class Live(LaneStreamer):
 
 
 class Handle(Protocol):
-    """An output of IPython's that can be redrawn."""
+    """An output of IPython that can be redrawn."""
 
     def update(self, shown: dict[str, str], *, raw: bool) -> None:
-        """Show this instead."""
+        """Show this in its place."""
         ...
 
 
 class Output(Screen):
-    """One output of a notebook's cell, redrawn with every picture."""
+    """One output of a notebook cell, redrawn with every picture."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class Output(Screen):
         """Draw."""
         shown = {"text/plain": as_text(picture, self.width)}
         if self.handle is None:
-            # IPython is there in a notebook, and need not be anywhere else.
+            # Only a notebook needs IPython.
             self.handle = import_module("IPython.display").display(shown, raw=True, display_id=True)
         else:
             self.handle.update(shown, raw=True)
 
     def end(self) -> None:
-        """Leave the last picture; the next one has an output of its own."""
+        """Keep the last picture; the next one gets a new output."""
         self.handle = None
 
 

@@ -1,7 +1,7 @@
-"""Runs and traces as pages: `nap.report` writes one, `nap.replay` and a run show one in a notebook.
+"""Runs and traces as pages: `nap.report` writes a page, `nap.replay` and a run show one in a notebook.
 
-The page is that of `nap report`. In a notebook it stands in a frame that may run its script and do nothing else: it
-reaches neither the notebook nor the network.
+It is the page of `nap report`. In a notebook it is shown in a frame that can run its own script but reaches neither the
+notebook nor the network.
 
 Does not draw (report/).
 """
@@ -42,7 +42,7 @@ class Replay:
 
 
 def framed(html: str, title: str, height: int) -> str:
-    """A page as a notebook shows it: sealed, as high as so many lines until it is drawn to another height."""
+    """A page as a notebook shows it: sealed off, and this many lines high until it is resized."""
     style = f"width: 100%; height: {height}em; border: 0; resize: vertical"
     return f'<iframe sandbox="allow-scripts" title="{title}" style="{style}" srcdoc="{escape(html)}"></iframe>'
 
@@ -54,7 +54,7 @@ def table_of(run: Run) -> str:
 
 
 def replay(*traces: Trace) -> Replay:
-    """Up to three traces side by side, to step through: a notebook shows them.
+    """Up to three traces side by side, to step through in a notebook.
 
     Raises InputError for none and for more than three.
 

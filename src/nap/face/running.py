@@ -1,4 +1,4 @@
-"""`nap.evaluate`: models, policies and paces over a task's problems, and the table that comes of it.
+"""`nap.evaluate`: models, policies and paces over the problems of a task, and the resulting table.
 
 Does not run (evaluation/run.py) or summarise (evaluation/summary.py).
 """
@@ -30,7 +30,7 @@ from nap.models.denoiser import Denoiser
 
 
 class Table(str):
-    """Lines of Markdown, which a notebook draws."""
+    """A Markdown table, which a notebook renders."""
 
     __slots__ = ("cells",)
     cells: list[list[str]]
@@ -53,7 +53,7 @@ class Table(str):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
-    """What an evaluation found: a record a setting, and the folder with its rows and traces.
+    """The results of an evaluation: one record a setting, and the folder with rows and traces.
 
     In a notebook it shows the verdict and its table. `nap.report(run, "report.html")` writes the page.
 
@@ -69,7 +69,7 @@ class Run:
     records: list[Record]
 
     def table(self) -> Table:
-        """A row a setting, as Markdown; a notebook draws it."""
+        """One row a setting, as Markdown; a notebook renders it."""
         return Table(self.records)
 
     def findings(self) -> list[str]:
@@ -123,15 +123,15 @@ def evaluate(
 ) -> Run:
     """Compare policies and paces of a model, or of several that are named, over a task's problems.
 
-    model     an open model, or names as `nap.load` reads them, which are opened on `device` in `dtype`
+    model     an open model, or names for `nap.load`, which are opened on `device` in `dtype`
     task      arith, countdown, sudoku, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with `data`
-    policies  each a name with its settings; those that follow a budget run once for each of `tokens_per_step` (1, 2, 4
-              and 8 unless `steps` are given) and of `steps`, the others once
-    infill    the form of every answer, of which the gaps are decoded: "The answer is [MASK:4]." (nap.decode)
+    policies  names with their settings. Those that follow a budget run once for each of `tokens_per_step` (1, 2, 4 and
+              8 unless `steps` are given) and of `steps`; all others run once
+    infill    a text for every answer in which only gaps are decoded: "The answer is [MASK:4]." (see nap.decode)
     out       the run's folder: the same call resumes it. None: a folder that is deleted with the Run
     baseline  "MODEL | POLICY"; by default the first model under low_confidence
-    cache     one or several of docs/caches.md; each is compared with "none", where that is among them
-    traces    are kept of so many problems of each setting
+    cache     one or several caches of docs/caches.md; each is compared with "none", if that is among them
+    traces    for how many problems of each setting traces are kept
     watch     is called with a Progress after each batch
 
     Raises InputError for a setting that does not exist or does not fit, and for a folder that holds another run.

@@ -1,4 +1,4 @@
-"""Traces as Python users hold them: `trace.order()`, `nap.measure`, `nap.read_traces`, and a replay in a notebook.
+"""Traces for Python users: `trace.order()`, `nap.measure`, `nap.read_traces`, and a replay in a notebook.
 
 Does not measure (order/), and does not read or check files (data/trace_files.py).
 """

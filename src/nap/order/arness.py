@@ -32,9 +32,9 @@ Floats = NDArray[np.float64]
 def global_arness(order: Order, k: int = 1, ties: Ties = "mean") -> float | None:
     """Global-ARness@k: the share of commits that take one of the k leftmost positions still masked (0 to 1).
 
-    2506.20639 App. A.2, 2602.23225 Eq. 2-3. Strict left to right gives 1 at k=1; never falls as k grows. Both bounds
-    are attained: by the ascending and by the descending order inside every step. None for an empty order.
-    Raises InputError for k < 1 or unknown `ties`. Compare with `random_baseline`.
+    2506.20639 App. A.2, 2602.23225 Eq. 2-3. Strict left to right gives 1 at k=1. The value never falls as k grows. Both
+    bounds are attained, by the ascending and by the descending order inside every step. None for an empty order. Raises
+    InputError for k < 1 or unknown `ties`. Compare with `random_baseline`.
     """
     check_settings(k, ties)
     return mean_of(global_hits(Sequences.of(order), k, ties)[0])
@@ -43,13 +43,13 @@ def global_arness(order: Order, k: int = 1, ties: Ties = "mean") -> float | None
 def local_arness(order: Order, k: int = 1, variant: Variant = "set", ties: Ties = "mean") -> float | None:
     """Local-ARness@k: the share of commits at some p right after the commits of p-k..p-1 (0 to 1).
 
-    `set` (2506.20639 App. A.2) lets these k come in any order, `ordered` (its Fig. 3) wants them left to right. Both
-    are the same at k=1. `ordered` never rises with k; `set` may: 2, 1, 3 scores 0 at k=1 and 1/3 at k=2. The first k
-    commits are misses; None where there is nothing else (n <= k).
+    With `set` (2506.20639 App. A.2) these k may come in any order; with `ordered` (its Fig. 3) they must come left to
+    right. Both are the same at k=1. `ordered` never rises with k, `set` may: 2, 1, 3 scores 0 at k=1 and 1/3 at k=2.
+    The first k commits are misses. None where there are no other commits (n <= k).
 
     [ours] The bounds hold for every order inside the steps but need not be attained. Pessimistic counts the commits
-    that every order makes a hit, optimistic those that some order does, where of two that would both have to be the
-    same one of their step only one counts. (Ascending order is no bound here: for streams served in turn it scores 0.)
+    that are hits in every order, optimistic those that are hits in some order; where two of these would need the same
+    place in their step, only one counts. (Ascending order gives no bound here: for streams served in turn it scores 0.)
     Raises InputError for k < 1, unknown `variant` or `ties`.
     """
     check_settings(k, ties)
@@ -75,7 +75,7 @@ def check_settings(k: int, ties: str) -> None:
     check_known("ties", ties, get_args(Ties))
 
 
-# Hits: [S, n] how far each commit counts, so that a stage's value is a mean over its commits
+# Hits: [S, n] how far each commit counts as a hit; a stage's value is the mean over its commits
 
 
 def mean_of(hits: Floats) -> float | None:
@@ -87,9 +87,10 @@ def mean_of(hits: Floats) -> float | None:
 def global_hits(orders: Sequences, k: int, ties: Ties) -> Floats:
     """[S, n] chance that a position is among the k leftmost masked ones when it is committed.
 
-    Masked to its left are then all A that it overtakes, and of the B that share its step those that come after it. In
-    a random order these are 0..B with equal chance: clip(k - A, 0, B + 1) / (B + 1). Ascending order makes them 0 for
-    all positions at once, descending B, so both bounds are attained.
+    Masked to its left at that time are the A positions that it overtakes, and those of the B positions in its step that
+    come after it. In a random order inside the step the latter are 0..B with equal chance, which gives clip(k - A, 0, B
+    + 1) / (B + 1). Ascending order makes them 0 for all positions at once and descending order B, so both bounds are
+    attained.
     """
     room, together = k - orders.overtaken, orders.together
     if ties == "optimistic":
@@ -106,7 +107,7 @@ def random_hits(length: int, k: int) -> Floats:
 
 
 def local_hits(orders: Sequences, k: int, variant: Variant, runs: "Runs | None" = None) -> dict[Ties, Floats]:
-    """[S, n] chance, or under a bound 0 or 1, of a Local@k hit at each position; nan if there are no more than k.
+    """[S, n] chance (0 or 1 under a bound) of a Local@k hit at each position; nan where n <= k.
 
     runs  `possible_runs` of the same k, where they are known
     """
@@ -130,7 +131,7 @@ def _at_the_ends(orders: Sequences, runs: "Runs", values: Floats) -> Floats:
 
 
 class Runs(NamedTuple):
-    """[m] each: runs p-k..p that some order inside the steps commits one after the other, p last.
+    """[m] each: runs p-k..p that some order inside the steps commits one after the other, with p last.
 
     `order` is which of the S it is in, `end` the index of p there, `first` and `last` the groups that the run begins
     and ends in, `a` and `b` how many of the run these two finalise, `rising` whether some order commits it from left to
@@ -154,13 +155,13 @@ class Runs(NamedTuple):
 
 
 def possible_runs(orders: Sequences, k: int) -> Runs:
-    """The runs whose p is in their last step and that leave nothing out of the steps between their first and last."""
+    """The runs whose p is in their last step and that contain the whole of every step between their first and last."""
     # [S, n - k] the groups of p-k, ..., p
     members = [orders.group[:, start : orders.n - k + start] for start in range(k + 1)]
     first, last = reduce(np.minimum, members), reduce(np.maximum, members)
     possible = (members[-1] == last) & (orders.positions[:, k:] - orders.positions[:, :-k] == k)
     order, start = np.nonzero(possible)
-    # Few are left of most orders: what costs more is counted of these alone.
+    # Most orders leave few runs, and only these need the expensive counts.
     first, last, *members = (values[order, start] for values in (first, last, *members))
     a, b = (np.sum([member == group for member in members], axis=0) for group in (first, last))
     whole = (first == last) | (a + b + orders.committed[order, last] - orders.committed[order, first + 1] == k + 1)
@@ -170,7 +171,7 @@ def possible_runs(orders: Sequences, k: int) -> Runs:
 
 
 def _chances(orders: Sequences, k: int, variant: Variant, runs: Runs) -> Floats:
-    """[m] chance of each run in a random order inside the steps; exactly 1 where every order has it.
+    """[m] chance of each run in a random order inside the steps; exactly 1 where every order contains it.
 
     In one step of g: k! arrangements of p-k..p-1 and (g-k)! of this block and the rest, of g!. Over several steps:
     the last a of the first step (a! (g-a)! / g!), all of the steps between, and the first b of the last step, p being
@@ -192,9 +193,9 @@ def _chances(orders: Sequences, k: int, variant: Variant, runs: Runs) -> Floats:
 
 
 def _places(orders: Sequences, k: int, runs: Runs) -> Ints:
-    """[m] codes of which one of its step p must be; of the runs with one code only one can come true.
+    """[m] a code for the place in its step that p must take; of the runs with the same code only one can happen.
 
-    A run over several steps needs p at b; inside one step every run has places to choose from.
+    A run over several steps needs p at place b; a run inside one step can take several places.
     """
     inside = orders.n * (k + 1) + runs.end
     code = np.where(runs.first == runs.last, inside, runs.last * (k + 1) + runs.b)

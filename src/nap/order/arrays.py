@@ -1,8 +1,8 @@
 """Files of arrays that other systems save: NumPy's .npy and .npz, and tensors that torch saved.
 
-    value = read_arrays("histories.npz")        # lists of whole numbers, in the containers that the file holds
+    value = read_arrays("histories.npz")        # lists of whole numbers, nested as in the file
 
-A file says how large its arrays are, and may lie: nothing is made that the file does not hold, and no code is run.
+A file may lie about the size of its arrays, so nothing larger than the file is allocated, and no code is run.
 
 Does not know what the arrays mean (importers.py).
 """
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_BYTES = 1 << 30  # of the arrays of an archive, unpacked
+MOST_BYTES = 1 << 30  # bytes of the arrays of an archive, unpacked
 
 
 def read_arrays(path: Path, keys: Sequence[str] = ()) -> object:
-    """What a file of SUFFIXES holds, as lists of whole numbers.
+    """The contents of a file with one of SUFFIXES, as lists of whole numbers.
 
-    keys  of an archive of several arrays the first of these is taken alone
+    keys  names of arrays; of an archive only the first of these that it has is read
 
     Raises InputError for a file that holds something else.
     """
@@ -36,7 +36,7 @@ def read_arrays(path: Path, keys: Sequence[str] = ()) -> object:
             return READERS[path.suffix](file, keys)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        except Exception as error:  # Of a damaged file NumPy and torch raise a dozen types.
+        except Exception as error:  # NumPy and torch raise a dozen types of errors for damaged files.
             said = printable(str(error).strip().partition("\n")[0], 80)
             raise InputError(f"{path} is not a {path.suffix} of integers ({said})") from None
 
@@ -62,7 +62,7 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _array(file: BytesIO) -> "NDArray[np.integer]":
-    """The array of a .npy, whose header says no more than the file holds. Raises ValueError for another."""
+    """The array of a .npy. Raises ValueError where its header announces more than the file holds."""
     import numpy as np
     from numpy.lib import format as npy
 
@@ -80,7 +80,7 @@ def _array(file: BytesIO) -> "NDArray[np.integer]":
 
 
 def _torch(file: BinaryIO, keys: Sequence[str]) -> object:
-    """What torch saved, by its reader that makes tensors and containers and runs nothing."""
+    """What torch saved, read by its safe reader, which makes tensors and containers and runs no code."""
     import torch
 
     return _listed(torch.load(file, map_location="cpu", weights_only=True))

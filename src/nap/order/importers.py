@@ -1,13 +1,13 @@
-"""Traces of other systems as ours: canvases that were recorded after every step, or bare (position, step) pairs.
+"""Traces from records of other systems: canvases recorded after every step, or bare (position, step) pairs.
 
 What each source records:
     canvases   one run: [S, L] token ids, the first before or after its first step
     dllm       `histories` of a sampler's output: [S, B, L], the first before the first step; with blocks L may grow
     dream      `history` of `diffusion_generate(output_history=True)`: [S, B, L], the first after the first step
-    pairs      one run: [n, 2], each position with the step that finalised it
-No source says how sure its model was: probabilities are nan. A step is taken for a forward.
+    pairs      one run: [n, 2], each position with the step that finalised it No source records how sure its model was,
+               so probabilities are nan. Each step counts as one forward.
 
-Where the texts of tokens are known, a canvas of NAP is told apart into its paths and summary by its opening tags.
+Where the texts of tokens are known, a canvas of NAP is split into its paths and summary by its opening tags.
 
 Does not run the other system, and runs no pickles: JSON, NumPy's arrays, and torch's tensors by its safe reader.
 """
@@ -29,22 +29,22 @@ from nap.order.order import bare_order
 
 Ids = Sequence[int]
 Source = Literal["canvases", "dllm", "dream", "pairs"]
-KEYS = ("canvases", "histories", "history", "pairs")  # of an object, under which its runs may stand
+KEYS = ("canvases", "histories", "history", "pairs")  # names of the fields of an object that may hold its runs
 LARGEST_ID = 2**31 - 1
-# The tags that open the slots of NAP's canvas, as tokens read back: some tokenizers put spaces between them.
+# The opening tags of NAP's canvas as they are decoded: some tokenizers put spaces between tokens.
 _TAG = re.compile(r"\s*<\s*(?:think\s*#?\s*([1-9][0-9]?)|summary)\s*>\s*")
 SUMMARY, TAG_TOKENS = "summary", 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What a source does not say.
+    """What a user has to add to a record.
 
     mask_id        id of the mask token; pairs need none
-    prompt_tokens  length of the prompt (padding on its left included); None: what is not masked at the start
+    prompt_tokens  length of the prompt, with the padding on its left; None: all that is not masked at the start
     uncounted      ids that are padding or end of text
     text           the text of a token id
-    setting        model, policy and whatever else the trace should say of itself
+    setting        model, policy and whatever else the trace should say about itself
     """
 
     mask_id: int | None = None
@@ -55,7 +55,7 @@ class Known:
 
 
 def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Trace]:
-    """The traces of a file: .npy, .npz or .pt of one run or batch, or JSON with one run or batch a line.
+    """The traces of a file: .npy, .npz or .pt with one run or batch, or JSON with one run or batch a line.
 
     Raises InputError that names the file and the line.
     """
@@ -80,7 +80,7 @@ def _values(path: Path) -> Iterable[tuple[str, object]]:
 
 
 def _runs(value: object, source: Source) -> list[object]:
-    """The runs of one value; a batch is told apart into its rows."""
+    """The runs of one value; a batch is split into its rows."""
     if isinstance(value, dict):
         keys = [key for key in KEYS if key in value]
         if len(keys) != 1:
@@ -111,7 +111,7 @@ def _trace(run: object, source: Source, known: Known) -> Trace:
 def from_canvases(canvases: object, known: Known) -> Trace:
     """The trace of one run's canvases [S, L]; tensors, arrays or lists. A shorter one is masked to the last's length.
 
-    Raises InputError for canvases that are none, a mask id that is not known, or a change outside the generated part.
+    Raises InputError for invalid canvases, an unknown mask id, or a change outside the generated part.
     """
     if known.mask_id is None:
         raise InputError("the id of the mask token is needed (--mask-id, or a --tokenizer that knows it)")
@@ -165,13 +165,13 @@ def _token(value: object) -> int:
 
 
 def _listed(value: object) -> list[object]:
-    """What a list, a tuple, a tensor or an array holds; nothing for something else."""
+    """The elements of a list, a tuple, a tensor or an array; none for anything else."""
     found = value.tolist() if hasattr(value, "tolist") else value  # pyright: ignore[reportAttributeAccessIssue]
     return list(found) if isinstance(found, list | tuple) else []
 
 
 def _regions(start: Ids, mask: int) -> tuple[int, ...]:
-    """Masks are one slot; what is given before them is the prompt, between them clamped, after them padding."""
+    """All masks form one slot. Given tokens before them are the prompt, between them clamped, after them padding."""
     runs = [(masked, len(list(same))) for masked, same in groupby(token == mask for token in start)]
     last = max(i for i, (masked, _) in enumerate(runs) if masked)
     given = [PROMPT if not i else HEADER if i < last else OUTSIDE for i in range(len(runs))]
@@ -180,7 +180,7 @@ def _regions(start: Ids, mask: int) -> tuple[int, ...]:
 
 
 def _by_tags(start: Ids, region: Ids, text: Callable[[int], str]) -> tuple[int, ...]:
-    """The regions with a slot for each path and the summary, where a tag of NAP's canvas opens every slot."""
+    """The regions with a slot for each path and for the summary, where an opening tag stands before every slot."""
     opened = [place for place, code in enumerate(region) if code == 0 and (not place or region[place - 1] != 0)]
     tags = [_tag_before(start, region, place, text) for place in opened]
     names = [name for name, _ in tags]

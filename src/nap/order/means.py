@@ -1,6 +1,6 @@
-"""The mean of every number over many reports, read one after the other: memory does not grow with their number.
+"""The mean of every number over many reports, read one after the other, in constant memory.
 
-Sums are exact and rounded once, as `math.fsum` of everything would be, whatever the number of reports.
+Sums are exact and rounded once, as `math.fsum` over everything would be.
 
 Does not measure.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from nap.common.records import Json
 from nap.order.scores import Counts, Number, OrderReport, Scores, combined
 
-WAITING = 64  # reports of one tally that are in memory before their numbers are summed
+WAITING = 64  # reports that a tally keeps in memory before their numbers are summed
 
 
 class ExactSum:
-    """The sum of numbers given one after the other, rounded once; None does not count."""
+    """The sum of numbers that are given one after the other, rounded once; None is skipped."""
 
     def __init__(self) -> None:
         self.parts: list[float] = []
@@ -27,14 +27,14 @@ class ExactSum:
         known = [number for number in numbers if number is not None]
         self.count += len(known)
         rest, self.parts = [*self.parts, *known], []
-        # What is left of the sum after the rounded sum is taken from it, until nothing is.
+        # Subtracts the rounded sum from the exact one again and again, until nothing is left.
         while total := math.fsum(rest):
             self.parts.append(total)
             rest.append(-total)
 
     @classmethod
     def joined(cls, sums: "Iterable[ExactSum]") -> "ExactSum":
-        """The sum of all that these have summed."""
+        """One sum of everything that these have summed."""
         found = cls()
         for one in sums:
             found.count += one.count
@@ -63,7 +63,7 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """Of each number of some reports the mean, and how many of them had it; None of no report."""
+    """The mean of each number over some reports, and how many reports had it; None without reports."""
 
     n_traces: int
     mean: OrderReport | None
@@ -82,7 +82,7 @@ def numbers_of(report: OrderReport) -> dict[str, Sequence[Number]]:
 
 
 class Tally:
-    """The means of reports that are given one after the other."""
+    """Means over reports that are given one after the other."""
 
     def __init__(self) -> None:
         self.reports = 0
@@ -91,7 +91,7 @@ class Tally:
         self.sums: dict[str, list[ExactSum]] = {}
 
     def add(self, report: OrderReport) -> None:
-        """Count a report in. All must be of the same ks."""
+        """Add a report. All reports must have the same ks."""
         self.reports += 1
         self.ks = report.whole.ks
         for name, row in numbers_of(report).items():
@@ -101,7 +101,7 @@ class Tally:
 
     @classmethod
     def joined(cls, tallies: "Iterable[Tally]") -> "Tally":
-        """That of all reports that these were given."""
+        """One tally of all the reports that these were given."""
         found, parts = cls(), dict[str, list[list[ExactSum]]]()
         for one in tallies:
             one._sum()
@@ -120,7 +120,7 @@ class Tally:
         self.waiting = {}
 
     def means(self) -> Means:
-        """The means of all that were given."""
+        """The means over all reports so far."""
         self._sum()
         if not self.reports:
             return Means(n_traces=0, mean=None, counted=None)
@@ -139,18 +139,18 @@ class Aggregate:
     """The means over all traces, and over those with a right and with a wrong answer."""
 
     def __init__(self) -> None:
-        # Each report is in one tally: sums are exact, so those of the others are sums of sums.
+        # Each report is in one tally only: sums are exact, so the other means follow from sums of sums.
         self.tallies: dict[bool | None, Tally] = {}
 
     def add(self, report: OrderReport, correct: bool | None = None) -> None:
-        """Count a trace's report in; one of which nobody knows whether it is right is in `all` only."""
+        """Add a trace's report; where nobody knows whether its answer is right it counts for `all` only."""
         if correct not in self.tallies:
             self.tallies[correct] = Tally()
         self.tallies[correct].add(report)
 
     @classmethod
     def joined(cls, aggregates: "Sequence[Aggregate]") -> "Aggregate":
-        """That of all traces that these were given."""
+        """One aggregate of all the traces that these were given."""
         found = cls()
         for correct in dict.fromkeys(key for one in aggregates for key in one.tallies):
             known = (one.tallies[correct] for one in aggregates if correct in one.tallies)
@@ -158,7 +158,7 @@ class Aggregate:
         return found
 
     def means(self) -> dict[str, Means]:
-        """`all`; and `right` and `wrong`, if of any trace it is known."""
+        """`all`, and also `right` and `wrong` if some trace says whether it is right."""
         found = {"all": Tally.joined(self.tallies.values()).means()}
         if self.tallies.keys() <= {None}:
             return found

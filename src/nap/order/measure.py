@@ -3,7 +3,7 @@
     report = measure(trace)                      # report.whole.at(1).global_arness
     for report in measure_all(orders): ...       # the same numbers, a hundred times faster for short ones
 
-Does not decode, draw or compare models; `stats` has the intervals.
+Does not decode, draw or compare models; intervals are in common/stats.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from nap.order.scores import PLAIN, STAGES, Arness, Counts, Number, OrderReport,
 from nap.order.sequences import Ints, Sequences, by_length
 
 KS = (1, 2, 4, 8)
-POSITIONS = 1 << 17  # that are measured at a time
+POSITIONS = 1 << 17  # positions that are measured at a time
 
 
 def measure(source: Order | Trace, ks: Sequence[int] = KS) -> OrderReport:
@@ -80,7 +80,7 @@ def _measured(orders: Sequence[Order], ks: tuple[int, ...]) -> list[OrderReport]
 
 
 def _rows(numbers: Floats) -> list[list[Number]]:
-    """Each row as numbers of Python: of nan None, and the two counts that come first as whole numbers."""
+    """Each row as Python numbers: nan becomes None, and the two counts that come first become whole numbers."""
     found = numbers.astype(object)
     found[np.isnan(numbers)] = None
     found[:, :2] = numbers[:, :2].astype(int)
@@ -88,7 +88,7 @@ def _rows(numbers: Floats) -> list[list[Number]]:
 
 
 def _sliced(orders: Sequence[Order]) -> _Slices:
-    """Of each order the whole; then of each its three stages; then of each its slots."""
+    """First the whole of each order, then its three stages, then its slots."""
     positions, steps, region = (
         np.concatenate([getattr(order, name) for order in orders]) for name in ("positions", "steps", "region")
     )
@@ -116,7 +116,7 @@ def _sliced(orders: Sequence[Order]) -> _Slices:
 
 
 def _plain(sequences: Sequences) -> Floats:
-    """[S, PLAIN] the numbers of `Scores` that are no ARness; nan where there is none."""
+    """[S, PLAIN] the numbers of `Scores` other than ARness; nan where there is none."""
     pairs, near = pair_counts(sequences), neighbour_counts(sequences)
     groups = sequences.groups.astype(float)
     n = np.full(len(groups), float(sequences.n))
@@ -139,15 +139,15 @@ def _all_hits(sequences: Sequences, ks: Sequence[int]) -> Floats:
 
 
 def _add_stages(means: Floats, wholes: int, members: Ints, hits: Floats, stage: Ints) -> None:
-    """Of the whole orders among `members` the means of hits [M, S, n] over the commits of each stage."""
+    """For the whole orders among `members`, the means of hits [M, S, n] over the commits of each stage."""
     whole = np.flatnonzero(members < wholes)
     for number in range(len(STAGES)):
         chosen = stage[whole] == number
         for length, rows in by_length(chosen.sum(axis=1)).items():
             if length:
-                # [M, rows, length]: of each row the hits of this stage.
+                # [M, rows, length]: the hits of this stage in each row.
                 values = hits[:, whole[rows]][:, chosen[rows]].reshape(len(hits), len(rows), length)
-                # In memory as it reads, so that it is summed as each stage alone would be.
+                # Contiguous in memory, so that sums are rounded as those of each stage alone.
                 values = np.ascontiguousarray(values)
                 means[wholes + len(STAGES) * members[whole[rows]] + number] = values.mean(axis=2).T
 

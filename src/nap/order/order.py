@@ -1,12 +1,12 @@
 """The order that a canvas was filled in: which step finalised each position, from a trace or a bare list.
 
-What sources leave open is settled here once:
+These rules hold for every source:
 
 - Positions that do not count (prompt, headers, padding, what early stopping filled, what is still masked) are absent
-  from the sequence entirely: they are no commits and no part of M. Positions keep their canvas numbers, so what stands
-  on the two sides of a header or of padding is not adjacent.
+  from the sequence: they are neither commits nor masked positions. Positions keep their canvas numbers, so the
+  neighbours of a header or of padding are not adjacent.
 - A remasked position counts at its last commit, so an order is always a permutation up to ties. An edit does not move
-  its position. Edits and remasks are counted beside.
+  its position. Edits and remasks have counts of their own.
 
 Letters: n counted positions.
 
@@ -27,7 +27,7 @@ from nap.common.files import InputError
 from nap.common.rows import read_values
 from nap.data.trace import EDIT, REMASK, Replay, Trace
 
-LARGEST = 2**31 - 1  # what the int32 columns of a Parquet trace hold
+LARGEST = 2**31 - 1  # the largest value that the int32 columns of a Parquet trace hold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,13 +38,13 @@ class Order:
     steps         [n] finalising step of each, from 0
     region        [n] slot of each: path j is j (from 0), the summary is `paths`
     paths         P; 0 for a bare order, which has no slots
-    n_steps       S, steps of the whole run, also those that finalised nothing
+    n_steps       S, steps of the whole run, including those that finalised nothing
     forwards      model calls, where known
     queries       positions computed in them, where counted
     guide_calls   calls of a second model, where counted
     n_edits       edit events
     n_remasked    remask events
-    n_uncounted   positions that were finalised and do not count: padding, end of text, fills
+    n_uncounted   finalised positions that do not count: padding, end of text, fills
     """
 
     positions: NDArray[np.int64]
@@ -69,7 +69,7 @@ class Order:
         )
 
     def among(self, positions: NDArray[np.int64]) -> "Order":
-        """The order of those of its positions that are among these; its slots stay what they are."""
+        """The order restricted to these positions; the number of paths stays."""
         return replace(self.where(np.isin(self.positions, positions)), paths=self.paths)
 
 
@@ -133,14 +133,14 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-# Of an object, under which an order stands: pairs, or of each generated position the step (dLLM-RL, SGLang).
+# Fields of an object that may hold an order: pairs, or the step of each generated position (dLLM-RL, SGLang).
 PAIRS, STEP_MAPS = "pairs", ("step_map", "step_maps")
-# What a sampler of another system keeps: canvases, of which `nap trace import` makes traces.
+# Fields in which samplers of other systems keep canvases, which `nap trace import` turns into traces.
 CANVASES = {"histories": "dllm", "history": "dream", "canvases": "canvases"}
 
 
 def holds_orders(value: object) -> bool:
-    """Whether a value of a file is an order, or holds some, rather than a trace."""
+    """Whether a value of a file is an order or holds orders, rather than being a trace."""
     if isinstance(value, list):
         return True
     return (
@@ -149,7 +149,7 @@ def holds_orders(value: object) -> bool:
 
 
 def _parts(row: dict[str, object]) -> dict[str, object]:
-    """The row's fields, and those that SGLang keeps one floor below."""
+    """The fields of the row, and those that SGLang nests one level deeper."""
     below = row.get("meta_info")
     return row | below if isinstance(below, dict) else row
 
@@ -157,7 +157,7 @@ def _parts(row: dict[str, object]) -> dict[str, object]:
 def orders_in(value: object) -> Iterator[Order]:
     """The orders of a value: a list of pairs, an object with `pairs` or `step_map`(s), or a list of such objects.
 
-    Raises InputError for anything else, and for canvases names the command that takes them.
+    Raises InputError for anything else; for canvases the error names the command that reads them.
     """
     if isinstance(value, list) and value and all(isinstance(row, dict) and holds_orders(row) for row in value):
         for row in value:
@@ -182,7 +182,7 @@ def orders_in(value: object) -> Iterator[Order]:
 
 
 def _mapped(steps: object) -> Order:
-    """The order of a step for each position; below 0 or null is one that no step wrote."""
+    """The order given by the step of each position; a step below 0 or null means that no step wrote it."""
     if not isinstance(steps, list):
         raise InputError(f"a step_map is a list of one step a position, got {_shown(steps)}")
     return bare_order([[place, step] for place, step in enumerate(steps) if not _is_unwritten(step)])
@@ -217,7 +217,7 @@ def read_orders(path: str | Path) -> Iterator[Order]:
 
 
 def _is_null(value: object) -> bool:
-    """Whether a row has a column for its order, and nothing in it."""
+    """Whether a row has a column for its order that is empty."""
     parts = _parts(value) if isinstance(value, dict) else {}
     there = [parts[name] for name in (PAIRS, *STEP_MAPS) if name in parts]
     return bool(there) and all(one is None for one in there)

@@ -21,9 +21,9 @@ Scope = Literal["global", "local"]
 def pairwise_arness(order: Order, scope: Scope = "global", ties: Ties = "mean") -> float | None:
     """Share of pairs of positions whose left one is finalised first (0 to 1); a random order gives .5.
 
-    What dQwen3.5 (2609.20751) calls ARness; not comparable to `global_arness` and `local_arness`. `global` takes all
-    pairs, `local` those of canvas neighbours p, p+1. A pair inside one step counts .5 ("mean"), 1 or 0. None where
-    there is no pair. Raises InputError for unknown `scope` or `ties`.
+    dQwen3.5 (2609.20751) calls this ARness; it cannot be compared with `global_arness` and `local_arness`. `global`
+    counts all pairs, `local` those of canvas neighbours p, p+1. A pair inside one step counts .5 ("mean"), 1
+    ("optimistic") or 0 ("pessimistic"). None where there is no pair. Raises InputError for unknown `scope` or `ties`.
     """
     check_settings(1, ties)
     check_known("scope", scope, get_args(Scope))
@@ -33,7 +33,7 @@ def pairwise_arness(order: Order, scope: Scope = "global", ties: Ties = "mean") 
 
 
 def shares_of(pairs: "Pairs", ties: Ties = "mean") -> Floats:
-    """[S] share of pairs whose left one comes first, where a tied one counts by `ties`. nan of no pair."""
+    """[S] share of pairs whose left position comes first; tied pairs count as `ties` says. nan without pairs."""
     weight = {"mean": 0.5, "optimistic": 1.0, "pessimistic": 0.0}[ties]
     return _shares(pairs.all - pairs.discordant - pairs.tied + weight * pairs.tied, pairs.all)
 
@@ -56,8 +56,8 @@ class Kendall(NamedTuple):
 def kendall_tau_b(order: Order) -> Kendall:
     """Kendall's tau of 2601.15593, which does not say its variant. [ours] tau-b, with the share of tied pairs.
 
-    With C concordant, D discordant and T tied of N pairs: (C - D) / sqrt(N (N - T)). None for n < 2, and tau-b also
-    where one step finalised everything.
+    With C concordant, D discordant and T tied of N pairs: (C - D) / sqrt(N (N - T)). Both are None for n < 2; tau-b is
+    also None where one step finalised everything.
     """
     tau_b, tied = taus_of(pair_counts(Sequences.of(order)))
     return Kendall(_known(tau_b[0]), _known(tied[0]))
@@ -66,13 +66,13 @@ def kendall_tau_b(order: Order) -> Kendall:
 def taus_of(pairs: "Pairs") -> tuple[Floats, Floats]:
     """[S] Kendall's tau-b, and the share of tied pairs, from the numbers of pairs; nan where there is none."""
     untied = pairs.all - pairs.tied
-    # As floats: the product of two numbers of pairs is more than 64 bits hold.
+    # As floats, because the product of two numbers of pairs can exceed 64 bits.
     tau_b = _shares(untied - 2 * pairs.discordant, np.sqrt(pairs.all.astype(float) * untied))
     return tau_b, _shares(pairs.tied, pairs.all)
 
 
 class Pairs(NamedTuple):
-    """[S] each: all pairs of positions, the discordant (the left one comes later) and the tied (in one step)."""
+    """[S] each: all pairs of positions, discordant ones (the left comes later) and tied ones (in one step)."""
 
     all: Ints
     discordant: Ints
@@ -94,7 +94,8 @@ def neighbour_counts(orders: Sequences) -> Pairs:
 def afp(order: Order) -> float | None:
     """Average finalisation parallelism (2601.15593): n / number of distinct finalising steps, in tokens a step.
 
-    1 for one token a step, n for all in one. Steps that finalise nothing do not count, so AFP >= TPF. None if n = 0.
+    It is 1 for one token a step and n for all tokens in one step. Steps that finalise nothing do not count, so AFP >=
+    TPF. None if n = 0.
     """
     return len(order) / len(np.unique(order.steps)) if len(order) else None
 
@@ -107,7 +108,7 @@ def tpf(order: Order) -> float | None:
 def tokens_per_query(order: Order) -> float | None:
     """Tokens per query: n / positions computed in all forwards [ours]. None where nobody counted them.
 
-    Without a cache a forward computes the whole canvas of L positions, so this is TPF / L; with one it is more.
+    Without a cache a forward computes the whole canvas of L positions, so this is TPF / L; with a cache it is higher.
     """
     return len(order) / order.queries if order.queries else None
 
@@ -115,10 +116,11 @@ def tokens_per_query(order: Order) -> float | None:
 def aup(points: Sequence[tuple[float, float]], y_max: float) -> float:
     """Accuracy under parallelism (2601.07568) of (TPF rho, accuracy y in %) points of one method on one task.
 
-    Sorted by rho, without the points with y < y_1 - 5 (a filter, as in the authors' code, not a cut at the first):
-    rho_1 y_1 + 1/2 sum (rho_i - rho_{i-1}) (y_i W(y_i) + y_{i-1} W(y_{i-1})), W(y) = min(exp(-3 (1 - y/y_max)), 1).
-    `y_max` is the best accuracy of any method on the task, in %. [ours] Of points that share a rho the most accurate
-    comes first. Raises InputError for no points, rho <= 0, y outside 0..100, or a y_max that looks like a fraction.
+    Points are sorted by rho, and all with y < y_1 - 5 are dropped (as in the authors' code; it does not stop at the
+    first such point): rho_1 y_1 + 1/2 sum (rho_i - rho_{i-1}) (y_i W(y_i) + y_{i-1} W(y_{i-1})), W(y) = min(exp(-3 (1 -
+    y/y_max)), 1). `y_max` is the best accuracy of any method on the task, in %. [ours] Of points that share a rho the
+    most accurate comes first. Raises InputError for no points, rho <= 0, y outside 0..100, or a y_max that looks like a
+    fraction.
     """
     for rho, y in points:
         if not (0 < rho < math.inf and 0 <= y <= 100):

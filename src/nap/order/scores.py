@@ -1,7 +1,7 @@
 """The numbers of an order as frozen records, declared once; their names in JSON follow from the fields.
 
-A number that nothing was measured for is None, never 0. In a mean of many orders counts are fractions too, and in a
-count of who had a number all of them are counts.
+A number that nothing was measured for is None, never 0. The same records hold means over many orders, where counts
+become fractions, and counts of how many orders had each number.
 
 Does not measure (measure.py) or average (means.py).
 """
@@ -20,7 +20,7 @@ STAGES = ("first", "middle", "last")
 
 
 class Arness(NamedTuple):
-    """ARness at one k: expected, its bounds where steps leave the order open, and what a random order has."""
+    """ARness at one k: its expected value, its bounds where steps leave the order open, and that of a random order."""
 
     global_arness: Number
     local_arness: Number
@@ -34,7 +34,7 @@ class Arness(NamedTuple):
 
 @cache
 def arness_keys(k: int) -> tuple[str, ...]:
-    """The names of an `Arness` at this k: `global_arness@2_random`; `ordered` is a variant and stands before the k."""
+    """The names of the fields of `Arness` at this k, such as `global_arness@2_random` and `local_arness_ordered@2`."""
     names = (name.replace("_arness", f"_arness@{k}") for name in Arness._fields)
     return tuple(f"local_arness_ordered@{k}" if name.endswith("_ordered") else name for name in names)
 
@@ -51,10 +51,10 @@ def _number(place: int) -> property:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What is measured of one sequence of commits.
+    """The metrics of one sequence of commits.
 
-    ks                   of which there is an `Arness`
-    numbers              all: those of PLAIN, which are attributes too, and then those of the `Arness` of each k
+    ks                   the k for which there is an `Arness`
+    numbers              all numbers: first those of PLAIN, which are also attributes, then the `Arness` of each k
     n_tokens             commits that count
     n_finalising_steps   steps that finalised at least one
     """
@@ -67,7 +67,7 @@ class Scores:
     )
 
     def at(self, k: int) -> Arness:
-        """ARness at k; nothing where it was not asked for."""
+        """ARness at k; all None where this k was not measured."""
         if k not in self.ks:
             return NOTHING
         width = len(Arness._fields)
@@ -86,7 +86,7 @@ def score_keys(ks: tuple[int, ...]) -> tuple[str, ...]:
 
 
 class Counts(NamedTuple):
-    """What is counted of a whole run beside its scores; what it cost where that is known.
+    """Counts of a whole run, and what it cost where that is known.
 
     tpf               tokens a forward
     queries           positions computed in all forwards
@@ -112,11 +112,11 @@ class OrderReport:
     whole      scores of the whole order
     counts     steps of the run, edits, remasks, uncounted, forwards, TPF
     stages     scores of thirds of the run by step index (step s of S is in third 3s // S). [ours] ARness and its
-               baseline average the whole order's hits over a stage's commits (so stages average to the whole); the
-               others take the stage's positions as a sequence of their own
+               baseline average the hits of the whole order over a stage's commits, so that stages average to the whole;
+               the other metrics treat the positions of a stage as a sequence of its own
     paths      scores of each path as a sequence of its own, in the sequence of the canvas headers
     path_mean  the mean of these over the paths that have a value
-    summary    likewise the summary's. A bare order has none of these three
+    summary    the scores of the summary. A bare order has neither paths nor summary
     """
 
     whole: Scores
@@ -138,7 +138,7 @@ class OrderReport:
         return self.whole.at(k)
 
     def path_at(self, k: int) -> Arness:
-        """ARness within a path at k, mean over paths."""
+        """ARness within a path at k, averaged over paths."""
         return self.path_mean.at(k) if self.path_mean else NOTHING
 
     def parts(self) -> Iterator[tuple[str, Scores]]:

@@ -1,6 +1,6 @@
-"""Many orders of one length side by side, and what every metric needs of them: ranks of steps, ties, who overtook whom.
+"""Many orders of one length side by side, and what the metrics need: ranks of steps, ties, who overtook whom.
 
-Metrics are computed on these arrays and nowhere else: one order is a stack of one, a file of short traces a few large
+All metrics are computed on these arrays. A single order is a stack of one; a file of short traces becomes a few large
 stacks, which takes a hundredth of the time.
 
 Letters: S orders, n positions of each, G steps of an order that finalise something ("groups", numbered from 0).
@@ -19,7 +19,8 @@ from nap.order.order import Order
 
 Ints = NDArray[np.int64]
 
-# Up to this length every pair of positions is compared; a longer order is merged, which needs no memory of n^2.
+# Up to this length all pairs of positions are compared; longer orders use merge counting, which needs less memory than
+# n^2.
 COMPARED = 256
 CELLS = 1 << 23  # comparisons that are in memory at a time
 
@@ -54,7 +55,7 @@ class Sequences:
 
     @cached_property
     def group(self) -> Ints:
-        """[S, n] steps renumbered 0..G-1, without the steps that finalised nothing."""
+        """[S, n] steps renumbered 0..G-1; steps that finalised nothing are skipped."""
         sorted_steps = np.take_along_axis(self.steps, self.by_step, 1)
         rank = np.zeros_like(sorted_steps)
         np.cumsum(np.diff(sorted_steps, axis=1) > 0, axis=1, out=rank[:, 1:])

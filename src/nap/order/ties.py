@@ -1,15 +1,15 @@
-"""How much of an order is the model's, and how much the choice among equally sure candidates.
+"""How much of an order comes from the model, and how much from the choice among equally sure candidates.
 
-    bands = ties_of(trace, within=0.01)       # of a trace that keeps its runners-up: low_confidence:keep=.01
+    left = reordered(trace, within=0.01, side="left")    # of a trace decoded with low_confidence:keep=.01
 
-A trace whose policy kept what each step could as well have committed is put in two other orders: at every step the
-leftmost, and the rightmost, of what was committed there, of what was as good, and of what was committed before and has
-been put off since. What differs between the two is not the model's order. [ours] It takes the probabilities as they
-were recorded; another choice would have changed those that follow, which only decoding again can tell (`nap order
---model`).
+A trace that kept its runners-up (the positions that each step could as well have committed) is put in two other orders.
+At every step these take the leftmost, or the rightmost, of three kinds of positions: the one committed there, those as
+good as it, and those committed earlier that the new order has put off. Where the two orders differ, the order is not
+the model's. [ours] The recorded probabilities are used; another choice would have changed those that follow, which only
+decoding again can tell (`nap order --model`).
 
-A metric is used for a difference: from a random order, or between two settings. Where ties move it by as much as that,
-the difference is not identified.
+A metric is used for a difference: from a random order, or between two settings. If ties move the metric by at least as
+much, the difference is not identified.
 
 Does not decode. Letters: n counted positions.
 """
@@ -32,7 +32,7 @@ SIDES: tuple[Side, Side] = ("left", "right")
 def reordered(trace: Trace, within: float, side: Side, count_padding: bool = False) -> Order:
     """The order that the trace would have had, had each step taken the leftmost (rightmost) of what was as good.
 
-    Raises InputError for a trace that kept no runners-up, or not so far, or that takes tokens back or edits them.
+    Raises InputError for a trace that kept no runners-up or none so far below, or that remasks or edits tokens.
     """
     _check(trace, within)
     order = order_of(trace, count_padding)
@@ -81,7 +81,7 @@ def _taken(trace: Trace, within: float, prefer: Callable[..., int]) -> Iterator[
 
 @dataclass(frozen=True)
 class Band:
-    """A metric of an order, what it is where ties go right and left, and what a random order of the same rules has."""
+    """A metric of an order, its values with ties taken right and left, and that of a random order of the same rules."""
 
     name: str
     value: float

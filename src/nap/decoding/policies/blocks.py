@@ -20,10 +20,10 @@ class Opened:
 class MultiBlock(Based):
     """Commits every sure mask of all open blocks (d3LLM's multi-block decoding).
 
-    The next block opens, one a step, when the last open one is written to the share `add`. A mask is sure when its
-    entropy is at most `entropy` nats, and the surest of all is committed always; the first block with masks whose
-    predecessor is written to the share `ready` commits its surest if it had none. Blocks are of `size` writable
-    positions.
+    At most one block a step opens: the next one, when the share `add` of the last open block is written. A mask is sure
+    when its entropy is at most `entropy` nats, and the surest mask of all is always committed. The first block with
+    masks whose predecessor is written to the share `ready` commits its surest mask even if none of its masks is sure. A
+    block has `size` writable positions.
     """
 
     memory = Opened
@@ -43,7 +43,7 @@ class MultiBlock(Based):
         return row.masked_N[self._block(row, row.masked_N) < state.count]
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The sure ones, surest first, and what must be committed in any case."""
+        """The sure masks, surest first, and those that must be committed in any case."""
         entropy_N, block_N = said.entropy_N, self._block(row, said.position_N)
         order = best(-entropy_N, len(entropy_N))
         chosen = order[(entropy_N <= self.entropy)[order] | (order == order[0])]

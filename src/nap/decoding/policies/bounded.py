@@ -1,4 +1,4 @@
-"""Policies that set their own pace: as many commits as a bound on their error allows. Papers: docs/papers.md."""
+"""Policies that set their own pace: they commit as much as a bound on the error allows. Papers: docs/papers.md."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,22 +10,22 @@ from nap.decoding.policies.ranges import NONNEGATIVE, SHARE, Range
 
 
 def above(probability_N: Floats, tau: float) -> Ints:
-    """Indices of the probabilities of `tau` or more, and of the highest in any case; the highest first."""
+    """Indices of the probabilities of at least `tau`, and in any case of the highest; highest first."""
     return best(probability_N, max(1, int((probability_N >= tau).sum())))
 
 
 def within(entropy_N: Floats, gamma: float) -> Ints:
-    """Indices of the largest set by entropy with sum H - max H <= gamma, the lowest first; at least one."""
+    """Indices of the largest set of lowest entropies with sum H - max H <= gamma, lowest first; at least one."""
     order = best(-entropy_N, len(entropy_N))
     sorted_H = entropy_N[order]
-    # In rising order the last is the largest, so what is summed is everything before it.
+    # In rising order the last is the largest, so the sum is over all before it.
     before = np.concatenate([[0.0], np.cumsum(sorted_H)[:-1]])
     return order[: int(np.searchsorted(before, gamma, side="right"))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Selecting):
-    """Every candidate of probability `tau` or more, at least one (Fast-dLLM 2505.22618)."""
+    """Commits every candidate of probability `tau` or more, and at least one (Fast-dLLM 2505.22618)."""
 
     paced = False
     ranges: ClassVar = {"tau": SHARE}
@@ -65,7 +65,7 @@ class EntropyBound(Selecting):
     block: int | None = None
 
     def select(self, view: View) -> Ints:
-        """The longest allowed prefix by entropy; a single token always is."""
+        """The longest allowed prefix by entropy; a single token is always allowed."""
         return within(view.entropy_N, self.gamma)
 
 

@@ -1,6 +1,6 @@
-"""CreditDecoding: what was the likeliest token for long is believed more than it says (2510.06133).
+"""CreditDecoding: a token that has been the likeliest for many steps is trusted more (2510.06133).
 
-It keeps V numbers for every position of the current block.
+Keeps V numbers for every position of the current block.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Earned:
-    """What the masks of a block have earned: [places of the block, V], and which block it is."""
+    """The credit that the masks of a block have earned, [places of the block, V], and which block it is."""
 
     credit_KV: "Tensor | None" = None
     block: int = -1
@@ -28,7 +28,7 @@ class Earned:
 class Credit(Selecting):
     """`Threshold` on logits + alpha log(1 + C), where C <- beta C, then C[top token] += p^gamma.
 
-    Credit is earned from the model's own distribution, position by position, and begins anew with each block.
+    Credit is earned at each position from the model's own distribution, and starts again with each block.
     """
 
     memory = Earned
@@ -42,14 +42,14 @@ class Credit(Selecting):
     block: int | None = None
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """Everything that credit lifts to the threshold, as credit has it."""
+        """All candidates that reach the threshold with their credit."""
         chance_NV = said.distribution_NV
         fused = said.redrawn(chance_NV.log() + self.alpha * self._credit(row, said, chance_NV).log1p())
         chosen = above(fused.probability_N, self.tau)
         return Edits(said.position_N[chosen], fused.token_N[chosen])
 
     def _credit(self, row: RowView, said: Said, chance_NV: "Tensor") -> "Tensor":
-        """[N, V] the credit of what is asked about, this step's earnings included."""
+        """[N, V] the credit of the positions asked about, including that of this step."""
         state: Earned = row.state
         number = int(row.block_L[said.position_N[0]])
         block = np.flatnonzero(row.block_L == number)

@@ -1,4 +1,4 @@
-"""DAWN: what depends on each other by the attention weights is not committed together (2602.06953)."""
+"""DAWN: positions that depend on each other, by attention weights, are not committed together (2602.06953)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,11 +16,12 @@ Bools = NDArray[np.bool_]
 class Dawn(Selecting):
     """Commits c >= tau; c >= induce where that depends on a decoded token; and of the rest with c >= low a free set.
 
-    A position depends on another that it gives a weight of `edge` or more, in the mean over heads and the `late` share
-    of layers; what everybody looks at (a mean weight above `sink`) and the position itself do not count. Decoded is
-    what stands before the block's end, prompt included, where the model's best token has tau or more. The free set is
-    built by falling c: nothing in it depends on another of it, or on what is both sure and depends on a decoded token.
-    Where all this is nothing, the most probable is committed.
+    A position depends on another if it gives it an attention weight of `edge` or more, as a mean over heads and the
+    last `late` share of layers. The position itself and positions that everything attends to (a mean weight above
+    `sink`) do not count. A position before the block's end, prompt included, counts as decoded where the model's best
+    token has probability tau or more. The free set is built by falling c: no member depends on another member, or on a
+    candidate that is sure and depends on a decoded token. If nothing qualifies, the most probable candidate is
+    committed.
     """
 
     paced = False

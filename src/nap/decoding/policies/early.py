@@ -11,13 +11,14 @@ from nap.decoding.policies.ranges import COUNT, NONNEGATIVE
 
 @dataclass(frozen=True, kw_only=True)
 class Prophet(Selecting):
-    """The budget's most probable, until the mean gap of the two largest logits over the answer is wide enough.
+    """Commits by probability, within the budget, until the two largest logits are far enough apart over the answer.
 
-    Then everything is written at once. Wide enough is `early`, `middle` or `late`, by how much of the canvas the budget
-    has come through with this step: less than .33, less than .67, or more.
+    Then everything is written at once. The mean gap must reach `early`, `middle` or `late`, depending on the share of
+    the canvas that the budget has covered including this step: less than .33, less than .67, or more.
 
-    answer  so many positions are the answer
-    at      the place of its first among all that are written; by default the summary's first, or the answer is last
+    answer  how many positions the answer has
+    at      the place of its first position among all writable ones; by default the answer starts with the summary, or
+            ends the canvas
     """
 
     reads = ("gap",)
@@ -31,11 +32,11 @@ class Prophet(Selecting):
     block: int | None = None
 
     def ask(self, row: RowView) -> Ints:
-        """Every mask, because this step may write them all, and the answer, written or not."""
+        """Every mask, because this step may write them all, and the positions of the answer, written or not."""
         return np.union1d(row.masked_N, self._answer(row)) if len(row.masked_N) else row.masked_N
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The best of the block, or everything that is masked."""
+        """The best masks of the block, or all masks."""
         masked = np.flatnonzero(row.ids_L[said.position_N] == row.mask_id)
         chosen = masked[best(said.probability_N[masked], len(masked))]
         if said.gap_N[np.isin(said.position_N, self._answer(row))].mean() < self._wanted(row):

@@ -12,7 +12,7 @@ from nap.decoding.policies.ranges import COUNT, SHARE, Range
 
 @dataclass
 class Place:
-    """The block that is being written, counted among those with writable positions, and its steps without a mask."""
+    """The block being written, counted among those with writable positions, and its number of steps without masks."""
 
     block: int = 0
     after: int = 0
@@ -22,11 +22,12 @@ class Place:
 class TokenEdit(Based):
     """Drafts a block and edits it in the same steps (LLaDA2.1 2602.08676).
 
-    Masks with p > tau are committed, or the best `least` where there are fewer; a token of the block is replaced where
-    the model now prefers another with p > edit. A block is done when a step that began without masks edits nothing, or
-    after `patience` such steps. Blocks of `size` are counted from the canvas's start, as block-causal models see them.
+    Masks with p > tau are committed, or the best `least` masks if fewer qualify. A written token of the block is
+    replaced where the model now gives another token p > edit. A block is done when a step that began without masks
+    edits nothing, or after `patience` such steps. Blocks of `size` positions are counted from the start of the canvas,
+    as block-causal models see them.
 
-    tau, edit  the paper's quality mode; its fast one has .5 and 0
+    tau, edit  the defaults are the paper's quality mode; its fast mode has .5 and 0
     """
 
     memory = Place

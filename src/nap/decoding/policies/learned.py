@@ -1,4 +1,4 @@
-"""A policy that was learned: a small network reads how sure the model is and says what to commit (2512.09106)."""
+"""A learned policy: a small network reads how sure the model is and decides what to commit (2512.09106)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was seen, and which of the masks were to be committed."""
+    """What the judge saw, and which of the masks it chose to commit."""
 
     seen: Seen
     commit_N: NDArray[np.bool_]
@@ -30,9 +30,9 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Learned(Selecting):
-    """Commits each mask with probability sigmoid(b / temperature), b from the guide; the highest b where that is none.
+    """Commits each mask with probability sigmoid(b / temperature), b from the guide; at least the one of highest b.
 
-    temperature  0: where b is above 0
+    temperature  0: commit where b is above 0
     """
 
     paced = False
@@ -65,14 +65,14 @@ class Learned(Selecting):
         return row.rng.random(len(b_N)) < 1 / (1 + np.exp(-b_N / self.temperature))
 
     def note(self, decision: Decision) -> None:
-        """Nothing is remembered: a policy that learns is a subclass (training/judged.py)."""
+        """Does nothing here; the subclass that is trained remembers its decisions (training/judged.py)."""
 
 
 def seen_of(row: RowView, said: Said) -> Seen:
     """What a judge sees before a step."""
     block = np.flatnonzero(row.block_L == row.block_L[said.position_N[0]])
     masked_M = row.ids_L[block] == row.mask_id
-    # What was filled without asking is certain.
+    # Tokens that were filled without asking count as certain.
     chance_M = np.nan_to_num(row.confidence_L[block], nan=1.0)
     chance_M[masked_M] = said.probability_N
     return Seen(np.stack([chance_M, masked_M], axis=1), np.arange(len(block)), float(masked_M.mean()))

@@ -1,4 +1,4 @@
-"""LoPA: tries one more token in several places, and goes on where the model is surest of what is left (2512.16229)."""
+"""LoPA: tries one more token at several places, and continues where the model is surest of the rest (2512.16229)."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,7 +12,7 @@ from nap.decoding.policies.ranges import SHARE, Range
 
 @dataclass
 class Branches:
-    """The tokens that the next forward tries, one a branch, and how probable each was when it was proposed."""
+    """The tokens that the next forward tries, one for each branch, and their probabilities when proposed."""
 
     position_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     token_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -21,11 +21,12 @@ class Branches:
 
 @dataclass(frozen=True, kw_only=True)
 class Lopa(Selecting):
-    """`Threshold`, with a choice among `branches` canvases in every forward: the row's own, and it with one more token.
+    """`Threshold` with a choice among `branches` canvases a forward: the row's own, and copies with one more token.
 
-    The extra tokens are the most probable that the threshold left. A canvas scores `weight` times the probability of
-    its extra token (1 for the row's own) plus the rest times the mean of the `low` share of its masks that are least
-    sure; the best is gone on with: its extra token and what passes the threshold in it are committed.
+    The extra tokens are the most probable ones below the threshold. The score of a canvas is `weight` times the
+    probability of its extra token (1 for the row's own canvas), plus (1 - `weight`) times the mean probability of the
+    `low` share of its masks that are least sure. The canvas with the best score is kept: its extra token and all its
+    candidates above the threshold are committed.
     """
 
     memory = Branches
@@ -39,7 +40,7 @@ class Lopa(Selecting):
     block: int | None = None
 
     def drafts(self, row: RowView) -> list[Draft]:
-        """The row with one more token, for each that was proposed and whose place is still masked."""
+        """The row with one more token, for each proposal whose place is still masked."""
         state: Branches = row.state
         still = row.ids_L[state.position_N] == row.mask_id
         state.position_N, state.token_N = state.position_N[still], state.token_N[still]
@@ -47,7 +48,7 @@ class Lopa(Selecting):
         return [Draft(state.position_N[n : n + 1], state.token_N[n : n + 1]) for n in range(len(state.position_N))]
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The best canvas's own token, then its sure ones; what is tried next is the best of what it leaves."""
+        """The extra token of the best canvas, then its sure ones; the best of what remains is tried next."""
         state: Branches = row.state
         scores = [self._score(p, words) for p, words in zip(state.probability_N, said.drafts, strict=True)]
         number = int(np.argmax([*scores, self._score(1.0, said)]))
@@ -59,7 +60,7 @@ class Lopa(Selecting):
             np.concatenate([state.token_N[extra], words.token_N[sure]]),
             probability_N=np.concatenate([state.probability_N[extra], words.model_N[sure]]),
         )
-        # The last mask of a block is no branch: nothing would be left there to be sure of.
+        # The last mask of a block makes no branch, because no masks would be left to score.
         tried = left[: self.branches - 1] if len(left) > 1 else left[:0]
         state.position_N, state.token_N = words.position_N[tried], words.token_N[tried]
         state.probability_N = words.probability_N[tried]

@@ -1,7 +1,7 @@
-"""Policies that follow a budget, in an order of their own: leftmost, random, by confidence, entropy or margin.
+"""Policies that follow a budget, each in its order: leftmost, random, or by confidence, entropy or margin.
 
-`hierarchy` stands here too: it takes one token a masked run, whatever the budget. Papers: docs/papers.md.
-Does not bound what is committed together (bounded.py) or deal the budget over paths (paths.py).
+`hierarchy` is here too: it takes one token from every masked run, whatever the budget. Papers: docs/papers.md. Does not
+bound the error of parallel commits (bounded.py) or deal the budget over paths (paths.py).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class AR(Selecting):
     """Leftmost first: the order of an autoregressive model."""
 
     def ask(self, row: RowView) -> Ints:
-        """The leftmost `quota`; one where the budget has none for this step, which takes a forward all the same."""
+        """The leftmost `quota` positions; one if the budget is 0 in this step, which still takes a forward."""
         return row.open_N[: max(row.quota, 1)]
 
     def select(self, view: View) -> Ints:
@@ -33,7 +33,7 @@ class Random(Selecting):
     block: int | None = None
 
     def ask(self, row: RowView) -> Ints:
-        """`quota` positions, drawn before the model is asked; one where the budget has none for this step."""
+        """`quota` positions, drawn before the model is asked; one if the budget is 0 in this step."""
         return np.sort(row.rng.permutation(row.open_N)[: max(row.quota, 1)])
 
     def select(self, view: View) -> Ints:
@@ -74,13 +74,13 @@ class Margin(Ranked):
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy(Selecting):
-    """The most probable token of every contiguous masked segment (dInfer 2510.08666)."""
+    """Commits the most probable token of every contiguous masked segment (dInfer 2510.08666)."""
 
     paced = False
     block: int | None = None
 
     def select(self, view: View) -> Ints:
-        """One a segment; segments also end where a slot ends."""
+        """One token a segment; segments also end where a slot ends."""
         broken = (np.diff(view.position_N) != 1) | (np.diff(view.region_N) != 0)
         starts = np.concatenate([[0], np.flatnonzero(broken) + 1, [len(view.position_N)]])
         return np.array([a + int(view.probability_N[a:b].argmax()) for a, b in pairwise(starts)])

@@ -1,4 +1,4 @@
-"""P2: every step decides anew what stays masked (2502.03540)."""
+"""P2: every step decides again what stays masked (2502.03540)."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ from nap.decoding.policies.policy import Based, Edits, Ints, RowView, Said, best
 
 @dataclass(frozen=True, kw_only=True)
 class P2(Based):
-    """After each step the budget's number of masks is left, where the model is least sure now, written or not.
+    """After each step the number of masks follows the budget; they are where the model is least sure, written or not.
 
-    How sure it is of a written position is the probability of its best token there, be it another than the one written.
+    The certainty of a written position is the probability of the model's best token there, even if that is another
+    token than the written one.
     """
 
     paced = True
@@ -21,7 +22,7 @@ class P2(Based):
         return np.flatnonzero(row.block_L >= 0) if len(row.masked_N) else row.masked_N
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """Commits, most probable first, then what is taken back."""
+        """Commits, most probable first, then the tokens that are taken back."""
         masked_N = row.ids_L[said.position_N] == row.mask_id
         order = best(said.probability_N, len(masked_N))
         kept = len(masked_N) - max(0, len(row.masked_N) - row.quota)

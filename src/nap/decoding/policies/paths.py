@@ -17,9 +17,9 @@ Summary = Literal["last", "joint"]
 class InPaths(Selecting):
     """A policy that works in every slot at once.
 
-    summary  when the summary is written, a field of subclasses
-    agree    likewise: once more than this share of the paths is finished with one answer, the others stop; 1: never
-             (decoding/agreement.py)
+    summary  when the summary is written; a field of subclasses
+    agree    also a field of subclasses: once more than this share of the paths has finished with the same answer, the
+             others stop; 1: never (decoding/agreement.py)
     """
 
     summary: Summary
@@ -43,11 +43,12 @@ def in_each(region_N: Ints) -> list[Ints]:
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelForced(Tied, InPaths):
-    """NAP (2602.23225): the budget is dealt over all unfinished paths, each commits its most confident tokens.
+    """NAP (2602.23225): deals the budget over all unfinished paths; each commits its most confident tokens.
 
-    summary  `last`: the summary starts when no path has a mask left. `joint`: it is dealt to like a path
-    agree    .5: the others stop once most paths are finished with one answer; 1: never
-    within, prefer, keep  which of almost equally sure candidates of a path goes first, and what a trace keeps (ties.py)
+    summary  `last`: the summary starts when no path has a mask left. `joint`: the summary is treated like a path
+    agree    such as .5: the others stop once more than this share of the paths has finished with one answer; 1: never
+    within, prefer, keep  which of almost equally sure candidates of a path goes first, and which the trace keeps
+                          (ties.py)
     """
 
     ranges: ClassVar = {**Tied.ranges, **InPaths.ranges}
@@ -63,7 +64,7 @@ class ParallelForced(Tied, InPaths):
         return view.probability_N
 
     def select(self, view: View) -> Ints:
-        """Deal one token at a time round the slots, from one that rotates with the step, so that K < P is fair."""
+        """Deals one token at a time to the slots in turn; the first rotates with the step, so that K < P is fair."""
         slots = in_each(view.region_N)
         best_first = [
             slot[ranked(view.probability_N[slot], view.quota, self.within, self.prefer, view.rng)] for slot in slots
@@ -75,10 +76,10 @@ class ParallelForced(Tied, InPaths):
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelThreshold(InPaths):
-    """Every unfinished path commits all its candidates of probability `tau` or more, and its best always (ours).
+    """Every unfinished path commits its candidates of probability `tau` or more, and always its best (ours).
 
-    With P paths at least P tokens a step, where a threshold over the whole canvas promises one. A sure path is finished
-    in fewer steps than the others.
+    With P unfinished paths this is at least P tokens a step, where a threshold over the whole canvas guarantees one. A
+    path of which the model is sure finishes in fewer steps than the others.
     summary, agree  as in `ParallelForced`
     """
 
@@ -89,13 +90,13 @@ class ParallelThreshold(InPaths):
     agree: float = 1.0
 
     def select(self, view: View) -> Ints:
-        """Path by path what `Threshold` would commit if the path were alone."""
+        """What `Threshold` would commit in each path if it were alone."""
         return np.concatenate([slot[above(view.probability_N[slot], self.tau)] for slot in in_each(view.region_N)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelEntropyBound(InPaths):
-    """In every unfinished path by entropy the largest set U with sum H - max H <= gamma (ours, of EB-Sampler's rule).
+    """In every unfinished path the largest set U by entropy with sum H - max H <= gamma (ours, by EB-Sampler's rule).
 
     summary, agree  as in `ParallelForced`
     """
@@ -108,5 +109,5 @@ class ParallelEntropyBound(InPaths):
     agree: float = 1.0
 
     def select(self, view: View) -> Ints:
-        """Path by path what `EntropyBound` would commit if the path were alone."""
+        """What `EntropyBound` would commit in each path if it were alone."""
         return np.concatenate([slot[within(view.entropy_N[slot], self.gamma)] for slot in in_each(view.region_N)])

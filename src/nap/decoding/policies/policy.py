@@ -1,10 +1,12 @@
-"""What a policy is: it says where the model is asked, and what is then written.
+"""The contract of a policy: it says where the model is asked, and what is then written.
 
-    ask(row) -> positions    any positions of the slots, masked or not; what is not asked about costs no output head
-    act(row, said) -> Edits  tokens to write: over a mask a commit, over a token an edit, the mask itself a remask
+    ask(row) -> positions    any positions of the slots, masked or not; other positions need no output head
+    act(row, said) -> Edits  tokens to write: over a mask is a commit, over a token an edit; writing the mask is a
+                             remask
 
 Most policies only choose among the masked positions of the current block: they inherit `Selecting` and write `select`.
-A policy is frozen and keeps nothing; what it must remember of a row it makes in `start` and finds again in `row.state`.
+A policy is frozen and keeps no state of its own. What it must remember about a row is made in `start` and found again
+in `row.state`.
 
 Shape letters: L canvas length, N positions asked about, V vocabulary.
 Does not draw candidates (candidates.py) or spend budgets (budget.py).
@@ -25,7 +27,7 @@ from nap.decoding.policies.ranges import COUNT, Range, check_ranges
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A policy that takes back or edits could go round for ever; no published one needs more steps a token than this.
+# A policy that takes back or edits tokens could loop for ever; no published one needs more steps a token than this.
 MOST_STEPS_PER_TOKEN = 32
 
 Ints = NDArray[np.int64]
@@ -34,19 +36,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class RowView:
-    """A row as it stands before a step. Its arrays do not change any more, and must not be changed.
+    """A row before a step. Its arrays never change, and must not be changed.
 
     ids_L         tokens now
-    region_L      what each position is for: path j is j (from 0), the summary is `paths`, prompt and headers below 0
-    block_L       block of each position that may be written, counted from 0; -1 where none may
+    region_L      region of each position: path j has j (from 0), the summary has `paths`, prompt and headers are below
+                  0
+    block_L       block of each writable position, counted from 0; -1 for the others
     step_L        the step that last wrote each position; -1 where none did
-    confidence_L  the probability that the model gave what was written there; nan where it gave none
+    confidence_L  the probability that the model gave to the written token; nan where it gave none
     masked_N      the masked positions of the slots, ascending
-    open_N        those in the leftmost block that has any: all of them for a policy without blocks
+    open_N        the masked positions of the leftmost block that has any; for a policy without blocks all of them
     paths         P
     mask_id       the token that stands for "not written yet"
     step          steps that this row has done
-    quota         how many commits the budget asks for now; all that are open for a policy that sets its own pace
+    quota         how many commits the budget asks for now; the number of open positions for a policy that sets its own
+                  pace
     rng           this row's own generator
     state         what the policy's `start` made for this row
     """
@@ -67,13 +71,13 @@ class RowView:
 
 
 class Said:
-    """What the model says of the positions asked about. Columns that nobody reads are not computed.
+    """What the model says about the positions asked. Columns that nobody reads are not computed.
 
     position_N     the positions, in the order they were asked
     token_N        the candidate of each
-    probability_N  its probability, as the policy is to rank it (`--eos defer` ranks what ends a text last)
-    model_N        its probability as the model gave it
-    drafts         the same of each canvas that the policy drafted, at the masks of its block
+    probability_N  the probability to rank it by (`--eos defer` ranks tokens that end a text last)
+    model_N        its probability from the model, without that change
+    drafts         the same for each canvas that the policy drafted, at the masks of its block
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class Said:
 
     @cached_property
     def without_N(self) -> Floats:
-        """The probability of what stands at each position, where the model does not see it (models/more.py)."""
+        """The probability of each position's token when the model does not see that token (models/more.py)."""
         return self._compute("without")
 
     @cached_property
@@ -126,7 +130,7 @@ class Said:
 
     @cached_property
     def top_L(self) -> Floats:
-        """The best token's probability at every position of the canvas, prompt included; with `attention` alone."""
+        """The best token's probability at every position of the canvas, prompt included; only with `attention`."""
         return self._compute("top")
 
     @cached_property
@@ -140,9 +144,9 @@ class Said:
         return self._compute("states")
 
     def redrawn(self, logits_NV: "Tensor") -> "Said":
-        """What would have been said if these were the model's logits: other candidates, drawn in the row's way.
+        """The same answer for other logits: new candidates, drawn by the settings of the row.
 
-        Only candidates and their probabilities are those of `logits_NV`; the other columns stay the model's.
+        Only candidates and their probabilities follow `logits_NV`; all other columns stay the model's.
         """
         assert self._redraw is not None, "nobody said how candidates are drawn"
         return self._redraw(logits_NV)
@@ -152,11 +156,12 @@ class Said:
 
 
 class Edits(NamedTuple):
-    """What a step writes: a token a position, in the order that the trace shall have. Writing the mask is a remask.
+    """What a step writes: tokens at positions, in the order of the trace. Writing the mask is a remask.
 
-    guide_calls    how often a second model was asked for it
-    probability_N  what the model gave each token; by default as it was said, where this token was said at all
-    runners_up     what could as well have been written, for the trace (ties.py)
+    guide_calls    how often a second model was asked in this step
+    probability_N  the model's probability of each token; by default that of the candidate, where the token is the
+                   candidate
+    runners_up     positions that could as well have been written, for the trace (ties.py)
     """
 
     position_N: Ints
@@ -167,9 +172,9 @@ class Edits(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """Tokens at masked positions that may come to be written: the model is asked about that canvas in the same forward.
+    """Tokens tried at masked positions: the model is asked about the canvas with them in the same forward.
 
-    It is asked about the masks of the block that would be decoded then, and its answers come as `said.drafts`.
+    It is asked about the masks of the block that would be decoded next; the answers come as `said.drafts`.
     """
 
     position_N: Ints
@@ -177,7 +182,7 @@ class Draft(NamedTuple):
 
 
 class Policy(Protocol):
-    """How a row is filled. Its three properties may be plain fields or class attributes, of a frozen dataclass too."""
+    """How a row is filled. The three properties may be plain fields or class attributes of a frozen dataclass."""
 
     @property
     def paced(self) -> bool:
@@ -186,12 +191,12 @@ class Policy(Protocol):
 
     @property
     def block(self) -> int | None:
-        """The row is divided into blocks of this many writable positions, decoded in turn; None: it is one."""
+        """The row is divided into blocks of this many writable positions, decoded in turn; None: no blocks."""
         ...
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns of `Said` that `act` will read, so that they are computed together with the candidates."""
+        """The columns of `Said` that `act` reads, so that they are computed together with the candidates."""
         ...
 
     def start(self, canvas: Canvas) -> object:
@@ -199,12 +204,12 @@ class Policy(Protocol):
         ...
 
     def ask(self, row: RowView) -> Ints:
-        """The positions to ask the model about. Nothing: the policy has done with this row, which has no mask left."""
+        """The positions to ask the model about. None of them: the policy is done with this row, which has no masks."""
         ...
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it needs of a model beyond candidates (decoding/needs.py): it is refused where that is lacking."""
+        """What it needs from a model beyond candidates (decoding/needs.py); without that, the policy is refused."""
         ...
 
     def drafts(self, row: RowView) -> Sequence[Draft]:
@@ -212,7 +217,7 @@ class Policy(Protocol):
         ...
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """What to write, having heard the model."""
+        """What to write, given the model's answer."""
         ...
 
 
@@ -220,16 +225,16 @@ class Guide(Protocol):
     """A second model that a policy asks: a dependency head, a small autoregressive model, a verifier.
 
     A policy gets it in its constructor, as its field `guide`, and says how to open one by name in a static method
-    `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again. One that was made
-    for one model has a `check(denoiser)`, which raises InputError for another; a `digest` tells it from others of its
-    name.
+    `open_guide(name)`, which `parse_policy` calls for `policy:guide=NAME`. `name` is that name again. A guide that was
+    made for one model has a `check(denoiser)`, which raises InputError for another model; a `digest` tells it from
+    other guides of the same name.
     """
 
     name: str
 
 
 class View:
-    """What `select` sees: the positions that were asked about, ascending, with the model's word on each."""
+    """What `select` sees: the positions that were asked about, ascending, and what the model says about each."""
 
     def __init__(self, row: RowView, said: Said) -> None:
         self.row, self.said = row, said
@@ -263,10 +268,10 @@ class View:
 
 
 class Based:
-    """Defaults of a policy: no blocks, nothing remembered, nothing read but candidates, its own pace.
+    """Defaults of a policy: no blocks, no memory, only candidates are read, and its own pace.
 
-    ranges  what its settings may be; InputError names one that is out of its range
-    memory  a class that is made anew for each row, as `row.state`
+    ranges  the allowed ranges of its settings; InputError names one that is out of its range
+    memory  a class that is instantiated for each row as `row.state`
     """
 
     paced = False
@@ -294,7 +299,7 @@ class Selecting(Based):
     paced = True
 
     def select(self, view: View) -> Ints:
-        """Indices into the view, of what to commit, in the order that the trace shall have."""
+        """Indices into the view of the positions to commit, in the order of the trace."""
         raise NotImplementedError(f"{type(self).__name__} has no select")
 
     def ask(self, row: RowView) -> Ints:

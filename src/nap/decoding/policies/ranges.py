@@ -1,4 +1,4 @@
-"""What a policy's settings may be. Does not read them from text (registry.py)."""
+"""The allowed ranges of a policy's settings. Does not read settings from text (registry.py)."""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from nap.common.files import InputError
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting may be, both ends included.
+    """The range of a setting, both ends included.
 
-    above  `low` itself is not among them
+    above  `low` itself is excluded
     """
 
     low: float
@@ -39,7 +39,7 @@ def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
     for name, allowed in ranges.items():
         value = getattr(policy, name)
         if value is not None and value not in allowed:
-            # Not above: the registry knows all policies, and so imports this.
+            # Imported here because the registry imports all policies, and they import this file.
             from nap.decoding.policies.registry import policy_name
 
             said = policy_name(policy).partition(":")[0]

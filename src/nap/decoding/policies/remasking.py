@@ -1,4 +1,4 @@
-"""Policies that take tokens back and decide on them again."""
+"""Policies that take tokens back and decide about them again."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, Range
 
 @dataclass
 class Loop:
-    """Where a row stands: rounds of the loop still to come, and whether its next step takes tokens back."""
+    """How many rounds of the loop a row still has, and whether its next step takes tokens back."""
 
     left: int
     back: bool = False
@@ -22,8 +22,8 @@ class Loop:
 class Remdm(Based):
     """ReMDM's loop (2503.00307): fill to `ratio`, then `loops` times take `k` tokens back and fill `k`; then the rest.
 
-    Filling takes the most probable candidates, taking back those tokens whose probability is lowest now, given all
-    others. The paper's schedule draws what is remasked; this is the form that the Saber repository publishes.
+    Filling commits the most probable candidates. Tokens are taken back where their probability, given all others, is
+    now the lowest. The paper draws at random what is remasked; this is the version that the Saber repository publishes.
     """
 
     reads = ("current",)
@@ -37,7 +37,7 @@ class Remdm(Based):
         return Loop(self.loops)
 
     def ask(self, row: RowView) -> Ints:
-        """What is written, where tokens are to be taken back; else what is masked."""
+        """The written positions if tokens are to be taken back, else the masked ones."""
         writable_N = np.flatnonzero(row.block_L >= 0)
         state: Loop = row.state
         filled = len(writable_N) - len(row.masked_N)

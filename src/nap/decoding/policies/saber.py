@@ -1,4 +1,4 @@
-"""Saber: commits what is surer than what was committed before, and takes back what was least confirmed (2510.18165)."""
+"""Saber: commits candidates surer than those before, and takes back the least confirmed tokens (2510.18165)."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Sureness:
     """What is remembered of a row.
 
     last_L       each position's top probability of the step before; -inf where the model was not asked
-    committed_L  that at its last commit, taken back since or not; nan where there was none
+    committed_L  the same at its last commit, even if it was taken back since; nan without a commit
     block        the furthest block that was begun
     """
 
@@ -29,8 +29,8 @@ class Sureness:
 class Saber(Based):
     """Commits every c above the mean of all committed so far, at least `n`; then takes back the least confirmed.
 
-    Of m committed max(n // 2, ceil(m / 8)), and never all m, are taken back: the tokens, of this step too, at whose
-    positions the top probability rose least since the step before. A step that leaves no mask up to its block's end
+    Of m committed tokens, max(n // 2, ceil(m / 8)) are taken back, but never all m: those, including ones of this step,
+    where the top probability rose least since the step before. A step that leaves no mask up to the end of its block
     takes nothing back.
     """
 

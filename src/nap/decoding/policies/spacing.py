@@ -1,4 +1,4 @@
-"""Policies that look at how far positions are from each other. Papers: docs/papers.md."""
+"""Policies that use the distance between positions. Papers: docs/papers.md."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from nap.decoding.policies.ranges import NONNEGATIVE, SHARE, Range
 class LocalLeap(Selecting):
     """Every candidate of probability `tau` or more, of `relaxed` or more near such a one, at least one (LocalLeap).
 
-    radius  how many positions away is near
+    radius  how many positions away still counts as near
     """
 
     paced = False
@@ -35,10 +35,10 @@ class LocalLeap(Selecting):
 
 @dataclass(frozen=True, kw_only=True)
 class Dilated(Selecting):
-    """A block of B in ceil(log_base B) passes, each wherever the place in the block divides by B / base^pass (DUS).
+    """Writes a block of B in ceil(log_base B) passes; a pass takes the places divisible by B / base^pass (DUS).
 
-    What a pass commits together stands far apart at first, and between what is written later. The schedule is fixed
-    before anything is known, so that only what is committed is asked about.
+    Tokens that are committed together are far apart at first; later passes write between earlier ones. The schedule is
+    fixed in advance, so the model is only asked about the positions that are committed.
     """
 
     paced = False

@@ -1,4 +1,4 @@
-"""FreeDave: several commits a forward, and exactly those of one commit a forward (2510.00294)."""
+"""FreeDave: several commits a forward, exactly the same as with one commit a forward (2510.00294)."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +11,7 @@ from nap.decoding.policies.ranges import Range
 
 @dataclass
 class Guess:
-    """What is believed to be committed next, one token after the other."""
+    """The tokens that are expected to be committed next, one after the other."""
 
     position_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     token_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -23,12 +23,12 @@ class Guess:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSpeculative(Selecting):
-    """`low_confidence` with one token a step, `ahead` steps at once where the model's own guess of them holds.
+    """`low_confidence` with one token a step, up to `ahead` steps in one forward where the model's guess of them holds.
 
-    The next most probable candidates of a step are its guess at the steps to come. Each beginning of the guess is a
-    canvas of its own, all are asked about in one forward, and a guess holds while it is what the canvas before it says.
-    So the commits and their order are those of one token a step, in at most as many forwards, with up to `ahead`
-    times the query tokens. With a temperature they are draws from the same distributions.
+    The next most probable candidates of a step are the guess at the following steps. Each beginning of the guess is a
+    canvas of its own, and one forward asks about all of them. A guess holds as long as each token is what the canvas
+    before it would commit. So the commits and their order are those of one token a step, in at most as many forwards,
+    with up to `ahead` times the query tokens. With a temperature they are draws from the same distributions.
     """
 
     memory = Guess

@@ -1,6 +1,7 @@
-"""KLASS: commits what the model is sure of and has not changed its mind about (2511.05664).
+"""KLASS: commits candidates that are sure and have not changed over the last steps (2511.05664).
 
-It compares each step's distributions with the step's before, so it keeps V numbers for every masked position of a row.
+It compares the distributions of each step with those of the step before, so it keeps V numbers for every masked
+position of a row.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ TINY = 1e-12
 class Steadiness:
     """What is remembered of a row.
 
-    position_N, before_NV  the distributions of the step before, and where
+    position_N, before_NV  the positions and distributions of the step before
     change_Lh              the last changes of each position, nats; the newest last
     block, steps           the block that is being decoded, and its steps so far
     """
@@ -38,9 +39,9 @@ class Steadiness:
 
 @dataclass(frozen=True, kw_only=True)
 class Klass(Selecting):
-    """What is sure and steady: c > tau, and the last `history` KL(p_t, p_t-1) below eps; else the budget's best.
+    """Commits where c > tau and the last `history` KL(p_t, p_t-1) are below eps; if nowhere, the budget's best.
 
-    The model is asked about every masked position at every step, because a position's history goes on across blocks.
+    The model is asked about every masked position at every step, because histories continue across blocks.
     """
 
     reads = ("distribution",)

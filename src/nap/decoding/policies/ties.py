@@ -3,9 +3,9 @@
     low_confidence:within=.01,prefer=right     of all that are within .01 of the best, the rightmost
 
 A model that is sure of most of a canvas orders it by differences in the fifth digit of a probability. `within` says how
-far a score may be below the best one and still be as good, `prefer` which of these is taken. Decoded once with `left`
-and once with `right`, a metric of order shows how much of it is the model's; `keep=.01` leaves in the trace what that
-takes, without decoding again (docs/ties.md).
+far below the best a score may be and still count as equal, and `prefer` which of the equal ones is taken. Decoding once
+with `left` and once with `right` shows how much of an order metric comes from such choices. `keep=.01` stores what is
+needed for that in the trace, without decoding again (docs/ties.md).
 
 Does not score candidates (the policies do) and measures nothing (order/ties.py).
 """
@@ -24,7 +24,7 @@ Prefer = Literal["left", "right", "random"]
 
 
 def ranked(score_N: Floats, count: int, within: float, prefer: Prefer, rng: np.random.Generator) -> Ints:
-    """Indices of `count` candidates, one after the other: of those within `within` of the best left, the preferred.
+    """Indices of `count` candidates, one after the other: of those within `within` of the best one left, the preferred.
 
     Candidates stand from left to right. `within` 0 and `left` is `best`.
     """
@@ -42,9 +42,9 @@ def ranked(score_N: Floats, count: int, within: float, prefer: Prefer, rng: np.r
 
 
 def runners_up(score_N: Floats, chosen: Ints, scope_N: Ints, position_N: Ints, keep: float) -> tuple[RunnerUp, ...]:
-    """What was not chosen and is at most `keep` below the least that was, where it could have stood in its place.
+    """The candidates that were not chosen but score at most `keep` below the lowest chosen one of their scope.
 
-    scope_N  candidates of one number are chosen among each other
+    scope_N  candidates compete only with those of the same number
     """
     found = []
     for scope in np.unique(scope_N[chosen]):
@@ -57,18 +57,19 @@ def runners_up(score_N: Floats, chosen: Ints, scope_N: Ints, position_N: Ints, k
 
 
 class Tied(Selecting):
-    """A policy that ranks candidates by a score, and says what happens to those that are about as good.
+    """A policy that ranks candidates by a score, with a rule for almost equal scores.
 
-    within  how far a score may be below the best and still be as good: in the score's own unit
+    within  how far below the best a score may be and still count as equal, in the unit of the score
     prefer  which of these goes first: `left`, `right` or `random`
-    keep    above 0 the trace keeps, of every step, the candidates that are at most this far below what was committed
+    keep    if above 0, the trace keeps for every step the candidates that score at most this far below the committed
+            ones
     """
 
     ranges: ClassVar = {"within": NONNEGATIVE, "keep": NONNEGATIVE}
     within: float
     prefer: Prefer
     keep: float
-    # Whether candidates are chosen among those of their own slot.
+    # Whether candidates compete only within their own slot.
     in_slots: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class Tied(Selecting):
         raise NotImplementedError(f"{type(self).__name__} has no score")
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The candidates at the selected positions, and those that were about as good."""
+        """The candidates at the selected positions, and as runners-up those that were about as good."""
         view = View(row, said)
         chosen, near = self.select(view), ()
         if self.keep and len(chosen):

@@ -1,4 +1,4 @@
-"""WINO: writes widely, and takes back what the model would not write there again (2507.18578)."""
+"""WINO: commits many tokens, and takes back those that the model would not write again (2507.18578)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,13 +10,13 @@ from nap.decoding.policies.ranges import SHARE
 
 # Of a step's commits: at most this share of the masks, but this many may be in any case, and never more than those.
 MOST_OF_MASKS, LEAST_CAP, MOST_CAP = 0.7, 5, 20
-# A block's first step may take back less than this many.
+# The first step of a block takes back fewer than this many.
 FIRST = 30
 
 
 @dataclass
 class Accepted:
-    """How much the step before committed, and in which block."""
+    """How many tokens the step before committed, and in which block."""
 
     count: int = FIRST
     block: int = -1
@@ -26,8 +26,8 @@ class Accepted:
 class Wino(Based):
     """Commits c > tau, and where that is more than one token, takes back what has p < back without itself.
 
-    p is the probability of a token of the block where the model does not see it (`said.without_N`). Less is taken back
-    than the step before committed, the least probable first, so that every block ends.
+    Here p is the probability of a token of the block when the model does not see it (`said.without_N`). Fewer tokens
+    are taken back than the step before committed, the least probable first, so every block ends.
     """
 
     memory = Accepted
@@ -42,7 +42,7 @@ class Wino(Based):
         return np.flatnonzero(row.block_L == row.block_L[row.open_N[0]]) if len(row.open_N) else row.open_N
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """Commits, most probable first, then what is taken back."""
+        """Commits, most probable first, then the tokens that are taken back."""
         state: Accepted = row.state
         if (block := int(row.block_L[said.position_N[0]])) != state.block:
             state.block, state.count = block, FIRST
