@@ -1,9 +1,9 @@
-"""An adapter's folder (LoRA 2106.09685, by peft) as a model to decode: its base with the adapter merged into it.
+"""The folder of an adapter (LoRA 2106.09685, by peft) as a model to decode: its base with the adapter merged in.
 
-The folder of an adapter that NAP trained is a checkpoint's but for its weights: config, tokenizer and canvas are there,
-and adapter_config.json names the base. One that peft alone wrote has its base's config and tokenizer.
+The folder of an adapter that NAP trained is a checkpoint without whole weights: it has config, tokenizer and canvas,
+and adapter_config.json names the base. An adapter that peft alone wrote uses the config and tokenizer of its base.
 
-Does not train one (training/lora.py), and merges a copy in memory, never a folder. The arithmetic is lora.py's.
+Does not train (training/lora.py). Merges a copy in memory and never changes a folder. lora.py has the arithmetic.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class Base(NamedTuple):
-    """What an adapter was trained on."""
+    """The model that an adapter was trained on."""
 
     name: str
     folder: Path
@@ -42,10 +42,9 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> Base:
-    """The base that an adapter names: a folder, a bundled model, or what the hub's cache already has.
+    """The base that an adapter names: a folder, a bundled model, or a hub model that is already in the cache.
 
-    The name is the adapter's and not the user's, so no network is asked for it. Raises InputError where it names none
-    that is there.
+    The adapter names it and not the user, so nothing is fetched for it. Raises InputError where the base is not found.
     """
     said = checkpoint.read_object(folder / CONFIG)
     name, revision = said.get("base_model_name_or_path"), said.get("revision")
@@ -71,7 +70,7 @@ def _whole(folder: Path, base: Base) -> Base:
 
 
 def described_by(folder: Path, base: Base) -> Path:
-    """The folder whose config says what the adapter's model is."""
+    """The folder whose config describes the adapter's model."""
     return folder if (folder / "config.json").is_file() else base.folder
 
 

@@ -1,6 +1,6 @@
-"""Open whatever decodes by its name: a checkpoint (load.py), or an exact law, `exact:FILE` (exact.py).
+"""Open by name anything that can be decoded: a checkpoint (load.py) or an exact law, `exact:FILE` (exact.py).
 
-Does not know what is in either.
+Does not open either of them itself.
 """
 
 from nap.models import load as checkpoints
@@ -21,8 +21,8 @@ def load(
 ) -> Denoiser:
     """Open a folder, a bundled model such as `arith-nap`, a hub name, or `exact:FILE`, a law fitted to a file's texts.
 
-    The settings are those of a checkpoint (`nap.models.load.load` says what they are); an exact law has its own in its
-    name, and computes on the CPU. Raises InputError for anything about the name or a setting that does not fit.
+    The settings are those of a checkpoint (see `nap.models.load.load`). An exact law has its settings in its name and
+    computes on the CPU. Raises InputError for a name or a setting that does not fit.
 
     >>> import nap
     >>> model = nap.load("arith-nap")

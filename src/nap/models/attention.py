@@ -1,7 +1,7 @@
-"""How a native model is asked: its body and its head as two functions, and the mask that its attention sees.
+"""A model of transformers as two functions, body and head, and the attention mask that it is given.
 
-The body runs the model's own layers but not its own `forward`, which may make a causal mask where none is given:
-transformers 4.57 does whenever it keeps no cache, and 5 does under torch.compile.
+The body runs the model's layers but not its own `forward`, which may make a causal mask where none is given:
+transformers 4.57 does so without a cache, and version 5 under torch.compile.
 
 Shape letters: B batch, L canvas length, Q positions computed, K positions whose keys are there, D hidden size.
 Does not decide who sees whom (canvas/visibility.py).
@@ -19,10 +19,10 @@ from nap.canvas.visibility import Bools, Ints, Layout, visible
 
 
 class Keys(Protocol):
-    """Where a forward's keys and values go, and which attention then sees: what is used of transformers' `Cache`."""
+    """Where a forward's keys and values go and which ones attention sees: the used part of transformers' `Cache`."""
 
     def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
-        """Take [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at."""
+        """Take the keys and values [B, heads, Q, d] of a layer; returns those to attend to, [B, heads, K, d]."""
         ...
 
 
@@ -42,9 +42,9 @@ class Decoder:
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
     ) -> Tensor:
-        """The states of the ids; at positions 0.. unless `position_BQ` says others, looking at `keys` where given.
+        """The states of the ids, at positions 0.. or `position_BQ`, attending to `keys` where given.
 
-        maps  where given, each layer adds its attention weights, [B, Q, K], mean over heads, in float32
+        maps  where given, each layer appends its attention weights, [B, Q, K], the mean over heads, in float32
         """
         states_BQD = self.body.embed_tokens(ids_BQ)
         if position_BQ is None:
@@ -77,7 +77,7 @@ def body_of(model: Any) -> Decoder | Encoder:
     return Encoder(model) if model.config.model_type == "bert" else Decoder(model)
 
 
-# Scores of one layer that are worth writing out. Beyond, torch's fused kernel is as fast and needs no room for them.
+# Up to this many scores of a layer are written out. Beyond, torch's fused kernel is as fast and needs less memory.
 MOST_SCORES = 1 << 22
 
 
@@ -90,10 +90,10 @@ def products(
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
-    """Attention as two batched matrix products, [B, heads, Q, d] to [B, Q, heads, d], as transformers asks for it.
+    """Attention as two batched matrix products, from [B, heads, Q, d] to [B, Q, heads, d], as transformers expects.
 
-    Under `machine.fast_float32` these go through oneDNN and take half the time of torch's fused kernel, which is made
-    of many small products there.
+    Within `machine.fast_float32` these products go through oneDNN and take half the time of torch's fused kernel, which
+    makes many small products there.
     """
     rows, heads, looking, width = query.shape
     shared, seen = key.shape[1:3]
@@ -102,7 +102,7 @@ def products(
             query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=heads != shared
         )
         return mixed.transpose(1, 2), None
-    # The heads that share a key stand below each other, as if they were more positions.
+    # Heads that share a key are stacked, as if they were further positions.
     query = query.reshape(rows * shared, heads // shared * looking, width)
     key, value = key.reshape(rows * shared, seen, width), value.reshape(rows * shared, seen, width)
     scores = (query @ key.transpose(1, 2)).mul_(width**-0.5 if scaling is None else scaling)
@@ -115,7 +115,7 @@ def products(
 def _recorded(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None, maps: list[Tensor]
 ) -> tuple[Tensor, None]:
-    """Attention whose weights are added to `maps`."""
+    """Attention that also appends its weights to `maps`."""
     shared = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -125,12 +125,12 @@ def _recorded(
 
 
 def use_products(model: Any) -> None:
-    """Have a model of transformers attend by `products` from now on. For decoding: training needs the fused kernel."""
+    """Make a model of transformers attend by `products` from now on, for decoding; training needs the fused kernel."""
     _use(model.config, "nap_products", products)
 
 
 def use_recordable(config: Any) -> None:
-    """Have a model's attention hear `maps` from now on. Whoever does not ask, in whatever thread, gets what it got."""
+    """Make a model's attention accept `maps` from now on. Calls without it, in any thread, are unchanged."""
     if not config._attn_implementation.startswith("nap_"):
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -138,7 +138,7 @@ def use_recordable(config: Any) -> None:
 
 
 def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> None:
-    """Have a model attend by this function, or where `maps` are given so that its weights are added to them."""
+    """Make a model attend by this function, or with recorded weights where `maps` are given."""
     from transformers import AttentionInterface
 
     def attended(
@@ -162,7 +162,7 @@ def attention_mask(
     device: torch.device,
     block_size: int | None = None,
 ) -> Tensor | None:
-    """What to add to attention scores, [B, 1, Q, K] or [1, 1, Q, K] where the rows agree; None where nothing is hidden.
+    """Numbers to add to attention scores, [B, 1, Q, K], or [1, 1, Q, K] for equal rows; None where nothing is hidden.
 
     The positions and `block_size` are those of `visible`.
     """
@@ -171,25 +171,25 @@ def attention_mask(
 
 
 def added(visible_BQK: Bools, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What to add to attention scores so that nobody sees what is hidden, [B, 1, Q, K] or [1, 1, Q, K]."""
+    """Numbers to add to attention scores that hide what must not be seen, [B, 1, Q, K] or [1, 1, Q, K]."""
     if (visible_BQK == visible_BQK[:1]).all():
         visible_BQK = visible_BQK[:1]
     hidden_BQK = torch.from_numpy(~visible_BQK).to(device)
     added_BQK = torch.zeros(hidden_BQK.shape, dtype=dtype, device=device)
-    # Not -inf: a row that is all padding must come out as numbers.
+    # Not -inf, because a row of padding alone must not become nan.
     return added_BQK.masked_fill_(hidden_BQK, torch.finfo(dtype).min)[:, None]
 
 
 class Remembered:
-    """A function of a Layout, computed once for each as long as it lives: a canvas keeps its layout for many steps."""
+    """A function of a Layout that is computed once for each layout: a canvas keeps its layout for many steps."""
 
     def __init__(self, build: Callable[[Layout], Tensor | None]) -> None:
         self.build = build
         self.known: dict[int, Tensor | None] = {}
 
     def __call__(self, layout: Layout) -> Tensor | None:
-        """What the function gives for this layout."""
-        # By identity: a layout holds arrays, so it has no hash.
+        """The value of the function for this layout."""
+        # Looked up by identity: a layout holds arrays, so it has no hash.
         if id(layout) not in self.known:
             self.known[id(layout)] = self.build(layout)
             weakref.finalize(layout, self.known.pop, id(layout))

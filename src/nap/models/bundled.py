@@ -1,8 +1,8 @@
-"""The bundled models' files are those that were released: each is checked against assets/SHA256SUMS when it is opened.
+"""Checks the files of a bundled model against assets/SHA256SUMS when it is opened.
 
     cd src/nap/assets && sha256sum --check SHA256SUMS
 
-Does not check anybody else's checkpoint: whoever gives a folder knows where it comes from.
+Does not check other checkpoints: who gives a folder knows where it comes from.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ SUMS = "SHA256SUMS"
 
 
 def check_bundled(folder: Path) -> None:
-    """Raise InputError for a bundled model of which a file is missing, changed or added; nothing for other folders."""
+    """Raise InputError for a bundled model with a missing, changed or added file. Other folders are not checked."""
     if folder.parent.resolve() != ASSETS:
         return
     released = {name: digest for digest, name in _sums() if name.startswith(f"{folder.name}/")}

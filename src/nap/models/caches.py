@@ -1,7 +1,7 @@
-"""Caches: which positions' keys and values a forward computes again, and which it takes as they are.
+"""Caches: the rule for which positions a forward computes keys and values again, and which it reuses.
 
-A cache is one small class with one method. `exact` says whether decoding with it gives the tokens that decoding without
-it gives; an approximate one is named in the trace. Written as `name` or `name:setting=value`, such as `dual:refresh=8`.
+A cache is one small class with one method. `exact` says whether decoding with it gives the same tokens as without it;
+an approximate cache is named in the trace. It is written as `name` or `name:setting=value`, such as `dual:refresh=8`.
 
 Letters: L canvas length, G groups of positions that see the same ones. Does not hold keys (store.py) or know who sees
 whom (canvas/visibility.py).
@@ -21,16 +21,16 @@ Ints = NDArray[np.int64]
 
 
 class Kept:
-    """What a cache may know of a row before a forward.
+    """What a cache may know about a row before a forward.
 
-    ids_L       the canvas now
+    ids_L       the current canvas
     mask_id     the token that stands for "not written yet"
     sight       who sees whom
-    changed_L   the row's forward before which each token last changed; 0 where it never did
-    computed_L  the row's forward that computed each position's keys; -1 where none did
+    changed_L   the number of the forward before which each token last changed; 0 where it never did
+    computed_L  the number of the forward that computed each position's keys; -1 where none did
     needed_N    the positions whose states will be read, ascending
     start, stop the block that is being decoded: its first position, and the one after its last
-    age         forwards since that block began: 0 in its first
+    age         forwards since that block began; 0 in the first
     """
 
     def __init__(self, ids_L: Ints, mask_id: int, sight: Sight) -> None:
@@ -39,13 +39,13 @@ class Kept:
         self.needed_N, self.start, self.stop, self.age, self._forward = ids_L[:0], -1, -1, 0, 0
 
     def ask(self, ids_L: Ints, needed_N: Ints, start: int, stop: int) -> None:
-        """Take in what the next forward is asked."""
+        """Record what the next forward is asked."""
         self.changed_L[ids_L != self.ids_L] = self._forward
         self.age = self.age + 1 if start == self.start else 0
         self.ids_L, self.needed_N, self.start, self.stop = ids_L, needed_N, start, stop
 
     def compute(self, position_Q: Ints) -> None:
-        """Take in what it computes."""
+        """Record what it computes."""
         self.computed_L[position_Q] = self._forward
         self._forward += 1
 
@@ -54,7 +54,7 @@ class Kept:
 
 
 class Cache(Protocol):
-    """A rule for keys and values. What is needed is computed whether the rule says so or not."""
+    """A rule for keys and values. Positions whose states are needed are computed whatever the rule says."""
 
     exact: bool
 
@@ -76,17 +76,17 @@ class NoCache:
 
 @dataclass(frozen=True)
 class Exact:
-    """What is needed, and what that sees, where anything that it sees has changed. The rest would come out the same.
+    """Computes needed positions, and those they see, if these see a change. The rest would come out the same.
 
-    Worth having where attention keeps parts of a canvas apart: independent paths (`--attention paths`), whose prompt is
-    computed once and whose finished paths once more, and block-causal models. Under full attention everything sees
-    every change, and this computes as much as no cache.
+    Useful where attention separates parts of a canvas: for independent paths (`--attention paths`), where the prompt is
+    computed once and a finished path once more, and for block-causal models. With full attention every position sees
+    every change, so this computes as much as no cache.
     """
 
     exact = True
 
     def stale(self, row: Kept) -> Ints:
-        """The positions that are seen from where states are read, and see a change."""
+        """The positions that are seen from where states are read and that see a change themselves."""
         sees_GL, group_L = row.sight.sees_GL, row.sight.group_L
         read_L = sees_GL[np.unique(group_L[row.needed_N])].any(axis=0)
         newest_G = np.where(sees_GL, row.changed_L, 0).max(axis=1)
@@ -95,7 +95,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class _Refreshed:
-    """A cache that computes everything again in the first forward of a block, and each `refresh` forwards after it."""
+    """A cache that computes everything in the first forward of a block, and again after every `refresh` forwards."""
 
     refresh: int | None = None
 
@@ -110,9 +110,9 @@ class _Refreshed:
 
 @dataclass(frozen=True)
 class Prefix(_Refreshed):
-    """Fast-dLLM's prefix cache (2505.22618): a block's first forward computes everything, the rest from its start.
+    """Fast-dLLM's prefix cache (2505.22618): everything in a block's first forward, later all from the block's start.
 
-    Approximate under full attention, where what stands before a block depends on what is written in it.
+    Approximate with full attention, where positions before a block depend on what is written in it.
     """
 
     exact = False
@@ -126,7 +126,7 @@ class Prefix(_Refreshed):
 class Dual(_Refreshed):
     """Fast-dLLM's dual cache (2505.22618): after a block's first forward only the block itself is computed.
 
-    Approximate: what follows the block is as it was before the block, too.
+    Approximate: the positions after the block also keep their old keys and values.
     """
 
     exact = False
@@ -138,9 +138,9 @@ class Dual(_Refreshed):
 
 @dataclass(frozen=True)
 class Delayed(_Refreshed):
-    """dKV-Cache's decode (2505.15781): masks are computed, and what was written once more, one forward later.
+    """dKV-Cache's decode (2505.15781): computes masks, and a written token once more, one forward later.
 
-    Everything is in the first two forwards of a block and in every `refresh`th, as in the published loop.
+    Everything is computed in the first two forwards of a block and in every `refresh`th, as in the published loop.
     """
 
     exact = False
@@ -159,5 +159,5 @@ CACHES: dict[str, type[Cache]] = {
 
 
 def cache_of(name: str) -> Cache:
-    """The cache of that name. Raises InputError for one that is not known, and for a setting that it has not."""
+    """The cache of that name. Raises InputError for an unknown name or an unknown setting."""
     return parse_named("cache", name, CACHES)

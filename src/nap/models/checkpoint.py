@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
-# The longest list of shards is some 5 MB.
+# The longest known list of shards has some 5 MB.
 MAX_JSON = 64 * 2**20
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# What is fetched of a hub's model: safe weights and texts.
+# The files that are fetched of a hub model: safe weights and texts.
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 
-# transformers' class for each set of tokenizer files.
+# The tokenizer class of transformers for each set of files.
 TOKENIZERS = {
     "PreTrainedTokenizerFast": ("tokenizer.json",),
     "Qwen2TokenizerFast": ("vocab.json", "merges.txt"),
@@ -43,7 +43,7 @@ def find(
     code     fetch its Python files as well
     weights  fetch its weights
 
-    Raises InputError where there is no such model, or the hub does not give it.
+    Raises InputError where there is no such model, or the hub does not deliver it.
     """
     folder = next((path for path in (Path(name), ASSETS / name) if path.is_dir()), None)
     if folder is not None:
@@ -66,7 +66,7 @@ def _fetch(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, st
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # The hub's clients raise a dozen types, and not the same in each version.
+    except Exception as error:  # The hub's clients raise a dozen types of errors, which differ between versions.
         raise InputError(
             f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
             f"({brief(error)}); check the name and the network, or copy the model to a folder"
@@ -75,31 +75,31 @@ def _fetch(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, st
 
 
 def cached(name: str, revision: str | None = None) -> tuple[Path, str] | None:
-    """(folder, commit) of a hub name that was fetched before; None where it was not. Asks no network."""
+    """(folder, commit) of a hub name that was fetched before, else None. Uses no network."""
     if not HUB_NAME.fullmatch(name):
         return None
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED, local_files_only=True))
-    except Exception:  # As for `_fetch`: the hub's clients raise a dozen types, and each means that it is not there.
+    except Exception:  # As in `_fetch`, the hub's clients raise a dozen types; each means that the model is not there.
         return None
     return folder, folder.name
 
 
 def brief(error: BaseException) -> str:
-    """The type and the first line of an error that somebody else wrote."""
+    """The type and the first line of another library's error."""
     return f"{type(error).__name__}: {printable(str(error).strip().partition(chr(10))[0], 300)}"
 
 
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside, in code that reads a stranger's files, is an InputError that starts with `what`."""
+    """Turns any error inside, while somebody else's files are read, into an InputError that starts with `what`."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, InputError):
         raise
-    except BaseException as error:  # A panic of the tokenizers library is no Exception.
+    except BaseException as error:  # A panic of the tokenizers library is not an Exception.
         raise InputError(f"{what} ({brief(error)})") from None
 
 
@@ -109,7 +109,7 @@ def read_object(path: Path) -> Config:
         if (size := path.stat().st_size) > MAX_JSON:
             raise InputError(f"{path} has {size} bytes; {MAX_JSON} is the most that is read of a checkpoint's JSON")
     except OSError:
-        pass  # What is wrong with it, reading says better.
+        pass  # Reading the file gives the better message.
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object was expected, got {type(value).__name__}")
@@ -137,8 +137,8 @@ def read_canvas(folder: Path) -> CanvasSpec | None:
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     """The tokenizer of a checkpoint; None where it has none. Raises InputError for one that is broken.
 
-    Chosen by the files that are there and not by the class that the config names: Dream's names remote code, which is
-    Qwen2's own tokenizer.
+    The class is chosen by the files that are there and not by the name in the config: Dream's config names remote code
+    that is the same as Qwen2's tokenizer.
     """
     import transformers
 
@@ -148,7 +148,7 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
                 if "tokenizer.json" in needed:
                     check_growth(folder / "tokenizer.json")
                 found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
-                # A broken one may open, and fail when it is first asked.
+                # A broken tokenizer may open and fail only at its first use.
                 found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
                 found.convert_tokens_to_ids("no token is called this")
                 check_pace(found, folder)
@@ -157,7 +157,7 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
 
 
 def open_tokenizer(name: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a folder, a bundled model or a hub name, of which no weights are fetched.
+    """The tokenizer of a folder, a bundled model or a hub name, without fetching weights.
 
     Raises InputError where there is none.
     """
@@ -171,7 +171,8 @@ def open_tokenizer(name: str) -> "PreTrainedTokenizerBase":
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    # transformers warns of any class but the one in the config, and its versions 4 and 5 write different ones.
+    # transformers warns about any class other than the one in the config, and its versions 4 and 5 write different
+    # names.
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()

@@ -1,7 +1,7 @@
-"""Bounds of what a checkpoint's config may say, checked before anything is made of it.
+"""Bounds for the values of a checkpoint's config, checked before they are used.
 
-A config is a stranger's file: a number may be a text, a list, or so large that the model would never be built. The
-bounds are far beyond every published model, and each key has the same meaning in all families that use it.
+Anybody may have written a config: a number may be a text, a list, or so large that the model could never be built. The
+bounds are far beyond every published model, and each key means the same in all families that use it.
 
 Does not know which keys a family needs (families.py).
 """
@@ -24,13 +24,13 @@ WHOLE: dict[str, tuple[int, int]] = {
     "head_dim": (1, 100_000),
     "block_size": (1, 1_000_000_000),
 }
-# Numbers of any kind, with what they must be more than, and less than.
+# Numbers of any kind, with exclusive lower and upper limits.
 NUMBERS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), (0.0, 1.0)),
     "rope_theta": (1.0, 1e15),
     "initializer_range": (0.0, 1e6),
     "mlp_ratio": (0.0, 1000.0),
-    # How rotary positions are stretched.
+    # Settings that stretch rotary positions.
     **dict.fromkeys(("factor", "attention_factor", "low_freq_factor", "high_freq_factor"), (0.0, 1e4)),
     **dict.fromkeys(("beta_fast", "beta_slow"), (0.0, 1e4)),
     "partial_rotary_factor": (0.0, 1.0 + 1e-9),
@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 def check_config(config: Mapping[str, object], where: object) -> None:
-    """Raise InputError naming the first value that no model can have."""
+    """Raise InputError that names the first impossible value."""
     for key, value in config.items():
         if value is not None and (wanted := _wanted(key, value)):
             raise InputError(f"{where}/config.json: {key} must be {wanted}, got {_shown(value)}")
@@ -76,13 +76,13 @@ def check_config(config: Mapping[str, object], where: object) -> None:
 
 
 def _wanted(key: str, value: object) -> str:
-    """What a value should be; nothing where it is."""
+    """What a value should be, in words; empty where it is valid."""
     if key in WHOLE:
         low, high = WHOLE[key]
         return "" if type(value) is int and low <= value <= high else f"a whole number from {low} to {high}"
     if key in NUMBERS:
         low, high = NUMBERS[key]
-        # A comparison with a number of thousands of digits is fine, but float() of it is not.
+        # A number of thousands of digits can be compared, but not converted by float().
         fits = isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
         return "" if fits else f"a number above {low:g} and below {high:g}"
     kinds = KINDS.get(key)

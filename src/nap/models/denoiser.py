@@ -1,11 +1,11 @@
-"""A masked diffusion language model as what decoding needs: logits at the positions asked about.
+"""A masked diffusion language model in the form that decoding needs: logits at given positions.
 
 `load` (load.py) opens one. A forward gives hidden states at these positions (`states`), and the output head turns any
 part of them into logits (`head`): with a vocabulary of 126,464 the logits of a whole canvas would take 500 MB.
 
-Shape letters: B batch, L canvas length (prompt included), V vocabulary, N positions asked about, D hidden size.
-Does not sample or commit (decoding), and keeps nothing from one forward to the next (session.py does): it is the
-reference that every fast path is held to.
+Shape letters: B batch, L canvas length (prompt included), V vocabulary, N positions asked about, D hidden size. Does
+not sample or commit (decoding) and keeps nothing between forwards (session.py does). Tests compare every faster way of
+computing with it.
 """
 
 import functools
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Denoiser(Protocol):
-    """What decoding needs of a model.
+    """What decoding needs from a model.
 
     mask_id, pad_id  token ids
     eos_ids          ids that end a text or a turn
@@ -37,7 +37,7 @@ class Denoiser(Protocol):
     tokenizer        None for a checkpoint that has none
     setting          for traces: model, revision, family, dtype, shift_logits, block_size
     max_length       the longest canvas; None where the model sets no limit
-    canvas           the canvas that it was trained on, where its checkpoint says
+    canvas           the canvas that it was trained on, if its checkpoint says so
     device           where its weights are and its inputs must be
     """
 
@@ -56,7 +56,7 @@ class Denoiser(Protocol):
         ...
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """states_ND that predict the tokens at (rows_N, positions_N), in one forward. The model's shift is undone."""
+        """states_ND that predict the tokens at (rows_N, positions_N), from one forward; the model's shift is undone."""
         ...
 
     def head(self, states_ND: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class Tells(Denoiser, Protocol):
-    """A denoiser whose forward gives more than logits: `gives` says what of `states`, `attention` and `without`."""
+    """A denoiser that gives more than logits: `gives` says which of `states`, `attention` and `without`."""
 
     shift: bool
     gives: frozenset[str]
@@ -82,7 +82,7 @@ class Tells(Denoiser, Protocol):
 
 @dataclass(eq=False, kw_only=True)
 class _Loaded(ABC):
-    """What all loaded models share: everything of `Denoiser` but the forward."""
+    """The part of `Denoiser` that all loaded models share: everything but the forward."""
 
     model: "PreTrainedModel"
     tokenizer: Any
@@ -95,7 +95,7 @@ class _Loaded(ABC):
     canvas: CanvasSpec | None
 
     def __post_init__(self) -> None:
-        # Once: the model's own property walks its modules.
+        # Read once, because the model's own property walks all its modules.
         self._device = self.model.device
         self.vocabulary = int(self.model.config.vocab_size)
 
@@ -128,7 +128,7 @@ Positions = TypeVar("Positions", Tensor, Ints)
 def predicted_from(positions_N: Positions, shift: bool) -> Positions:
     """The positions of the states that predict the tokens at `positions_N`, a tensor or an array.
 
-    Shifted models predict a token from the state before it; the first token has only its own.
+    Shifted models predict a token from the state before it; the first token is predicted from its own state.
     """
     return (positions_N - 1).clip(min=0) if shift else positions_N
 
@@ -141,9 +141,9 @@ class NativeDenoiser(_Loaded):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What a forward can give besides logits: hidden states, attention weights, leave-one-out states.
+        """What a forward can give beside logits: hidden states, attention weights, leave-one-out states.
 
-        A shifted model predicts a token from the state before it, which has no shadow.
+        Shifted models have no leave-one-out states: they predict a token from the state before it, which has no shadow.
         """
         beside = {"attention"} | (set() if self.shift else {"without"})
         return frozenset({"states"} | (beside if self.body.keeps_keys else set()))
@@ -191,11 +191,11 @@ class NativeDenoiser(_Loaded):
 
 
 class RemoteDenoiser(_Loaded):
-    """A checkpoint that runs its own code, called as `model(ids).logits`: all positions see all, none is padding."""
+    """A checkpoint that runs its own code, called as `model(ids).logits`, with full attention and without padding."""
 
     @torch.no_grad()
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """The logits themselves: such a model gives them whole. Raises InputError if the layout hides a position."""
+        """The logits themselves: such a model returns no states. Raises InputError if the layout hides a position."""
         if layout.visible_BLL is not None or layout.position_BL is not None:
             raise InputError(
                 f"{self.setting['model']} runs its own code, which is only asked for full attention over rows of one "

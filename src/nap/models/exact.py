@@ -1,11 +1,11 @@
-"""Denoisers whose every answer is known: `exact:FILE` is a law fitted to the texts of a file.
+"""Denoisers with exactly known probabilities: `exact:FILE` is a law fitted to the texts of a file.
 
     load("exact:corpus.txt,order=2")             # any.py: an n-gram of words
     load("exact:corpus.txt,law=hmm,states=64,unit=letter")
 
-Whatever is written on a canvas, the probabilities are those of the law given all of it: a perfect model, without
-training. Every slot is a text that goes on from the prompt, and no slot knows of another, so P paths are P independent
-frontiers by construction. What stands in headers and tags is not part of any text. Settings, after the file:
+Whatever is written on a canvas, the probabilities are exactly those of the law given all of it: a perfect model,
+without training. Every slot is a text that continues the prompt, independent of the other slots, so P paths are P
+independent frontiers. Headers and tags are not part of any text. Settings, after the file:
 
     law=ngram      or hmm
     order=2        of an n-gram: it looks order - 1 tokens back
@@ -49,13 +49,13 @@ SCHEME = "exact:"
 # What its tokenizer has beside the law's tokens: the tags of as many paths.
 SPECIAL = ("<mask>", "<pad>", *CanvasSpec(paths=16).special_tokens)
 UNKNOWN = "<unk>"
-# Bytes of messages that are kept from one forward to the next, and of the largest file.
+# The most bytes of messages that are kept between forwards, and of a file.
 KEPT, LARGEST = 256 << 20, 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a name says after its file."""
+    """The settings in a name after its file."""
 
     law: str = "ngram"
     order: int = 2
@@ -74,7 +74,7 @@ class Settings:
 
 
 def read_name(name: str) -> tuple[Path, Settings]:
-    """The file and the settings of `exact:FILE,setting=value,...`. Raises InputError for a setting that is none."""
+    """The file and the settings of `exact:FILE,setting=value,...`. Raises InputError for an unknown setting."""
     file, *parts = name.removeprefix(SCHEME).split(",")
     return Path(file), Settings(**read_settings("an exact law", Settings, parts))
 
@@ -82,7 +82,8 @@ def read_name(name: str) -> tuple[Path, Settings]:
 def open_exact(name: str) -> Computed:
     """The denoiser of `exact:FILE,setting=value,...`, or of a task's own law (exact_task.py), `exact:grids`.
 
-    Raises InputError as `read_name`, and for no texts. A file that is called as a task is given as ./grids.
+    Raises InputError as `read_name` does, and for a file without texts. A file with the name of a task is written as
+    ./grids.
     """
     from nap.models.exact_task import LAWFUL, open_task
 
@@ -138,7 +139,7 @@ class ExactDenoiser(Computed):
         self._starts: dict[bytes, Floats] = {}
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """logits_NV: the log-probabilities of the law given all that is written in the slot; -inf at special tokens."""
+        """logits_NV: the law's log-probabilities given all that is written in the slot; -inf at special tokens."""
         ids, (row_N, position_N) = ids_BL.numpy(), (column.numpy() for column in at)
         logits_NV = np.full((len(row_N), self.vocabulary), -np.inf, np.float32)
         seen: Counter[tuple[bytes, int]] = Counter()
@@ -158,11 +159,11 @@ class ExactDenoiser(Computed):
         return torch.from_numpy(logits_NV)
 
     def law_ids(self, ids_L: Ints) -> Ints:
-        """The law's tokens of canvas tokens: MASKED for a mask, and unknown for what it does not know, as padding."""
+        """The law's tokens for canvas tokens: MASKED for a mask, unknown for tokens outside the law such as padding."""
         return np.where(ids_L == self.mask_id, MASKED, np.maximum(ids_L - self.offset, 0))
 
     def reader(self, prompt: Ints, length: int, key: tuple[bytes, int, int] | None = None) -> Reader:
-        """What reads a slot behind a prompt; under a key the one that has read it before, as long as there is room."""
+        """A reader of a slot after a prompt; under a key the one that read it before, if it is still kept."""
         if key is not None and (found := self._readers.pop(key, None)) is not None and len(found.before) == length:
             self._readers[key] = found
             return found
@@ -184,5 +185,5 @@ class ExactDenoiser(Computed):
         return self._starts[key]
 
     def read(self, prompt: Ints, ids_L: Ints) -> Reading:
-        """What the law says of a slot behind a prompt, both in canvas tokens."""
+        """What the law says about a slot after a prompt, both in canvas tokens."""
         return self.reader(prompt, len(ids_L)).read(self.law_ids(ids_L))

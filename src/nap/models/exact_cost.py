@@ -1,13 +1,13 @@
-"""What a decode cost against the law that it was made under: exact loss, and what writing in parallel lost.
+"""What a decode loses under an exact law: its exact loss, and the part that comes from parallel writing.
 
     cost = cost_of(denoiser, trace)           # denoiser: an ExactDenoiser, trace: any decode of its tokens
     cost.nats / cost.tokens, cost.dependence / cost.tokens
 
-Tokens that one step writes together are drawn each by itself. What that ignores is, of the tokens that were written,
-log p(all of them) - sum log p(each), given what was there (`dependence`; below 0 they fit together worse than they do
-one by one), and in expectation over the law their conditional total correlation, sum H(each) - H(all of them), which
-bounds the loss from below (2601.15593). The first is exact for every law, and so is the second where it is asked for:
-for n-grams of order 2 any number of positions, for others two.
+Tokens that one step writes together are drawn independently. What that ignores is measured in two ways. `dependence` is
+log p(all written tokens) - sum of log p(each), given what was there before; below 0 the tokens fit together worse than
+alone. `correlation` is its counterpart in expectation, the conditional total correlation sum H(each) - H(all), which
+bounds the loss from below (2601.15593). The first is exact for every law. The second is exact too: for n-grams of order
+2 over any number of positions, for other laws over two.
 
 Letters: V tokens, S states. Does not decode.
 """
@@ -23,17 +23,17 @@ from nap.data.trace import COMMIT, PROMPT, Trace
 from nap.models.exact import ExactDenoiser
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader
 
-# A pair's joint table has V x V numbers, and takes V columns of states through the chain.
+# The joint table of a pair has V x V numbers, and takes V columns of states through the chain.
 MOST_TABLE = 1 << 20
 
 
 class Cost(NamedTuple):
-    """What a trace cost.
+    """The loss of a trace under a law.
 
     tokens       written
     nats         -log p of all that was written, given the prompt
     dependence   sum over steps of log p(what was written together) - sum of log p(each), nats
-    correlation  sum over steps of the conditional total correlation, nats; None where a step's is too large to compute
+    correlation  sum over steps of the conditional total correlation, nats; None where one step is too large to compute
     """
 
     tokens: int
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 
 
 def cost_of(denoiser: ExactDenoiser, trace: Trace, *, correlation: bool = True) -> Cost:
-    """Replay a trace against the law. Raises InputError for a trace that takes tokens back or edits them."""
+    """Replay a trace under the law. Raises InputError for a trace that takes tokens back or edits them."""
     if any(event.kind != COMMIT for event in trace.events):
         raise InputError(
             f"trace {trace.problem_id!r:.60} takes tokens back, edits or fills them; a law's cost needs none"
@@ -87,22 +87,22 @@ def _slot_cost(
 
 
 def total_correlation(reader: Reader, positions: Sequence[int]) -> float | None:
-    """Nats that these open positions of what was read last say of each other, given all that is written.
+    """Total correlation, in nats, of these open positions of the last text read, given all that is written.
 
-    0 for fewer than two. None where it is too large: more than two positions of a law that is no n-gram of order 2, or
-    a vocabulary whose pairs are more than `MOST_TABLE`.
+    0 for fewer than two positions. None where it is too large to compute: more than two positions unless the law is an
+    n-gram of order 2, or more pairs of tokens than `MOST_TABLE`.
     """
     if len(positions) < 2:
         return 0.0
     law = reader.law
     if law.vocabulary**2 > MOST_TABLE or (len(positions) > 2 and not law.tokens_are_states):
         return None
-    # A chain of tokens: each depends on those before it through the last of them alone.
+    # In such a chain each token depends on those before it only through the last of them.
     return sum(mutual_information(reader, *pair) for pair in pairwise(sorted(positions)))
 
 
 def mutual_information(reader: Reader, first: int, second: int) -> float:
-    """Nats that two open positions of what was read last say of each other, given all that is written."""
+    """Mutual information, in nats, of two open positions of the last text read, given all that is written."""
     joint_VV = pair(reader, first, second)
     apart_VV = joint_VV.sum(axis=1, keepdims=True) * joint_VV.sum(axis=0, keepdims=True)
     there = joint_VV > 0

@@ -1,15 +1,15 @@
-"""A perfect model of a task whose answers are known: `exact:grids`, `exact:agree`. exact.py has the laws of files.
+"""A perfect model of a task: `exact:grids`, `exact:agree`. exact.py has the laws of files.
 
     nap eval --models exact:grids grids-nap --task grids --policies low_confidence parallel_forced ...
 
-A task with a `law` (tasks/law.py) says which contents its units (grids, sentences) may have, each as likely as the
-others. Given whatever is written on a canvas, the probabilities at every other cell are exact: the share of the
-contents that are still possible. What such a model loses in parallel is the decoder's loss alone. Settings are the
-task's own (`exact:grids,count=6,shared=1`). The units stand in a path each, or all in one.
+A task with a `law` (tasks/law.py) says which contents its units (grids, sentences) may have; all are equally likely.
+Given what is written on a canvas, the probability of a token at any other cell is exact: its share among the contents
+that are still possible. Whatever is lost with such a model when decoding in parallel is due to the decoder. Settings
+are those of the task (`exact:grids,count=6,shared=1`). Each unit is in a path of its own, or all are in one.
 
-Candidates that are exactly as likely are ordered by a fixed random jitter of 1e-4, as a trained model's errors order
-them. Where what is written is impossible, a unit's cells are answered as if nothing of it were written. Behind its
-cells a slot is closed and padded, and the summary says `done`.
+Candidates that are exactly equally likely are ordered by a fixed random jitter of 1e-4, as the errors of a trained
+model would order them. Where the written tokens of a unit are impossible together, its cells are answered as if none
+were written. After its cells a slot is closed and padded, and the summary says `done`.
 
 Letters: B rows, L canvas, N positions asked about, V vocabulary, n cells, C contents. Fits nothing, and does not know
 the laws of files.
@@ -41,19 +41,19 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 LAWFUL = ("grids", "agree")
 SUMMARY = "done"
-# Problems whose contents are kept from one forward to the next.
+# How many problems have their contents kept between forwards.
 KEPT = 256
 
 
 class Part(NamedTuple):
-    """Cells of a canvas that depend on each other: n positions, and their C possible contents in token ids."""
+    """Cells of a canvas that depend on each other: n positions, and their C possible contents as token ids."""
 
     position_n: Ints
     content_Cn: Ints
 
 
 class Known(NamedTuple):
-    """What stays while a canvas is written: the law, of each part a jitter [n, V], and what stands outside of all."""
+    """What stays the same while a canvas is written: the law, a jitter [n, V] of each part, and other positions."""
 
     parts: list[Part]
     jitters: list[Floats]
@@ -74,11 +74,11 @@ def open_task(name: str, settings: Sequence[str]) -> "TaskDenoiser":
 
 
 def cells_of(region_L: Ints, count: int, cells: int) -> list[Ints]:
-    """The positions of each of `count` units' cells in a row of region codes, in paths of their own or all in one.
+    """The positions of the cells of each of `count` units in a row of region codes, in separate paths or all in one.
 
-    Raises InputError for a canvas of other paths, or with too little room.
+    Raises InputError for a canvas with another number of paths, or too little room.
     """
-    # The last slot is the summary, but for a canvas of one slot.
+    # The last slot is the summary, except on a canvas of one slot.
     paths = max(1, int(region_L.max()))
     if paths == count:
         found = [np.flatnonzero(region_L == unit)[:cells] for unit in range(count)]
@@ -105,21 +105,21 @@ def parts_of(task: Units, problem: Problem, region_L: Ints, tokenizer: Any) -> l
 
 
 class TaskDenoiser(Computed):
-    """A task's law as a `Denoiser` (denoiser.py). The problem is read out of the prompt, whatever canvas follows."""
+    """A task's law as a `Denoiser` (denoiser.py). The problem is read from the prompt."""
 
     def __init__(self, task: Any, name: str, tokenizer: Any = None) -> None:
         self.task: Units = task
         words: Any = tokenizer or build_tokenizer(list(task.words), "word")
         super().__init__(words.mask_token_id, words.pad_token_id, len(words), words)
         self.setting = {"model": name, "revision": repr(task), "family": "exact", "law": task.name}
-        # Room for its closing tag and one padding: recipes/agreement.py says why slots are even.
+        # Room for the closing tag and one padding token; recipes/agreement.py says why slots have an even length.
         self.canvas = CanvasSpec(paths=task.count, path_tokens=task.cells + 2, summary_tokens=2)
         self._known: OrderedDict[bytes, Known] = OrderedDict()
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
-        """logits_NV: the log-probabilities of the law given all that is written, in one pass over the rows.
+        """logits_NV: the law's log-probabilities given all that is written, in one pass over the rows.
 
-        Raises InputError for a prompt that is no problem of the task.
+        Raises InputError for a prompt that is not a problem of the task.
         """
         ids, (row_N, position_N) = ids_BL.numpy(), (column.numpy() for column in at)
         chance_NV = np.zeros((len(row_N), self.vocabulary))
@@ -141,7 +141,7 @@ class TaskDenoiser(Computed):
         return chance_LV
 
     def known(self, ids_L: Ints, region_L: Ints) -> Known:
-        """What is known of a row's problem, read out of its prompt once."""
+        """What is known about a row's problem, read from its prompt once."""
         prompt = ids_L[region_L == PROMPT]
         key = prompt.tobytes() + region_L.tobytes()
         if key not in self._known:
@@ -162,7 +162,7 @@ class TaskDenoiser(Computed):
         return Known(parts, jitters, self._rest(region_L, parts))
 
     def _rest(self, region_L: Ints, parts: Sequence[Part]) -> Ints:
-        """L ids: what stands in a slot behind its cells. At the cells themselves it says nothing."""
+        """L ids: what a slot holds after its cells. The ids at the cells themselves have no meaning."""
         tokens, rest_L = self.tokenizer.convert_tokens_to_ids, np.full(len(region_L), self.pad_id, np.int64)
         tagged, last = (region_L == HEADER).any(), int(region_L.max())
         cells = np.concatenate([part.position_n for part in parts])

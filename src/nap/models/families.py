@@ -1,9 +1,9 @@
-"""What each family of published checkpoints means by its config and tensor names, as one table.
+"""One table of what the configs and tensor names of each family of published checkpoints mean.
 
 No published config says all that a decoder needs: which token is the mask, whether the logits are shifted, who may see
-whom. A `Family` says it, and how to rename config keys and tensors into those of transformers' own class. A checkpoint
-that NAP saves says it itself: `mask_token_id`, `shift_logits`, `block_size` and `chat_template_kwargs` in its config
-are read for every family.
+whom. A `Family` adds this, and how to rename config keys and tensors into those of transformers' own class. A
+checkpoint that NAP saves says it itself: `mask_token_id`, `shift_logits`, `block_size` and `chat_template_kwargs` in
+its config are read for every family.
 
 Sources: the model cards and configs of GSAI-ML/LLaDA-8B, Dream-org/Dream-v0, apple/DiffuCoder, JetLM/SDAR (2510.06303)
 and dllm-hub's A2D. Does not open files or weights (checkpoint.py) or run a model (denoiser.py). No torch.
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Native = Literal["llama", "qwen2", "qwen3", "bert"]
-# What a stranger says of a model: `check_config` looks at all of it that is used.
+# An unchecked config; `check_config` checks all of it that is used.
 Config = dict[str, Any]
 
-# What a tokenizer that sets no mask_token calls its mask, most specific first.
+# Usual names of the mask where a tokenizer sets no mask_token, most specific first.
 MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "|<MASK>|", "[MASK]", "<mask>")
 
-# Of a published config only these matter to a forward pass and to a decoder. The rest would be noise (a LLaDA config
-# says both `weight_tying: false` and, by an accident of PretrainedConfig, `tie_word_embeddings: true`).
+# Only these keys of a published config matter for a forward pass and a decoder. Others can be misleading (a LLaDA
+# config says both `weight_tying: false` and, by an accident of PretrainedConfig, `tie_word_embeddings: true`).
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
 _OURS = ("shift_logits", "block_size", "chat_template_kwargs")
 _DECODER = (
@@ -45,10 +45,10 @@ _BERT = (
 
 
 def _keep(config: Config) -> Config:
-    """A config in its native class's own words, less the noise.
+    """A config in the terms of its native class, with only the keys that matter.
 
-    transformers 5 writes `rope_parameters`; 4 does not know it and would silently take its default base, so it is
-    written back as `rope_theta` and `rope_scaling`, which both read.
+    transformers 5 writes `rope_parameters`. Version 4 does not know this key and would silently use its default base,
+    so it is translated back to `rope_theta` and `rope_scaling`, which both versions read.
     """
     config = dict(config)
     if rope := config.pop("rope_parameters", None):
@@ -88,18 +88,18 @@ def unwrapped(name: str) -> str:
 class Family:
     """One row of the table.
 
-    native      transformers' own class that computes it
+    native      the class of transformers that computes it
     config      published config -> native config
     tensors     (pattern, replacement): published tensor name -> native name, the first that matches
     dropped     pattern of published tensors that no forward pass needs
-    required    config values that the native class computes; any other value is refused, not computed wrongly
+    required    config values that the native class can compute; any other value is refused
     shift       the logit for position i comes from the hidden state of position i - 1 (position 0 from its own)
-    block_size  None: every position may see every position. Else a position sees its own and earlier blocks of this
-                many positions, counted from the canvas's start; `block_size` in the config goes before it
-    mask_id     where neither config nor tokenizer declares one
+    block_size  None: every position may see every other. Otherwise a position sees its own and earlier blocks of this
+                many positions, counted from the start of the canvas; `block_size` in the config overrides it
+    mask_id     the mask where neither config nor tokenizer declares one
     end_tokens  texts of the tokens that end a text or a turn, beside the declared eos
-    template    keywords for the chat template, as its published checkpoints were trained
-    unsaid      what a user should know where neither config nor user says block_size or shift_logits
+    template    keywords for the chat template that its published checkpoints were trained with
+    unsaid      a warning for users where neither the config nor they themselves set block_size or shift_logits
     """
 
     native: Native
@@ -148,9 +148,9 @@ FAMILIES: dict[str, Family] = {
     **_PLAIN,
     # A2D trains with full attention and no shift unless told otherwise.
     **{f"a2d-{name}": replace(family, unsaid=_A2D) for name, family in _PLAIN.items()},
-    # Trained by dllm on turns whose thinking is empty.
+    # dllm trained it on turns with empty thinking.
     "a2d-qwen3": Family(native="qwen3", template=(("enable_thinking", False),), unsaid=_A2D),
-    # Mask: 126336 for LLaDA-8B and 1.5, 5 for iLLaDA; both declare it.
+    # The mask is 126336 for LLaDA-8B and 1.5, and 5 for iLLaDA; both declare it.
     "llada": Family(
         native="llama",
         config=_llada_to_llama,
@@ -170,9 +170,9 @@ FAMILIES: dict[str, Family] = {
     ),
     # Dream, Dream-Coder, DiffuCoder. The shift is declared nowhere.
     "Dream": Family(native="qwen2", shift=True, mask_id=151666),
-    # 4 is SDAR's own default; a checkpoint of larger blocks says so in its config.
+    # SDAR's default is 4; a checkpoint with larger blocks says so in its config.
     "sdar": Family(native="qwen3", block_size=4, mask_id=151669),
-    # An encoder: no end of text, and old checkpoints call the scale and shift of a layer norm gamma and beta.
+    # An encoder: it has no end of text, and old checkpoints call the scale and shift of a layer norm gamma and beta.
     "bert": Family(
         native="bert",
         tensors=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
@@ -185,7 +185,8 @@ FAMILIES: dict[str, Family] = {
 _INSTEAD = "use LLaDA-8B, Dream or SDAR, or trust_remote_code with a pinned revision"
 _EXPERTS = "is not supported yet (its expert layers have no native class here)"
 _FAST = "Fast-dLLM v2 is not supported yet (its shifted block diffusion is not yet checked against its published code)"
-# Model types and architectures, without case and marks: LLaDA-MoE calls its model_type `llada`, dllm's `lladamoe`.
+# Model types and architectures in lower case without punctuation: LLaDA-MoE has the model_type `llada`, dllm's version
+# `lladamoe`.
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("lladamoemodellm", "lladamoemodel", "lladamoe"), f"LLaDA-MoE {_EXPERTS}; {_INSTEAD}"),
     **dict.fromkeys(("llada2moe", "llada2moemodellm"), f"LLaDA2 {_EXPERTS}; {_INSTEAD}"),
@@ -200,7 +201,7 @@ def _plain(name: str) -> str:
 
 
 def family_of(config: Config, where: object) -> Family:
-    """The family that a config names. Raises InputError for one that is unknown, unsupported, or set up unlike it."""
+    """The family that a config names. Raises InputError for one that is unknown, unsupported or set up otherwise."""
     name = config.get("model_type")
     if name is None:
         raise InputError(f"{where}/config.json has no model_type; known: {', '.join(FAMILIES)}")
@@ -223,7 +224,7 @@ def family_of(config: Config, where: object) -> Family:
 
 
 def native_config(config: Config, where: object) -> Config:
-    """The config in the words of its family's native class. Raises InputError naming a key that is not there."""
+    """The config in the terms of its family's native class. Raises InputError that names a missing key."""
     try:
         native = family_of(config, where).config(config)
         for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"):
@@ -236,13 +237,13 @@ def native_config(config: Config, where: object) -> Config:
 
 
 def template_keywords(config: Config, family: Family) -> Config:
-    """The keywords that the model's own prompts give the chat template: the config's, else the family's."""
+    """The default keywords of the model's chat template: those of the config, or else of the family."""
     said = config.get("chat_template_kwargs")
     return dict(family.template) if said is None else said
 
 
 class SpecialIds(NamedTuple):
-    """The token ids that decoding treats apart. `eos_ids` end a text or a turn."""
+    """The token ids that decoding treats specially. `eos_ids` end a text or a turn."""
 
     mask_id: int
     pad_id: int
@@ -252,7 +253,7 @@ class SpecialIds(NamedTuple):
 def special_ids(
     config: Config, family: Family, tokenizer: "PreTrainedTokenizerBase | None", where: object, mask_id: int | None
 ) -> SpecialIds:
-    """What a checkpoint declares: `mask_id` if given, then its config, its tokenizer and its family, in that order.
+    """The special ids of a checkpoint: from `mask_id` if given, then its config, its tokenizer and its family.
 
     Raises InputError for an id outside the vocabulary, a mask that the tokenizer contradicts, or none at all.
     """
@@ -293,7 +294,7 @@ def _mask_id(
     size = config["vocab_size"]
     if not 0 <= mask < size:
         raise InputError(f"mask id {mask} is outside the vocabulary of {where}, which has ids 0 to {size - 1}")
-    # A token that only looks like a mask by its text contradicts nothing: iLLaDA's config names another.
+    # A token that merely looks like a mask by its text is no contradiction: iLLaDA's config names another.
     if tokenizer is not None and said is not None and mask != said:
         raise InputError(
             f"mask id {mask} is not the mask token of {where}: its tokenizer's is {tokenizer.mask_token!r}, id {said}; "
@@ -303,13 +304,13 @@ def _mask_id(
 
 
 def declared_mask(config: Config, tokenizer: "PreTrainedTokenizerBase | None") -> int | None:
-    """The mask that a config or a tokenizer declares, or a token that is called as masks are; None for none."""
+    """The mask that a config or a tokenizer declares, or a token with a usual name of a mask; None without one."""
     found = [config.get("mask_token_id"), getattr(tokenizer, "mask_token_id", None)]
     found += [_id_of(text, tokenizer) for text in MASK_TOKENS] if tokenizer is not None else []
     return next((token for token in found if token is not None), None)
 
 
 def _id_of(text: str, tokenizer: "PreTrainedTokenizerBase") -> int | None:
-    # A tokenizer gives the unknown token's id for a text that it does not know.
+    # For a text that it does not know, a tokenizer returns the id of the unknown token.
     found = tokenizer.convert_tokens_to_ids(text)
     return found if isinstance(found, int) and tokenizer.convert_ids_to_tokens(found) == text else None

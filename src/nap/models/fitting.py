@@ -15,7 +15,7 @@ from nap.common.files import InputError
 from nap.models.laws import Floats, Law, Matrix
 
 MOST_TOKENS, MOST_ORDER, MOST_STATES = 4096, 6, 512
-# Baum-Welch sees texts in pieces of this many tokens, and so many rounds of them.
+# Baum-Welch reads texts in pieces of this many tokens, in this many rounds.
 PIECE, ROUNDS = 64, 25
 Context = tuple[int, ...]
 Counts = dict[int, float]
@@ -33,7 +33,7 @@ def fit_ngram(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, b
     followed = _counted(texts, order)
     if not followed:
         raise InputError("a law needs texts, and these hold no token")
-    # Every token may follow nothing at all, so that every text has some chance.
+    # Every token may follow the empty context, so that every text has a positive probability.
     for token in range(vocabulary):
         followed[()][token] = followed[()].get(token, 0.0) + 0.5
     number = {context: i for i, context in enumerate(_contexts(followed, vocabulary))}
@@ -60,7 +60,7 @@ def _counted(texts: Iterable[Sequence[int]], order: int) -> dict[Context, Counts
 
 
 def _contexts(followed: dict[Context, Counts], vocabulary: int) -> list[Context]:
-    """The states, the empty context first; every single token is one, so that each is written by some state."""
+    """The states, the empty context first. Every single token is a state, so some state writes each token."""
     singles = [(token,) for token in range(vocabulary)]
     return list(dict.fromkeys([(), *singles, *(context for context in followed if len(context) > 1)]))
 
@@ -69,7 +69,7 @@ Entry = tuple[int, int, float]
 
 
 def _draws(number: dict[Context, int], followed: dict[Context, Counts], backoff: float) -> Iterator[Entry]:
-    """From which context a state draws: its own, or one that it backs off to."""
+    """The context from which a state draws: its own, or one that it backs off to."""
     for context, i in number.items():
         left = 1.0
         for skipped in range(len(context) + 1):
@@ -81,7 +81,7 @@ def _draws(number: dict[Context, int], followed: dict[Context, Counts], backoff:
 
 
 def _arcs(number: dict[Context, int], followed: dict[Context, Counts]) -> Iterator[Entry]:
-    """What a context that draws goes to: the longest context that what it then has written ends in."""
+    """The state after a draw: the longest context that the written text then ends in."""
     for context, counts in followed.items():
         total = sum(counts.values())
         for token, count in counts.items():
@@ -113,7 +113,7 @@ def fit_hmm(texts: Iterable[Sequence[int]], vocabulary: int, states: int = 32, s
     start_S, move_SS = np.full(states, 1 / states), rng.dirichlet(np.ones(states), size=states)
     counts_V = np.full(vocabulary, 0.5)
     np.add.at(counts_V, ids_BT[ids_BT >= 0], 1.0)
-    # Each state likes other tokens at the start, or all would stay alike.
+    # Each state starts with different token probabilities; otherwise all would stay equal.
     emission_SV = _rows(counts_V * rng.gamma(0.5, size=(states, vocabulary)) + 1e-9)
     for _ in range(ROUNDS):
         start_S, move_SS, emission_SV = _better(ids_BT, start_S, move_SS, emission_SV, counts_V)
@@ -147,7 +147,7 @@ def _better(
     moves_SS = move_SS * np.einsum("bts,btu->su", ahead_BTS[:, :-1], weight_BTS, optimize=True)
     emitted_VS = np.zeros(emission_SV.T.shape)
     np.add.at(emitted_VS, ids_BT[there_BT], state_BTS[there_BT])
-    # As much as one more token, shared as the texts' tokens are: nothing is impossible.
+    # One extra token, distributed like the tokens of the texts, so that nothing is impossible.
     emitted_SV = emitted_VS.T + counts_V / counts_V.sum()
     moves_SS = moves_SS + 1 / len(start_S)
     first_S = state_BTS[:, 0].sum(axis=0) + 1 / len(start_S)

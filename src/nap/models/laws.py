@@ -1,4 +1,4 @@
-"""Laws of text whose every answer is known: n-grams and hidden Markov models, fitted to texts.
+"""Laws of text with exact answers: n-grams and hidden Markov models, fitted to texts.
 
     law = fit_ngram(texts, vocabulary=64, order=3)            # fitting.py
     marginals_LV, log_p = law.read(np.array([5, -1, 7, -1]))      # -1: not written yet
@@ -7,10 +7,10 @@ Both are chains of hidden states: an n-gram's states are contexts, and a token c
 Given any set of written positions, the distribution at every other position, the probability of what is written and of
 any content are exact, by forward-backward.
 
-[ours] An n-gram here backs off at random: from a context, with chance 1 - `backoff` the next token is drawn from what
-followed it in the texts, else from the context one token shorter, and so on down to single tokens, of which every one
-has some chance. It goes on from the context that it drew from. That is a law of its own, not Kneser-Ney's, and keeps
-the chain sparse: a step costs as many products as there are n-grams in the texts.
+[ours] An n-gram here backs off at random. With chance 1 - `backoff` the next token is drawn from those that followed
+the context in the texts; otherwise from the context that is one token shorter, and so on down to single tokens, which
+all have some chance. The text continues from the context that was drawn from. This is a different law from
+Kneser-Ney's; it keeps the chain sparse, so that a step costs as many products as there are n-grams in the texts.
 
 Letters: L positions, V tokens, S states. Does not fit (fitting.py), and is no denoiser (exact.py).
 """
@@ -33,10 +33,11 @@ MASKED = -1
 
 
 class Reading(NamedTuple):
-    """What a law says of a sequence.
+    """What a law says about a sequence.
 
-    marginals_LV  of each position, given every written one; a written one's is all at its token
-    log_p         nats of what is written
+    marginals_LV  the distribution at each position, given every written one; at a written position all of it is on its
+                  token
+    log_p         log-probability of what is written, nats
     """
 
     marginals_LV: Floats
@@ -45,13 +46,13 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Law:
-    """A chain of S states that writes a token a step.
+    """A chain of S states that writes one token a step.
 
-    start_S      chance of each state before the first token
-    forward      one or two matrices [S, S]: a step is their product. Two, so that neither is dense
+    start_S      probability of each state before the first token
+    forward      one or two matrices [S, S] whose product is a step; two, so that neither is dense
     emission_SV  chance of each token in each state
     name         for traces
-    tokens_are_states  the token that was written says all of the state: what comes depends on the last token alone
+    tokens_are_states  whether the last token determines the state, so that what follows depends on that token alone
     """
 
     start_S: Floats
@@ -60,7 +61,7 @@ class Law:
     name: str
     tokens_are_states: bool = False
 
-    # Products with a column are fast with the matrix as it is, products with a row with its transpose.
+    # Products with a column are fast with the matrix itself, products with a row with its transpose.
     @cached_property
     def _steps(self) -> tuple[Matrix, ...]:
         return tuple(matrix.T.copy() for matrix in self.forward)
@@ -79,19 +80,19 @@ class Law:
         return self.emission_SV.shape[1]
 
     def step(self, state_S: Floats) -> Floats:
-        """The states after one more token, of those before it."""
+        """The states after one more token, from those before it."""
         for matrix in self._steps:
             state_S = matrix @ state_S
         return state_S
 
     def back(self, state_S: Floats) -> Floats:
-        """The same the other way: how well each state before a token explains what comes after it."""
+        """The same backwards: how well each state before a token explains what comes after it."""
         for matrix in reversed(self.forward):
             state_S = matrix @ state_S
         return state_S
 
     def given(self, state_S: Floats, token: int) -> Floats:
-        """States times the chance that they emit this token; unchanged for MASKED."""
+        """States times their probability of emitting this token; unchanged for MASKED."""
         if token == MASKED:
             return state_S
         columns = self._columns
@@ -102,7 +103,7 @@ class Law:
         return found
 
     def after(self, tokens: Sequence[int]) -> Floats:
-        """The states after these tokens, to go on from. Raises InputError where the law cannot write them."""
+        """The states after these tokens. Raises InputError where the law cannot write them."""
         state_S = self.start_S
         for token in tokens:
             state_S = self.given(self.step(state_S), token)
@@ -112,26 +113,27 @@ class Law:
         return state_S
 
     def tokens(self, state_LS: Floats) -> Floats:
-        """[L, V] the tokens that such states emit, each row normalised."""
+        """[L, V] the distribution of the tokens that such states emit."""
         tokens_LV = np.ascontiguousarray((self._tokens @ state_LS.T).T)
         return tokens_LV / tokens_LV.sum(axis=1, keepdims=True)
 
     def read(self, ids_L: Ints, start_S: Floats | None = None) -> Reading:
-        """What it says of a sequence in which some positions are MASKED, from a state on."""
+        """What the law says about a sequence with MASKED positions, starting from a state."""
         return Reader(self, len(ids_L), start_S).read(ids_L)
 
 
 class Reader:
-    """Reads one sequence again and again as it is written: what a change does not touch is not computed again.
+    """Reads one sequence repeatedly while it is written, and computes again only what a change affects.
 
-    Messages go on from the first (last) position that changed, and stop where they are what they were: behind as many
-    written tokens as a context has nothing changes.
+    Messages are updated from the first (last) changed position on and stop where they no longer differ: after as many
+    written tokens as a context has, nothing changes.
     """
 
     def __init__(self, law: Law, length: int, start_S: Floats | None = None) -> None:
         self.law, states = law, len(law.start_S)
         start_S = law.start_S if start_S is None else start_S
-        # before[i]: states at i by what stands before it, i itself left out; after[i]: likewise by what comes after.
+        # before[i]: states at i given the tokens before it, without i itself; after[i]: the same given the tokens after
+        # it.
         self.ids: Ints | None = None
         self.before, self.after = np.empty((length, states)), np.ones((length, states))
         self.start_S, self.log_L = start_S, np.zeros(length)

@@ -1,8 +1,8 @@
 """Open a checkpoint as a denoiser: a folder, a bundled model or a hub name.
 
-Weights are read from safetensors into transformers' own classes, made to see in both directions. With its tensors
-renamed a checkpoint gives what its published code gives, and none of that code is run unless it is asked for by name.
-Does not know one family from another (families.py).
+Weights are read from safetensors into transformers' own classes, made bidirectional. With its tensors renamed, a
+checkpoint gives the results of its published code, and none of that code is run unless it is asked for by name. Does
+not know the families (families.py).
 """
 
 import re
@@ -41,13 +41,13 @@ def load(
 ) -> NativeDenoiser | RemoteDenoiser:
     """Open a folder, a bundled model such as `arith-nap`, or a hub name such as `GSAI-ML/LLaDA-8B-Instruct`.
 
-    The folder of a LoRA adapter opens as its base with the adapter merged into it, in memory.
+    The folder of a LoRA adapter opens as its base with the adapter merged in memory.
 
     dtype              float32, bfloat16, float16, or auto: float32 on a CPU, elsewhere the checkpoint's own
     trust_remote_code  run the checkpoint's own Python instead; a hub name then needs `revision`, a full commit hash
-    mask_id, shift, block_size  go before what the checkpoint and its family say
+    mask_id, shift, block_size  override what the checkpoint and its family say
 
-    Raises InputError for anything about the checkpoint or a setting that does not fit.
+    Raises InputError for a checkpoint that cannot be opened, or a setting that does not fit.
     """
     _check(name, revision, trust_remote_code, block_size)
     place = usable_device(device)
@@ -61,7 +61,7 @@ def load(
     }
     number = choose_dtype(dtype, place, own_dtype(known.config))
     say_unsaid(name, known.native, known.family, shift, block_size)
-    # In the config, so that the model says them itself wherever it is saved.
+    # Written into the config, so that a saved copy of the model has them.
     model = _opened(known, chosen | {"mask_token_id": ids.mask_id}, number, place)
     said = str(number).removeprefix("torch.")
     if dtype == "auto" and (hint := dtype_hint(place, said, known.native["hidden_size"])):
@@ -90,10 +90,11 @@ def _check(name: str, revision: str | None, trust_remote_code: bool, block_size:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A checkpoint's folder with all that is read of it but the weights.
+    """A checkpoint's folder and everything that is read from it except the weights.
 
-    base    what it is an adapter of, if it is one: config, tokenizer and canvas are then the base's where it has none
-    native  its config in the words of its family's native class
+    base    the base, if it is an adapter; config, tokenizer and canvas are then those of the base where the adapter has
+            none
+    native  its config in the terms of its family's native class
     """
 
     folder: Path
@@ -107,7 +108,7 @@ class Found:
 
 
 def found(name: str, revision: str | None, *, weights: bool = True) -> Found:
-    """A checkpoint with everything read but its weights, which are fetched from the hub only with `weights`.
+    """A checkpoint with everything read except its weights, which are fetched from the hub only with `weights`.
 
     Raises InputError for a checkpoint that no family describes.
     """
@@ -130,7 +131,7 @@ def found(name: str, revision: str | None, *, weights: bool = True) -> Found:
 
 
 def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device) -> "PreTrainedModel":
-    """The model with its weights, and the attention that is fastest where it is."""
+    """The model with its weights, and the fastest attention for its device."""
     if found.base:
         model = adapter.merged(found.folder, found.base, dtype=number, device=place)
     else:
@@ -141,13 +142,13 @@ def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device
 
 
 def say_unsaid(name: str, native: Config, family: Family, shift: bool | None, block_size: int | None) -> None:
-    """Warn where neither the config nor the user says what the family leaves open."""
+    """Warn where neither the config nor the user sets what the family leaves open."""
     if family.unsaid and shift is block_size is None and not native.keys() & {"shift_logits", "block_size"}:
         _say(f"{name}: {family.unsaid}")
 
 
 def _say(line: str) -> None:
-    # Of the processes of a run, one.
+    # Only one process of a run warns.
     if parent_process() is None:
         getLogger("nap").warning(line)
 
@@ -159,7 +160,7 @@ def _setting(name: str, commit: str | None, config: Config, family: Family) -> d
 
 
 def own_dtype(config: Config) -> str | None:
-    """The number type that a checkpoint's config says its weights are in, under its name of either version."""
+    """The number type of the weights according to the config, under the key of either version."""
     said = config.get("dtype") or config.get("torch_dtype")
     return said.removeprefix("torch.") if isinstance(said, str) else None
 
@@ -171,7 +172,7 @@ def _load_remote(
 
     folder, commit = checkpoint.find(name, revision, code=True)
     config = checkpoint.read_config(folder)
-    # Where the family is known its conventions hold, whoever's code runs.
+    # The conventions of a known family hold whatever code runs.
     family = FAMILIES.get(str(config.get("model_type")), Family(native="llama"))
     number = choose_dtype(dtype, device, own_dtype(config))
     maker = AutoModelForCausalLM if "AutoModelForCausalLM" in config.get("auto_map", {}) else AutoModel
@@ -179,7 +180,7 @@ def _load_remote(
         model = maker.from_pretrained(folder, trust_remote_code=True, use_safetensors=True, dtype=number)
         written = (folder / "tokenizer_config.json").is_file()
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True) if written else None
-    except Exception as error:  # It is the checkpoint's code: it may raise anything.
+    except Exception as error:  # The checkpoint's own code may raise anything.
         reason = checkpoint.brief(error)
         raise InputError(f"{folder}: its own code does not load with transformers {__version__} ({reason})") from None
     full = model.config.to_dict()

@@ -1,7 +1,7 @@
 """An adapter's tensors merged into the weights of its base: LoRA (2106.09685), rsLoRA (2312.03732), DoRA (2402.09353).
 
-An adapter may name its layers as the published code does or as the native class does. Each of its tensors must find its
-layer, and each layer that its settings name must find its tensors: anything else is refused by name.
+An adapter may name its layers as the published code does or as the native class does. Each tensor must have its layer,
+and each layer in the settings must have its tensors; anything else is refused by name.
 
 Shape letters: R rank, I inputs, O outputs, V vocabulary, D hidden size.
 Does not read settings (lora_settings.py) or find files (adapter.py).
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-# What stands after a layer's name in a tensor's name. An adapter that was not saved as "default" may name itself.
+# The part of a tensor's name after its layer. An adapter that was not saved as "default" may add its own name.
 _ROLES = re.compile(
     r"(?P<stem>.+?)\.(?:"
     r"(?P<factor>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|token_adapter\.trainable_tokens_delta)"
@@ -31,7 +31,7 @@ _SAVED = re.compile(r"\.modules_to_save\.([^.]+)\.")
 
 
 class Key(NamedTuple):
-    """A tensor's name taken apart: its layer, what it is to the layer, and the adapter that it names, if any."""
+    """The parts of a tensor's name: its layer, its role in the layer, and the name of the adapter, if any."""
 
     stem: str
     role: str
@@ -39,7 +39,7 @@ class Key(NamedTuple):
 
 
 def read_key(name: str) -> Key:
-    """A tensor's name taken apart; its role is empty where it is none of an adapter's."""
+    """The parts of a tensor's name; the role is empty for a tensor that is not an adapter's."""
     saved = _SAVED.search(name)
     plain = re.sub(r"^(?:base_model\.model\.|module\.)+", "", unwrapped(_SAVED.sub(".", name)))
     if not (found := _ROLES.fullmatch(plain)):
@@ -50,7 +50,7 @@ def read_key(name: str) -> Key:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """A module of the model, under the name that the adapter has for it; `table`: it embeds, or is the head."""
+    """A module of the model, under the adapter's name for it; `table` says that it is an embedding or the head."""
 
     name: str
     module: "nn.Module"
@@ -68,11 +68,11 @@ def merge(
     tensors: "Mapping[str, Tensor]",
     settings: LoraSettings,
 ) -> None:
-    """Change the model's weights as the adapter does.
+    """Apply the adapter to the model's weights.
 
     published  names of the tensors of the base's files
 
-    Raises InputError for a tensor that has no use, a layer that lacks one, and values that are none.
+    Raises InputError for a tensor without use, a layer without its tensor, and values that are not numbers.
     """
     layers, given = _by_layer(model, family, published, tensors, settings)
     for name, layer in layers.items():
@@ -131,12 +131,12 @@ def _by_layer(
 def _spoken(
     modules: "Mapping[str, nn.Module]", family: Family, published: Iterable[str], stems: Iterable[str]
 ) -> dict[str, str]:
-    """{what the adapter calls a module: its native name}: published or native names, whichever know its stems."""
+    """{the adapter's name of a module: its native name}, from published or native names, whichever fit its names."""
     native = {name: name for name in modules}
     renamed = {_module(name): _module(family.rename(name) or "") for name in map(unwrapped, published)}
     theirs = {said: name for said, name in renamed.items() if name in modules}
     theirs |= {name: name for name in native if name not in theirs.values()}
-    # An adapter of the body alone has names without the body's own.
+    # The names of an adapter of the body alone lack the body's own name.
     inner = [{said.removeprefix("model."): name for said, name in names.items()} for names in (native, theirs)]
     wanted = set(stems)
     return max((native, theirs, *inner), key=lambda names: len(wanted & names.keys()))
@@ -177,7 +177,7 @@ def _wanted(layer: _Layer, settings: LoraSettings) -> set[str]:
 
 
 def _rows(layer: _Layer, settings: LoraSettings) -> tuple[int, ...]:
-    """The tokens whose rows of this table were trained."""
+    """The tokens whose rows in this table were trained."""
     for name, rows in settings.tokens.items():
         if layer.name.endswith(name) if name else layer.table == "input":
             return rows
@@ -185,7 +185,7 @@ def _rows(layer: _Layer, settings: LoraSettings) -> tuple[int, ...]:
 
 
 def _change(model: "PreTrainedModel", layer: _Layer, given: "dict[str, Tensor]", settings: LoraSettings) -> None:
-    """Write what the tensors make of a layer's weight and bias."""
+    """Write the new weight and bias of a layer."""
     import torch
 
     apart = given.keys() - {"trainable_tokens_delta"}
@@ -204,7 +204,7 @@ def _change(model: "PreTrainedModel", layer: _Layer, given: "dict[str, Tensor]",
 
 
 def _untie(model: "PreTrainedModel", layer: _Layer) -> None:
-    """Give a table that is another's as well a copy of its own: the adapter changes this one alone."""
+    """Give a table that is shared with another a copy of its own, because the adapter changes only this one."""
     from torch import nn
 
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
@@ -229,11 +229,11 @@ def _write_rows(layer: _Layer, rows: tuple[int, ...], value: "Tensor", settings:
 
 
 def _add_product(layer: _Layer, given: "dict[str, Tensor]", settings: LoraSettings) -> None:
-    """W + s B A, and with a magnitude m (DoRA) that, each row scaled to m's length; in float32."""
+    """W + s B A; with a magnitude m (DoRA) each row of it is scaled to m's length. Computed in float32."""
     weight: Tensor = layer.module.weight  # pyright: ignore[reportAssignmentType]
     down, up = ("lora_A", "lora_B") if "lora_A" in given else ("lora_embedding_A", "lora_embedding_B")
     rank, scale = settings.rank(layer.name), settings.scale(layer.name)
-    # An embedding is a product of its ids' one-hot rows: its table is the transpose of a layer's weight.
+    # An embedding is a product with one-hot rows, so its table is the transpose of a layer's weight.
     outer, inner = weight.shape if down == "lora_A" else weight.shape[::-1]
     _fits(layer, down, given[down], (rank, inner), settings)
     _fits(layer, up, given[up], (outer, rank), settings)

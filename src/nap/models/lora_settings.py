@@ -1,7 +1,7 @@
-"""What an adapter_config.json of peft says, read into one checked object: which layers it changes, and how much.
+"""The adapter_config.json of peft as one checked object: which layers an adapter changes, and how much.
 
-peft saves some forty settings. Those that change what a merged layer computes are read here; those that only a training
-needs are passed over; any other that is switched on is refused by its name, as what it means would be left out.
+peft saves some forty settings. Those that change what a merged layer computes are read here, and those that only matter
+for training are ignored. Any other setting that is switched on is refused by name, because its effect would be missing.
 
 Does not open tensors (adapter.py) or merge them (lora.py).
 """
@@ -20,29 +20,29 @@ from nap.models.checkpoint import read_object
 
 Bias = Literal["none", "all", "lora_only"]
 
-# Settings that say nothing about what a trained adapter computes.
+# Settings that do not change what a trained adapter computes.
 IDLE = frozenset({
     "auto_mapping", "base_model_name_or_path", "eva_config", "fan_in_fan_out", "inference_mode",
     "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config",
     "task_type", "velora_config",
 })  # fmt: skip
-# First values of the factors that leave the base as it is. The others (pissa, olora, corda, loftq) train from changed
-# base weights, to which the file of an adapter alone does not lead back.
+# Initial values of the factors that leave the base unchanged. The others (pissa, olora, corda, loftq) train from
+# changed base weights, which the file of an adapter does not contain.
 INNOCENT = (True, False, None, "true", "false", "gaussian", "orthogonal", "eva")
-# Seconds that all patterns of one adapter may take: each is a regular expression that somebody else wrote.
+# Seconds that all patterns of one adapter may take together: anybody may have written these regular expressions.
 PATIENCE = 2.0
 # A pattern that names every projection of a model of a hundred layers has some 40,000 characters.
 LONGEST_PATTERN = 100_000
 
 
 class Patterns:
-    """Regular expressions of somebody else, matched within a limit of time for all together."""
+    """Regular expressions from a file, matched within one time limit for all of them."""
 
     def __init__(self, where: object) -> None:
         self.where, self.left = where, PATIENCE
 
     def match(self, pattern: str, name: str) -> bool:
-        """Whether the whole name fits. Raises InputError for a pattern that is none, or takes too long."""
+        """Whether the whole name matches. Raises InputError for an invalid pattern, or one that takes too long."""
         import regex
 
         if len(pattern) > LONGEST_PATTERN:
@@ -61,7 +61,7 @@ class Patterns:
             self.left -= time.monotonic() - started
 
     def ends(self, pattern: str, name: str) -> bool:
-        """Whether the pattern fits the end of a dotted name, from the start of one of its words on."""
+        """Whether the pattern matches the end of a dotted name, starting at one of its words."""
         if re.fullmatch(r"[\w.]+", pattern):
             return name == pattern or name.endswith(f".{pattern}")
         return self.match(rf"(.*\.)?(?:{pattern})", name)
@@ -73,9 +73,9 @@ class LoraSettings:
 
     target_modules, exclude_modules  a regular expression, or the ends of dotted names
     layers            `layers_to_transform`: numbers of layers, None for all
-    layers_pattern    what stands before a layer's number in a name; empty for anything
+    layers_pattern    the part of a name before the number of a layer; empty for any
     modules_to_save   ends of names of modules that are trained whole
-    tokens            `trainable_token_indices`: rows of the tables whose names end so; "" is the input embedding
+    tokens            `trainable_token_indices`: trained rows by the ends of table names; "" is the input embedding
     """
 
     where: Path
@@ -122,7 +122,7 @@ class LoraSettings:
         return next((rank for key, rank in self.rank_pattern.items() if self.patterns.ends(key, name)), self.r)
 
     def scale(self, name: str) -> float:
-        """What the product of the two factors is multiplied by."""
+        """The factor of the product B A."""
         found = (alpha for key, alpha in self.alpha_pattern.items() if self.patterns.ends(key, name))
         rank = self.rank(name)
         return next(found, self.lora_alpha) / (math.sqrt(rank) if self.use_rslora else rank)
@@ -136,7 +136,7 @@ def _named(names: str | frozenset[str], name: str, patterns: Patterns) -> bool:
 
 
 def read_settings(path: Path) -> LoraSettings:
-    """The settings of an adapter. Raises InputError for what is no LoRA, or sets something not computed here."""
+    """The settings of an adapter. Raises InputError for another kind of adapter, or a setting not computed here."""
     said, read = read_object(path), _Reader(path)
     if str(said.get("peft_type")).upper() != "LORA":
         raise InputError(f"{path}: peft_type {said.get('peft_type')!r:.40} is not supported, only 'LORA' is")
@@ -179,7 +179,7 @@ class _Reader:
         return InputError(f"{self.path}: {name} must be {wanted}, got {value!r:.60}")
 
     def whole(self, name: str, value: object) -> int:
-        # No layer is wider, and a rank above its layer's width has no use.
+        # No layer is wider than this, and a rank above the width of its layer is useless.
         if type(value) is not int or not 1 <= value <= 1_000_000:
             raise self.wrong(name, value, "a whole number from 1 to 1000000")
         return value

@@ -1,8 +1,8 @@
-"""What a forward can give besides the states of its canvases: attention weights, and leave-one-out states.
+"""What a forward can give beside the states of its canvases: attention weights and leave-one-out states.
 
-The leave-one-out states are those of shadows: masks behind the canvas, each at the place of a position that it does not
-see (canvas/visibility.py), so that one forward says of every token what would be there without it (WINO 2507.18578).
-They are not exact: a shadow sees the shadows of the other positions, and these were computed with the token there.
+Leave-one-out states are those of shadows: masks after the canvas, each at the place of a position that it does not see
+(canvas/visibility.py). So one forward predicts every token as if it were not there (WINO 2507.18578). This is
+approximate: a shadow sees the shadows of the other positions, and these have seen the token.
 
 Letters: B rows, L canvas length, S shadows, T layers. Does not say which policy needs what (decoding/needs.py).
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class More(NamedTuple):
-    """What one forward gave.
+    """The results of one forward.
 
     states_BLD      last hidden states of the canvases
     without_BSD     those of the shadows
-    attention_TBLL  attention weights of each layer, mean over its heads, query by key; empty where not asked for
+    attention_TBLL  attention weights of each layer, mean over heads, query by key; empty where not asked for
     """
 
     states_BLD: Tensor

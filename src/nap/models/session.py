@@ -1,4 +1,4 @@
-"""Decoding's conversation with a model: rows come and go, and each forward answers for the positions asked about.
+"""The connection of a decode to its model: rows come and go, and each forward answers for the positions asked.
 
     session = open_session(denoiser, "prefix")
     session.admit(row, canvas); session.drop(row)
@@ -6,7 +6,7 @@
     answer.logits(slice(0, 32))                                                         # a part at a time
 
 `Session` keeps nothing between forwards and takes any denoiser. `StoredSession` has one key/value store, in which a row
-keeps its place from admission to its end; which keys are computed again is the cache's rule (caches.py).
+keeps its place from admission to its end; the cache decides which keys are computed again (caches.py).
 
 Letters: B rows, L canvas length, Q positions computed, K positions whose keys are there, N positions asked about, V
 vocabulary, D hidden size. Does not choose what to ask or what to write (decoding).
@@ -29,10 +29,11 @@ from nap.models.store import Opened, Store
 
 
 class Question(NamedTuple):
-    """What one row asks of a forward: its canvas now, and the positions to be predicted.
+    """What one row asks in a forward: its current canvas, and the positions to be predicted.
 
     start, stop  the block that is being decoded: its first position, and the one after its last
-    also         what else is asked: `without`, leave-one-out states of `at_N`; `attention`, the weights of every layer
+    also         what else is asked: `without` for leave-one-out states of `at_N`, `attention` for the weights of every
+                 layer
     """
 
     row: int
@@ -45,7 +46,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one forward says of N positions, row by row as they were asked.
+    """The answer of one forward for N positions, row by row in the order asked.
 
     states_ND  hidden states that predict them
     queries_B  positions that were computed for each row
@@ -73,7 +74,7 @@ class Weights(NamedTuple):
 
 
 def open_session(denoiser: Denoiser, cache: str = "none") -> "Session":
-    """A session with the cache of that name. Raises InputError for one unknown or that the model cannot have."""
+    """A session with the cache of that name. Raises InputError for an unknown cache, or one the model cannot have."""
     rule = cache_of(cache)
     if isinstance(rule, NoCache):
         return Session(denoiser)
@@ -116,14 +117,14 @@ class Session:
         return self._answer(states_ND, [len(question.ids_L) for question in questions])
 
     def _more(self, questions: Sequence[Question], ids_BL: Tensor, layout: Layout) -> Answer:
-        """One forward with what is asked besides; rows that ask for nothing else get what they would get alone."""
+        """One forward with the extra answers; rows that ask for nothing extra get the same as they would alone."""
         assert isinstance(self.denoiser, Tells), "needs are checked when a row comes in"
         shadows = [question.at_N if "without" in question.also else question.at_N[:0] for question in questions]
         attention = any("attention" in question.also for question in questions)
         found = self.denoiser.more(ids_BL, layout, _padded(shadows, -1), attention)
         rows_N, positions_N = self._at(questions)
         states_ND = found.states_BLD[rows_N, predicted_from(positions_N, self.denoiser.shift)]
-        # Where no shadow was asked for, nobody reads the states.
+        # Without shadows nobody reads these states.
         without_ND = torch.zeros_like(states_ND)
         asked_N = np.concatenate([np.full(len(q.at_N), "without" in q.also) for q in questions])
         parts = [found.without_BSD[row, : len(at)] for row, at in enumerate(shadows)]
@@ -147,7 +148,7 @@ class Session:
         rows = tuple(question.row for question in questions)
         for row in rows:
             self._check(row)
-        # The same object while the same rows ask, so that its mask is made once.
+        # Kept while the same rows ask, so that its mask is made once.
         if rows != self._asking:
             self._asking = rows
             _, self._known = collate([self.canvases[row] for row in rows], self.denoiser.pad_id)
@@ -166,7 +167,7 @@ class Session:
 
 
 class StoredSession(Session):
-    """A session with keys and values: a forward computes what the cache calls stale and reads the rest."""
+    """A session with keys and values: a forward computes the cache's stale positions and reads the rest."""
 
     def __init__(self, denoiser: NativeDenoiser, cache: Cache) -> None:
         super().__init__(denoiser)
@@ -201,7 +202,7 @@ class StoredSession(Session):
         return self._answer(states_BQD[rows_N, self._there(self._index(questions, stale))], [*map(len, stale)])
 
     def _stale(self, question: Question) -> Ints:
-        """The positions to compute for a row: the cache's, and those that predict what is asked."""
+        """The positions to compute for a row: those of the cache, and those that predict what is asked."""
         kept = self.kept[question.row]
         needed_N = predicted_from(question.at_N, self.native.shift)
         kept.ask(question.ids_L, needed_N, question.start, question.stop)
@@ -210,7 +211,7 @@ class StoredSession(Session):
         return stale
 
     def _index(self, questions: Sequence[Question], stale: Sequence[Ints]) -> Ints:
-        """Where among a row's computed positions the states are that predict what it asks, row after row."""
+        """The places, among the computed positions of each row, of the states that predict what it asks."""
         pairs = zip(questions, stale, strict=True)
         return np.concatenate([np.searchsorted(at, predicted_from(q.at_N, self.native.shift)) for q, at in pairs])
 

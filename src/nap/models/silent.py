@@ -1,8 +1,7 @@
-"""Denoisers without weights; and one that says nothing: every token is equally likely everywhere.
+"""The base of denoisers without weights, and one of them for which every token is equally likely everywhere.
 
-Under that a policy with `within=1,prefer=random` writes in the random order that its own rules allow: blocks, slots,
-turns of the paths, the summary last. That is what the order of a real model is to be compared with. Does not know
-text.
+With that one, a policy with `within=1,prefer=random` writes in a random order under its own rules (blocks, slots, turns
+of the paths, the summary last), which is the order to compare a real model with. Does not know text.
 """
 
 from abc import ABC, abstractmethod
@@ -16,9 +15,9 @@ from nap.canvas.visibility import Layout
 
 
 class Computed(ABC):
-    """A `Denoiser` on the CPU with everything but its predictions; its tokens are another model's, or no model's.
+    """A `Denoiser` on the CPU without its predictions; it may use the tokens of another model.
 
-    It has no head of its own: its states are the logits.
+    It has no head: its states are the logits.
     """
 
     def __init__(self, mask_id: int, pad_id: int, vocabulary: int, tokenizer: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""The key/value store of a session: one tensor of keys and one of values a layer, in which each row has its place.
+"""The key/value store of a session: a tensor of keys and one of values for each layer, with a place for each row.
 
 A row keeps its place from admission to its end; places of rows that left are used again. Keys are kept after their
 rotary positions. Letters: B rows of a forward, Q positions computed, S places, C positions of a place, d head size.
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Store:
-    """Keys and values of all rows: [S, heads, C + 1, d] a layer. The last position takes what is written for nobody."""
+    """Keys and values of all rows: [S, heads, C + 1, d] for each layer. The last position receives those of padding."""
 
     def __init__(self) -> None:
         self.places: dict[int, int] = {}
@@ -29,14 +29,14 @@ class Store:
             self._size, self.length = size, length
 
     def release(self, row: int) -> None:
-        """Take a row's place back."""
+        """Free the place of a row."""
         del self.places[row]
 
     def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a layer, made like [B, heads, Q, d] where they are not there yet."""
+        """Keys and values of a layer, allocated to match [B, heads, Q, d] at first use."""
         if number not in self._layers:
             shape = (self._size, like.shape[1], self.length + 1, like.shape[3])
-            # Zeros, not just any memory: what nobody may look at is still multiplied by 0.
+            # Zeros and not uninitialised memory: hidden values are still multiplied by 0, which must not give nan.
             self._layers[number] = (like.new_zeros(shape), like.new_zeros(shape))
         return self._layers[number]
 
@@ -47,10 +47,10 @@ class Store:
 
 
 class Opened:
-    """The store as one forward sees it: the places of its rows, and where in them each computed position is written.
+    """The store during one forward: the places of its rows, and where in them each computed position is written.
 
     place_B     places of the rows
-    written_BQ  canvas positions of what is computed; the store's `length` for what is only padding
+    written_BQ  canvas positions that are computed; the store's `length` for padding
     length      K, positions to look at
     """
 
@@ -60,7 +60,7 @@ class Opened:
         self.first = bool((place_B == torch.arange(count, device=place_B.device)).all())
 
     def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
-        """Keep [B, heads, Q, d] of a layer; the keys and values [B, heads, K, d] to look at. Called by transformers."""
+        """Store [B, heads, Q, d] of a layer; returns [B, heads, K, d] to attend to. Called by transformers."""
         kept = self.store.layer(layer, key)
         for old, new in zip(kept, (key, value), strict=True):
             old[self.place_B[:, None], :, self.written_BQ] = new.transpose(1, 2)
@@ -68,6 +68,6 @@ class Opened:
         return keys, values
 
     def _looked_at(self, tensor: Tensor) -> Tensor:
-        # The first places in order need no copy.
+        # Places that are the first ones in order need no copy.
         rows = tensor[: len(self.place_B)] if self.first else tensor[self.place_B]
         return rows[:, :, : self.length]

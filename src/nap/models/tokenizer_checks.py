@@ -1,10 +1,10 @@
-"""What a stranger's tokenizer may cost: how much longer it makes a text, and how long it takes for a few words.
+"""Limits on an unknown tokenizer: how much longer it may make a text, and how long it may take for a few words.
 
     check_growth(folder / "tokenizer.json")         # before it is opened
     check_pace(tokenizer, folder)                   # before it is used
 
 Its patterns run in another library, which gives up a single match after some tenths of a second. A pattern that stays
-below that at every place of a text takes minutes for a page, and shows on a few characters.
+just below that at every place of a text takes minutes for a page; a few characters are enough to find it.
 
 Does not know what tokens mean.
 """
@@ -19,15 +19,16 @@ from nap.common.files import InputError, read_json
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Published ones write a character in place of one, or one before a text. Each step of a list multiplies.
+# Published tokenizers replace a character by one, or put one before a text. The growth of the steps of a list
+# multiplies.
 MOST_TIMES = 1000
-# Texts that most patterns look at, for so many seconds of a processor at most: usually they take a thousandth.
+# Texts that most patterns try to match, and the most processor seconds they may take; usually it is a thousandth.
 TEXTS = ("a" * 512, " " * 512, "7" * 512, "Ann's 12 pears, (at 3.50) + 4 apples = ?\n\n\t苹果 ... e" * 11)
 LENGTHS, PATIENCE = (8, 32, 128, 512), 1.0
 
 
 def check_growth(path: Path) -> None:
-    """Raise InputError for a tokenizer.json that makes a text longer without a measure, or is none."""
+    """Raise InputError for a tokenizer.json that makes a text longer beyond measure, or is invalid."""
     found = read_json(path)
     if not isinstance(found, Mapping):
         raise InputError(f"{path}: a JSON object was expected, got {type(found).__name__}")
@@ -37,7 +38,7 @@ def check_growth(path: Path) -> None:
 
 
 def _growth(part: object) -> float:
-    """By how much a step of a tokenizer, or a list of steps, makes a text longer at most."""
+    """The most by which a step of a tokenizer, or a list of steps, can lengthen a text."""
     if not isinstance(part, Mapping):
         return 1.0
     times = 1.0
@@ -45,7 +46,7 @@ def _growth(part: object) -> float:
         steps = part.get(name)
         for step in steps if isinstance(steps, list) else []:
             times *= _growth(step)
-    # What is written in place of a pattern's text, of a character at least; and what is put before a text.
+    # The text that replaces a match of at least one character, and the text that is put before everything.
     pattern = part.get("pattern")
     replaced = len(str(pattern.get("String") or " ")) if isinstance(pattern, Mapping) else 1
     times *= max(1.0, len(str(part.get("content") or "")) / replaced) + len(str(part.get("prepend") or ""))
@@ -54,7 +55,7 @@ def _growth(part: object) -> float:
 
 
 def check_pace(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Raise InputError for a tokenizer that takes long for a short text."""
+    """Raise InputError for a tokenizer that takes too long for a short text."""
     for text in TEXTS:
         for length in LENGTHS:
             began = time.thread_time()

@@ -1,7 +1,7 @@
-"""Safetensors into a native class: the model is built without storage, and tensors take their places one by one.
+"""Reads safetensors into a native class: the model is built without storage, then filled tensor by tensor.
 
-The weights are never in memory twice: each tensor comes in its final type and on its final device. Pickles are never
-opened. Does not find folders (checkpoint.py) or know families' conventions (families.py).
+The weights are never in memory twice: each tensor is read in its final type and onto its final device. Pickles are
+never opened. Does not find folders (checkpoint.py) or know families' conventions (families.py).
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
         if not isinstance(shards, dict) or not shards:
             raise InputError(f"{index} has no weight_map; was it written by save_pretrained?")
         names = sorted({str(shard) for shard in shards.values()})
-        # By its name and not where it leads: the hub's cache is made of links.
+        # Judged by its name and not by the target of a link, because the hub's cache consists of links.
         if outside := [name for name in names if PurePath(name).name != name or not name.endswith(".safetensors")]:
             raise InputError(f"{index} names {outside[0]!r:.80}, which is no *.safetensors file of its own folder")
         files = [folder / name for name in names]
@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_pickles(folder: Path, advice: str) -> None:
-    """Raise InputError for a folder that holds pickled weights where others were looked for."""
+    """Raise InputError for a folder with pickled weights in place of safetensors."""
     if pickles := sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES):
         raise InputError(
             f"{folder} holds only pickled weights ({pickles[0]}), which can run any code and are never opened; {advice}"
@@ -55,7 +55,7 @@ def check_pickles(folder: Path, advice: str) -> None:
 
 
 def tensor_names(files: Iterable[Path]) -> list[str]:
-    """The names of the tensors in safetensors files. Raises InputError if one is not whole."""
+    """The names of the tensors in safetensors files. Raises InputError if a file is not whole."""
     from safetensors import SafetensorError, safe_open
 
     names: list[str] = []
@@ -78,8 +78,8 @@ def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "I
 
     try:
         for name in tensor_names([file]):
-            # A new map for each tensor: the pages read through one stay resident until it is closed. And a copy, so
-            # that writing over the file later cannot change, or crash, a model in use.
+            # A new memory map for each tensor, because pages that were read stay resident until the map is closed; and
+            # a copy, so that overwriting the file later cannot change or crash a model in use.
             with safe_open(file, framework="pt") as handle:
                 tensor = handle.get_tensor(name)
                 if tensor.is_floating_point() and tensor.element_size() < 2:
@@ -90,7 +90,7 @@ def read_tensors(file: Path, device: "torch.device", dtype: "torch.dtype") -> "I
 
 
 def build(native: Config, family: Family, where: object) -> "PreTrainedModel":
-    """A model of the family's native class without storage for its weights, seeing in both directions.
+    """A bidirectional model of the family's native class, without storage for its weights.
 
     Raises InputError for a config that the class refuses.
     """
@@ -99,16 +99,16 @@ def build(native: Config, family: Family, where: object) -> "PreTrainedModel":
 
     maker = AutoModelForMaskedLM if family.native == "bert" else AutoModelForCausalLM
     try:
-        # A class that knows the padding keeps its embedding from learning, and here padding is learned.
+        # A class that knows the padding token freezes its embedding, but here padding is learned.
         config = AutoConfig.for_model(family.native, **native | {"pad_token_id": None})
         with torch.device("meta"):
             model = maker.from_config(config, attn_implementation="sdpa")
-    except Exception as error:  # Version 5 checks a config with errors of its own, 4 with any.
+    except Exception as error:  # Version 5 checks a config with its own error types, version 4 with any.
         raise InputError(f"{where}/config.json does not make a {family.native} model ({brief(error)})") from None
     model.config.pad_token_id = native.get("pad_token_id")
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
-            # Not in any file, but computed: rotary frequencies, BERT's position numbers.
+            # Computed and not stored in any file: rotary frequencies, BERT's position numbers.
             model.set_submodule(name, type(module)(model.config))
         if hasattr(module, "is_causal"):
             module.is_causal = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -151,19 +151,19 @@ def fill_weights(
 
 
 def _missing(model: "PreTrainedModel", read: set[str]) -> list[str]:
-    """The parameters that no tensor was read for, under any of their names."""
+    """The parameters for which no tensor was read, under any of their names."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    # One may have storage and still not be read: what `build` made again for its buffers.
+    # Buffers that `build` made again have storage without having been read.
     return [n for n, p in model.named_parameters() if p.is_meta or not read.intersection(names[id(p)])]
 
 
 def _check_values(tensor: "Tensor", what: str) -> None:
-    """Raise InputError for weights that are no numbers: a model of them decodes garbage without a word."""
+    """Raise InputError for weights that are not numbers: such a model would silently decode garbage."""
     if not tensor.is_floating_point():
         raise InputError(f"{what} is {tensor.dtype}; quantised weights are not supported, floating point was expected")
-    # The least and the greatest are found without a copy, and a NaN is both.
+    # Minimum and maximum need no copy, and a NaN shows in both.
     if tensor.numel() and not all(bound.isfinite() for bound in tensor.aminmax()):
         raise InputError(f"{what} holds values that are no numbers (NaN or infinity); was it saved from a broken run?")
 
@@ -213,7 +213,7 @@ def open_weights(
 
 
 def grow(model: "PreTrainedModel", pieces: dict[int, list[int]]) -> None:
-    """Give each new token a row in the embeddings and in the head: the mean of the rows of its pieces."""
+    """Give each new token a row in the embeddings and the head: the mean of the rows of its pieces."""
     import torch
 
     if not pieces:
