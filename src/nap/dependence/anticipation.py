@@ -2,14 +2,14 @@
 
     found = anticipate(sampler, contexts, samples=64, length=16)
 
-From continuations that an autoregressive model draws after a context follows the marginal of each position behind it:
-what a perfect denoiser of that law would predict there while everything is masked. If the next position is the most
-certain one, confidence writes it first, and decoding goes left to right; where something further on is more certain it
-does not. Beyond the first commit the samples that agree with what is committed are kept: their marginals are those that
-the denoiser would have then. It is a prediction from the corpus alone, before anything is trained.
+An autoregressive model continues a context many times. The continuations give the marginal of each position after the
+context: what a perfect denoiser of that law would predict there while everything is masked. If the next position is the
+most certain one, a decoder by confidence writes it first and goes left to right; if a later position is more certain,
+it does not. After the first commit only the samples that agree with it are kept, and their marginals are what the
+denoiser would predict then. The prediction needs only the corpus, before anything is trained.
 
-Of several paths each has a frontier of its own, so the leftmost position of a canvas is one of several: `canvas` counts
-how often it is that of the first path.
+With several paths each has its own frontier. `canvas` counts how often the frontier of the first path, the leftmost
+position of the canvas, is the most certain of all.
 
 Letters: N samples, D distances, K commits. Does not draw (sampling.py), read files or print.
 """
@@ -30,12 +30,12 @@ from nap.dependence.segments import Ids, Row
 from nap.dependence.summary import Estimate
 
 DISTANCES = (1, 2, 4, 8, 16)
-# Fewer samples than this say nothing of a marginal: the order is followed as long as so many agree.
+# Fewer samples than this say nothing about a marginal; the order is followed while at least this many agree.
 AGREEING = 16
 
 
 class Context(NamedTuple):
-    """Where something is to be continued. Contexts of one row and draw are the frontiers of one canvas."""
+    """A text to be continued. Contexts of one row and draw are the frontiers of one canvas."""
 
     row: int
     draw: int
@@ -46,8 +46,8 @@ class Context(NamedTuple):
 class Anticipation:
     """What is anticipated after one context.
 
-    top_D, entropy_D  of the marginals at distance 1, 2, ...
-    rank              of the next position by how certain it is: 1, the most certain; ties count half
+    top_D, entropy_D  largest probability and entropy of the marginals at distance 1, 2, ...
+    rank              rank of the next position by certainty; 1 is the most certain, and ties count half
     order             share of the commits of the ideal order that took the leftmost position, as far as samples agree
     """
 
@@ -59,14 +59,14 @@ class Anticipation:
 
     @property
     def first(self) -> float:
-        """Whether the next position is the most certain one; a share where others are as certain."""
+        """1 if the next position is the most certain, else 0; with ties the share of one among the equals."""
         return _share_of_first(self.top_D)
 
 
 def contexts_of(rows: Sequence[Row], scorer: Scorer, each: int, most: int, seed: int) -> list[Context]:
-    """`each` contexts a row, each a prompt and the beginning of the text, cut somewhere; of paths one of every path.
+    """`each` contexts a row: the prompt and the text up to a random cut; for rows of paths one in every path.
 
-    most  tokens of a context: what is left of it is cut off. Rows without a token are left out
+    most  the most tokens of a context, whose start is cut off. Rows without a token are left out
     """
     found = []
     for number, row in enumerate(rows):
@@ -76,7 +76,7 @@ def contexts_of(rows: Sequence[Row], scorer: Scorer, each: int, most: int, seed:
         encoded = [ids for path in paths if (ids := scorer.encode(path.strip()))]
         for draw in range(each):
             for ids in encoded:
-                # Of a text without a prompt at least one token stands there.
+                # A context without a prompt has at least one token of the text.
                 least = 0 if prompt or scorer.start else 1
                 cut = int(rng.integers(least, max(len(ids), least + 1)))
                 kept = [*prompt, *ids[:cut]][-(most - len(scorer.start)) :]
@@ -100,7 +100,7 @@ def anticipate(
 
 
 def of_drawn(context: Context, drawn: Drawn) -> Anticipation:
-    """What samples say."""
+    """What the samples say about a context."""
     surer, as_sure = (drawn.top_D > drawn.top_D[0]).sum(), (drawn.top_D == drawn.top_D[0]).sum() - 1
     steps = list(ideal_order(drawn))
     return Anticipation(
@@ -113,7 +113,7 @@ def of_drawn(context: Context, drawn: Drawn) -> Anticipation:
 
 
 def ideal_order(drawn: Drawn) -> Iterator[tuple[float, int]]:
-    """(whether it was the leftmost open position, the distance) of each commit; of equals the chance to be leftmost."""
+    """(1 if it was the leftmost open position, else 0; its distance) of each commit; ties count as a chance."""
     tokens_ND, top_D = drawn.tokens_ND, drawn.top_D
     open_D = np.ones(len(top_D), bool)
     while open_D.any() and len(tokens_ND) >= AGREEING:
@@ -135,9 +135,9 @@ class Profile:
 
     top, entropy  by distance
     first         how often the next position is the most certain: the share of first commits that go left to right
-    rank          of the next position by how certain it is
-    order         the share of leftmost commits of the ideal order: what is predicted of ARness within a path
-    canvas        of rows with several paths, how often the leftmost position of all is the most certain of all
+    rank          rank of the next position by certainty
+    order         the share of leftmost commits of the ideal order: the prediction of ARness within a path
+    canvas        for rows with several paths, how often the leftmost position of all is the most certain of all
     """
 
     contexts: int
@@ -150,7 +150,7 @@ class Profile:
 
 
 def profile(found: Sequence[Anticipation]) -> Profile:
-    """What anticipations say of their corpus, each row once. Raises InputError for none."""
+    """What anticipations say about their corpus, each row once. Raises InputError without anticipations."""
     if not found:
         raise InputError("there is nothing to continue: no row has a token")
     distances = [d for d in DISTANCES if d <= len(found[0].top_D)]
@@ -168,7 +168,7 @@ def profile(found: Sequence[Anticipation]) -> Profile:
 
 
 def _leftmost(frontiers: Sequence[Anticipation]) -> float:
-    """Whether the first frontier's next position is the most certain of all; a share where others are as certain."""
+    """1 if the first frontier's next position is the most certain of all, else 0; with ties a share."""
     return _share_of_first(np.concatenate([one.top_D for one in frontiers]))
 
 
@@ -177,7 +177,7 @@ def _share_of_first(top: NDArray[np.float64]) -> float:
 
 
 def _mean(found: Sequence[Anticipation], values: Sequence[float]) -> Estimate:
-    """The mean over rows of the means over a row's contexts: contexts of one row are no independent draws."""
+    """The mean over rows of the means over their contexts, because contexts of one row are not independent."""
     rows: dict[int, list[float]] = {}
     for one, value in zip(found, values, strict=True):
         rows.setdefault(one.context.row, []).append(float(value))

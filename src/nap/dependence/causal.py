@@ -1,9 +1,9 @@
-"""SeqDep's scorer that is a causal language model of transformers.
+"""A scorer for SeqDep: a causal language model of transformers.
 
 There is a fast path and a reference. The fast path reads a trunk once for all its branches, and short texts together
-(forest.py); the reference is a whole forward for a trunk and for every branch. Every number is the same up to
-rounding: tests hold the fast path to the reference for each class of model that takes it, and all others get the
-reference, such as those that look back only so far or count positions in a way of their own.
+(forest.py). The reference uses a whole forward for each trunk and each branch. Both give the same numbers up to
+rounding; tests compare them for each class of model that takes the fast path. All other models, such as those with a
+sliding window or unusual positions, use the reference.
 
 Letters: Q tokens of a forward, K those that they see, S scored ones, R where those are predicted, V vocabulary.
 Does not open a folder (load.py); does not generate.
@@ -27,19 +27,20 @@ from nap.models.attention import added
 if TYPE_CHECKING:
     from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# Classes (`model_type`) whose layers see what a mask of [query, key] says, and count positions as they are told.
+# Classes (`model_type`) whose layers obey a mask of [query, key] and given position numbers.
 SHARING = (
     "ernie4_5", "gemma", "glm", "glm4", "gpt2", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo", "olmo2",
     "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2",
 )  # fmt: skip
-# Settings of models that do not see all that stands before a token.
+# Settings of models whose tokens do not see everything before them.
 WINDOWS = ("sliding_window", "attention_chunk_size")
-# Rotations that depend on a token's place alone. `dynamic` and `longrope` turn by how long the whole forward is.
+# Rotary types that depend only on a token's position. `dynamic` and `longrope` also depend on the length of the
+# forward.
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
 
 def shares_forwards(config: "PretrainedConfig") -> bool:
-    """Whether texts that share a forward of such a model score as they do alone. False for what is not known to."""
+    """Whether texts in a shared forward of such a model get the scores that they get alone; False if unknown."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     return (
         config.model_type in SHARING
@@ -50,7 +51,7 @@ def shares_forwards(config: "PretrainedConfig") -> bool:
 
 
 class CausalScorer(TextReader):
-    """A causal language model of transformers. `branches_share`: whether it gets the fast path."""
+    """A causal language model of transformers. `branches_share` says whether it takes the fast path."""
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         super().__init__(tokenizer, name)
@@ -60,7 +61,7 @@ class CausalScorer(TextReader):
         self.branches_share = shares_forwards(model.config)
 
     def encode(self, text: str) -> list[int]:
-        """As `Scorer`. Raises InputError for a token that the model does not have: the tokenizer is another model's."""
+        """See `Scorer`. Raises InputError for a token that the model lacks: the tokenizer is of another model."""
         ids = super().encode(text)
         if max(ids, default=0) >= self.vocabulary:
             raise InputError(
@@ -71,7 +72,7 @@ class CausalScorer(TextReader):
     @torch.inference_mode()
     @fast_float32()
     def score(self, readings: Sequence[Reading]) -> list[Scores]:
-        """See `Scorer`. What fits shares a forward with others; what does not is read part by part."""
+        """See `Scorer`. Short readings share a forward; a longer one is read part by part."""
         if not self.branches_share:
             return self.reference(readings)
         found: dict[int, Scores] = {}
@@ -90,9 +91,9 @@ class CausalScorer(TextReader):
         return list(split_scores(scores_S, readings))
 
     def _forward(self, planted: Planted, part: Part, here_S: NDArray[np.bool_], cache: "DynamicCache") -> Floats:
-        """log p of the tokens that a part predicts, of whose keys and values the cache then holds more."""
+        """log p of the tokens that a part predicts. Adds the keys and values of the part to the cache."""
         if (beyond := cache.get_seq_length() - part.cached) > 0:
-            # A negative count removes that many in every version; a positive one no longer says what is kept.
+            # A negative count removes that many entries in every version; the meaning of a positive one has changed.
             cache.crop(-beyond)
         own_Q = np.arange(part.first, part.last)
         visible_QK = planted.forest.visible(own_Q, np.concatenate([np.arange(part.cached), own_Q]))
@@ -113,7 +114,7 @@ class CausalScorer(TextReader):
     @torch.inference_mode()
     @fast_float32()
     def reference(self, readings: Sequence[Reading]) -> list[Scores]:
-        """What `score` gives, by a whole forward for each trunk and for every branch."""
+        """The same as `score`, by a whole forward for each trunk and each branch."""
         return [self._apart(reading) for reading in readings]
 
     def _apart(self, reading: Reading) -> Scores:
@@ -133,5 +134,5 @@ def _log_p(logits_RV: Tensor, ids_S: Tensor, row_S: Tensor | None = None) -> Flo
     """[S] log p of each token by the row of logits that predicts it (its own, unless `row_S` names another)."""
     logits_RV = logits_RV.float()
     row_S = torch.arange(len(ids_S), device=ids_S.device) if row_S is None else row_S
-    # Not by log_softmax, which adds the terms of a large vocabulary up less exactly: 1e-5 a token off on a CPU.
+    # Not by log_softmax, which sums a large vocabulary less exactly: it is 1e-5 a token off on a CPU.
     return (logits_RV[row_S, ids_S] - logits_RV.logsumexp(1)[row_S]).double().cpu().numpy()

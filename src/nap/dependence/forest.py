@@ -1,10 +1,10 @@
-"""Readings as the tokens of few forwards: trunks and their branches side by side, in parts that fit into memory.
+"""Packs readings into few forwards: trunks and their branches side by side, in parts that fit into memory.
 
-A trunk (prompt and history) is read once for all its branches. Short readings share a forward; a long one is read part
-by part, its trunk first, and its branches run on the trunk's keys and values.
+A trunk (prompt and history) is read once for all its branches. Short readings share a forward. A long reading is split
+into parts: first its trunk, then its branches, which use the trunk's keys and values.
 
-Letters: T tokens, S of them scored. Pure numpy: who sees whom is decided in canvas/visibility.py, the model is asked in
-causal.py.
+Letters: T tokens, S of them scored. Pure numpy: canvas/visibility.py decides who sees whom, and causal.py asks the
+model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ FORWARD = 512
 
 
 class Part(NamedTuple):
-    """One forward: the tokens from `first` to before `last`, on the keys and values of the first `cached` ones."""
+    """One forward: the tokens from `first` to before `last`, with the keys and values of the first `cached` ones."""
 
     cached: int
     first: int
@@ -35,8 +35,8 @@ class Planted:
     """Readings as one sequence of tokens.
 
     token_T         their ids
-    forest          whose token each is, where it stands, and what it sees
-    predicted_at_S  of each scored token, in the sequence in which it was asked for, the token that predicts it
+    forest          which text each token belongs to, its position, and what it sees
+    predicted_at_S  for each scored token, in the order asked, the token that predicts it
     scored_S        its id
     parts           the forwards
     """
@@ -49,15 +49,15 @@ class Planted:
 
 
 def plant(readings: Sequence[Reading]) -> Planted:
-    """The readings side by side: as many as fit into a forward, or one that does not.
+    """The readings side by side: as many as fit into one forward, or a single one that does not fit.
 
-    The last token of a trunk or branch is left out unless a branch starts there: nobody asks what follows it.
+    The last token of a trunk or branch is left out unless a branch starts there, because it predicts nothing.
     """
     bed, predicted_at, scored = _Bed(), list[int](), list[int]()
     for trunk, branches, scored_from in readings:
         kept = max([len(trunk) - 1, *(after for after, _ in branches)])
         root, first = len(bed.trunks), bed.add(trunk[:kept])
-        # The longest histories first: what the rest must not see can then be cut off the cached keys as they run.
+        # The longest histories first, so that keys which the rest must not see can be cut off the cache on the way.
         order = sorted(range(len(branches)), key=lambda i: -branches[i].after)
         start = {i: bed.add(branches[i].ids[:-1], root, branches[i].after) for i in order}
         predicted_at += range(first + scored_from - 1, first + len(trunk) - 1)
@@ -73,7 +73,7 @@ def plant(readings: Sequence[Reading]) -> Planted:
 
 @dataclass
 class _Bed:
-    """Stems that are being put one after the other."""
+    """Collects stems one after the other."""
 
     tokens: list[int] = field(default_factory=list)
     trunks: list[int] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Bed:
     sizes: list[int] = field(default_factory=list)
 
     def add(self, ids: Ids, trunk: int | None = None, after: int = 0) -> int:
-        """Put a trunk, or a branch that leaves `trunk` after so many tokens, at the end: where its first token is."""
+        """Append a trunk, or a branch that leaves `trunk` after so many tokens. Returns where its first token is."""
         self.trunks.append(len(self.trunks) if trunk is None else trunk)
         self.afters.append(after)
         self.sizes.append(len(ids))
@@ -96,7 +96,7 @@ class _Bed:
         )  # fmt: skip
 
     def parts(self) -> Iterator[Part]:
-        """All in one forward if that fits; else a trunk in parts, and then its branches, packs of whole ones."""
+        """One forward if all fits; otherwise the trunk in parts, then its branches in packs of whole branches."""
         if len(self.tokens) <= FORWARD:
             yield Part(0, 0, len(self.tokens))
             return
@@ -112,12 +112,12 @@ class _Bed:
 def packed(readings: Sequence[Reading]) -> Iterator[list[int]]:
     """The indices of readings that `plant` takes together."""
     sizes = [len(trunk) + sum(len(ids) for _, ids in branches) for trunk, branches, _ in readings]
-    # The short ones first, so that no long one stands between two that fit into a forward.
+    # Short ones first, so that no long one separates two that fit into one forward.
     return _packs(sorted(range(len(sizes)), key=lambda i: sizes[i] > FORWARD), sizes)
 
 
 def _packs(order: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """The indices of `order` in runs of at most FORWARD tokens; what is longer is a run of its own."""
+    """The indices of `order` in packs of at most FORWARD tokens; a longer one is a pack of its own."""
     pack: list[int] = []
     total = 0
     for index in order:

@@ -29,11 +29,11 @@ def open_scorer(
 ) -> Scorer:
     """The scorer of that name: a folder or hub name of a causal language model, or the URL of a server.
 
-    tokenizer  for a URL, and only then: the folder or hub name whose tokenizer the served model has
+    tokenizer  only for a URL: the folder or hub name with the tokenizer of the served model
     model      for a URL: which of the served models (default: the first)
-    dtype      float32 by default: shorter types round every log-probability. `auto` takes what is fast
+    dtype      float32 by default, because shorter types round every log-probability. `auto` takes the fastest
 
-    Raises InputError for what cannot be opened, and settings that do not fit.
+    Raises InputError for a scorer that cannot be opened, and for settings that do not fit.
     """
     if name.startswith(("http://", "https://")):
         if tokenizer is None:
@@ -47,7 +47,7 @@ def open_scorer(
 
 
 def _load(folder: Path, device: str, dtype: str) -> "PreTrainedModel":
-    """The model in transformers' own class. Raises InputError unless it is whole, causal, and needs no foreign code."""
+    """The model in transformers' own class. Raises InputError unless it is whole, causal and without remote code."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -66,9 +66,9 @@ def _load(folder: Path, device: str, dtype: str) -> "PreTrainedModel":
             output_loading_info=True,
             trust_remote_code=False,
         )
-    except Exception as error:  # transformers raises a dozen types, and not the same in each version.
+    except Exception as error:  # transformers raises a dozen types of errors, which differ between versions.
         raise InputError(f"{folder} does not load as a causal language model ({checkpoint.brief(error)})") from None
-    # They would be random.
+    # Missing tensors would be random.
     if missing := sorted(info["missing_keys"]):
         raise InputError(f"{folder} lacks {len(missing)} tensors of its model, first {missing[0]}; was it cut?")
     return model.to(place).eval()

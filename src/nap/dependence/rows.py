@@ -1,8 +1,8 @@
-"""The rows of a file as what SeqDep measures: a prompt, and a text or the list of its paths.
+"""Reads the rows of a file as SeqDep measures them: a prompt, and a text or a list of paths.
 
 A text is found under `text`, as the last reply of a conversation (`messages` with `role` and `content`, `conversations`
 with `from` and `value`), or as the `paths` of a curated sample; a list of paths under `segments` or `paths`; the prompt
-under `prompt`, `question` or `problem`. Other fields are named by the user.
+under `prompt`, `question` or `problem`. The user can name other fields.
 
 Does not cut texts (segments.py).
 """
@@ -31,10 +31,10 @@ Object = Mapping[str, object]
 
 
 class RowFile(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
-    rows       what is measured
-    objects    the rows as they are in the file
+    rows       the rows to measure
+    objects    the original rows of the file
     segmenter  one of segments.SEGMENTERS
     """
 
@@ -44,7 +44,7 @@ class RowFile(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """The names of the columns that hold a row's text (or paths) and its prompt; None: those of this module's head."""
+    """The columns with a row's text (or paths) and its prompt; None: those listed at the top of this module."""
 
     text: str | None = None
     prompt: str | None = None
@@ -56,10 +56,10 @@ USUAL = Fields()
 def read_rows(path: str | Path, how: str | None = None, fields: Fields = USUAL) -> RowFile:
     """The rows of a file: JSON, Parquet or CSV.
 
-    how  one of segments.SEGMENTERS; by default `paths` where rows are lists of them, and else `lines`
+    how  one of segments.SEGMENTERS; by default `paths` where rows are lists of paths, else `lines`
 
-    A text that is null is an empty one. Raises InputError that names the line that is something else, or that lacks a
-    field; and for a file without rows.
+    A null text counts as empty. Raises InputError, naming the line, for any other value or a missing field, and for a
+    file without rows.
     """
     if how is not None:
         check_segmenter(how)
@@ -79,7 +79,7 @@ def _has_paths(row: Object, field: str | None) -> bool:
 
 
 def _first(row: Object, names: Sequence[str]) -> str | None:
-    """The first of the fields that a row has, if it can be one that is not null; None where it has none of them."""
+    """The first of these fields that the row has, preferably one that is not null; None where it has none."""
     there = [name for name in names if name in row]
     return next((name for name in there if row[name] is not None), next(iter(there), None))
 
@@ -103,7 +103,7 @@ def _missing(row: Object, field: str | None, how: str) -> str:
 
 
 def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None, str | list[str]]:
-    """(what a conversation says before it, the text or the list of paths)."""
+    """(the earlier part of a conversation, the text or the list of paths)."""
     value = row[field]
     if value is None:
         return None, [] if how == "paths" else ""
@@ -123,7 +123,7 @@ def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None,
 
 
 def _texts(value: object) -> list[str] | None:
-    """A list of texts, or of the paths of a curated sample, without what is null; None for something else."""
+    """A list of texts, or of the paths of a curated sample, without nulls; None for anything else."""
     if not isinstance(value, list):
         return None
     texts = [item.get("text") if isinstance(item, dict) else item for item in value if item is not None]
@@ -145,7 +145,7 @@ def _prompt(where: str, row: Object, field: str | None, before: str | None) -> s
 
 
 def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], marks: Sequence[Object | None]) -> None:
-    """Write the rows of `source` with their marks as new fields, without those whose mark is None.
+    """Write the rows of `source` with their marks as new fields; rows whose mark is None are dropped.
 
     As Parquet where `path` ends in .parquet, else as JSON lines. Raises InputError for rows that Parquet cannot hold.
     """
@@ -166,7 +166,7 @@ def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], m
 
 
 def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -> "pa.Table":
-    """Some rows as a table; those of a Parquet file as they are, with types that JSON does not have."""
+    """Some rows as a table; rows of a Parquet file keep their types, some of which JSON does not have."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -195,12 +195,12 @@ def _turns(where: str, conversation: list[object]) -> list[tuple[str, str]]:
 
 
 def _last_reply(where: str, conversation: list[object]) -> tuple[str, str]:
-    """(what is said before the last turn of the model, and that turn); a conversation without one has an empty text."""
+    """(the turns before the model's last turn, that turn); without a turn of the model the text is empty."""
     said = _turns(where, conversation)
     last = max((i for i, (speaker, _) in enumerate(said) if speaker in MODEL), default=len(said))
     return _asked(said[:last]), said[last][1] if last < len(said) else ""
 
 
 def _asked(said: Sequence[tuple[str, str]]) -> str:
-    """The turns one after the other, without those that set the model up."""
+    """The turns one after the other, without system turns."""
     return "\n".join(text for speaker, text in said if speaker not in SETTERS)

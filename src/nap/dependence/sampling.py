@@ -1,9 +1,9 @@
-"""Continuations that a causal language model draws after a context, with the law of each position among them.
+"""Continuations that a causal language model draws after a context, and the marginal of each position.
 
     drawn = sampler_of(scorer)(context, count=64, length=16, seed=0)
 
-A model of transformers gives at every distance the mean of its distributions over the samples' own histories: the
-marginal, with what the last draw would add averaged out. A server gives the samples, and what is counted in them.
+With a model of transformers, the marginal at each distance is the mean of its distributions after the samples' own
+histories, which avoids the noise of the last draw. With a server, it is counted from the samples.
 
 Letters: N samples, D distances, V vocabulary. Does not read a corpus or say what an order would be (anticipation.py).
 """
@@ -21,14 +21,14 @@ from nap.dependence.scorer import Floats, Scorer
 from nap.dependence.segments import Ids
 from nap.dependence.server import ServerScorer
 
-# Samples of one request to a server.
+# How many samples one request asks a server for.
 REQUEST = 64
 
 
 class Drawn(NamedTuple):
     """Continuations of one context.
 
-    tokens_ND  what was drawn, as numbers that only tell equal from different
+    tokens_ND  the drawn tokens, as numbers that only tell equal from different
     top_D      the largest probability of the marginal at each distance
     entropy_D  its entropy, nats
     """
@@ -42,7 +42,7 @@ Sampler = Callable[[Ids, int, int, int], Drawn]
 
 
 def sampler_of(scorer: Scorer) -> Sampler:
-    """What draws (context, count, length, seed) from a scorer. Raises InputError for one that cannot be drawn from."""
+    """A function that draws (context, count, length, seed) from a scorer. Raises InputError if it cannot draw."""
     if isinstance(scorer, CausalScorer):
         return lambda *asked: draw_causal(scorer, *asked)
     if isinstance(scorer, ServerScorer):
@@ -51,7 +51,7 @@ def sampler_of(scorer: Scorer) -> Sampler:
 
 
 def draw_causal(scorer: CausalScorer, context: Ids, count: int, length: int, seed: int) -> Drawn:
-    """By the model: one forward of the context, then one a distance for all samples together."""
+    """Draw from a model: one forward of the context, then one forward a distance for all samples together."""
     import torch
 
     from nap.common.machine import fast_float32
@@ -76,12 +76,12 @@ def draw_causal(scorer: CausalScorer, context: Ids, count: int, length: int, see
 
 
 def draw_served(scorer: ServerScorer, context: Ids, count: int, length: int, seed: int) -> Drawn:
-    """By a server's /completions. Raises InputError for a server that does not say which tokens it drew."""
+    """Draw from a server's /completions. Raises InputError for a server that does not return its tokens."""
     texts = [text for start in range(0, count, REQUEST) for text in scorer.sample(
         context, min(REQUEST, count - start), length, seed + start
     )]  # fmt: skip
     known: dict[str, int] = {}
-    # A text that ended early has ended at every distance behind.
+    # A text that ended early counts as ended at every later distance.
     tokens_ND = np.array(
         [[known.setdefault(t, len(known)) for t in [*text, *[""] * length][:length]] for text in texts]
     )
@@ -89,7 +89,7 @@ def draw_served(scorer: ServerScorer, context: Ids, count: int, length: int, see
 
 
 def counted(tokens_ND: NDArray[np.int64]) -> Drawn:
-    """Samples with the marginals that are counted in them."""
+    """The samples, with marginals counted from them."""
     shares = [np.array(list(Counter(column.tolist()).values())) / len(column) for column in tokens_ND.T]
     tops, entropies = zip(*((share.max(), -(share * np.log(share)).sum()) for share in shares), strict=True)
     return Drawn(tokens_ND, np.array(tops), np.array(entropies))

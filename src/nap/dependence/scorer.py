@@ -1,6 +1,6 @@
-"""What SeqDep needs of an autoregressive scorer, and what every scorer here does alike.
+"""What SeqDep needs from an autoregressive scorer, and what all scorers here share.
 
-Letters: S scored tokens. Holds no model: causal.py and server.py do, and load.py opens them by name.
+Letters: S scored tokens. The models are in causal.py and server.py; load.py opens them by name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Branch(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What is asked about one trunk: its tokens from `scored_from` (1 or more) on, and its branches."""
+    """A question about one trunk: its tokens from `scored_from` (1 or more) on, and its branches."""
 
     trunk: Ids
     branches: Sequence[Branch]
@@ -35,17 +35,17 @@ class Reading(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What a reading gave, in nats: log p of each trunk token from `scored_from` on, and of each whole branch."""
+    """The answer to a reading, in nats: log p of each trunk token from `scored_from` on, and of each whole branch."""
 
     trunk: Floats
     branches: Floats
 
 
 class Scorer(Protocol):
-    """What SeqDep needs of an autoregressive model.
+    """What SeqDep needs from an autoregressive model.
 
-    start       ids that its texts begin with (a beginning-of-text token, or none)
-    max_length  most tokens of a text; None where it sets no limit
+    start       ids at the start of every text (a beginning-of-text token, or none)
+    max_length  the most tokens of a text; None for no limit
     """
 
     name: str
@@ -57,7 +57,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, readings: Sequence[Reading]) -> list[Scores]:
-        """Every reading's log-probabilities. Many short ones at once take less time than one after the other."""
+        """The log-probabilities of every reading. Many short readings at once take less time than one by one."""
         ...
 
 
@@ -80,7 +80,7 @@ class TextReader:
 
 
 def split_scores(scores_S: Floats, readings: Sequence[Reading]) -> Iterator[Scores]:
-    """What was scored, trunk and branches of one reading after the other, in its parts."""
+    """Splits the scores of a reading into those of its trunk and of its branches."""
     first = 0
     for trunk, branches, scored_from in readings:
         ends = list(accumulate((len(ids) for _, ids in branches), initial=first + len(trunk) - scored_from))

@@ -1,8 +1,8 @@
-"""A text as segments of tokens: where it is cut, and what stands before it as the prompt.
+"""Cuts a text into segments of tokens after its prompt.
 
-Each segment is tokenised by itself and the ids are put one after the other, so a segment's end is always a token's end
-and the same tokens are scored whatever stands before them. A piece without a visible character belongs to the
-segment before it, so no segment is empty and none is lost.
+Each segment is tokenised by itself, and the ids are put one after the other. So a segment always ends with a token, and
+the same tokens are scored whatever stands before them. A piece without a visible character is added to the segment
+before it, so no segment is empty and no text is lost.
 
 Letters: N segments of a text, L tokens of the prompt and all segments.
 Does not read files (rows.py) or score anything (seqdep.py).
@@ -25,9 +25,9 @@ SEGMENTERS = ("lines", "sentences", "paths", "tokens:K")
 LINE_END = re.compile(r"\n")
 # The quotes and brackets that a full stop closes.
 _CLOSED = r"[\"'”’)\]」』）】》〉〕］｝]*"
-# A full stop, or the end of a line. The space goes with what follows, as in the vocabularies of byte-pair encodings;
-# decimals have none. Chinese and Japanese put none after their own full stops, and often none after our ! and ?.
-# Abbreviations are cut: it is no parser.
+# A full stop, or the end of a line. The space belongs to what follows, as in byte-pair vocabularies; a decimal point
+# has none. Chinese and Japanese put no space after their own full stops, and often none after ! and ?. Abbreviations
+# are cut too, because this is not a parser.
 SENTENCE_END = re.compile(
     rf"(?:[.!?؟۔।]{_CLOSED}(?=\s)"
     rf"|[!?]*(?:[。！？｡]|．(?!\d))[!?。！？｡．…]*{_CLOSED}"
@@ -37,7 +37,7 @@ SENTENCE_END = re.compile(
 
 
 class Row(NamedTuple):
-    """One sample of a file: where it stands, its prompt ("" for none), and its text or list of segments."""
+    """One sample of a file: its place, its prompt ("" for none), and its text or list of segments."""
 
     where: str
     prompt: str
@@ -87,7 +87,7 @@ def segment(row: Row, how: str, encode: Encode, start: Sequence[int] = ()) -> Te
     encode  a text's ids, without special tokens
     start   ids that the scorer's texts begin with
 
-    A prompt, and a path, that ends in no white space gets a line break. Raises InputError for a text where a list is
+    A prompt or a path that does not end in white space gets a line break. Raises InputError for a text where a list is
     needed, or the reverse.
     """
     size, given = check_segmenter(how), isinstance(row.content, list)
@@ -115,7 +115,7 @@ def _pieces(content: str | list[str], how: str) -> Iterable[str]:
 def _cut(text: str, end: re.Pattern[str]) -> Iterator[str]:
     """The text cut after every match of `end` that something visible follows."""
     cuts = [match.end() for match in end.finditer(text)]
-    # The text is stripped, so what begins where the next visible character's piece begins is never blank.
+    # The text is stripped, so each piece that is kept contains a visible character.
     visible = [a for a, b in pairwise([*cuts, len(text)]) if text[a:b].strip()]
     return (text[a:b] for a, b in pairwise([0, *visible, len(text)]) if a < b)
 

@@ -27,17 +27,17 @@ from nap.dependence.scorer import Branch, Floats, Reading, Scorer, Scores
 from nap.dependence.segments import Ids, Row, Text, segment
 
 MEASURES = ("seqdep", "control", "excess")
-# Texts that a scorer is given at once: short ones share its forwards.
+# How many texts a scorer is given at once, so that short ones can share forwards.
 TOGETHER = 32
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dependence:
-    """What the segments 2..N of one text owe to what stands before them. Nats.
+    """How much the segments 2..N of one text gain from what stands before them, in nats.
 
     tokens        [M] tokens of each segment
     given_history [M] log p(s_n | x, s_<n)
-    baseline      [M] for each of MEASURES the log-probability that is taken from it; nan where none was measured
+    baseline      [M] for each of MEASURES the log-probability to subtract; nan where it was not measured
     """
 
     tokens: NDArray[np.int64]
@@ -70,7 +70,7 @@ class Dependence:
         return Dependence(tokens=self.tokens[kept], given_history=self.given_history[kept], baseline=baseline)
 
     def rise(self, measure: str = "seqdep") -> float:
-        """Mean gain of the later half of the segments less that of the earlier half, nats a token; nan below 2."""
+        """Mean gain of the later half of the segments minus that of the earlier half, nats a token; nan below 2."""
         difference = self.difference(measure)
         known = np.flatnonzero(np.isfinite(difference))
         halves = known[: len(known) // 2], known[-(len(known) // 2) :]
@@ -97,8 +97,8 @@ def measure_sample(
     prompt    x; without one the first segment is x
     segments  one of `segments.SEGMENTERS`
 
-    None for fewer than two segments after the prompt: there is no history. Raises InputError for an unknown segmenter,
-    content of the wrong kind, and a text that is longer than the scorer's context.
+    None for fewer than two segments after the prompt, because there is no history. Raises InputError for an unknown
+    segmenter, content of the wrong kind, and a text that is longer than the scorer's context.
     """
     text = segment(Row("the text", prompt, content), segments, scorer.encode, scorer.start)
     return measure(scorer, text) if len(text.segments) > 1 else None
@@ -137,7 +137,7 @@ def check_length(scorer: Scorer, text: Text) -> None:
 
 
 def _visits(scorer: Scorer, host: Text, guest: Text) -> list[Branch]:
-    """The guest's segments 2.. each after as many segments of the host, as far as both go and the context reaches."""
+    """The guest's segments 2.., each after as many segments of the host, as far as both texts and the context allow."""
     both = min(len(host.segments), len(guest.segments))
     branches = [Branch(host.starts[n], guest.segments[n]) for n in range(1, both)]
     if scorer.max_length is None:
@@ -150,7 +150,7 @@ def _visits(scorer: Scorer, host: Text, guest: Text) -> list[Branch]:
 
 
 class Corpus(NamedTuple):
-    """Rows that can be measured: each one's text, its index among all rows, and how many were cut at `most` tokens."""
+    """Rows that can be measured: their texts, their indices among all rows, and how many were cut at `most` tokens."""
 
     texts: list[Text]
     rows: list[int]
@@ -160,7 +160,7 @@ class Corpus(NamedTuple):
 def cut_rows(scorer: Scorer, rows: Sequence[Row], how: str, most: int | None = None) -> Corpus:
     """The rows of two segments or more after the prompt within `most` tokens (default: the scorer's context).
 
-    Whole segments are dropped from the end of what is longer. Raises InputError if no row is left, and as `segment`.
+    Longer rows lose whole segments at their end. Raises InputError if no row is left, and as `segment` does.
     """
     limits = [limit for limit in (most, scorer.max_length) if limit is not None]
     texts = [segment(row, how, scorer.encode, scorer.start) for row in rows]
@@ -186,11 +186,11 @@ def measure_corpus(
 ) -> list[Dependence]:
     """Every text's SeqDep with its control and, where several texts have one prompt, its excess.
 
-    The other sample s' is the next text with the same prompt, the last one's is the first. The stranger r is, of the
-    texts with another prompt, one with a number of segments that is next to this one's. Both count as far as both
-    texts have segments. `report` is told how many texts are done. `excess=False` leaves it out: where the texts of one
-    prompt are not draws from one source it says nothing. Raises InputError for a text that is longer than the scorer's
-    context, and for scores that are no numbers.
+    The other sample s' is the next text with the same prompt; for the last text it is the first. The stranger r is a
+    text with another prompt and nearly the same number of segments. Both count as far as both texts have segments.
+    `report` is told how many texts are done. `excess=False` skips the excess, which means nothing where the texts of
+    one prompt are not draws from one source. Raises InputError for a text that is longer than the scorer's context, and
+    for scores that are not numbers.
     """
     for text in texts:
         check_length(scorer, text)
@@ -221,7 +221,7 @@ def _fill(baseline: Floats, known: Floats) -> None:
 
 
 def _hosts(texts: Sequence[Text]) -> dict[int, int]:
-    """For each text with companions of the same prompt the one whose history it is also scored on."""
+    """For each text, another one of the same prompt, if any, after whose history it is also scored."""
     groups: dict[Ids, list[int]] = {}
     for number, text in enumerate(texts):
         groups.setdefault(text.prompt, []).append(number)
@@ -230,10 +230,10 @@ def _hosts(texts: Sequence[Text]) -> dict[int, int]:
 
 
 def _strangers(texts: Sequence[Text]) -> dict[int, int]:
-    """For each text one with another prompt and nearly as many segments; nothing where all prompts are the same."""
+    """For each text, one with another prompt and nearly as many segments; empty where all prompts are the same."""
     by_length = sorted(range(len(texts)), key=lambda number: len(texts[number].segments))
     found: dict[int, int] = {}
-    # Upwards first, as a longer history covers all segments; the longest texts are left for the way down.
+    # First towards longer texts, whose history covers all segments; the longest texts get a shorter one afterwards.
     for order in (by_length[::-1], by_length):
         other = before = None
         for number in order:
@@ -246,7 +246,7 @@ def _strangers(texts: Sequence[Text]) -> dict[int, int]:
 
 
 def _control(scorer: Scorer, text: Text, stranger: Text) -> Reading:
-    """The text's segments 2.. after the prompt and as many segments of the stranger, as far as that goes."""
+    """The text's segments 2.., each after the prompt and as many segments of the stranger, as far as it has them."""
     host = Text(stranger.where, text.prompt, stranger.segments)
     branches = _visits(scorer, host, text)
     trunk = host.ids[: branches[-1].after] if branches else ()

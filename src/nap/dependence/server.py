@@ -1,6 +1,6 @@
-"""SeqDep's scorer that is a model behind an OpenAI-compatible server.
+"""A scorer for SeqDep: a model behind an OpenAI-compatible server.
 
-Does not start a server. Scoring generates nothing: the one token that a server must write is thrown away.
+Does not start a server. Scoring generates no text: the one token that a server has to write is dropped.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Reply = TypeVar("Reply")
-# Texts of one request to a server.
+# How many texts one request sends to a server.
 REQUEST = 16
 
 
@@ -35,8 +35,8 @@ class _Request:
 class ServerScorer(TextReader):
     """A model behind an OpenAI-compatible server that echoes prompts with their log-probabilities.
 
-    Prompts are sent as token ids to /completions with echo and logprobs, as vLLM and SGLang answer them; llama.cpp's
-    server does not. The server's prefix cache is what makes it fast. The key is OPENAI_API_KEY.
+    Prompts are sent as token ids to /completions with echo and logprobs. vLLM and SGLang support this, llama.cpp's
+    server does not. The prefix cache of the server makes it fast. The key is read from OPENAI_API_KEY.
     """
 
     max_length: int | None = None
@@ -63,8 +63,8 @@ class ServerScorer(TextReader):
             raise InputError(f"the server {self.name} does not answer ({checkpoint.brief(error)})") from None
 
     def score(self, readings: Sequence[Reading]) -> list[Scores]:
-        """See `Scorer`. Raises InputError where the server is down or gives no log-probabilities of a prompt."""
-        # A trunk whose own tokens nobody asks for, such as a stranger's history, need not travel.
+        """See `Scorer`. Raises InputError if the server is down or returns no log-probabilities of prompts."""
+        # A trunk whose own tokens are not scored, such as a stranger's history, need not be sent alone.
         asked = [
             request
             for trunk, branches, scored_from in readings
@@ -79,12 +79,12 @@ class ServerScorer(TextReader):
     def _scores(self, requests: Sequence[_Request]) -> list[Floats]:
         prompts = [list(request.ids) for request in requests]
         reply = self._asked(
-            # Not 0 tokens, which some servers refuse: the one that is written is cut off below.
+            # Some servers refuse 0 tokens, so one is asked for and cut off below.
             lambda: self.client.completions.create(
                 model=self.model, prompt=prompts, max_tokens=1, echo=True, logprobs=1, temperature=0
             )
         )
-        # The SDK gives what is no JSON as a text.
+        # The SDK returns a reply that is not JSON as text.
         choices = sorted(getattr(reply, "choices", None) or [], key=lambda choice: choice.index)
         if len(choices) != len(requests):
             raise InputError(
@@ -93,9 +93,9 @@ class ServerScorer(TextReader):
         return [self._checked(choice, request) for choice, request in zip(choices, requests, strict=True)]
 
     def sample(self, context: Ids, count: int, length: int, seed: int) -> list[list[str]]:
-        """The tokens of `count` continuations of a context, as the server spells them, `length` at most.
+        """The tokens of `count` continuations of a context, in the server's spelling, at most `length` each.
 
-        Raises InputError where the server is down or does not say which tokens it drew.
+        Raises InputError if the server is down or does not return its tokens.
         """
         reply = self._asked(
             lambda: self.client.completions.create(

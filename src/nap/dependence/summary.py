@@ -1,4 +1,4 @@
-"""What a corpus says: each measure's mean over prompts with its interval, its rise, and its curve over the segments.
+"""The results for a corpus: each measure's mean over prompts with its interval, its rise, and its curve.
 
 Does not measure (seqdep.py) and does not print.
 """
@@ -13,7 +13,7 @@ from nap.dependence.scorer import Floats
 from nap.dependence.segments import Ids, Text
 from nap.dependence.seqdep import MEASURES, Dependence
 
-# The curve shows each of these segments alone, and what follows in spans of doubling length.
+# The curve shows the segments up to this one singly, and later ones in spans of doubling length.
 ALONE = 8
 
 
@@ -37,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Measure:
-    """What was found of one of MEASURES, nats."""
+    """The results of one of MEASURES, in nats."""
 
     per_segment: Estimate
     per_token: Estimate
@@ -47,7 +47,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a corpus says. Each of MEASURES is a field, None where nothing was measured of it."""
+    """The results for a corpus. Each of MEASURES is a field; None where it was not measured."""
 
     samples: int
     prompts: int
@@ -64,11 +64,11 @@ class Summary:
 
 
 def summarise(texts: Sequence[Text], measured: Sequence[Dependence]) -> Summary:
-    """What `measure_corpus` found: each of MEASURES per segment, per token, its rise and its curve.
+    """Summarise the results of `measure_corpus`: each of MEASURES per segment, per token, its rise and its curve.
 
-    Per segment it is the mean of Eq. 4 over texts, per token all nats over all tokens. Each text counts once in the
-    mean of its prompt, and each prompt once in the mean and its interval, because texts of one prompt are no
-    independent draws.
+    Per segment is the mean of Eq. 4 over texts, and per token is all nats over all tokens. Each text counts once in the
+    mean of its prompt, and each prompt once in the overall mean and its interval, because texts of one prompt are not
+    independent.
     """
     spans = _spans(max(len(own.tokens) for own in measured) + 1)
     return Summary(
@@ -113,15 +113,15 @@ def _mean_of(texts: Sequence[Text], values: Sequence[float]) -> Estimate | None:
 
 
 def _ratio_of(texts: Sequence[Text], totals: Sequence[tuple[float, int]]) -> Estimate:
-    """Nats over tokens, both of the whole corpus, each prompt the mean of its texts.
+    """Nats over tokens, both summed over the corpus, where each prompt contributes the mean of its texts.
 
-    Not the mean of each text's own ratio, in which a text's length weighs its nats: the excess of independent samples
-    would then not be zero, as a history s_<n is part of its text's tokens, and a history s'_<n is not.
+    It is not the mean of each text's own ratio, in which the length of a text weights its nats. With that the excess of
+    independent samples would not be zero, because the history s_<n is part of its text's tokens and s'_<n is not.
     """
     known = [(text, total) for text, total in zip(texts, totals, strict=True) if total[1]]
     nats, tokens = _by_prompt(known).T
     ratio = nats.sum() / tokens.sum()
-    # The linearised ratio: these have it as their mean, and to first order its spread.
+    # Values of the linearised ratio: their mean is the ratio, and their spread is its spread to first order.
     return _estimate(ratio + (nats - ratio * tokens) / tokens.mean())
 
 

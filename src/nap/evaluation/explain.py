@@ -1,17 +1,18 @@
-"""Why a decode may err: what its model says about tokens that were committed together.
+"""Why a decode may be wrong: what its model says about tokens that were committed together.
 
     explain(denoiser, trace)            # from the stored trace and its model
 
-A step that commits several tokens takes each from its own distribution given the canvas before the step, as if they did
-not depend on each other. Against the model's own word on them one after the other, in the order of the step's events:
+A step that commits several tokens draws each from its own distribution given the canvas before the step, as if they
+were independent. This is compared with what the model says about them one after the other, in the order of the step's
+events:
 
     violation    sum over j of log p(x_j | ctx) - log p(x_j | ctx, x_<j)   of what was committed (2608.25505). Above 0
                  where the tokens make each other less likely, below 0 where they support each other.
-    correlation  the conditional total correlation of what could have been committed, KL of the joint distribution that
-                 the conditionals make to the product that the step drew from: the expectation, under the joint, of
-                 minus the violation; never below 0, and 0 where the positions do not depend on each other. Exact, by
-                 enumeration of all beginnings, where there are few; else the mean over drawn beginnings with its
-                 standard error.
+    correlation  the conditional total correlation of the positions: the KL divergence from the joint distribution of
+                 the model's conditionals to the product that the step drew from, which is the expectation of minus the
+                 violation under the joint. It is never below 0, and 0 where the positions are independent. It is exact,
+                 by enumeration of all beginnings, where there are few; else it is a mean over sampled beginnings with
+                 its standard error.
 
 Distributions are over what can be committed: all tokens but the mask. Letters: N commits of a step, V vocabulary, S
 beginnings. Does not decode, and does not judge answers.
@@ -33,15 +34,15 @@ from nap.decoding.candidates import in_float64
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, Session
 
-# Canvases of one forward: enough to fill a small model, few enough for a large one.
+# How many canvases one forward has: enough for a small model, few enough for a large one.
 ROWS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """What is known of one step that committed several tokens; nats.
+    """The results for one step that committed several tokens, in nats.
 
-    violation    of each token, in the order of `positions`; the first has none
+    violation    the violation of each token, in the order of `positions`; 0 for the first
     correlation  None where none was asked for
     error        its standard error; 0 where it is exact
     exact        whether it was enumerated
@@ -77,7 +78,7 @@ class Explained:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is computed.
+    """How much to compute.
 
     samples    beginnings drawn for each step whose correlation is not enumerated; 0: no correlation is estimated
     enumerate  the most beginnings that are enumerated for a step
@@ -129,7 +130,7 @@ class _Asker:
         _check(denoiser, trace)
 
     def at(self, before: Sequence[int]) -> "_Asker":
-        """The same, about this canvas from now on."""
+        """The same asker, for this canvas from now on."""
         self.ids_L = np.array(before, np.int64)
         return self
 
@@ -211,7 +212,7 @@ class Correlation(TypedDict):
 def _correlation(
     ask: _Asker, positions: Sequence[int], alone_NV: Tensor, effort: Effort, rng: np.random.Generator
 ) -> Correlation:
-    """The total correlation and how it is known."""
+    """The total correlation, and how it was computed."""
     count, vocabulary = alone_NV.shape
     if sum((vocabulary - 1) ** k for k in range(1, count)) <= effort.enumerate:
         return {"correlation": _enumerated(ask, positions, alone_NV), "error": 0.0, "exact": True}
@@ -243,7 +244,7 @@ def _sampled(
     for j in range(len(positions)):
         after_SV = ask(beginnings, positions, positions[j]) if j else alone_NV[:1].expand(samples, -1)
         total_S += _divergence(after_SV, alone_NV[j])
-        # Gumbel-max; numpy's generator, so that a seed means the same everywhere.
+        # Gumbel-max, with numpy's generator so that a seed gives the same draws everywhere.
         drawn = (after_SV.numpy() + rng.gumbel(size=after_SV.shape)).argmax(axis=1)
         beginnings = np.concatenate([beginnings, drawn[:, None]], axis=1)
     return total_S.numpy()

@@ -1,4 +1,4 @@
-"""The sentences that a summary's numbers carry.
+"""Sentences that the numbers of a summary support.
 
 Does not compute anything.
 """
@@ -18,7 +18,7 @@ def findings(records: Sequence[Record]) -> list[str]:
     if not any(record.right for record in records):
         return ["No setting solves a single problem, so accuracies say nothing here; only the order metrics do."]
     compared = [(record, record.comparison) for record in records if record.comparison]
-    # Before all others parallel-forced decoding, against another model: data and decoder change together.
+    # Parallel-forced decoding against another model comes first: there data and decoder change together.
     for wanted in (
         [(r, found) for r, found in compared if _forced(r) and not found.baseline.startswith(f"{r.model} | ")],
         [(r, found) for r, found in compared if _forced(r)],
@@ -38,7 +38,7 @@ def _forced(record: Record) -> bool:
 
 
 def _difference(one: Record, found: Comparison, of: int, tests: int, records: Sequence[Record]) -> list[str]:
-    """What `one`, chosen from so many for its gain, has over its baseline, and the order of both."""
+    """The gain of `one`, chosen from so many for its gain, over its baseline, and the order of both."""
     other = next(r for r in records if r.cell == found.baseline)
     p = f"exact McNemar p = {found.p_value:.2g}"
     if tests > 1:

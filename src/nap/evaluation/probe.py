@@ -1,16 +1,16 @@
-"""Does the answer come from the paths? The summary written over paths that were put there.
+"""Tests whether answers come from the paths: the summary is written over paths that were put there.
 
     rows = probe_paths(sweep, folder)
     for finding in findings_of(rows): ...
 
-Over paths that stay masked (`nothing`), that the model wrote itself (`own`), that are right (`right`, where the task
-writes solutions), and that belong to another problem with another answer (`other`). A model that reasons is worse over
-nothing than over its own; one that reads its paths is right over right ones and gives the other's answer over the
-other's. And one value in the middle of a path is made wrong (`wrong value`), what follows left to the model: if it
+The paths stay masked (`nothing`), are the model's own (`own`), are right (`right`, where the task writes solutions), or
+belong to another problem with another answer (`other`). A model that reasons is worse over nothing than over its own
+paths. A model that reads its paths is right over right ones, and gives the other problem's answer over `other`. In a
+fifth test one value in the middle of a path is made wrong (`wrong value`) and the rest is left to the model: if it
 reasons, what follows changes.
 
-The paths of `own` are written by the sweep's first policy at its first pace; whatever is written over paths is written
-by confidence, one token a step. Letters: L canvas. Does not sweep (run.py).
+The sweep's first policy writes the paths of `own` at its first pace. Everything after given paths is written by
+confidence, one token a step. Letters: L canvas. Does not sweep (run.py).
 """
 
 import re
@@ -46,18 +46,18 @@ from nap.tasks.registry import Gathers, load_task
 NOTHING, OWN, RIGHT, OTHER, WRONG = GIVEN = ("nothing", "own", "right", "other", "wrong value")
 BATCH = 16
 Ints = NDArray[np.int64]
-# A value that something follows.
+# A value with something after it.
 VALUE = re.compile(r"= ?(\d{1,9})(?=\D+\S)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What a model answers over one kind of paths.
+    """The answer of a model over one kind of paths.
 
     correct   the answer is right
-    follows   of `other`: it is the other problem's
-    changed   of `wrong value`: what follows it is not what follows the right value
-    moved     likewise: the answer is not that over the right value
+    follows   for `other`: the answer is the other problem's
+    changed   for `wrong value`: the text after it differs from the text after the right value
+    moved     for `wrong value`: the answer differs from that over the right value
     """
 
     model: str
@@ -77,7 +77,7 @@ class Probed:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Of a model over one kind of paths: how many of how many."""
+    """A count for a model over one kind of paths: how many of how many."""
 
     model: str
     given: str
@@ -92,7 +92,7 @@ class Finding:
 def probe_paths(
     sweep: Sweep, folder: str | Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Probed]:
-    """Probe the sweep's models on its problems. Resumable: what is done stands in the folder's journal.
+    """Probe the sweep's models on its problems. Resumable, with a journal in the folder.
 
     Raises InputError for a task whose answer is in the paths, a canvas without a summary, several caches, and as
     `run_sweep`.
@@ -120,7 +120,7 @@ def probe_paths(
 
 
 def findings_of(rows: Sequence[Probed]) -> list[Finding]:
-    """Per model: right over each kind of paths, and of the others what they show. A kind without a row is left out."""
+    """For each model, the counts over each kind of paths. Kinds without rows are left out."""
     columns: dict[str, tuple[str, str]] = {
         **{f"over {given}": (given, "correct") for given in GIVEN},
         "gives the other's answer": (OTHER, "follows"),
@@ -185,7 +185,7 @@ class _Probe:
         return Probed(model=self.model, given=given, problem_id=problem.id, correct=correct, answer=answer)
 
     def _given(self, given: str, i: int, source: int) -> Canvas:
-        """The canvas of problem `i` with paths of problem `source`, and only its summary left to write."""
+        """The canvas of problem `i` with the paths of problem `source`; only its summary is left to write."""
         canvas = self.canvases[i]
         if given == NOTHING:
             in_path = (canvas.region >= 0) & (canvas.region < canvas.spec.paths)
@@ -211,7 +211,7 @@ class _Probe:
             self.own[i] = _slots(self.canvases[i], np.array(trace.final))
 
     def _sample(self, i: int) -> Sample:
-        """The right solutions of a problem, as many as the canvas has paths; all in one where it has one."""
+        """The right solutions of a problem, one for each path of the canvas; all in one path where it has one."""
         paths = self.canvases[i].spec.paths
         sample = self.task.sample(0, i, paths if paths > 1 else 3, split=self.sweep.split)
         if sample.problem.id != self.problems[i].id:
@@ -227,7 +227,7 @@ class _Probe:
         raise InputError("all problems have one answer, so that no other's paths can be told from their own")
 
     def _wrong(self, chosen: Sequence[int]) -> Iterator[Probed]:
-        """Over a path that is cut behind a value, right or wrong; its rest and the summary are the model's."""
+        """Rows over a path that is cut after a value, right or wrong; the model writes its rest and the summary."""
         cut = {i: pair for i in chosen if (pair := self._cut(i))}
         traces = self._written([canvas for pair in cut.values() for canvas in pair])
         for n, i in enumerate(cut):
@@ -275,7 +275,7 @@ class _Probe:
 
 
 def _other_than(value: int) -> int:
-    """A value of as many digits."""
+    """Another value with as many digits."""
     return value - 1 if value and (value % 10 == 9 or value > 9) else value + 1
 
 

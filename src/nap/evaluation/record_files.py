@@ -1,6 +1,6 @@
-"""Records as files: summary.json, summary.csv and summary.md of a run, and the first of them read again.
+"""Records as files: writes summary.json, summary.csv and summary.md of a run, and reads summary.json.
 
-A mean is two keys: its value under the field's column, its interval under `..._interval`.
+A mean has two keys: its value under the field's column, and its interval under `..._interval`.
 
 Does not compute anything.
 """
@@ -20,7 +20,7 @@ from nap.evaluation.summary import Comparison, Mean, Record, Split
 from nap.evaluation.tables import markdown
 
 NUMBER = check_of(float | None)
-# Comparisons of a record, and what stands before their keys.
+# The comparisons of a record, and the prefix of their keys.
 COMPARISONS = {"comparison": "", "without_cache": "without_cache_"}
 
 
@@ -77,7 +77,7 @@ def _comparison(row: Mapping[str, object], prefix: str) -> Comparison | None:
 
 
 def _number(value: object) -> float | None:
-    # As it is written: a mean of whole numbers may be one.
+    # Kept as it is written, because a mean may be a whole number.
     NUMBER(value)
     return value if isinstance(value, int | float) else None
 

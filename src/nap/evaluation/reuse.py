@@ -1,8 +1,9 @@
-"""What of a run's folder another command may use again: a run grows by problems, policies, paces, caches and models.
+"""Which rows of a run's folder another command may reuse, so that a run can grow.
 
-A finished row is used again where the model's weights and setting, the canvas, the prompt, the problem and everything
-drawn are the same, which its `made_of` says as a digest. Which problems, policies, paces and caches are asked for only
-says how far a run goes. Settings that every row depends on must be the same in the whole folder.
+A run grows by problems, policies, paces, caches and models. A finished row is reused where its digest `made_of` is the
+same: that of the model's weights and setting, the canvas, the prompt, the problem and the random draws. Which problems,
+policies, paces and caches are asked for only sets the extent of a run. Settings that every row depends on must be the
+same in the whole folder.
 
 Does not decode (run.py).
 """
@@ -18,9 +19,9 @@ from nap.data.problems import Problem
 from nap.evaluation.rows import Entry
 from nap.evaluation.sweep import Cell, Sweep
 
-Key = tuple[str, str]  # the name of a cell, and of a problem
+Key = tuple[str, str]  # the names of a cell and of a problem
 
-# What of a setting only says how far a run goes. The problems themselves are in the digest of each row.
+# Settings that only set the extent of a run. The problems themselves are in the digest of each row.
 EXTENT = (
     "models", "policies", "tokens_per_step", "steps", "cache", "problems", "split", "data", "prompt_field",
     "answer_field", "strict", "traces",
@@ -29,14 +30,14 @@ EXTENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a model's rows depend on: `said` in the folder's setting, and for each cache and problem's id a digest."""
+    """What a model's rows depend on: `said` for the folder's setting, and a digest for each cache and problem id."""
 
     said: Setting
     digests: Mapping[tuple[str, str], str]
 
 
 def identify(said: Setting, sweep: Sweep, problems: Sequence[Problem], canvases: Sequence[Canvas]) -> Identity:
-    """The identity of a model of which `said` is known, and which sees the problems as these canvases."""
+    """The identity of a model with these settings (`said`), which gets the problems as these canvases."""
     digests = dict[tuple[str, str], str]()
     for cache in sweep.cache:
         drawn = [asdict(sweep.sampling), sweep.eos, sweep.seed, cache, sweep.task]
@@ -48,10 +49,10 @@ def identify(said: Setting, sweep: Sweep, problems: Sequence[Problem], canvases:
 
 
 def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
-    """What must be the same of two settings of one folder: without how far they go, and of the models of both."""
+    """The parts of two settings of one folder that must agree: all but their extent, for models that both have."""
     models = _models(old).keys() & _models(now).keys()
     found = _identity_of(old, models), _identity_of(now, models)
-    # Earlier versions kept one cache a folder, and did not say it in their rows.
+    # Earlier versions had one cache a folder, and did not name it in their rows.
     one, asked = old.get("cache", "none"), now.get("cache")
     if isinstance(one, str) and one != "none" and isinstance(asked, list | tuple) and one not in asked:
         found[0]["cache"], found[1]["cache"] = one, asked
@@ -79,9 +80,9 @@ def _identity_of(setting: Setting, models: Set[str]) -> dict[str, object]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reuse:
-    """What of a journal is used again (`done`), what is done again (`stale`), and what is not asked for (`others`).
+    """The entries of a journal that are reused (`done`), done again (`stale`), and not asked for (`others`).
 
-    renamed  of `done`, what an earlier version wrote under another name
+    renamed  those of `done` that an earlier version wrote under another name
     """
 
     done: Mapping[Key, Entry]
@@ -97,7 +98,7 @@ def reusable(
     identities: Mapping[str, Identity],
     traces: int,
 ) -> Reuse:
-    """What of the journal's entries the cells and problems can use; of the first `traces` problems with their trace."""
+    """The entries that these cells and problems can reuse; the first `traces` problems need their trace."""
     done, stale, asked, renamed = dict[Key, Entry](), list[Key](), set[Key](), list[Entry]()
     for cell in cells:
         digests = identities[cell.model].digests
@@ -115,7 +116,7 @@ def reusable(
                 stale.append(key)
             elif index >= traces or entry.trace is not None:
                 done[key] = entry
-    # What an earlier version wrote is done under its new name, and stands in the journal under its old one as well.
+    # Entries of an earlier version count under their new name, and are in the journal under their old one too.
     known = {entry.made_of for entry in done.values()}
     stale = [key for key in stale if journal[key].made_of not in known]
     return Reuse(done=done, stale=stale, others=[key for key in journal if key not in asked], renamed=renamed)
@@ -128,7 +129,7 @@ def _earlier(journal: Mapping[Key, Entry], cell: Cell, problem: Problem, made_of
 
 
 def tell(found: Reuse, left: int, say: Callable[[str], None]) -> None:
-    """Say what is used again, and name what is not."""
+    """Tell the user what is reused, and name what is not."""
     if found.done and left:
         say(f"{len(found.done)} finished rows are used again, {left} are to do")
     if found.stale:

@@ -1,7 +1,7 @@
-"""The rows of a run: what is known of one problem under one setting, declared once.
+"""The rows of a run: the results of one problem under one setting, declared once.
 
 The columns of `rows.parquet` and the keys of a journal's rows are the fields of `Row`. A row is checked where it is
-made and where it is read, so what a run has stored can always be written and summarised.
+made and where it is read, so a stored run can always be written and summarised.
 
 Does not decode or score (run.py).
 """
@@ -26,7 +26,7 @@ from nap.order.order import order_of
 
 @dataclass(frozen=True, kw_only=True)
 class OrderColumns:
-    """What a row keeps of its trace's order and cost (docs/counting.md). `path_...` are means over the paths."""
+    """The columns for the order and cost of a trace (docs/counting.md). `path_...` are means over the paths."""
 
     n_tokens: int | None = None
     n_uncounted: int | None = None
@@ -51,15 +51,15 @@ class OrderColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class Solved:
-    """What a row says of its problem, setting and answer.
+    """The columns for the problem, setting and answer.
 
     cell             `model | policy | pace`, and ` | cache` where there is one
     index            the problem's place among those of the run
-    closed           paths that closed their tag
+    closed           number of paths that closed their tag
     equations_right  share of the equations in the paths that hold
-    critical_path    steps that the problem needs one after the other, where its task knows
-    cache            what was kept of a forward for the next
-    tokens           ids of the slots' tokens, -1 for padding and end of text: two caches are compared by them
+    critical_path    number of steps that the problem needs one after the other, if its task knows it
+    cache            name of the cache of keys and values
+    tokens           token ids of the slots, -1 for padding and end of text; used to compare two caches
     """
 
     cell: str
@@ -80,10 +80,10 @@ class Solved:
     tokens: tuple[int, ...] | None = None
 
 
-# The bases in this sequence: a dataclass has the fields of its last base first, and so have the columns of a file.
+# The order of the bases sets the order of the columns: a dataclass has the fields of its last base first.
 @dataclass(frozen=True, kw_only=True)
 class Row(TieColumns, OrderColumns, Solved):
-    """One problem under one setting. None: not measured, or not by the version that wrote the row."""
+    """One problem under one setting. None means not measured, or not known to the version that wrote the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,8 @@ class Entry:
     """A finished problem, as a journal holds it.
 
     seconds  its share of the wall time
-    trace    if it is kept
-    made_of  a digest of all that it depends on; None as earlier versions wrote it
+    trace    the trace, if it is kept
+    made_of  a digest of everything that it depends on; None in entries of earlier versions
     """
 
     row: Row
@@ -124,14 +124,14 @@ class Entry:
 
 
 def order_columns(trace: Trace) -> OrderColumns:
-    """What a row keeps of the order of its trace."""
+    """The order columns of a trace."""
     report = measure(order_of(trace), ks=(1,))
     path = report.path_mean.json() if report.path_mean else {}
     return from_row(OrderColumns, report.json() | {f"path_{name}": value for name, value in path.items()})
 
 
 def critical_path(problem: Problem) -> int | None:
-    """The problem's critical path, None where its task does not know. Raises InputError for one that is no number."""
+    """The problem's critical path, None if its task does not know it. Raises InputError for an invalid one."""
     found = problem.meta.get("critical_path")
     if found is not None and (not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 2**31):
         raise InputError(
@@ -142,13 +142,13 @@ def critical_path(problem: Problem) -> int | None:
 
 
 def write_rows(rows: Sequence[Row], path: FilePath) -> None:
-    """Write rows as Parquet. A column that no row has a value of is of type null, as it has always been."""
+    """Write rows as Parquet. A column without any value has the type null, as in all earlier versions."""
     _write(Row, rows, path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seconds:
-    """The wall time of a row, which is no result: it stands in a file of its own."""
+    """The wall time of a row. It is not a result, so it has a file of its own."""
 
     cell: str
     problem_id: str

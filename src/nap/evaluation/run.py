@@ -1,9 +1,10 @@
 """Run a sweep: one row a problem, resumable, the same every time.
 
-A run's folder holds `journal.jsonl` (what is done, in the order it was done), and once all is done `rows.parquet` (to
-the byte the same whatever the batch size, the workers or the kills on the way), `seconds.parquet`, `traces.jsonl` and
-the summary (summary.py). `setting.json` says what the run is made of, weights included: a folder never mixes two of
-them, and grows by problems, policies, paces and caches (reuse.py). Counting rules: docs/counting.md.
+A run's folder holds `journal.jsonl` with finished work in the order in which it was done. When all is done it also
+holds `rows.parquet` (the same bytes whatever the batch size, the number of workers or the kills on the way),
+`seconds.parquet`, `traces.jsonl` and the summary (summary.py). `setting.json` says what the run is made of, weights
+included. A folder never mixes two settings, but a run can grow by problems, policies, paces and caches (reuse.py).
+Counting rules: docs/counting.md.
 
 Does not say what a sweep is (sweep.py), does not summarise, and does not know how a policy decides.
 """
@@ -52,7 +53,7 @@ RESULTS = ("rows.parquet", "seconds.parquet", "traces.jsonl", "summary.json", "s
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands: problems decoded of all, since this start, and just now; `seconds` since this start."""
+    """Progress of a run: problems decoded in all, since this start, and just now; `seconds` since this start."""
 
     done: int
     total: int
@@ -80,19 +81,19 @@ def run_sweep(
 ) -> list[Row]:
     """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
 
-    batch_size  problems decoded together; by default what each model has memory for (decoding/batches.py)
+    batch_size  problems decoded together; by default as many as fit in memory (decoding/batches.py)
     traces      keep the traces of this many problems of each cell
     report      is told of every batch that is done
-    say         is told the size of the batches, what of the folder is used again, and what cannot be
-    watch       is told of every forward: problems done, with parts of those at work, of this many forwards; in one
-                process alone
+    say         is told the size of the batches, and which rows of the folder are reused and which are not
+    watch       is told of every forward: the problems done (with fractions) and the number of forwards; only with one
+                worker
 
     Raises InputError if the folder holds a run with another setting, or another process is at work in it.
     """
     check_least({"batch size": batch_size, "workers": workers})
     check_least({"traces": traces}, 0)
     folder, problems = FilePath(folder), sweep.load_problems()
-    # What cannot be loaded or does not fit should stop the run before it starts, and before it leaves anything behind.
+    # Whatever cannot be loaded or does not fit should stop the run before it starts and before it writes anything.
     policies = {text: parse_policy(text) for text in sweep.policies}
     reads_paths = isinstance(load_task(sweep.task), Votes)
     for policy in policies.values():
@@ -111,7 +112,7 @@ def run_sweep(
         for model in dict.fromkeys(cell.model for cell, _ in jobs):
             _say_batch(model, fits[model], batch_size, say)
         if jobs:
-            # They are of a run that was smaller, and would stand beside the setting of this one.
+            # They belong to a smaller run, and would not match the new setting.
             for name in RESULTS:
                 (folder / name).unlink(missing_ok=True)
         entries, total = dict(found.done), len(problems) * len(sweep.cells())
@@ -139,7 +140,7 @@ def _prepared(
     batch_size: int | None,
     workers: int,
 ) -> tuple[Identity, Fit]:
-    """What a model's rows depend on, and the batches that it has memory for. Raises InputError where it cannot run."""
+    """A model's identity and the batches that fit in memory. Raises InputError where the model cannot run."""
     denoiser = _denoiser(model, sweep)
     form = sweep.answer_form
     laid = asdict(form) if form else asked_canvas(denoiser, sweep.canvas, sweep.attention).said()
@@ -152,7 +153,7 @@ def _prepared(
 
 
 def _made_of(identities: Mapping[str, Identity], policies: Mapping[str, Policy]) -> dict[str, object]:
-    """What the folder's setting says of models, and of the second models that policies ask."""
+    """The part of the folder's setting about models, and about the second models of policies."""
     made_of: dict[str, object] = {"models": {model: identity.said for model, identity in identities.items()}}
     guides = {text: guide for text, policy in policies.items() if (guide := getattr(policy, "guide", None))}
     if guides:
@@ -162,7 +163,7 @@ def _made_of(identities: Mapping[str, Identity], policies: Mapping[str, Policy])
 
 @dataclass(kw_only=True)
 class _Before:
-    """What was done before the batch at work: problems, and forwards of their rows since this start."""
+    """What was done before the current batch: problems, and forwards since this start."""
 
     done: int
     forwards: int = 0
@@ -171,7 +172,7 @@ class _Before:
 def _jobs(
     sweep: Sweep, problems: Sequence[Problem], done: Mapping[Key, Entry], batch: Mapping[str, int]
 ) -> "list[Job]":
-    """The batches that are to do; `batch` says how many problems each model decodes together."""
+    """The batches to do; `batch` says how many problems each model decodes together."""
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
     by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
     return [
@@ -187,13 +188,13 @@ def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:
 
 
 def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], None]) -> None:
-    """Which batches a model has, and where they were asked for, that there is no memory for them."""
+    """Say how large a model's batches are, and whether a larger size that was asked for does not fit."""
     if asked is None or fit.rows < asked:
         say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
 
 
 def _weights(denoiser: Denoiser) -> str | None:
-    """A digest of a folder's weights; None for a hub name, whose commit says as much."""
+    """A digest of a folder's weights; None for a hub name, which has a commit instead."""
     if denoiser.setting["revision"]:
         return None
     folder, _ = checkpoint.find(str(denoiser.setting["model"]))
@@ -205,7 +206,7 @@ Job = tuple[Cell, list[int]]
 
 @dataclass(frozen=True)
 class _Evaluates:
-    """A job's cell and results. Processes of their own compute with one thread each."""
+    """Runs a job: returns its cell and results. Worker processes compute with one thread each."""
 
     sweep: Sweep
     problems: list[Problem]
@@ -226,7 +227,7 @@ _loaded: dict[tuple[object, ...], Denoiser] = {}
 
 
 def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
-    """Let the sweep of one model decode with one that is open already; worker processes open their own."""
+    """Let the sweep of one model use a denoiser that is already open; worker processes open their own."""
     _loaded.clear()
     _loaded[sweep.models[0], *sweep.opening.values()] = denoiser
 
@@ -235,7 +236,7 @@ def _denoiser(model: str, sweep: Sweep) -> Denoiser:
     options = sweep.opening
     key = (model, *options.values())
     if key not in _loaded:
-        _loaded.clear()  # One at a time: there may be room for one large model and not for two.
+        _loaded.clear()  # One at a time, because two large models may not fit in memory.
         _loaded[key] = load(model, **options)
     return _loaded[key]
 
@@ -283,13 +284,13 @@ def evaluate(
 
 
 def _tokens(trace: Trace) -> tuple[int, ...]:
-    """The slots' tokens, -1 for those that are not counted."""
+    """The tokens of the slots, -1 for those that do not count."""
     hidden, slots = {*trace.uncounted}, zip(trace.final, trace.region, strict=True)
     return tuple(-1 if token in hidden else token for token, region in slots if region >= 0)
 
 
 def shares(traces: Sequence[Trace]) -> list[float]:
-    """Each row's seconds of a batch: a step's wall time is shared by the rows that took part in it."""
+    """The seconds of each row of a batch: the wall time of a step is shared by the rows that took part in it."""
     rows = Counter(step for trace in traces for step in range(len(trace.seconds)))
     return [sum(seconds / rows[step] for step, seconds in enumerate(trace.seconds)) for trace in traces]
 
@@ -309,6 +310,6 @@ def _finish(
 
 
 def _at(cell: Cell, index: int, row: Row) -> Row:
-    # In a run that has grown by other problems a row may stand in another place; earlier versions named no cache.
+    # In a run that has grown, a row may have another place; earlier versions named no cache.
     known = row.index == index and row.cache == cell.cache
     return row if known else dataclasses.replace(row, index=index, cache=cell.cache)

@@ -1,14 +1,14 @@
-"""Score a file of outputs: any file of model texts with the problem or its answer.
+"""Scores a file of outputs: any file of model texts with the problem or its answer.
 
     print(score_file("llada8b_instruct_gsm8k.jsonl", "gsm8k", by="gen_length"))
 
-What the columns are called is known for the usual files, or named (tasks/fields.py). A row with several outputs counts
-once for each; one that is null is no answer; a document that lm-evaluation-harness logs once for each of its filters
-counts once. A row without an answer is looked up in the task's own test split by its question, or, for tasks whose
-question says all (sudoku, countdown), needs none. A row that nothing can be checked by (its answer is null, or
-`proof`) is left out and named. Accuracies have Wilson's 95 % interval.
+The column names of the usual files are known; others can be given (tasks/fields.py). A row with several outputs counts
+once for each, and a null output counts as no answer. A document that lm-evaluation-harness logs once for each of its
+filters counts once. The answer of a row without one is looked up in the task's test split by its question; tasks whose
+question is enough (sudoku, countdown) need none. A row without a checkable answer (null, or `proof`) is left out and
+named. Accuracies have Wilson's 95 % interval.
 
-Does not run a model, and does not compare groups; `stats` does.
+Does not run a model, and does not compare groups (common/stats.py).
 """
 
 import json
@@ -32,9 +32,9 @@ from nap.tasks.registry import Reads, Task, load_task
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One output of the file: what was found in its text, what is right, and whether they agree.
+    """One output of the file: the answer in its text, the right answer, and whether they agree.
 
-    line    its row's line, or its number in a list or in Parquet, from 1
+    line    line of its row, or its number from 1 in a list or in Parquet
     output  its number among the outputs of its row, from 1
     """
 
@@ -49,7 +49,7 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The rows of one value of the field grouped by; `missing` gave no answer at all (and count as wrong)."""
+    """The rows with one value of the grouping field; `missing` counts those without an answer, which are wrong."""
 
     name: str
     correct: int
@@ -65,9 +65,9 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Every output, and the accuracy of each group in the order of their names (numbers by value). Prints as a table.
+    """Every output, and the accuracy of each group, sorted by name (numbers by value). Prints as a table.
 
-    left_out  each row that nothing could be checked by: where it stands, and why
+    left_out  each row without a checkable answer: its place, and why
     """
 
     task: str
@@ -103,8 +103,8 @@ def score_file(
 
     by       a field of the rows to group by, such as `gen_length`
     columns  names of the columns, where they are not the usual ones
-    stop     strings behind which a text is not read; None: the task's own
-    strict   refuse the file for a row that nothing can be checked by, instead of leaving it out
+    stop     strings at which a text ends; None: those of the task
+    strict   refuse a file with a row that has no checkable answer, instead of leaving the row out
 
     Raises InputError for an unknown task, an empty file, or a row that lacks a column, named by its place.
     """
@@ -120,7 +120,7 @@ def score_file(
 
 
 def write_scored(rows: Iterable[Scored], path: str | Path) -> None:
-    """Write each verdict and what was extracted as JSONL or, for a name that ends in .parquet, Parquet."""
+    """Write each verdict and the extracted answer as JSONL or, for a name that ends in .parquet, Parquet."""
     found = [{name: _clean(value) for name, value in asdict(row).items()} for row in rows]
     if Path(path).suffix != ".parquet":
         write_jsonl(path, found)
@@ -133,7 +133,7 @@ def write_scored(rows: Iterable[Scored], path: str | Path) -> None:
 
 
 def _clean(value: object) -> object:
-    # Half of a surrogate pair, which JSON can escape, is in no file of text.
+    # JSON can escape half of a surrogate pair, which no text file can hold.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
@@ -158,7 +158,7 @@ class _Scorer:
     stop: tuple[str, ...]
 
     def all(self, rows: Iterable[FileRow], left_out: list[str] | None) -> Iterator[Scored]:
-        """The outputs of all rows; those left out are named in the list, or without one refused."""
+        """The outputs of all rows. Rows that are left out go to the list; without a list they are refused."""
         seen = set[str]()
         for row in rows:
             if self._is_again(row.value, seen):
@@ -230,7 +230,7 @@ class _Scorer:
         try:
             return {_spaced(problem.prompt): problem for problem in self.task.load("test")}
         except InputError:
-            return {}  # There are no such problems here: only the answers that are in the file can be used.
+            return {}  # The problems are not available here, so only answers in the file can be used.
 
 
 def _spaced(text: str) -> str:

@@ -1,10 +1,10 @@
-"""From a sweep's rows to one record a cell, declared once: tables, files and the page follow from its fields.
+"""Turns the rows of a sweep into one record a cell; tables, files and the page follow from its fields.
 
-Means over problems have bootstrap intervals, accuracy has Wilson's; each cell is compared with a baseline by exact
-McNemar with Holm's correction over all comparisons; AUP is a policy's. A cell with a cache is compared with the same
-cell without one besides, in comparisons of their own.
+Means over problems have bootstrap intervals, and accuracy has Wilson's. Each cell is compared with a baseline by an
+exact McNemar test with Holm's correction over all comparisons. AUP belongs to a policy over all its paces. A cell with
+a cache is also compared with the same cell without one; these comparisons are corrected separately.
 
-Does not decode anything, and does not write or say it (tables.py, findings.py).
+Does not decode, and does not write tables or sentences (tables.py, findings.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,19 +54,19 @@ class Record:
     """One cell of a sweep.
 
     right, accuracy       problems solved, and their share with Wilson's interval
-    tpf ...               the means of the columns of `Row` that are called the same
+    tpf ...               the means of the columns of `Row` with the same names
     when_right, ..._wrong means over the problems with a right and with a wrong answer
     parallel_efficiency   critical path over forwards, mean over problems
-    title of a field      its column in the table for people, who compare these first
-    label                 the model's short name, or its whole one where two would look the same
+    title of a field      its column in the printed table
+    label                 the model's short name, or its full name where two short ones are equal
     seconds               wall time of a problem
-    comparison            with the baseline, where there is another cell to compare with
+    comparison            with the baseline, unless the cell is the baseline itself
     aup                   of the model and policy over all their paces
-    cache                 what was kept of a forward for the next; None where an earlier version did not say
-    changed               share of the tokens that differ from those without a cache, mean over problems; padding and
-                          end of text count where only one of the two has them
-    without_cache         with the same cell without a cache, where that ran
-    ties_within ..._blind the order metrics where ties are taken otherwise (ties.py)
+    cache                 name of the cache of keys and values; None where an earlier version did not name it
+    changed               share of the tokens that differ from those without a cache, averaged over problems; padding
+                          and end of text count where only one of the two has them
+    without_cache         comparison with the same cell without a cache, if that ran ties_within ..._blind the order
+                          metrics with ties taken in other ways (ties.py)
     """
 
     model: str
@@ -123,7 +123,7 @@ class Record:
         return Mean(self.accuracy, self.accuracy_interval)
 
 
-# Fields of Record that are means of the column of Row of that name, those of the table first.
+# The fields of Record that are means of a column of Row of the same name.
 MEANS = tuple(f.name for f in fields(Record) if f.type in (Mean, "Mean") and f.name in {f.name for f in fields(Row)})
 TITLES = {f.name: str(f.metadata["title"]) for f in fields(Record) if "title" in f.metadata}
 
@@ -131,9 +131,9 @@ TITLES = {f.name: str(f.metadata["title"]) for f in fields(Record) if "title" in
 def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: str | None = None) -> list[Record]:
     """One record a cell, in the order of the rows.
 
-    `baseline` is `MODEL | POLICY` (each cell is compared at its own pace and cache, where the baseline ran at them) or
-    a whole cell name; by default the first model under `low_confidence`, if it ran. Raises InputError for one that did
-    not, for no rows, and for a comparison over other problems than the baseline's.
+    `baseline` is `MODEL | POLICY`, with which each cell is compared at its own pace and cache if the baseline ran at
+    them, or the name of a cell. By default it is the first model under `low_confidence`, if that ran. Raises InputError
+    for a baseline that did not run, for no rows, and for cells that ran on other problems than the baseline.
     """
     if not rows:
         raise InputError("there are no rows to summarise")
@@ -172,7 +172,7 @@ def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _means(cells: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Mean]]:
-    """Of each cell the mean of every column, with its interval."""
+    """The mean of every column for each cell, with its interval."""
     values = {(name, column): _known(rows, column) for name, rows in cells.items() for column in MEANS}
     spread = {key: column for key, column in values.items() if len(column) > 1}
     intervals = dict(zip(spread, bootstrap_means([*spread.values()]), strict=True))
@@ -190,7 +190,7 @@ def _efficiency(rows: Sequence[Row]) -> float | None:
 
 
 def _labels(cells: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """The short names of the models, or their whole ones where two would look the same."""
+    """The short names of the models, or their full names where two short ones are equal."""
     models = dict.fromkeys(members[0].model for members in cells.values())
     unique = len({label(model) for model in models}) == len(models)
     return {model: label(model) if unique else printable(model) for model in models}
@@ -217,7 +217,7 @@ def _seconds(seconds: Sequence[Seconds]) -> dict[str, float]:
 
 
 def find_baseline(cells: Iterable[Cell], first_model: str, wanted: str | None) -> str | None:
-    """The baseline of a sweep of these cells, see `summarise`. Raises InputError if it is wanted and not there."""
+    """The baseline among these cells, see `summarise`. Raises InputError if a wanted one is missing."""
     chosen, cells = wanted or f"{first_model} | low_confidence", [*cells]
     if any(chosen in (cell.name, f"{cell.model} | {cell.policy}") for cell in cells):
         return chosen
@@ -227,7 +227,7 @@ def find_baseline(cells: Iterable[Cell], first_model: str, wanted: str | None) -
 
 
 def _setting(row: Row) -> Cell:
-    """The cell of a row; where an earlier version named no cache, its name has none."""
+    """The cell of a row; rows of earlier versions name no cache."""
     return Cell(row.model, row.policy, row.pace, row.cache or "none")
 
 
@@ -245,21 +245,21 @@ def _tests(cells: Mapping[str, Sequence[Row]], baseline: str | None) -> dict[str
 def _without_cache(
     cells: Mapping[str, Sequence[Row]], settings: Mapping[str, Cell]
 ) -> tuple[dict[str, str], dict[str, Comparison]]:
-    """Of each cell with a cache the name of the cell without one, where that ran, and the comparison with it."""
+    """For each cell with a cache, the name of the same cell without one, if it ran, and the comparison with it."""
     plain = {name: cell._replace(cache="none").name for name, cell in settings.items() if cell.cache != "none"}
     pairs = {name: other for name, other in plain.items() if other in cells}
     return pairs, _tested(cells, pairs)
 
 
 def _changed(members: Sequence[Row], others: Sequence[Row]) -> Mean:
-    """The share of tokens that differ between two cells, over the problems of which both are known."""
+    """The share of tokens that differ between two cells, over the problems that both have."""
     theirs = {row.problem_id: row.tokens for row in others}
     shares = [share for row in members if (share := differing(row.tokens, theirs.get(row.problem_id))) is not None]
     return Mean(_average(shares), bootstrap_mean(shares) if len(shares) > 1 else None)
 
 
 def differing(one: Sequence[int] | None, other: Sequence[int] | None) -> float | None:
-    """The share of places whose tokens differ, among those where either has one (-1: none); None without any."""
+    """The share of places with different tokens, among those where either has one (-1: none); None without any."""
     if one is None or other is None or len(one) != len(other):
         return None
     pairs = [pair for pair in zip(one, other, strict=True) if max(pair) >= 0]
@@ -267,7 +267,7 @@ def differing(one: Sequence[int] | None, other: Sequence[int] | None) -> float |
 
 
 def _tested(cells: Mapping[str, Sequence[Row]], pairs: Mapping[str, str]) -> dict[str, Comparison]:
-    """The comparison of each cell with another, corrected for their number."""
+    """The comparison of each cell with another, corrected for the number of comparisons."""
     tests = {name: _test(name, cells[name], other, cells[other]) for name, other in pairs.items()}
     corrected = holm([test.p_value for test in tests.values()])
     return {name: test._replace(p_holm=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
@@ -293,5 +293,5 @@ def _areas(
         own = points.setdefault((members[0].model, members[0].policy, members[0].cache), [])
         if speed := speeds[name]:
             own.append((speed, accuracies[name]))
-    # Up to 1 % nobody solved anything, and the weights of AUP mean nothing.
+    # Up to 1 %, nothing is solved and the weights of AUP are meaningless.
     return {key: aup(own, best) if own and best > 1 else None for key, own in points.items()}

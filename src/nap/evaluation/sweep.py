@@ -1,4 +1,4 @@
-"""What a sweep is: models x policies x budgets x caches over a task's problems, and the cells that this makes.
+"""Describes a sweep: models x policies x budgets x caches over the problems of a task, and its cells.
 
 Does not run it (run.py).
 """
@@ -43,17 +43,17 @@ class Cell:
 
     @property
     def said(self) -> data.Cell:
-        """As rows and traces say it."""
+        """The same cell in the form of rows and traces."""
         return data.Cell(self.model, self.policy, self.pace, self.cache)
 
     @property
     def name(self) -> str:
-        """`model | policy | pace`, behind it the cache where there is one: the key of rows and journal."""
+        """`model | policy | pace`, and the cache where there is one: the key of rows and journal."""
         return self.said.name
 
     @property
     def earlier_name(self) -> str:
-        """What versions with one cache a run called it."""
+        """Its name in versions that had one cache a run."""
         return self.said._replace(cache="none").name
 
 
@@ -62,12 +62,12 @@ class Sweep:
     """What to evaluate.
 
     models           folders, bundled names or hub names
-    policies         as `parse_policy` reads them
+    policies         in the form of `parse_policy`
     tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
-    steps            budgets given as a number of steps, beside them
-    problems         how many of the task's split (from the file `data`, if the task reads one)
-    attention        None: the canvas's
-    cache            one or more, each as `cache_of` reads it
+    steps            further budgets as a number of steps
+    problems         how many problems of the task's split (or of the file `data`, if the task reads one)
+    attention        None: that of the canvas
+    cache            one or more, each in the form of `cache_of`
     """
 
     task: str
@@ -115,14 +115,14 @@ class Sweep:
                 raise InputError(f"a sweep needs at least one of its {'caches' if name == 'cache' else name}")
             for text in getattr(self, name):
                 check_text(f"one of the {name}", text)
-        # They check themselves.
+        # These classes check their own values.
         _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)], self.answer_form
         if self.infill is not None and (self.canvas or self.attention):
             raise InputError("a text with gaps is its own canvas; drop the flags of a canvas, or --infill")
 
     @property
     def opening(self) -> dict[str, Any]:
-        """How its models are opened, as `load` takes it."""
+        """The arguments of `load` for its models."""
         names = ("revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size")
         return {name: getattr(self, name) for name in names}
 
@@ -141,12 +141,12 @@ class Sweep:
 
     @property
     def answer_form(self) -> Infill | None:
-        """The text with gaps that every answer is written into, if any."""
+        """The text with gaps for every answer, if there is one."""
         ((_, form),) = pair([""], [] if self.infill is None else [(None, self.infill)], self.gap_tokens)
         return form
 
     def lay_out(self, denoiser: Denoiser, problems: Sequence[Problem]) -> list[Canvas]:
-        """The canvases of problems: the slots asked for or the model's own, or the form of the answer."""
+        """The canvases of problems: with the slots asked for, the model's own, or the text with gaps."""
         form = self.answer_form
         if form is not None:
             return [infilled(denoiser, problem, form, self.prompting) for problem in problems]
@@ -167,7 +167,7 @@ class Sweep:
         return list(dict.fromkeys(found))
 
     def load_problems(self) -> list[Problem]:
-        """The problems. Raises InputError if there are none, or two of one id, which could not be told apart."""
+        """The problems. Raises InputError if there are none, or if two have the same id."""
         task = load_reader(self.task, prompt=self.prompt_field, answer=self.answer_field, strict=self.strict)
         problems = task.load(self.split, self.problems, self.data)
         if not problems:
@@ -176,7 +176,7 @@ class Sweep:
         if times > 1:
             raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
         for problem in problems:
-            # What a row cannot hold should stop a run before it decodes, and not after.
+            # Values that a row cannot hold should stop a run before it decodes.
             check_text("a problem's id", problem.id)
             critical_path(problem)
         return problems

@@ -1,4 +1,4 @@
-"""Records as a table for people, in a terminal or as Markdown, and how its numbers are written.
+"""Records as a table for people, in a terminal or as Markdown, and the format of its numbers.
 
 Does not compute anything.
 """
@@ -29,17 +29,17 @@ ABOUT_TIES = (
 
 
 def header(records: Iterable[Record]) -> tuple[str, ...]:
-    """The head of the table for people: HEADER, and where there are caches which."""
+    """The header of the table: HEADER, with a column for the cache where there are caches."""
     return (*HEADER[:3], "cache", *HEADER[3:]) if has_caches(records) else HEADER
 
 
 def has_caches(records: Iterable[Record]) -> bool:
-    """Whether a cell keeps anything of a forward."""
+    """Whether a cell has a cache."""
     return any(record.cache not in (None, "none") for record in records)
 
 
 def table(records: Iterable[Record]) -> list[list[str]]:
-    """The texts of the table for people, row by row, under its header."""
+    """The cells of the table, row by row, in the order of its header."""
     records = [*records]
     cached = has_caches(records)
     return [
@@ -70,7 +70,7 @@ def has_ties(records: Iterable[Record]) -> bool:
 
 
 def tie_table(records: Iterable[Record]) -> list[list[str]]:
-    """The bands of each cell that has some, row by row under TIES; of its baseline only where that has some too."""
+    """The bands of each cell, row by row in the order of TIES; compared with the baseline if that has bands too."""
     records = [*records]
     bands = {record.cell: {band.name: band for band in bands_of(record)} for record in records}
     return [
@@ -95,7 +95,7 @@ def _baseline(record: Record, bands: Mapping[str, Mapping[str, Band]]) -> Mappin
 
 
 def cache_table(records: Iterable[Record]) -> list[list[str]]:
-    """What each cache costs and saves, row by row under CACHES: against the same cell without one."""
+    """What each cache costs and saves against the same cell without one, row by row in the order of CACHES."""
     return [
         [
             r.label,
@@ -120,7 +120,7 @@ def _hundredfold(share: Mean) -> tuple[float, Interval | None]:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """The table as Markdown, and behind it what caches cost and save and how far ties move the order, where known."""
+    """The table as Markdown, followed by those for caches and ties where there are any."""
     text = markdown_table(header(records), table(records))
     if has_caches(records):
         text += f"\n{AGAINST}\n\n{markdown_table(CACHES, cache_table(records))}"
@@ -136,7 +136,7 @@ def percent(record: Record) -> str:
 
 
 def mean(known: Mean) -> str:
-    """`0.11 ±0.02`: the mean and half the width of its interval; the whole interval is in the files."""
+    """`0.11 ±0.02`: the mean and half the width of its interval; the files have the whole interval."""
     if known.value is None:
         return "-"
     if known.interval is None:

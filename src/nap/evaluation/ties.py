@@ -43,7 +43,7 @@ class TieColumns:
 
 
 TIED = tuple(field.name for field in fields(TieColumns))
-# The metrics that have bands: their columns, and what the table for people calls them.
+# The metrics that have bands: their columns, and their titles in the table.
 METRICS = {"global_arness_at_1": "ARness", "path_global_arness_at_1": "ARness/path", "tau_b": "tau-b"}
 
 

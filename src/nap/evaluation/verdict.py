@@ -1,9 +1,9 @@
-"""The answer to one question by one rule: does a model decode in parallel, and at what loss of accuracy?
+"""Answers one question by one rule: does a model decode in parallel, and at what loss of accuracy?
 
-The rule is RULE. It is fixed before the run is seen, so that its interval needs no correction; which policy is best is
-chosen afterwards, and said as such.
+The rule is RULE. It is fixed before the run is seen, so its interval needs no correction. The best policy is chosen
+afterwards, and the text says so.
 
-Does not compare with other models (summary.py) and says nothing of other training seeds.
+Does not compare models with each other (summary.py) and says nothing about other training seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +18,9 @@ from nap.evaluation.summary import Record, grouped
 from nap.evaluation.tables import at_pace, percent, who
 
 Answer = Literal["Yes", "No", "Not settled", "Not measured"]
-MARGIN = 0.05  # of the problems: what may be lost and still be called decoding in parallel
+MARGIN = 0.05  # the share of the problems that may be lost while still counting as decoding in parallel
 DEFAULT, PROPOSED = "low_confidence", "parallel_forced"
-FASTER = 1.2  # times the tokens a forward, for a pace to be another one
+FASTER = 1.2  # a pace counts as different if it has this many times the tokens a forward
 
 RULE = (
     "A model's fastest pace is compared with its slowest, on the same problems, under "
@@ -42,7 +42,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a run says of its models.
+    """What a run says about its models.
 
     headline  of the last model
     others    of the models before it
@@ -75,7 +75,7 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
 
 
 def by_weight(models: Iterable[str]) -> list[str]:
-    """Each model once, the one that a run is about last: that is the last one named, exact laws aside."""
+    """Each model once; the last is the one that the run is about: the last named one that is no exact law."""
     return sorted(dict.fromkeys(models), key=lambda model: not model.startswith("exact:"))
 
 
@@ -109,7 +109,7 @@ def _proposed(of_model: Sequence[Record]) -> list[Record]:
 
 
 def _default(records: Sequence[Record]) -> Record:
-    """The setting that others are compared with: the first model under the default policy, else the first of all."""
+    """The setting to compare with: the first model under the default policy, or else the first setting."""
     return next((r for r in records if r.model == records[0].model and _named(r.policy, DEFAULT)), records[0])
 
 
@@ -176,7 +176,7 @@ def _ends(gain: Gain) -> str:
 
 
 def _best(records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> Record:
-    """The most accurate setting; of equals one that was asked for, then the fastest."""
+    """The most accurate setting; among equals one that was asked for, then the fastest."""
     return max(records, key=lambda r: (r.accuracy, (r.model, _policy(r)) in asked, _speed(r)))
 
 
@@ -200,7 +200,7 @@ def _best_said(
 
 
 def _series(default: Record, own: Record, best: Record | None = None) -> list[tuple[str, str, str]]:
-    """What the picture shows of the run, each model and policy once, and what it is there for."""
+    """What the picture shows of the run: each model and policy once, and its part in the picture."""
     judged = "the proposed policy" if _named(own.policy, PROPOSED) else "the policy judged"
     parts: dict[tuple[str, str], list[str]] = {}
     for part, record in (("the default", default), (judged, own), ("the best", best)):

@@ -1,13 +1,14 @@
-"""Majority vote: over independent canvases of a problem, and over the paths of one, at what each costs.
+"""Majority vote over independent canvases of a problem, and over the paths of one canvas, with the costs.
 
-A voter is an answer with what it cost. A canvas votes by what it answers; a path by what it says alone, where the task
-can read that (`tasks.registry.Votes`). The answer with most votes counts, the first of equals; no answer has no vote.
+A voter is an answer with its cost. A canvas votes with its answer, and a path with the answer that it gives alone, if
+the task can read that (`tasks.registry.Votes`). The answer with most votes wins; among equals the first. A voter
+without an answer does not vote.
 
     ballots(...)     every problem's canvases, decoded once
     tallies(...)     accuracy of each way of voting, with the mean forwards and query tokens of a problem
 
-Paths of a canvas come out of one decode, so their vote costs what the canvas costs; n canvases cost n times that, and
-are what else could be bought for it: a model of one long path is another row of the same table. Does not weigh votes.
+The paths of a canvas come from one decode, so their vote costs no more than the canvas; n canvases cost n times that,
+for comparison. Votes have no weights.
 """
 
 from collections import Counter
@@ -31,7 +32,7 @@ from nap.tasks.registry import Task, Votes, answer_text, path_reader
 
 @dataclass(frozen=True)
 class Vote:
-    """What is said, None for nothing that can be read, and whether that is right."""
+    """An answer (None where none can be read), and whether it is right."""
 
     answer: str | None
     correct: bool
@@ -51,7 +52,7 @@ class Voter:
 class Tally:
     """How well one way of voting does.
 
-    way                own: by what canvases answer; paths: by what their paths say
+    way                own: by the answers of canvases; paths: by the answers of their paths
     canvases           of a problem
     forwards, queries  means over the problems
     """
@@ -70,7 +71,7 @@ class Tally:
 
 
 def winner(votes: Sequence[Vote]) -> Vote:
-    """The answer that most give; the first of equals, and nothing where nobody says anything."""
+    """The answer that most voters give; among equals the first, and None without any answer."""
     said = [vote for vote in votes if vote.answer is not None]
     if not said:
         return Vote(None, False)
@@ -89,9 +90,9 @@ def ballots(
     prompting: Prompting = PLAIN,
     **settings: Unpack[Settings],
 ) -> list[list[Voter]]:
-    """So many independent canvases of each problem.
+    """Decode this many independent canvases of each problem.
 
-    Raises InputError where several canvases would all be the same: without a temperature nothing is drawn.
+    Raises InputError for several canvases without a temperature, which would all be the same.
     """
     check_least({"canvases": canvases})
     sampling = settings.get("sampling")
@@ -100,7 +101,7 @@ def ballots(
     found = []
     for problem in problems:
         canvas = canvas_of(denoiser, problem, spec, prompting)
-        # A canvas's noise is that of its name.
+        # The noise of a canvas follows from its name.
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
         reads = path_reader(task, [replace(problem, id=row.problem_id) for row in rows])
         voters = []
