@@ -39,6 +39,8 @@ RESULTS = ROOT / "docs/agreement"
 # Share of the held-out grids that a model must get right one token a step before it is evaluated, and the steps of the
 # schedules that it may get there by, each from scratch; a step has so many grids or sentences.
 TARGET, SCHEDULES, UNITS = 0.97, (900, 3600, 7200), 96
+# Peaks of the rates of the longer schedules: a third of the first one's.
+SLOW = {"lr": 1e-3, "matrix_lr": 7e-3}
 # What the package has, under the names that `nap.load` takes: the median seed of an arm.
 BUNDLED = {"grids-nap": "grids-3", "grids-longcot": "chain-3"}
 LAYERS = 4
@@ -172,9 +174,10 @@ def train_model(model: Model, folder: Path) -> Path:
         return arm.view(task.sample(model.seed, index))
 
     for steps in SCHEDULES:
-        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count)
+        slow = {} if steps == SCHEDULES[0] else SLOW
+        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count, **slow)
         # The first schedule stands where the first stage of earlier versions did, and is the same.
-        name = "stage-0" if steps == SCHEDULES[0] else f"steps-{steps}"
+        name = "stage-0" if steps == SCHEDULES[0] else f"slow-{steps}"
         trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)
         right = validity(model, trained)
         print(f"{model.name}: {right:.3f} of the held-out grids valid after {steps} steps", flush=True)
@@ -268,7 +271,7 @@ def install(runs: Path, results: Path) -> None:
 
     for name, arm in BUNDLED.items():
         seed = median_seed(arm, results)
-        said = [*(runs / f"{arm}-{seed}").glob("st*/final/training.json")]
+        said = [*(runs / f"{arm}-{seed}").glob("*/final/training.json")]
         trained = max(said, key=lambda path: path.stat().st_mtime).parent
         target = ROOT / "src/nap/assets" / name
         shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=shutil.copyfile)

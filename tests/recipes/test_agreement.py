@@ -137,14 +137,14 @@ def test_a_model_is_trained_from_scratch_by_longer_schedules_until_it_is_right_o
     made = []
 
     def fit(tokenizer, spec, draw, folder, recipe, *, seed):
-        made.append((folder.name, recipe.steps, draw(0).problem.id))
+        made.append((folder.name, recipe.steps, recipe.lr, draw(0).problem.id))
         return folder / "final"
 
     monkeypatch.setattr(AGREEMENT, "fit", fit)
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 2 else 0.98)
     found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
-    assert found == tmp_path / "steps-3600/final"
-    assert made == [("stage-0", 900, "grids-train-0-0"), ("steps-3600", 3600, "grids-train-0-0")]
+    assert found == tmp_path / "slow-3600/final"
+    assert made == [("stage-0", 900, 3e-3, "grids-train-0-0"), ("slow-3600", 3600, 1e-3, "grids-train-0-0")]
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
     with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 7200 steps"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
