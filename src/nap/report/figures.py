@@ -1,8 +1,9 @@
 """The figures of a report as SVG and PDF for a paper, drawn by matplotlib from the same records.
 
-One file a figure and task: accuracy against tokens per forward, ARness against accuracy (2602.23225, Fig. 2), ARness of
-the whole canvas against within paths, forwards against the critical path, and where and when (its Fig. 1, all traces
-of a setting). Colour, marker and dash say the same thing twice. The same runs give the same bytes.
+One file for each figure and task: accuracy against tokens per forward, ARness against accuracy (2602.23225, Fig. 2),
+ARness of the whole canvas against within paths, forwards against the critical path, and maps of where and when tokens
+are written (its Fig. 1, over all traces of a setting). No two series differ by colour alone. The same runs give the
+same bytes.
 
 Does not compute: every number is in the records.
 """
@@ -41,7 +42,7 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """The records of one model and policy, and how they look: hue and marker by policy, dash and filling by model."""
+    """The records of one model and policy, and their look: hue and marker by policy, dash and filling by model."""
 
     name: str
     points: list[Point]
@@ -59,7 +60,7 @@ class Series(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What a figure has along one side: a mean of a record, in a unit of 1 / `scale`."""
+    """One axis of a figure: a mean of a record, in a unit of 1 / `scale`."""
 
     title: str
     of: Callable[[Record], Mean]
@@ -153,7 +154,7 @@ def _drawn(
     dash: str = "",
     also: Callable[[Series, list[Record]], None] = lambda one, records: None,
 ) -> bool:
-    """Draw each series by x, `also` what belongs to it, and the intervals of its points. Whether there is any."""
+    """Draw each series by x, with `also` for extras, and the intervals of its points. Returns whether there is any."""
     found = False
     for one in _series(runs):
         known = [r for _, r in one.points if x.of(r).value is not None and y.of(r).value is not None]
@@ -267,7 +268,7 @@ def draw_maps(runs: Sequence[Run]) -> "Figure | None":
         axes.set_title(
             f"{model}\n{printable(found.policy, 30)}, {printable(found.pace)}", fontsize=6.5, parse_math=False
         )
-    # One scale for all of them.
+    # One scale for all maps.
     bar = figure.colorbar(image, ax=[*panels], shrink=0.6, ticks=[0, 4, 25, 100], pad=0.02)
     bar.set_label("% of a place's tokens that became final then", fontsize=6.5)
     return figure

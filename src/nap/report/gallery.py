@@ -1,8 +1,9 @@
-"""Which traces a report shows, and how it holds them: the choice by a stated rule, and columns of small integers.
+"""Which traces a report shows, chosen by a stated rule, and their packed form in columns of small integers.
 
-The page (assets/page/trace.js) unpacks what `pack` makes. Token texts are untrusted and kept as they are, but cut.
+The page (assets/page/trace.js) unpacks the result of `pack`. Token texts are untrusted; they are kept unchanged, but
+cut.
 
-Does not read files, and does not escape: report.py does.
+Does not read files (runs.py) or escape texts (page.py).
 """
 
 import json
@@ -28,7 +29,7 @@ MOST_TEXT = 200  # characters of a token
 
 OPENING = "opens the replay"
 
-# What the gallery's table shows of a trace.
+# The columns of the gallery's table.
 MEASURED = (
     "n_tokens", "tpf", "afp", "tau_b", "global_arness@1", "global_arness@1_random", "path_global_arness@1",
 )  # fmt: skip
@@ -49,7 +50,7 @@ class Choice:
 
 
 def choose(traces: Sequence[Recorded], run: int = 0) -> list[Choice]:
-    """The traces of one run to show, by RULE; those that matter most first."""
+    """The traces of one run to show, by RULE, the most important first."""
     draw, why = random.Random(SEED), dict[int, list[str]]()
     ids = sorted({one.trace.problem_id for one in traces})
     drawn = draw.sample(ids, min(PROBLEMS, len(ids)))
@@ -67,7 +68,7 @@ def _extremes(traces: Sequence[Recorded]) -> list[tuple[int, str]]:
     value = [global_arness(order_of(one.trace)) for one in traces]
     found: list[tuple[int, str]] = []
     for members in numbered_cells(traces):
-        # Of equal ones the first; a trace that finalised nothing has no order.
+        # Among equals the first; a trace that finalised nothing has no order.
         if known := [(value[i], i) for i in members if value[i] is not None]:
             found.append((min(known)[1], "most parallel"))
             found.append((max(known, key=lambda pair: (pair[0], -pair[1]))[1], "least parallel"))
@@ -84,7 +85,7 @@ def _verdicts(traces: Sequence[Recorded], draw: random.Random) -> list[tuple[int
 
 
 class Vocabulary:
-    """The distinct token texts of a page, numbered. One text is two where it counts in one place and not in another."""
+    """The distinct token texts of a page, numbered. A text that counts in one place only has two numbers."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -93,7 +94,7 @@ class Vocabulary:
 
     def number(self, text: str, hidden: bool) -> int:
         """The text's number."""
-        # Not the whole of a long text as a key: a report may meet a million characters.
+        # A long text is not used whole as a key: a token text may have a million characters.
         key = (text[: MOST_TEXT + 1], hidden)
         if key not in self._number:
             self._number[key] = len(self.texts)
@@ -104,7 +105,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """A trace as the page unpacks it: columns of small integers; -1 is the mask, other tokens are numbers of texts.
+    """A trace as the page unpacks it: columns of small integers; -1 is the mask, other tokens are text numbers.
 
     run          number of the run
     region       [code, length] of each run of equal region codes
@@ -177,7 +178,7 @@ def _rounded(value: Json) -> Json:
 
 
 def without_probabilities(traces: Sequence[Recorded]) -> int:
-    """How many traces do not know how sure their model was."""
+    """How many traces have no probabilities."""
     return sum(
         all(math.isnan(event.probability) for event in one.trace.events if event.kind == COMMIT)
         for one in traces

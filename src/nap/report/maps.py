@@ -1,8 +1,8 @@
-"""Where and when the settings of a run finalise their tokens: one map each, over all its traces.
+"""Maps of where and when each setting of a run finalises its tokens, over all its traces.
 
-Across: the slots side by side, each as wide as its share of the tokens, and in it the token's place among those of its
-slot. Down: the finalising steps. Padding and the steps that wrote nothing else are left out, so that no part of a map
-is empty for their sake. A token is spread over the bins that its place and step cover: 12 steps leave no stripes in 24.
+Across are the slots side by side, each as wide as its share of the tokens, with the tokens in their order. Down are the
+finalising steps. Padding, and steps that wrote nothing else, are left out, so that they leave no empty area. A token is
+spread over the bins that its place and step cover, so that 12 steps leave no stripes in 24 bins.
 
 Does not draw.
 """
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from nap.order.order import Order, order_of
 from nap.report.runs import Recorded, by_cell
 
-BINS = 24  # each way
+BINS = 24  # bins in each direction
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
     """The map of a setting.
 
-    shares  of the tokens at a place how many became final at a time, in thousandths: BINS x BINS by rows, row 0 first
+    shares  share of the tokens at a place that became final at a time, in thousandths: BINS x BINS by rows, row 0 first
     slots   where each slot ends, as a share of the width
     """
 
@@ -70,7 +70,7 @@ def _across(order: Order, codes: Sequence[int], ends: NDArray[np.float64]) -> ND
 
 
 def _down(order: Order) -> NDArray[np.float64]:
-    """[n, BINS]: the same of times."""
+    """[n, BINS]: the same for times."""
     steps, turn = np.unique(order.steps, return_inverse=True)
     return _spread(turn / len(steps), np.full(len(order), 1 / len(steps)))
 

@@ -1,8 +1,8 @@
-"""`nap report`: one HTML file with everything that runs say, to any depth; it needs no server and no network.
+"""`nap report`: one HTML file with all results of runs, in any detail, without a server or a network.
 
-Aggregates are computed here, drawing is the page's (assets/page/: plain JavaScript modules, joined as they are).
-Nothing of a run is trusted: its data stand in a block that cannot be closed from inside, the page puts them up as text,
-and its Content-Security-Policy allows this one script and this one style sheet, by their digests, and no request.
+Aggregates are computed here; the page draws (assets/page/ holds plain JavaScript modules, which are joined unchanged).
+Nothing in a run is trusted: its data are in a block that cannot be closed from inside, and the page shows them as text.
+Its Content-Security-Policy allows only its own script and style sheet, by their digests, and no request.
 
 The same runs give the same bytes. Does not measure: runs.py and summary.py do.
 """
@@ -41,13 +41,13 @@ KEPT = (
 )  # fmt: skip
 Item = TypeVar("Item")
 Part = Literal["replay", "table"]
-DIGITS = 5  # significant, of a number in the page
+DIGITS = 5  # significant digits of a number in the page
 ASSETS = files("nap") / "assets" / "page"
 ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css", "print.css")
 
 
 def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list[Run]:
-    """Write the page of these runs. Returns them. Raises InputError for what is no run."""
+    """Write the page of these runs, and return them. Raises InputError for anything that is not a run."""
     runs = [read_run(source) for source in sources]
     with atomic(out) as file:
         file.write(page(payload(runs)))
@@ -58,7 +58,7 @@ def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list
 
 
 def payload(runs: Sequence[Run], *, only: Part | None = None) -> Json:
-    """All that the page shows, JSON-ready; `only` the traces side by side, or the verdict and the table."""
+    """All that the page shows, as JSON; with `only` just the traces side by side, or the verdict and the table."""
     vocabulary = Vocabulary()
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
@@ -80,7 +80,7 @@ def payload(runs: Sequence[Run], *, only: Part | None = None) -> Json:
 
 
 def _in_turn(lists: Sequence[list[Item]]) -> list[Item]:
-    """One of each run in turn, so that what does not fit is taken from all."""
+    """One trace of each run in turn, so that a limit takes traces from all runs."""
     longest = max(map(len, lists), default=0)
     return [items[i] for i in range(longest) for items in lists if i < len(items)]
 
@@ -107,7 +107,7 @@ def _record(record: Record) -> dict[str, Json]:
 
 
 def _ties(record: Record) -> dict[str, Json]:
-    """Of each metric that has a band: where ties go right and left, the random order, whether it differs from that."""
+    """The band of each metric that has one: with ties right and left, of a random order, and whether it differs."""
     titles, bands = {title: name for name, title in METRICS.items()}, bands_of(record)
     return {
         column(titles[band.name]): [*map(_short, (band.right, band.left, band.random)), band.identified()]
@@ -127,7 +127,7 @@ def _lines(setting: Mapping[str, Json]) -> list[tuple[str, str]]:
 
 
 def _mixed(runs: Sequence[Run]) -> list[str]:
-    """Says so where versions differ between the runs, or a run is not of this one."""
+    """A note where the runs are of different versions, or not of this one."""
     versions = sorted({str(run.setting["nap"]) for run in runs if "nap" in run.setting})
     if len(versions) > 1:
         return [f"these runs were made by different versions of NAP ({', '.join(versions)}); compare them with care"]
@@ -164,7 +164,7 @@ def page(data: Json) -> str:
 
 
 def _embedded(data: Json) -> str:
-    """JSON that can stand in a script element: nothing in it opens or closes anything."""
+    """JSON that is safe in a script element: nothing in it can open or close a tag."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -174,9 +174,9 @@ def _digest(text: str) -> str:
 
 
 def joined(entry: str) -> str:
-    """A module and all that it imports as one: each after what it needs, without the import and export words.
+    """A module and all its imports as one script: each after those that it needs, without import and export.
 
-    A page that is opened from disk cannot load modules. What they define at their top has names of its own.
+    A page that is opened from disk cannot load modules. Their top-level names are all different.
     """
     done: dict[str, str] = {}
 
@@ -184,7 +184,7 @@ def joined(entry: str) -> str:
         if name in done:
             return
         source = (ASSETS / name).read_text(encoding="utf-8")
-        done[name] = ""  # On the way: modules that import each other are visited once.
+        done[name] = ""  # Marked before the visit: modules that import each other are visited once.
         for other in re.findall(r'^import .*? from "\./([\w-]+\.js)";$', source, re.M | re.S):
             visit(other)
         done[name] = done.pop(name) + _plain(source)

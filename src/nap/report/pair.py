@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nap.evaluation.verdict import DEFAULT, PROPOSED, by_weight
 from nap.report.runs import Recorded
 
-APART = 2  # times the steps, for a trace to be the slow one
+APART = 2  # how many times the steps the slow trace must have
 
 PAIR_RULE = (
     "the same problem decoded slowly and fast, by the model that is named last (exact laws aside) under the same "
@@ -19,7 +19,7 @@ PAIR_RULE = (
 
 
 def telling_pair(traces: Sequence[Recorded]) -> tuple[int, ...]:
-    """The numbers of the traces to open with, by PAIR_RULE; one where there are no two of a problem, none of none."""
+    """The numbers of the traces to open with, by PAIR_RULE: two, or fewer where there are no two of a problem."""
     return _paces(traces) or _verdicts(traces) or _alike(traces)
 
 
@@ -45,7 +45,7 @@ def _paces(traces: Sequence[Recorded]) -> tuple[int, ...]:
 
 
 def _verdicts(traces: Sequence[Recorded]) -> tuple[int, ...]:
-    """The first wrong trace of a problem that another one solves, and the first that does."""
+    """The first wrong trace of a problem that another trace solves, and the first right one."""
     right: dict[str, int] = {}
     for i, one in enumerate(traces):
         if one.trace.correct is True:
@@ -56,7 +56,7 @@ def _verdicts(traces: Sequence[Recorded]) -> tuple[int, ...]:
 
 
 def _alike(traces: Sequence[Recorded]) -> tuple[int, ...]:
-    """The first trace, and of the same problem one of another model, else of another policy, else the next."""
+    """The first trace, and one of the same problem of another model, else of another policy, else the next trace."""
     first, same = traces[:1], [i for i, one in enumerate(traces) if i and _problem(one) == _problem(traces[0])]
     other = min(
         same, key=lambda i: (traces[i].model == first[0].model, traces[i].policy == first[0].policy), default=None

@@ -1,8 +1,8 @@
-"""Short names of the folders and files of a machine, so that a page that is given away does not say where they lay.
+"""Short names for folders and files, so that a page that is passed on does not reveal the machine's paths.
 
-What is absolute becomes its last part, and as many before it as it takes to tell it from the others.
+An absolute path becomes its last part, with as many parts before it as are needed to tell it from the others.
 
-Does not look for paths in what a model wrote, and leaves relative ones as they are.
+Does not look for paths in model output, and does not change relative paths.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from nap.common.records import Json
 from nap.report.runs import Run
 
-DEEPEST = 40  # parts of a path
+DEEPEST = 40  # the most parts of a path
 
 
 class Places:
@@ -23,7 +23,7 @@ class Places:
         parts = {path: [part for part in re.split(r"[/\\]", path) if part] for path in found}
         self.short = {path: _shortest(own, [*parts.values()]) for path, own in parts.items()}
         longest = sorted(self.short, key=len, reverse=True)
-        # Not inside a longer name: /a/model is no part of /a/model-2.
+        # Not inside a longer name: /a/model does not match in /a/model-2.
         self.known = re.compile("|".join(f"{re.escape(path)}(?![\\w-])" for path in longest) or r"(?!)")
 
     def text(self, text: str) -> str:
@@ -57,7 +57,7 @@ def _strings(value: Json) -> Iterator[str]:
 
 
 def _absolute(text: str) -> Iterator[str]:
-    """The paths that the text is, or has as settings: `demask:guide=/home/me/guide`. `/no_think` is no path."""
+    """The paths that a text is or contains as settings, as in `demask:guide=/home/me/guide`. `/no_think` is no path."""
     for part in {text, *re.split(r"[=,]", text)}:
         for kind in (PurePosixPath, PureWindowsPath):
             path = kind(part)

@@ -1,8 +1,8 @@
-"""The command that makes a run again, from its setting: every flag whose value is not the usual one.
+"""The command that repeats a run, made from its setting: all flags whose value is not the default.
 
 A setting is untrusted: only the names of a sweep become flags, and the command is quoted for a shell.
 
-Does not run it, and does not check that the values are ones that `nap eval` takes.
+Does not run it, and does not check that `nap eval` accepts the values.
 """
 
 import shlex
@@ -14,14 +14,14 @@ from nap.evaluation.summary import Record
 from nap.evaluation.sweep import Sweep
 
 USUAL = {f.name: f.default for f in fields(Sweep)} | {"traces": 20}
-# `nap eval` decodes at these where no pace is given.
+# The paces of `nap eval` where none is given.
 PACES: Sequence[Json] = [1, 2, 4, 8]
 CANVAS = ("paths", "path_tokens", "summary_tokens", "tags", "attention", "after_end", "positions")
 FIXED = {"plain": ("paths", "summary_tokens", "tags"), "longcot": ("paths",), "nap": ()}
 
 
 def rerun(setting: Mapping[str, Json], out: str, records: Sequence[Record] = ()) -> str | None:
-    """The `nap eval` of this setting; None where it does not say of which models and task it is."""
+    """The `nap eval` command of this setting; None where the setting names no models or no task."""
     if not setting.get("models") or not setting.get("task"):
         return None
     words = ["nap", "eval"]
@@ -45,7 +45,7 @@ def _is_usual(name: str, value: Json, usual: object, setting: Mapping[str, Json]
 
 
 def _flag(name: str, value: Json) -> list[str]:
-    """A flag and its values; a value that begins with a dash must not look like a flag."""
+    """A flag and its values, written so that a value beginning with a dash does not look like a flag."""
     flag = f"--{name.replace('_', '-')}"
     if value is True and USUAL.get(name) is False:
         return [flag]

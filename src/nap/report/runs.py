@@ -1,9 +1,9 @@
-"""What a report can use of a run's folder or of a bare file of traces, and what it has to say is missing.
+"""Reads what a report can use from a run's folder or a file of traces, and notes what is missing.
 
-A run that is still being written, was killed, was written by another version or is damaged in places is read as far as
-it goes: everything left out becomes a note. Only what is no run at all is refused.
+A run that is still being written, was killed, comes from another version or is damaged in places is read as far as
+possible, and everything left out becomes a note. Only something that is not a run at all is refused.
 
-Does not choose what to show (gallery.py) and does not draw (report.py).
+Does not choose what to show (gallery.py) and does not make the page (page.py).
 """
 
 import json
@@ -32,13 +32,13 @@ from nap.order.order import holds_orders
 Found = TypeVar("Found", dict[str, Json], list[Json])
 
 FILES = ("setting.json", "rows.parquet", "journal.jsonl", "traces.jsonl")
-# What the model wrote takes most of a file of rows, and no report shows it.
+# Model output takes most of a file of rows, and no report shows it.
 UNREAD = ("text", "paths", "answer", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A trace and the setting that it is shown under."""
+    """A trace with the setting under which it is shown."""
 
     trace: Trace
     model: str
@@ -53,7 +53,7 @@ class Recorded:
 
     @property
     def cell(self) -> str:
-        """As in the rows."""
+        """The name of its cell, as in the rows."""
         return Cell(self.model, self.policy, self.pace, self.cache).name
 
 
@@ -72,7 +72,7 @@ def by_cell(traces: Sequence[Recorded]) -> list[list[Recorded]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """The mean forwards of a cell's problems of one critical path, and how many problems these are."""
+    """The mean forwards over a cell's problems with one critical path, and how many problems these are."""
 
     cell: str
     critical_path: int
@@ -84,10 +84,10 @@ class Depth:
 class Run:
     """One run.
 
-    setting   as its setting.json has it
+    setting   the content of its setting.json
     records   those of `summarise`
-    verdict   on these records, where there are any
-    depths    mean forwards by cell and critical path, where the problems know theirs
+    verdict   the verdict on these records, if there are any
+    depths    mean forwards by cell and critical path, where it is known
     notes     what is missing, in sentences
     """
 
@@ -169,7 +169,7 @@ def _read_json(path: FilePath, kind: type[Found], notes: list[str]) -> Found | N
 
 
 def _finished(folder: FilePath, notes: list[str]) -> tuple[list[Row] | None, list[Recorded]]:
-    """Rows and traces of a run that is done; rows None where it is not."""
+    """Rows and traces of a finished run; rows are None where it is not finished."""
     if not (folder / "rows.parquet").exists():
         return None, []
     try:
@@ -183,7 +183,7 @@ def _finished(folder: FilePath, notes: list[str]) -> tuple[list[Row] | None, lis
 
 
 def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Recorded]]:
-    """What a journal holds so far. A line that is being written, or that a kill cut, is left out."""
+    """The rows and traces in a journal so far, without lines that are incomplete."""
     if not journal.exists():
         return [], []
     rows, traces, bad = dict[object, object](), dict[object, Recorded](), 0
@@ -192,7 +192,7 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
         if not isinstance(row, dict) or not isinstance(trace, dict | None):
             bad += 1
             continue
-        # A row that was done again, of another problem of the same name, stands there twice: the later one counts.
+        # A row that was done again, for another problem with the same name, is there twice; the later one counts.
         key = str(row.get("cell")), str(row.get("problem_id"))
         rows[key] = row
         try:
@@ -211,7 +211,7 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
 
 
 def _usable(given: Iterable[object], notes: list[str]) -> list[Row]:
-    """The rows that are rows; the others are counted in a note, the first with its reason."""
+    """The valid rows; the others are counted in a note with the reason of the first."""
     rows, bad = [], []
     for row in given:
         try:
@@ -224,7 +224,7 @@ def _usable(given: Iterable[object], notes: list[str]) -> list[Row]:
 
 
 def _traces(path: FilePath, notes: list[str]) -> Iterator[Trace]:
-    """The traces that can be read; the others are counted in a note, the first with its reason."""
+    """The traces that can be read; the others are counted in a note with the reason of the first."""
     if path.suffix == ".parquet":
         yield from read_traces(path)
         return
@@ -241,7 +241,7 @@ def _traces(path: FilePath, notes: list[str]) -> Iterator[Trace]:
 
 
 def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
-    """The traces under the names of their cells: a run writes both by cell, and of each cell the same problems."""
+    """The traces with the names of their cells: a run writes both by cell, with the same problems in each cell."""
     cells = list({row.cell: row for row in rows}.values())
     each, rest = divmod(len(traces), len(cells) or 1)
     ids = [trace.problem_id for trace in traces]
@@ -255,7 +255,7 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
 
 
 def recorded(trace: Trace) -> Recorded:
-    """A trace under what its own setting says."""
+    """A trace with the cell that its own setting names."""
     return Recorded(trace=trace, **cell_of(trace)._asdict())
 
 
@@ -271,7 +271,7 @@ def _row(one: Recorded, correct: bool) -> Row:
 
 
 def _written_summary(folder: FilePath, rows: Sequence[Row]) -> list[Record] | None:
-    """The run's own summary, which knows the baseline asked for, if it is one of exactly these rows."""
+    """The run's own summary, which has the baseline that was asked for, if it matches these rows exactly."""
     if not (folder / "rows.parquet").exists() or not (folder / "summary.json").exists():
         return None
     try:
@@ -306,7 +306,7 @@ def _depths(rows: Sequence[Row]) -> list[Depth]:
 
 
 def _seconds(folder: FilePath) -> list[Seconds]:
-    """Seconds of each row; none where there are none, which only leaves a column empty."""
+    """The seconds of each row; an empty list where there are none, which leaves a column empty."""
     try:
         return read_seconds(folder / "seconds.parquet")
     except InputError:
@@ -314,7 +314,7 @@ def _seconds(folder: FilePath) -> list[Seconds]:
 
 
 def finite(value: Json) -> Json:
-    """The value with None for every number that JSON does not have."""
+    """The value with None in place of numbers that JSON does not have."""
     if isinstance(value, dict):
         return {str(key): finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

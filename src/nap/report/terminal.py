@@ -1,10 +1,10 @@
-"""A canvas in the terminal: one lane a path and one for the summary, as it stands after a step.
+"""Shows a canvas in the terminal after a step: one lane for each path and one for the summary.
 
-What the step wrote is marked by brackets as well as by colour, and given text by ‹ and ›, so that it can be read
-without colour and through a pipe. Token text is untrusted: control characters are shown, not sent.
+Tokens of the step are marked by brackets as well as by colour, and given text by ‹ and ›, so that the picture can be
+read without colour and in a pipe. Token text is untrusted: control characters are shown as escapes.
 
-`LaneStreamer` draws what anything that streams as transformers does sends it (`put_draft`, `put`, `end`), and `stream`
-sends our steps to any streamer with these names, transformers' own included.
+`LaneStreamer` has the methods of transformers' streamers (`put_draft`, `put`, `end`) and draws what they are given.
+`stream` sends our steps to any streamer with these methods, those of transformers included.
 
 Does not read files or decode.
 """
@@ -42,7 +42,7 @@ def lanes(
     events: Iterable[Event] = (),
     given: Container[int] = (),
 ) -> Table:
-    """The canvas `ids` with one lane a slot; `events` are what the last step did, `given` positions of a given text."""
+    """The canvas `ids` with one lane a slot; `events` are those of the last step, `given` positions of given text."""
     new = {event.position: event for event in events}
     paths = max(max(region, default=0), 0)
     grid = Table.grid("", "", padding=(0, 1))
@@ -102,7 +102,7 @@ def frames(trace: Trace) -> Iterator[Frame]:
 
 
 class Laid(Protocol):
-    """What is drawn of a canvas: its ids, and the region code of each."""
+    """The part of a canvas that is drawn: its ids, and the region code of each."""
 
     @property
     def ids(self) -> "NDArray[np.int64]":
@@ -116,7 +116,7 @@ class Laid(Protocol):
 
 
 class Decodes(Protocol):
-    """A tokenizer, as far as it is needed."""
+    """The part of a tokenizer that is needed here."""
 
     def decode(self, ids: list[int], /) -> str:
         """The text of ids."""
@@ -124,19 +124,19 @@ class Decodes(Protocol):
 
 
 class Streamer(Protocol):
-    """What streams: as transformers' streamers, of which the older ones have no `put_draft`."""
+    """A streamer like those of transformers; older ones have no `put_draft`."""
 
     def put(self, value: "Tensor") -> None:
         """The prompt's ids, then those that are final, [1, n]."""
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """The end of the stream."""
 
 
 def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int, row: int = 0) -> Iterator[Step]:
-    """Pass the steps of `decode` on, sending row `row` to the streamer: prompt, a draft a step, and the canvas at last.
+    """Pass the steps of `decode` on, and send row `row` to the streamer: its prompt, a draft a step, the final canvas.
 
-    What is sent after the prompt is the canvas [1, n] without prompt and padding, masks included while there are any.
+    After the prompt it gets the canvas [1, n] without prompt and padding, with the masks that are left.
     """
     import torch
 
@@ -154,7 +154,7 @@ def stream(steps: Iterable[Step], canvas: Laid, streamer: Streamer, mask_id: int
 
 
 def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, row: int = 0) -> Iterator[Step]:
-    """Pass the steps of `decode` on, drawing the canvas of row `row` after each of its own, prompt included."""
+    """Pass the steps of `decode` on, and draw the canvas of row `row`, prompt included, after each of its steps."""
     replay, region, texts = Replay(canvas.ids.tolist(), mask_id), canvas.region.tolist(), Texts(tokenizer)
     given = {*given_in(replay.ids, region, mask_id)}
     with Screen() as screen:
@@ -167,9 +167,9 @@ def live(steps: Iterable[Step], canvas: Laid, tokenizer: Decodes, mask_id: int, 
 
 
 class Fitted:
-    """A picture no higher than the terminal: its first line, and of the rest as much of the end as there is room for.
+    """A picture no higher than the terminal: its first line, and as much of its end as there is room for.
 
-    The end is the summary, which is what a reader waits for.
+    The end shows the summary, for which a reader is waiting.
     """
 
     def __init__(self, picture: Group) -> None:
@@ -177,7 +177,7 @@ class Fitted:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self.picture, options, pad=False)
-        # The cursor stands on a line of its own.
+        # The cursor takes a line of its own.
         room = max(3, options.size.height - 1)
         above = len(lines) - room + 1
         kept = lines if len(lines) <= room else [lines[0], None, *lines[above + 1 :]]
@@ -190,7 +190,7 @@ class Fitted:
 
 
 class Screen:
-    """Pictures in place on a terminal, one below the other elsewhere. The last one stays."""
+    """Draws pictures in place on a terminal, and one below the other elsewhere. The last one stays."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or open_console(sys.stderr)
@@ -213,14 +213,14 @@ class Screen:
         self.live.update(Fitted(picture), refresh=True)
 
     def end(self) -> None:
-        """Leave the last picture where it is; the next one is drawn below."""
+        """Keep the last picture; the next one is drawn below it."""
         if self.live:
             self.live.stop()
         self.live = None
 
 
 class Texts(dict[int, str]):
-    """The text of a token, decoded when it is first asked for."""
+    """Texts of tokens, each decoded when it is first needed."""
 
     def __init__(self, tokenizer: Decodes) -> None:
         self.tokenizer = tokenizer
@@ -236,7 +236,7 @@ class LaneStreamer:
     """Draws drafts as lanes: in place on a terminal, one below the other elsewhere.
 
     tokenizer   gives the texts
-    mask_id     id of the mask; None for a model that has none, whose every change is an edit
+    mask_id     id of the mask; None for a model without one, where every change is an edit
     region      region code of each id of a draft; None: one lane
     """
 
@@ -255,7 +255,7 @@ class LaneStreamer:
         self.start, self.given = list[int](), frozenset[int]()
 
     def follow(self, ids: Sequence[int], region: Sequence[int]) -> None:
-        """The next canvas, as it is before its first draft: what it holds in a slot was given."""
+        """The next canvas before its first draft; tokens in its slots are given text."""
         self.region, self.start = region, [*ids]
         self.given = frozenset(given_in(ids, region, self.mask_id))
 
@@ -270,14 +270,14 @@ class LaneStreamer:
         self.before, self.drafts = ids, self.drafts + 1
 
     def put(self, value: "Ids") -> None:
-        """The prompt, which is not drawn, and then what is final, drawn if no draft has shown it."""
+        """Takes the prompt, which is not drawn, and then the final canvas, which is drawn if no draft has shown it."""
         if self.prompted and _one_row(value) != self.before:
             self.put_draft(value)
-        # After what is final comes the next canvas, if any.
+        # After the final canvas the next one may follow.
         self.prompted, self.before = True, None
 
     def end(self) -> None:
-        """Leave the last draft on the screen."""
+        """Keep the last draft on the screen."""
         self.screen.end()
         self.prompted, self.drafts, self.before = False, 0, None
         self.start, self.given = [], frozenset()

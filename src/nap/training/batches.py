@@ -1,8 +1,8 @@
-"""Batches of masked canvases, each a pure function of (seed, index): the same whatever ran before.
+"""Batches of masked canvases. Each is a pure function of (seed, index), whatever ran before.
 
-Samples are drawn from an endless stream, laid out, sorted by length within a chunk of steps and dealt out, so that
-little of a batch is padding. A step may be dealt out in parts, to accumulate gradients or to spread over processes:
-its noise, its masks and the weights of its tokens are those of the whole step, so it is the same step in any number.
+Samples are drawn from an endless stream, laid out, and sorted by length within a chunk of steps, so that little of a
+batch is padding. A step may be split into parts, to accumulate gradients or to spread it over processes. Its noise,
+masks and token weights are those of the whole step, so the number of parts does not change it.
 
 Shape letters: B batch, L canvas length, N masked positions. Does not run a model.
 """
@@ -29,7 +29,7 @@ from nap.models.attention import attention_mask
 from nap.training.loss import draw_times, loss_weights, mask_tokens, noise_of
 from nap.training.settings import Objective
 
-# Steps that are drawn together. The more, the less padding, and the more alike the rows of a step.
+# How many steps are drawn together. More of them mean less padding, and rows of a step that are more alike.
 CHUNK = 8
 
 Words = Mapping[str, Json]
@@ -37,7 +37,7 @@ NO_WORDS: Words = MappingProxyType({})
 
 
 class Step(NamedTuple):
-    """One optimizer step: clean ids, regions, ids with masks, where those are, and what each weighs in the loss."""
+    """One optimizer step: clean ids, regions, ids with masks, their positions, and their weights in the loss."""
 
     ids_BL: Tensor
     region_BL: Tensor
@@ -50,10 +50,10 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
     """`batches` steps of `batch_size` samples; item i is part i % parts of step i // parts.
 
     draw     `draw(index)` gives sample `index` of an endless stream
-    shuffle  the paths of a sample in an order drawn anew each time, rather than as they come
+    shuffle  put the paths of a sample into a new random order each time
     words    keywords for the tokenizer's chat template
 
-    Raises InputError where `parts` does not divide the batch, and for a sample that does not fit when it is drawn.
+    Raises InputError if `parts` does not divide the batch, and for a drawn sample that does not fit.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
 
     def _attention(self, where: Layout) -> Tensor:
         mask = attention_mask(where, dtype=torch.float32, device=torch.device("cpu"))
-        # Never none: transformers would make a causal one.
+        # Never None, because transformers would then make a causal mask.
         return torch.zeros(1, 1, *where.region_BL.shape[1:] * 2) if mask is None else mask
 
     def _draw_chunk(self, chunk: int) -> list[list[Canvas]]:
@@ -126,7 +126,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         canvases = [self.canvas(start + offset) for offset in range(CHUNK * self.batch_size)]
         canvases.sort(key=len)
         dealt = [canvases[i : i + self.batch_size] for i in range(0, len(canvases), self.batch_size)]
-        # Sorted batches would always come short to long.
+        # Otherwise sorted batches would always come in order of length.
         order = np.random.default_rng([self.seed, chunk]).permutation(CHUNK)
         return [dealt[i] for i in order]
 
@@ -146,7 +146,7 @@ def lay_out(
     order: NDArray[np.int64] | None = None,
     words: Words = NO_WORDS,
 ) -> Canvas:
-    """The full canvas of a training sample, its paths in `order`. Raises InputError for one that does not fit."""
+    """The full canvas of a training sample, with its paths in `order`. Raises InputError if it does not fit."""
     empty = layout(encode_prompt(sample.problem.prompt, tokenizer, usual=words), spec, tokenizer, mask_id)
     paths = [sample.paths[i].text for i in (range(len(sample.paths)) if order is None else order)]
     texts = paths + [sample.summary] * (spec.summary_tokens > 0)

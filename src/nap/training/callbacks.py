@@ -1,6 +1,6 @@
-"""What a training says on the way: a line of JSON a few steps, and what decoding gives so far.
+"""Reports during a training: a line of JSON every few steps, and the accuracy of decoding so far.
 
-Changes nothing of the training: decoding has generators of its own. Does not save models (trainer.py).
+Does not influence the training: decoding has its own random generators. Does not save models (trainer.py).
 """
 
 import json
@@ -30,10 +30,10 @@ LOGGED = ("loss", "grad_norm", "learning_rate")
 
 
 class Metrics(TrainerCallback):
-    """Appends {step, loss, grad_norm, learning_rate, tokens_per_second} to a file, and says where the training stands.
+    """Appends {step, loss, grad_norm, learning_rate, tokens_per_second} to a file, and reports progress.
 
-    On a resume what was written after the checkpoint is taken out: it will be written again. `trainer` is set by
-    `run_trainer`. `show` is told of every step: how many are done, of how many.
+    On a resume, lines after the checkpoint are removed, because they will be written again. `run_trainer` sets
+    `trainer`. `show` is told of every step: how many are done, of how many.
     """
 
     trainer: "DiffusionTrainer"
@@ -52,7 +52,7 @@ class Metrics(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Take the file back to the checkpoint."""
+        """Cut the file back to the checkpoint."""
         self.trainer.remove_callback(PrinterCallback)
         self.started, self.first = time.perf_counter(), state.global_step
         if state.is_world_process_zero and self.path.exists():
@@ -73,7 +73,7 @@ class Metrics(TrainerCallback):
         if "loss" not in logs or not state.is_world_process_zero:
             return
         seconds = time.perf_counter() - self.started
-        # Parts are of one size, so every process has trained on about as many tokens as this one.
+        # Parts have equal sizes, so every process has trained on about as many tokens as this one.
         rate = self.trainer.tokens * args.world_size / seconds
         row = {"step": state.global_step} | {name: logs[name] for name in LOGGED if name in logs}
         append(self.path, row | {"tokens_per_second": round(rate, 1)})
@@ -97,12 +97,12 @@ class DecodeEvery(TrainerCallback):
         self.problems = self.task.load("test", watch.eval_problems, watch.eval_data or None)
         if not self.problems:
             raise InputError(f"task {watch.eval_task!r} has no problems to evaluate on")
-        # Problems that do not fit should stop a training before it starts.
+        # Checked here, because problems that do not fit should stop a training before it starts.
         self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]
 
     def _denoiser(self) -> NativeDenoiser:
         start = self.start
-        # LoRA layers are in the model itself; what peft puts around it has no layers of its own.
+        # LoRA layers are inside the model; peft's wrapper has no layers of its own.
         return NativeDenoiser(
             model=start.model, tokenizer=start.tokenizer, **start.ids._asdict(), shift=start.shift, block_size=None,
             setting={"model": str(start.folder), "revision": start.revision, "chat_template_kwargs": start.words},
@@ -148,14 +148,14 @@ def append(path: Path, row: Mapping[str, object]) -> None:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Take out what was written after a step, a last line that a kill cut, and what cannot be read."""
+    """Remove lines after a step, an incomplete last line, and lines that cannot be read."""
     lines = path.read_bytes().split(b"\n")[:-1]
     with atomic(path, "wb") as file:
         file.writelines(line + b"\n" for line in lines if 0 <= _step_of(line) <= step)
 
 
 def _step_of(line: bytes) -> int:
-    """The step of a line of metrics; -1 for what is none."""
+    """The step of a line of metrics; -1 for an invalid line."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

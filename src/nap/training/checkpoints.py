@@ -1,9 +1,9 @@
-"""Checkpoints of a training: whole where their manifest says so, and the newest whole one to go on from.
+"""Checkpoints of a training: a manifest shows which are whole, and a resume uses the newest whole one.
 
     checkpoint-N/manifest.json      the names, sizes and digests of all other files, written last
 
-A file that is missing, cut or changed makes a checkpoint damaged, and the one before is taken. Does not write what is
-in a checkpoint; the Trainer does.
+A checkpoint with a missing, cut or changed file is damaged, and the one before it is used. The Trainer writes the
+contents of a checkpoint.
 """
 
 import shutil
@@ -17,12 +17,12 @@ from nap.common.text import say
 from nap.models.checkpoint import brief
 
 MANIFEST = "manifest.json"
-# Whole checkpoints that are kept: the newest, and one to fall back on.
+# How many whole checkpoints are kept: the newest, and one to fall back on.
 KEPT = 2
 
 
 def seal(checkpoint: Path) -> None:
-    """Say that the checkpoint is whole, once all of it is on the disk."""
+    """Write the manifest that marks a checkpoint as whole, once all of it is on the disk."""
     sync_files(checkpoint)
     paths = sorted(path for path in checkpoint.rglob("*") if path.is_file())
     files = {
@@ -65,7 +65,7 @@ def _differs(path: Path, kept: object, sizes_only: bool) -> str | None:
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None] = say) -> str | None:
-    """The whole checkpoint of the most steps. Says which newer ones are damaged, and how."""
+    """The whole checkpoint with the most steps. Reports which newer ones are damaged, and how."""
     for path in _newest_first(folder):
         found = fault(path)
         if found is None:
@@ -75,7 +75,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None] = say) -> str | N
 
 
 def forget_others(checkpoint: Path) -> None:
-    """Remove what is older than the last `KEPT` whole checkpoints, and what is newer than this one: it is damaged."""
+    """Remove checkpoints older than the last `KEPT` whole ones, and damaged ones that are newer than this one."""
     paths = [*_newest_first(checkpoint.parent)]
     newer, older = paths[: paths.index(checkpoint)], paths[paths.index(checkpoint) :]
     whole = [path for path in older if fault(path, sizes_only=True) is None]
@@ -94,8 +94,8 @@ def _steps(checkpoint: Path) -> int | None:
 
 
 def not_saved(folder: Path, error: Exception) -> Exception:
-    """What to raise where a folder of a run could not be written: the error itself, unless the disk is to blame."""
-    # safetensors, torch, tokenizers and open() each raise their own where a disk is full; these are never that.
+    """The error to raise where a folder of a run could not be written: an InputError where the disk is to blame."""
+    # On a full disk safetensors, torch, tokenizers and open() each raise their own type, but never one of these.
     if isinstance(error, TypeError | ValueError | LookupError | AttributeError | AssertionError):
         return error
     last, reason = newest_checkpoint(folder.parent, lambda line: None) or "none", brief(error)

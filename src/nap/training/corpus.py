@@ -1,7 +1,7 @@
-"""The samples of a file that a canvas can be trained on, and a list of those that it cannot, each with its reason.
+"""The samples of a file that fit a canvas for training, and a list of the others, each with its reason.
 
 Nothing is cut to fit. Tags inside a text are escaped, so that a model never learns to open or close a slot in the
-middle of one. A canvas of one path is given the long chain: the same trajectories one after the other.
+middle of one. A canvas of one path gets the long chain: the same trajectories one after the other.
 
 Does not mask or batch (batches.py).
 """
@@ -23,7 +23,7 @@ from nap.data.samples import Sample, concatenated, read_samples
 
 
 class Dropped(NamedTuple):
-    """A sample that is left out, by its number in the file from 1, and why."""
+    """A sample that is left out: its number in the file from 1, and why."""
 
     row: int
     id: str
@@ -32,7 +32,7 @@ class Dropped(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """What of a file is trained on.
+    """The part of a file that is trained on.
 
     samples  those that fit, in the file's order, in the form of the canvas
     dropped  the others
@@ -48,7 +48,7 @@ class Corpus:
     digest: str
 
     def stream(self, seed: int) -> Callable[[int], Sample]:
-        """Sample `index` of an endless stream: every epoch has each sample once, in an order of its own."""
+        """Sample `index` of an endless stream: every epoch has each sample once, in a new order."""
 
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> NDArray[np.int64]:
@@ -62,7 +62,7 @@ class Corpus:
 
 
 def read_corpus(path: str | FilePath, paths: int, lay_out: Callable[[Sample], Canvas]) -> Corpus:
-    """Read a Parquet file of samples for a canvas of so many paths.
+    """Read a Parquet file of samples for a canvas with this number of paths.
 
     `lay_out` gives a sample's canvas and raises InputError where it has none. Raises InputError if no sample is left.
     """
@@ -110,5 +110,5 @@ def write_dropped(dropped: list[Dropped], path: FilePath) -> None:
     """One JSON object a line: row, id, reason."""
     with atomic(path, "wb") as file:
         for one in dropped:
-            # Half a character, which no file takes, is written as JSON's escape.
+            # Half a character, which no file can hold, is written as a JSON escape.
             file.write(json.dumps(one._asdict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")

@@ -1,7 +1,7 @@
 """The finished model of a training, whole or absent: weights or adapter, tokenizer, canvas, training.json, README.md.
 
-The README says what it was made of, with what setting, and how to decode it. Does not train (trainer.py), and does not
-write the checkpoints that a training goes on from.
+The README says which data and settings made it, and how to decode with it. Does not train or write checkpoints
+(trainer.py).
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def is_finished(final: Path) -> bool:
-    """Whether the model is there. Raises InputError where something else is in its place."""
+    """Whether the model is there. Raises InputError if something else is in its place."""
     if (final / "training.json").is_file():
         return True
     if final.exists():
@@ -35,11 +35,11 @@ def is_finished(final: Path) -> bool:
 def write_final(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: Mapping[str, object], corpus: "Corpus", folder: Path
 ) -> None:
-    """Write `folder`/final. Raises InputError where the disk does not take it, or its place was taken meanwhile."""
+    """Write `folder`/final. Raises InputError if the disk does not take it, or its place was taken meanwhile."""
     partial, final, first = folder / ".final.partial", folder / "final", trainer.is_world_process_zero()
     try:
         if first:
-            # What a killed run left, or anybody put there, is no part of the model.
+            # Files that a killed run or a person left there are not part of the model.
             shutil.rmtree(partial, ignore_errors=True)
         write_model(trainer, start, job, setting, corpus, partial)
         if first:
@@ -57,7 +57,7 @@ def write_model(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: Mapping[str, object], corpus: "Corpus", folder: Path
 ) -> None:
     """Write the files of the model into `folder`: all processes take part, the first one writes."""
-    # Every process has a share of sharded weights.
+    # Every process holds a share of sharded weights.
     trainer.save_model(str(folder))
     if not trainer.is_world_process_zero():
         return
@@ -94,7 +94,7 @@ def _data(job: Job, corpus: "Corpus") -> dict[str, object]:
 
 
 def model_card(setting: Mapping[str, object], data: Mapping[str, object], results: Mapping[str, object]) -> str:
-    """The card as Markdown. `setting` is what a resume must agree with, `data` says what of the file was used."""
+    """The card as Markdown. `setting` is that of the run, and `data` says which part of the file was used."""
     return "\n".join(
         [
             "---", "library_name: nap-dlm", f"base_model: {json.dumps(str(setting['model']))}",

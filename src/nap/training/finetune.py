@@ -1,4 +1,4 @@
-"""`nap train` as a function: samples of a file, a checkpoint to start from, a folder that a kill leaves resumable.
+"""`nap train` as a function: trains a checkpoint on samples of a file, in a folder that can be resumed after a kill.
 
     run/setting.json      what the run is made of; a resume with another setting is refused, naming what differs
     run/dropped.jsonl     samples that do not fit the canvas, each with its reason
@@ -40,9 +40,9 @@ def fine_tune(
     say: Callable[[str], None],
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Train, or go on with what a kill left. Returns the folder of the finished model.
+    """Train, or continue after a kill. Returns the folder of the finished model.
 
-    say   is told what a person should know, a line at a time
+    say   is told messages for the user, a line at a time
     show  is told of every step: how many are done, of how many
 
     Raises InputError for samples, a checkpoint or a setting that do not fit, and if another process is at work here.
@@ -55,7 +55,7 @@ def fine_tune(
 
     _check_sharding(job.hyper, watch)
     _check_report(watch.report_to)
-    # What cannot be written in a model's README should stop a training before it starts.
+    # A text that cannot be written into the README should stop a training before it starts.
     for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
         check_text(f"the name of the {what}", name)
     folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
@@ -63,7 +63,7 @@ def fine_tune(
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = choose_dtype(job.hyper.dtype, on, "bfloat16")
     tags = job.spec.special_tokens if job.add_tags else []
-    # Trained weights are kept in 32 bits; those that an adapter leaves as they are need not be, where memory is short.
+    # Trained weights are kept in 32 bits; frozen weights under an adapter need not be.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
     start = open_start(
         job.model, job.revision, tags, shift=job.shift, block_size=job.block_size, dtype=kept, words=job.words
@@ -74,7 +74,7 @@ def fine_tune(
         if first:
             held.enter_context(run_folder(folder, "train", setting, is_unused=lambda: _is_unused(folder)))
             _report_corpus(corpus, job.data, folder, say)
-            # The products of a training are large, however narrow its model is.
+            # The products of a training are large even for a narrow model.
             said = str(fast).removeprefix("torch.")
             if job.hyper.dtype == "auto" and (hint := dtype_hint(on, said, SMALL_WIDTH, "trains other weights")):
                 say(hint)
@@ -85,7 +85,7 @@ def fine_tune(
         model = _trainable(start, job.hyper)
         found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say, show=show)
         write_final(found, start, job, setting, corpus, folder)
-        # A process that leaves while another still writes takes the connection with it, and that one aborts.
+        # A process that leaves while another still writes closes their connection, and the other aborts.
         found.accelerator.wait_for_everyone()
         found.accelerator.end_training()
     say(f"the model is in {final}; next: {decode_command(final, corpus)}")
@@ -93,7 +93,7 @@ def fine_tune(
 
 
 def _is_unused(folder: Path) -> bool:
-    """Whether a training that was refused, for a flag perhaps, left nothing but its setting."""
+    """Whether a training that was refused, perhaps for a flag, left nothing but its setting."""
     return not any((folder / name).exists() for name in ("metrics.jsonl", "final")) and not [
         *folder.glob("checkpoint*")
     ]
@@ -110,7 +110,7 @@ def _check_sharding(hyper: Hyper, watch: Watch) -> None:
 
 
 def _check_report(name: str) -> None:
-    """Refuse a place to report to that transformers does not know, or whose package is not there, before a training."""
+    """Before a training, refuse a --report-to that transformers does not know, or whose package is missing."""
     from transformers.integrations import integration_utils
 
     if name in ("none", "all"):
@@ -143,7 +143,7 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
 
 
 def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
-    """What a resume must agree with."""
+    """The setting that a resume must agree with."""
     hyper = asdict(job.hyper)
     made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
     said: dict[str, object] = {
@@ -175,7 +175,7 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     if hyper.batch_size % processes:
         raise InputError(f"a batch of {hyper.batch_size} samples cannot be dealt out to {processes} processes")
     own = hyper.batch_size // processes
-    # The largest passes, of at most so many rows, that divide what a process has of a step.
+    # The largest passes, up to this many rows, that divide a process's share of a step evenly.
     passes = next(n for n in range(1, own + 1) if own % n == 0 and own // n <= hyper.rows)
     steps = hyper.steps or max(1, round(hyper.epochs * len(corpus.samples) / hyper.batch_size))
     check(f"the steps of {hyper.epochs:g} epochs", steps, STEPS)
@@ -190,7 +190,7 @@ def _trainable(start: "Start", hyper: Hyper) -> "nn.Module":
     from nap.training import lora
 
     if hyper.checkpointing:
-        # transformers 4 and 5 call it, and the Trainer's argument for it, differently.
+        # transformers 4 and 5 have different names for it and for the Trainer's argument.
         old = start.model.gradient_checkpointing_enable
         getattr(start.model, "activation_checkpointing_enable", old)({"use_reentrant": False})
     return lora.attach(start, hyper.lora, hyper.seed) if hyper.lora else start.model
@@ -207,7 +207,7 @@ def _run(
     from nap.training.muon import muon_for
     from nap.training.trainer import run_trainer, training_arguments
 
-    # A bar for every save would stand between the lines of the training.
+    # A progress bar for every save would appear between the lines of the training.
     logging.disable_progress_bar()
     hyper, steps = job.hyper, batches.batches
     arguments = training_arguments(
@@ -229,7 +229,7 @@ def _processes() -> int:
 
 
 def _placement(hyper: Hyper) -> dict[str, object]:
-    """Where a training runs, and how it is spread over torchrun's processes."""
+    """The device of a training, and how it is spread over torchrun's processes."""
     import torch
     import transformers
 

@@ -1,8 +1,9 @@
-"""A learned policy's training: decode, reward what was right and quick, and make its decisions likelier (2512.09106).
+"""Trains a learned policy: decodes, rewards right and quick rows, and makes their decisions likelier (2512.09106).
 
-Of each problem a group is decoded: some rows as the judge draws, some as experts do (`threshold`), whose decisions are
-put as if the judge had drawn them. A row's reward is (1 - forwards/tokens)^power where its answer is right, else 0; its
-advantage is that less the group's mean, over the group's spread (GRPO 2402.03300, one update a group).
+A group of rows is decoded for each problem: some with decisions drawn by the judge, some by experts (`threshold`),
+whose decisions are treated as if the judge had drawn them. A row's reward is (1 - forwards/tokens)^power if its answer
+is right, else 0. Its advantage is its reward minus the group's mean, divided by the group's spread (GRPO 2402.03300,
+one update a group).
 
 Letters: M positions of a block, N masks. Does not know the network (decoding/judge.py) or save it (the recipe does).
 """
@@ -29,23 +30,23 @@ from nap.tasks.registry import Task, answer_text
 
 @dataclass(frozen=True, kw_only=True)
 class Noting(Learned):
-    """A learned policy of one row, that writes its decisions down."""
+    """A learned policy for one row that records its decisions."""
 
     notes: list[Decision] = field(default_factory=list)
 
     def note(self, decision: Decision) -> None:
-        """At the end of its notes."""
+        """Append the decision to its notes."""
         self.notes.append(decision)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expert(Noting):
-    """Decides as a threshold does, and writes that down."""
+    """Decides by a threshold, and records its decisions."""
 
     tau: float = 0.9
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """All above the threshold, the best in any case."""
+        """All above the threshold, and in any case the best."""
         commit_N = said.probability_N >= self.tau
         commit_N[best(said.probability_N, 1)] = True
         self.note(Decision(seen_of(row, said), commit_N))
@@ -56,9 +57,9 @@ class Expert(Noting):
 class GroupSetting:
     """How a group is decoded and rewarded.
 
-    drawn        rows that the judge draws, at `temperature`
-    experts      thresholds of the rows beside them
-    power        of (1 - forwards/tokens) in the reward
+    drawn        number of rows that the judge draws, at `temperature`
+    experts      thresholds of the expert rows
+    power        exponent of (1 - forwards/tokens) in the reward
     """
 
     drawn: int = 6
@@ -69,7 +70,7 @@ class GroupSetting:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One row of a group: what was decided, whether its answer was right, and the forwards that it took."""
+    """One row of a group: its decisions, whether its answer was right, and how many forwards it took."""
 
     decisions: list[Decision]
     correct: bool
@@ -77,7 +78,7 @@ class Rollout:
     tokens: int
 
     def reward(self, power: float) -> float:
-        """Right and quick."""
+        """The reward: high for a right answer in few forwards."""
         return self.correct * (1 - self.forwards / self.tokens) ** power
 
 
@@ -118,7 +119,7 @@ def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, tr
 
 
 def group_loss(judge: Judge, groups: Sequence[Sequence[Rollout]], setting: GroupSetting) -> Tensor:
-    """- mean over rows of advantage times the mean log-probability of a decision. Groups that agree teach nothing."""
+    """- mean over rows of advantage times the mean log-probability of a decision. Groups of equal rewards add nothing."""
     losses = []
     for group in groups:
         reward = np.array([rollout.reward(setting.power) for rollout in group])
@@ -130,7 +131,7 @@ def group_loss(judge: Judge, groups: Sequence[Sequence[Rollout]], setting: Group
 
 
 def log_probability(judge: Judge, decisions: Sequence[Decision], temperature: float) -> Tensor:
-    """The mean, over all masks of all steps, of the log-probability of what was decided of each."""
+    """The mean log-probability of the decision on each mask, over all steps."""
     parts = []
     for seen, commit_N in decisions:
         b_M = judge(torch.from_numpy(seen.seen_M2).float(), torch.from_numpy(seen.place_M).float(), seen.share)

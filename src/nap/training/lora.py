@@ -1,7 +1,7 @@
 """LoRA (2106.09685) by peft: an adapter on a model in training, and its folder.
 
-The folder of an adapter is a checkpoint's but for its weights: config, tokenizer and canvas are there, and
-adapter_config.json names the base. Opening one to decode is models/adapter.py's.
+The folder of an adapter is a checkpoint without whole weights: it has config, tokenizer and canvas, and
+adapter_config.json names the base. models/adapter.py opens one for decoding.
 """
 
 import warnings
@@ -22,23 +22,23 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @contextmanager
 def _without_peft_warnings() -> Iterator[None]:
-    # peft 0.21 asks transformers 5.23 by a name that it is about to drop, and its users can do nothing about it.
+    # peft 0.21 uses a deprecated name of transformers 5.23; users can do nothing about that warning.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
 
 def attach(start: Start, rank: int, seed: int = 0) -> "PeftModel":
-    """The model with a LoRA of that rank, alpha twice the rank, and of the embeddings the new tokens' rows alone."""
+    """The model with a LoRA of that rank, alpha twice the rank; of the embeddings only new tokens' rows are trained."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    # peft draws one of the two factors from torch's own generator.
+    # peft draws one of the two factors with torch's global generator.
     torch.manual_seed(seed)
     tables = ["embed_tokens"] if start.model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
     tokens = {table: sorted(start.new) for table in tables} if start.new else None
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), trainable_token_indices=tokens)
-    # What adapter_config.json will name as its base.
+    # The name of the base in adapter_config.json.
     start.model.name_or_path = _name_of(start)
     config.revision = start.revision
     with _without_peft_warnings():
@@ -46,7 +46,7 @@ def attach(start: Start, rank: int, seed: int = 0) -> "PeftModel":
 
 
 def _name_of(start: Start) -> str:
-    """A hub name, found anywhere, or a folder, found by its full path alone."""
+    """A hub name, which can be found anywhere, or the full path of a folder."""
     if start.revision is None:
         return str(start.folder.resolve())
     # huggingface_hub's cache: models--OWNER--NAME/snapshots/COMMIT.

@@ -1,8 +1,8 @@
 """Forward masking and the losses of masked diffusion. Pure tensors, seeded by a generator.
 
-The objective (MDLM 2406.07524 Eq. 10, LLaDA 2502.09992 Eq. 3): draw a noise level t, mask every token of the slots
-with probability t, and add up the cross-entropy of the masked ones, each times a weight. Prompt and headers are never
-masked; the closing tag and the padding inside a slot are tokens like any other, so that a model learns to end.
+The objective (MDLM 2406.07524 Eq. 10, LLaDA 2502.09992 Eq. 3): draw a noise level t, mask every token of the slots with
+probability t, and add up the cross-entropy of the masked ones, each times a weight. Prompt and headers are never
+masked; the closing tag and the padding inside a slot are treated like any other token, so that a model learns to end.
 
 Shape letters: B batch, L canvas length, V vocabulary, R slots (paths and summary), N masked positions of a batch.
 Does not run a model: the caller gives the logits of the masked positions, a model's shift already undone.
@@ -17,24 +17,23 @@ from torch.nn.functional import cross_entropy
 from nap.data.trace import OUTSIDE
 from nap.training.settings import Normalise, Objective
 
-# The least noise level: 1/t has to stay finite.
+# The smallest noise level, so that 1/t stays finite.
 LOWEST = 1e-3
 # CART's p: how fast the weight of an unmasked neighbour falls with its distance (Dream 2508.15487).
 SHARPNESS = 0.1
-# Structured masking (NAP's published code, DEFINITIONS section 4): r = RATE t, and no summary token is seen while
-# 1 - t < SUMMARY_FROM.
+# Structured masking (NAP's published code): r = RATE t, and all summary tokens are masked while 1 - t < SUMMARY_FROM.
 RATE, SUMMARY_FROM = 0.9, 0.8
 
 
 class Noise(NamedTuple):
-    """For every position the level t of its slot and the probability of being masked, which is 0 outside the slots."""
+    """For every position, the level t of its slot and its probability of being masked, which is 0 outside slots."""
 
     t_BL: Tensor
     rate_BL: Tensor
 
 
 class Masked(NamedTuple):
-    """The ids with masks in them, and where those are."""
+    """The ids with masks, and the positions of the masks."""
 
     ids_BL: Tensor
     masked_BL: Tensor
@@ -86,7 +85,7 @@ def mask_tokens(ids_BL: Tensor, rate_BL: Tensor, mask_id: int, generator: torch.
 
 
 def loss_weights(region_BL: Tensor, masked_BL: Tensor, noise: Noise, objective: Objective) -> Tensor:
-    """What the cross-entropy of each masked token is multiplied by before all are added up; 0 elsewhere.
+    """The factor of the cross-entropy of each masked token in the sum; 0 elsewhere.
 
     With w the weight of a masked token and M_b the tokens of row b's slots (under CART: the masked ones alone):
       token      w / sum_b M_b        MDLM's convention: under 1/t its expectation is nats a token
@@ -94,7 +93,7 @@ def loss_weights(region_BL: Tensor, masked_BL: Tensor, noise: Noise, objective: 
       batch      w / B                the bound of a whole row, summed over its tokens
     """
     weight_BL = WEIGHTS[objective.weight](region_BL, masked_BL, noise) * masked_BL
-    # CART's script divides by what was masked, every other weight by what could have been.
+    # CART's script divides by the number of masked tokens, all other weights by that of tokens that can be masked.
     counted_BL = masked_BL if objective.weight == "cart" else region_BL >= 0
     rows = len(region_BL)
     counts: dict[Normalise, Tensor | int] = {
@@ -134,5 +133,5 @@ WEIGHTS = {"1/t": _inverse, "cart": _cart, "linear": _linear, "none": _none}
 
 
 def masked_loss(logits_NV: Tensor, ids_N: Tensor, weight_N: Tensor) -> Tensor:
-    """The weighed sum of the cross-entropies, in float32. Zero, with a gradient, where nothing is masked."""
+    """The weighted sum of the cross-entropies, in float32. Zero, with a gradient, where nothing is masked."""
     return (cross_entropy(logits_NV.float(), ids_N, reduction="none") * weight_N).sum()

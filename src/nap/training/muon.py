@@ -1,9 +1,9 @@
 """Muon for matrices, AdamW for the rest, as one optimizer.
 
 Muon (Jordan et al. 2024; 2502.16982) orthogonalises the momentum of every hidden matrix. On the bundled models it
-learns to copy in a fraction of AdamW's steps (docs/models.md has the figures). torch.optim.Muon works in bfloat16,
-which is 50 times slower than float32 on CPUs without bfloat16 products; here it is float32, and matrices of one shape
-go through it together. Does not schedule learning rates.
+learns to copy in a fraction of AdamW's steps (docs/models.md has the figures). torch.optim.Muon computes in bfloat16,
+which is 50 times slower than float32 on CPUs without bfloat16 products. This version computes in float32, with all
+matrices of one shape together. Does not schedule learning rates.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
-"""What a training is told: what is trained on what, what is masked and what it weighs, and what is reported.
+"""The settings of a training: model and data, masking and loss weights, and what is reported.
 
-The settings alone, without tensors: loss.py and trainer.py do what they say.
+Settings alone, without tensors; loss.py and trainer.py use them.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ Times = Literal["row", "path"]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is masked, and what the cross-entropy of a masked token weighs."""
+    """What is masked, and the weight of a masked token in the loss."""
 
     weight: Weight = "1/t"
-    """1/t (the likelihood bound), cart (many unmasked neighbours weigh more), linear (1 - t), none (all the same)"""
+    """1/t (the likelihood bound), cart (more weight with unmasked neighbours), linear (1 - t), none (equal weights)"""
     normalise: Normalise = "token"
-    """divide by the tokens of the batch, by those of each row and then the rows, or by the rows alone"""
+    """divide by the tokens of the batch, by the tokens of each row and the number of rows, or by the rows alone"""
     masking: Masking = "plain"
-    """plain (every token of the slots with probability t) or structured (the summary is seen last)"""
+    """plain (every token of the slots with probability t) or structured (the summary is unmasked last)"""
     times: Times = "row"
     """one noise level t for a row, or one for each path and the summary"""
     power: float = 1.0
-    """t = u ** power with u uniform: below 1 more of a canvas is masked than by the bound, whose power is 1"""
+    """t = u ** power with u uniform; below 1 more is masked than in the likelihood bound, whose power is 1"""
     kappa: float = 0.0
-    """structured masking: how much more often a path's end is masked than its start"""
+    """for structured masking: how much more often the end of a path is masked than its start"""
 
     def __post_init__(self) -> None:
         for name, known in (("weight", Weight), ("normalise", Normalise), ("masking", Masking), ("times", Times)):
@@ -57,15 +57,15 @@ class Hyper:
     """How a model is trained. The defaults are the paper's."""
 
     epochs: float = 3.0
-    """how often each sample is seen, unless --steps says how long to train"""
+    """how often each sample is seen, unless --steps is given"""
     steps: int = 0
-    """optimizer steps; 0: as many as the epochs take"""
+    """number of optimizer steps; 0: as many as the epochs take"""
     batch_size: int = 256
-    """samples of a step, over all processes"""
+    """samples in a step, over all processes"""
     rows: int = 8
-    """samples of one forward and backward pass; the rest of a step is accumulated"""
+    """samples in one forward and backward pass; gradients of a step are accumulated"""
     learning_rate: float = 2e-6
-    """the peak; linear warm-up, then cosine to 0"""
+    """peak learning rate; linear warm-up, then cosine to 0"""
     warmup: float = 0.1
     """share of the steps over which the learning rate rises"""
     weight_decay: float = 0.01
@@ -79,15 +79,15 @@ class Hyper:
     lora: int = 0
     """rank of a LoRA adapter; 0 trains every weight"""
     dtype: TrainingType = "auto"
-    """of the products: float32, or bfloat16 by autocast; auto: bfloat16 on a GPU, float32 on a CPU"""
+    """type of matrix products: float32, or bfloat16 by autocast; auto: bfloat16 on a GPU, float32 on a CPU"""
     checkpointing: bool = False
     """compute activations again in the backward pass: less memory, a third more time"""
     fsdp: bool = False
     """shard the weights over torchrun's processes (FSDP2)"""
     shuffle_paths: bool = False
-    """give the paths of a sample in another order each time"""
+    """put the paths of a sample into a new order each time"""
     seed: int = 0
-    """the number that the draw of batches, noise and masks starts from"""
+    """seed of batches, noise and masks"""
 
     def __post_init__(self) -> None:
         check_known("optimizer", self.optimizer, get_args(Optimizer))
@@ -107,8 +107,8 @@ class Hyper:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained on what. `shift` None: as the checkpoint says, and by one for an autoregressive one. `block_size`
-    None: as the checkpoint says; one that has blocks is refused. `words` are keywords for its chat template.
+    """A model and its data. `shift` None: as the checkpoint says, and by one for an autoregressive one. `block_size`
+    None: as the checkpoint says; a checkpoint with blocks is refused. `words` are keywords for its chat template.
     """
 
     model: str
@@ -125,7 +125,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What a run reports and keeps; it changes no result, so a resume may change it."""
+    """What a run reports and keeps. It changes no result, so a resume may change it."""
 
     save_every: int = 500
     """steps between checkpoints"""

@@ -1,8 +1,8 @@
-"""A checkpoint as training starts from it: with a mask, with the canvas's tags as tokens, and room for both.
+"""Prepares a checkpoint for training: it gets a mask, the canvas's tags as tokens, and embeddings for both.
 
-An autoregressive checkpoint has no mask: it is given one, and logits shifted by one, as Dream has them from Qwen2.5. A
-new token starts as the mean of the tokens that it was written with before. What is made depends on the checkpoint and
-the tokens alone, so that an adapter, which holds no weights of its base, can make it again (adapter.py).
+An autoregressive checkpoint has no mask. It is given one, and its logits are shifted by one, as in Dream, which was
+made from Qwen2.5. A new token starts as the mean of the tokens that spelled it before. The result depends only on the
+checkpoint and the tokens, so that it can be repeated for an adapter, which holds no weights of its base (adapter.py).
 
 Does not train (trainer.py).
 """
@@ -38,8 +38,8 @@ MASK = "<|mask|>"
 
 
 class Start(NamedTuple):
-    """A model to train: `new` are the ids of its new tokens, `folder` where its weights came from, `words` the keywords
-    of its chat template.
+    """A model to train: `new` are the ids of its new tokens, `folder` is the source of its weights, `words` are the
+    keywords of its chat template.
     """
 
     model: "PreTrainedModel"
@@ -66,10 +66,10 @@ def open_start(
     """Open a checkpoint for training on the CPU; the Trainer moves it.
 
     tags               those that become tokens
-    shift, block_size  go before what the checkpoint and its family say
-    words              keywords for the chat template, before those that the checkpoint and its family say
+    shift, block_size  override what the checkpoint and its family say
+    words              keywords for the chat template, which override those of the checkpoint and its family
 
-    Raises InputError for one without a tokenizer, and for families that are trained in another way than here.
+    Raises InputError for a checkpoint without a tokenizer, and for families that need another way of training.
     """
     folder, commit = checkpoint.find(name, revision)
     check_bundled(folder)
@@ -91,7 +91,7 @@ def open_start(
     model.config.mask_token_id = ids.mask_id
     known = template_keywords(config, family) | dict(words)
     if known:
-        # The saved model is of its native class, which has no conventions of its own.
+        # The saved model has its native class, which has no conventions of its own.
         model.config.chat_template_kwargs = known
     longest = native.get("max_position_embeddings")
     return Start(model, tokenizer, ids, shifted, [*pieces], folder, commit, longest, known)
@@ -108,14 +108,14 @@ def _check_trainable(native: Config, family: Family, where: Path, block_size: in
 
 
 def lacks_mask(native: Config, family: Family, tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether nothing says which token is the mask: then the checkpoint is an autoregressive one."""
+    """Whether nothing says which token is the mask, as for an autoregressive checkpoint."""
     said = native.get("mask_token_id"), tokenizer.mask_token_id, family.mask_id
     vocabulary = tokenizer.get_vocab()
     return all(one is None for one in said) and not any(text in vocabulary for text in MASK_TOKENS)
 
 
 def add_tokens(tokenizer: "PreTrainedTokenizerBase", tags: Sequence[str], *, mask: bool) -> dict[int, list[int]]:
-    """Add the tags, and a mask if asked for, that the tokenizer lacks: each new id and what it was written with."""
+    """Add tags, and a mask if asked for, that the tokenizer lacks. Returns each new id and the ids that spelled it."""
     from transformers import AddedToken
 
     vocabulary = tokenizer.get_vocab()

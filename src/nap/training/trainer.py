@@ -1,9 +1,9 @@
-"""Masked diffusion on transformers' Trainer: its loss, its batches in their own order, saves that are whole or absent.
+"""Masked diffusion on transformers' Trainer: the loss, batches in a fixed order, and saves that are whole or absent.
 
-A batch is a pure function of (seed, batch index): the same samples, noise levels and masks whatever ran before, so a
-killed run resumes to the same model. A step may be dealt out over processes and accumulated passes (`DiffusionBatches`,
-`parts`); the Trainer averages the parts. Has no training loop of its own, and does not read files of samples
-(corpus.py) or choose what to train (finetune.py).
+A batch is a pure function of (seed, batch index): its samples, noise levels and masks do not depend on what ran before,
+so a killed run resumes to the same model. A step may be split over processes and accumulated passes
+(`DiffusionBatches`, `parts`); the Trainer averages the parts. Has no training loop of its own, and does not read files
+of samples (corpus.py) or choose what to train (finetune.py).
 """
 
 import shutil
@@ -29,9 +29,9 @@ from nap.training.muon import muon_for
 
 
 class _Picked:
-    """A hook before the output head: only the states of masked tokens go through it, while `at` is set.
+    """A hook before the output head: while `at` is set, only the states of masked tokens go through the head.
 
-    The head is most of the work of a small model with a large vocabulary, and half of a canvas is not masked.
+    The head does most of the work of a small model with a large vocabulary, and half of a canvas is not masked.
     """
 
     at: tuple[Tensor, Tensor] | None = None
@@ -41,9 +41,9 @@ class _Picked:
 
 
 class DiffusionTrainer(Trainer):
-    """The Trainer with the masked-diffusion loss and batches in their own order.
+    """The Trainer with the masked-diffusion loss and batches in a fixed order.
 
-    tokens  positions, padding outside not counted, that this process has trained on since it started
+    tokens  positions, without outer padding, that this process has trained on since it started
     """
 
     tokens: int = 0
@@ -98,11 +98,11 @@ class DiffusionTrainer(Trainer):
             super()._save(output_dir, state_dict)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        """A whole checkpoint or none. Raises InputError where the disk does not take it."""
+        """Save a whole checkpoint or none. Raises InputError if the disk does not take it."""
         folder = FilePath(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             if self.args.should_save:
-                # What a killed run left, or a disk spoiled.
+                # Left by a killed run, or damaged on the disk.
                 shutil.rmtree(folder, ignore_errors=True)
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
@@ -134,7 +134,7 @@ def train(
     """Train to the end of `batches` with Muon, resuming from the newest whole checkpoint in `folder` if there is one.
 
     learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
-    device                               cpu, or cuda, of which it takes the first
+    device                               cpu, or cuda for the first GPU
     """
     arguments = training_arguments(
         folder,
@@ -153,7 +153,7 @@ def train(
 
 
 def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: Any) -> TrainingArguments:
-    """What every training here has in common: the batches say how many steps there are and in how many parts."""
+    """Arguments that all trainings share; the batches give the number of steps and of parts."""
     folder.mkdir(parents=True, exist_ok=True)
     common: dict[str, Any] = {
         "max_steps": batches.batches, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine",
@@ -177,7 +177,7 @@ def run_trainer(
     """
     trainer = DiffusionTrainer(model, batches, arguments, callbacks, optimizer)
     if arguments.fsdp and not trainer.is_fsdp_enabled:
-        # accelerate leaves it out without a word, and gives every process the whole model.
+        # accelerate would silently ignore it, and give every process the whole model.
         raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")
     for callback in callbacks:
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
@@ -186,7 +186,7 @@ def run_trainer(
 
 
 def _agreed(trainer: DiffusionTrainer, say: Callable[[str], None]) -> str | None:
-    """The checkpoint to go on from. One process looks, and tells the others."""
+    """The checkpoint to resume from. One process looks for it and tells the others."""
     folder = FilePath(str(trainer.args.output_dir))
     found = [newest_checkpoint(folder, say) if trainer.is_world_process_zero() else None]
     return broadcast_object_list(found)[0]
