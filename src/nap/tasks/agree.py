@@ -4,11 +4,11 @@
     Ann has just lost her keys , so she asks her brother for them    # a path tells one story
     without his hat Tom was sad , and Tom begged his aunt for it     # another wording
 
-Every sentence of the grammar that holds its two words is right, each as likely as the others, and they are all known
-(`sentences`). The two words decide the split: two of the test are never together in training, in no place of a canvas.
+Every sentence of the grammar that contains its two words is right. All are equally likely, and all are known
+(`sentences`). The two words decide the split: a pair of the test split never occurs together in training.
 
-Needs no reasoning: only that the words, whenever they are written, fit each other. Has one length, 14 words, so that a
-chain of stories and paths of one story are equally long.
+Needs no reasoning: the words only have to fit each other, whenever they are written. All sentences have 14 words, so
+that a chain of stories and paths of one story each are equally long.
 """
 
 import random
@@ -62,7 +62,7 @@ CLUES = 2
 
 
 class Choice(NamedTuple):
-    """All that is free in a sentence; everything else follows."""
+    """The free choices of a sentence; all other words follow from them."""
 
     subject: str
     past: bool
@@ -76,7 +76,7 @@ class Choice(NamedTuple):
 
     @property
     def clues(self) -> tuple[str, ...]:
-        """The words that a prompt may ask for: every sentence has all four, each in one place."""
+        """The words that a prompt may ask for: every sentence has all four, each at one place."""
         return self.thing, self.quality, self.link, self.kin
 
     def words(self) -> Sentence:
@@ -109,7 +109,7 @@ def draw_choice(rng: random.Random) -> Choice:
 
 
 def choices(words: Sequence[str]) -> Iterator[Choice]:
-    """Every choice that may hold all these words among its clues."""
+    """Every choice whose clues contain all these words."""
     kept = [[word for word in FREE[name] if _may_be(name, word, words)] for name in FREE]
     for (fronted, quality), free in product(QUALITIES, product(*kept)):
         choice = Choice(fronted=fronted, quality=quality, **dict(zip(FREE, free, strict=True)))
@@ -125,13 +125,13 @@ def _may_be(name: str, word: object, words: Sequence[str]) -> bool:
 
 @cache
 def sentences(words: tuple[str, ...]) -> tuple[Sentence, ...]:
-    """Every sentence that holds the words as its clues; with two of them some hundreds to thousands."""
+    """Every sentence with these words as clues; for two words some hundreds to thousands."""
     return tuple(choice.words() for choice in choices(words))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agree(Units):
-    """The task: `count` independent stories of one sentence, each with two words that it must hold."""
+    """The task: `count` independent stories of one sentence, each with two words that it must contain."""
 
     name: str = "agree"
     count: int = 3
@@ -162,7 +162,7 @@ class Agree(Units):
         )
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
-        """The problem of a prompt. Raises InputError where a story is missing, or no sentence holds its words."""
+        """The problem of a prompt. Raises InputError if a story is missing, or no sentence contains its words."""
         clues = [tuple(part.split()) for part in re.split(r"story\s+\d", question)[1:]]
         if len(clues) != self.count or any(len(words) != CLUES for words in clues):
             raise InputError(f"problem {id}: {self.count} stories of {CLUES} words wanted, got {question[:100]!r}")
@@ -172,18 +172,18 @@ class Agree(Units):
         return self._problem(id, clues, str(gold or "").split(" ; "))
 
     def gather(self, paths: Sequence[str], summary: str) -> str:
-        """All that a canvas says: the answer is in the paths."""
+        """The whole text of a canvas, because the answer is in the paths."""
         return " ".join(paths)
 
     def split_text(self, text: str) -> list[str] | None:
-        """The sentences that a text gives; None where it has more or fewer words."""
+        """The sentences in a text; None if it has too many or too few words."""
         words = text.replace(" ; ", " ").split()
         if len(words) != self.count * CELLS:
             return None
         return [" ".join(words[start : start + CELLS]) for start in range(0, len(words), CELLS)]
 
     def extract(self, problem: Problem, text: str) -> str | None:
-        """The sentences, set apart by semicolons."""
+        """The sentences, separated by semicolons."""
         found = self.split_text(text)
         return " ; ".join(found) if found else None
 
@@ -193,12 +193,12 @@ class Agree(Units):
         return bool(found) and all(self.valid(problem, found))
 
     def valid(self, problem: Problem, units: Sequence[str]) -> list[bool]:
-        """For each sentence whether it is one of the grammar with its two words."""
+        """For each sentence, whether it is one of the grammar and contains its two words."""
         each = zip(units, problem.meta["clues"], strict=True)
         return [tuple(unit.split()) in _known(tuple(clues)) for unit, clues in each]
 
     def law(self, problem: Problem) -> list[Law]:
-        """All that each sentence may be."""
+        """The possible contents of each sentence."""
         return [Law((j,), sentences(tuple(clues))) for j, clues in enumerate(problem.meta["clues"])]
 
     def _draw(self, split: str, rng: random.Random) -> tuple[Choice, tuple[str, ...]]:

@@ -1,11 +1,11 @@
-"""Final answers: which one a text gives, and whether it is the right one.
+"""Final answers: finds the answer in a text, and checks whether it is right.
 
-An answer is looked for by its marks (marks.py); a number that has none is the last number of the text. What follows
-the end of a chain of thought (`</think>`) outranks what stands in it. Numbers are compared as fractions, and LaTeX by
-math-verify in a process that can be killed (`mathworker`), after a cheap comparison that settles most pairs.
+An answer is found by its marks (marks.py); without marks the last number of the text counts. Text after a chain of
+thought (`</think>`) goes before text inside it. Numbers are compared as fractions. LaTeX is compared by math-verify in
+a process that can be killed (`mathworker`), after a cheap comparison that settles most pairs.
 
-The text is a model's: nothing here is ever given to `eval`, every bound on it is named, and every search through it
-takes linear time. The gold answer is only ever compared with; no extraction sees it.
+The text comes from a model: it is never given to `eval`, all its bounds are named, and every search through it takes
+linear time. The extraction never sees the right answer.
 
 Does not know tasks, and gives no partial credit.
 """
@@ -22,7 +22,7 @@ from nap.tasks.marks import MAX_TEXT, boxes, has_box_or_tag, marked_answers, out
 from nap.tasks.mathworker import MathWorker
 from nap.tasks.numbers import first_number, is_range, last_number, to_number
 
-# The longest gold answer of MATH-500 has 53 characters; SymPy's parser is exponential in the worst case.
+# The longest right answer of MATH-500 has 53 characters; SymPy's parser is exponential in the worst case.
 MAX_MATH = 300
 
 logger = logging.getLogger(__name__)
@@ -31,15 +31,15 @@ _WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s?\{[^{}]*\}")
 
 
 def extract_answer(text: str) -> str | None:
-    """The answer that the text marks most explicitly, else its last number; None if it has neither.
+    """The most explicitly marked answer of the text, else its last number; None if it has neither.
 
-    A box or a tag that was left empty is no answer, whatever the reasoning before it says.
+    An empty box or tag is no answer, whatever the reasoning before it says.
     """
     return _first(text, lambda part: next(marked_answers(part), None))
 
 
 def extract_number(text: str) -> str | None:
-    r"""The number that the text gives as its answer, as it is written there: `1,234.5`, `-3/4`, `$120`.
+    r"""The number that the text gives as its answer, in its own spelling: `1,234.5`, `-3/4`, `$120`.
 
     In a marked answer that is the first number after the last equals sign (`\boxed{9 \times 2 = 18 \text{ eggs}}`),
     else the last number of the whole text. A box or a tag without a number is no answer.
@@ -51,7 +51,7 @@ def extract_number(text: str) -> str | None:
 
 
 def _first(text: str, marked: Callable[[str], str | None]) -> str | None:
-    """What is marked, or the last number, behind the reasoning or else in all of the text."""
+    """The marked answer or the last number, after the reasoning or else in the whole text."""
     for part in outside_reasoning(text[-MAX_TEXT:]):
         if found := marked(part) or (None if has_box_or_tag(part) else last_number(part)):
             return found
@@ -64,15 +64,15 @@ def _number_in(answer: str) -> str | None:
     side = re.split(r"=|≈|\\approx", answer)[-1]
     if re.search(r"\d\s?(?:[-–—~]|to\b|至)\s?\$?\d", side) and is_range(side):
         return side.strip()
-    # `\text{Week 2: }460` is 460; where all is text, as in `\text{460}`, the text counts.
+    # `\text{Week 2: }460` is 460; if everything is text, as in `\text{460}`, the text counts.
     return first_number(_WORDS.sub(" ", side)) or first_number(side) or first_number(answer)
 
 
 def math_equal(answer: str | None, gold: str, timeout: float = 5.0) -> bool:
     """Whether a LaTeX answer equals the gold one, by text, as numbers, or else by math-verify.
 
-    An answer on which math-verify gives no verdict within `timeout` seconds counts as wrong, and is logged.
-    Raises InputError if math-verify is needed and not installed.
+    An answer without a verdict of math-verify within `timeout` seconds counts as wrong, and is logged. Raises
+    InputError if math-verify is needed and not installed.
     """
     if not answer or len(answer) > MAX_MATH:
         return bool(answer) and answer == gold
@@ -89,7 +89,7 @@ def math_equal(answer: str | None, gold: str, timeout: float = 5.0) -> bool:
 
 @cache
 def _worker(process: int, timeout: float) -> MathWorker:
-    # One for each process: a fork must not talk through its parent's pipes.
+    # One worker for each process, because a fork must not use the pipes of its parent.
     worker = MathWorker(timeout)
     atexit.register(worker.close)
     return worker

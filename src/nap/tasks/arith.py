@@ -2,13 +2,13 @@
 
     Ann has 2 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?
 
-Names, quantities, the order of the sentences and the distractors are random; all values stay small. Three
-truly different solutions are written: `forward` computes each needed person from the facts on, `goal` names what the
-goal needs before it computes anything, `pairing` rewrites the goal as one sum and evaluates that.
-The critical path is the least number of dependent steps: the longest chain of operations under the goal. It is a
-yardstick for parallel decoding, not a bound: a deep enough network can do several dependent steps in one forward.
+Names, quantities, the order of the sentences and the distractors are random; all values stay small. There are three
+different kinds of solutions: `forward` computes each needed person starting from the facts, `goal` first names what the
+goal needs and then computes, and `pairing` rewrites the goal as one sum and evaluates it. The critical path is the
+least number of dependent steps: the longest chain of operations under the goal. It is a yardstick for parallel decoding
+and not a bound, because a deep enough network can do several dependent steps in one forward.
 
-Does not train, tokenize or lay out anything.
+Does not train, tokenize or lay out.
 """
 
 import random
@@ -31,7 +31,7 @@ ITEMS = ("pears", "figs", "nuts", "coins", "pens", "cups", "keys", "hats")
 
 @dataclass(frozen=True)
 class Person:
-    """One sentence: a fact (`left` alone, a number), or left plus or minus right. Names are resolved by the graph."""
+    """One sentence: a fact (only `left`, a number), or left plus or minus right. The graph resolves names."""
 
     name: str
     left: int | str
@@ -40,7 +40,7 @@ class Person:
 
     @property
     def needs(self) -> list[str]:
-        """The names that this sentence refers to."""
+        """The names to which this sentence refers."""
         return [x for x in (self.left, self.right) if isinstance(x, str) and x]
 
     def sentence(self, item: str) -> str:
@@ -92,9 +92,10 @@ class Graph:
 
     @cached_property
     def form(self) -> str:
-        """What the goal depends on, without names: two problems of one form differ in words and distractors alone.
+        """The part that the goal depends on, without names: problems of one form differ only in words and distractors.
 
-        People are numbered as they are met from the goal on, the two of a sum in the order of what they depend on.
+        People are numbered in the order in which they are reached from the goal; the two of a sum are ordered by what
+        they depend on.
         """
         written: dict[str, str] = {}
         for person in self.needed:
@@ -137,10 +138,10 @@ def goal_first(graph: Graph, rng: random.Random) -> str:
 
 
 def pairing(graph: Graph, rng: random.Random) -> str:
-    """The goal as one growing sum, constants paired as they meet: `Cat Ann + Bob ; Cat Ann + Ann + 3 ; ... = 7`."""
+    """The goal as one growing sum in which constants are added up: `Cat Ann + Bob ; Cat Ann + Ann + 3 ; ... = 7`."""
     terms, constant, lines = [graph.goal], 0, []
     while terms:
-        # Who comes last in the graph is replaced first: nobody can bring it back.
+        # The person that comes last in the graph is replaced first, because no other replacement can bring it back.
         latest = max(set(terms), key=[p.name for p in graph.people].index)
         person = graph.by_name[latest]
         if not person.sign:
@@ -165,8 +166,8 @@ WRITERS: tuple[Writer, ...] = (forward, goal_first, pairing)
 
 
 def misreadings(graph: Graph, largest: int) -> list[Graph]:
-    """The graph with one number of a needed sentence misread, wherever that changes the answer and no value leaves
-    0 to `largest`.
+    """The graphs with one number of a needed sentence misread, if that changes the answer and all values stay in 0 to
+    `largest`.
     """
     found = []
     for index, person in enumerate(graph.people):
@@ -187,11 +188,10 @@ def misreadings(graph: Graph, largest: int) -> list[Graph]:
 class Arith:
     """The task. `operations` and `facts` bound the needed part of the graph (depth and width).
 
-    operations  most operations that the goal depends on, from 1
-    facts       most facts that it depends on
-    distractors most sentences that it does not depend on
-    largest     largest value of anybody
-    longest     most words of a solution: problems with longer ones are drawn again
+    operations  the most operations that the goal depends on, at least 1
+    facts       the most facts that it depends on distractors the most sentences that it does not depend on
+    largest     largest value of a person
+    longest     the most words of a solution; problems with longer ones are drawn again
     wrong       share of the paths of a sample that misread one number and reason on from there
     """
 
@@ -204,11 +204,11 @@ class Arith:
     wrong: float = 0.0
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
-        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        """Problem `index` of an endless stream: equal for equal arguments, and never in both splits."""
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
-        """A training sample: a problem and `paths` solutions, in the writers' order."""
+        """A training sample: a problem and `paths` solutions, in the order of the three kinds."""
         problem, graph, rng = self._draw(seed, index, split)
         written = [self._write(WRITERS[j % len(WRITERS)], graph, rng) for j in range(paths)]
         return Sample(problem=problem, paths=tuple(written), summary=f"{problem.answer} {problem.meta['item']}")
@@ -218,7 +218,7 @@ class Arith:
         return self._draw(seed, index, split)[1]
 
     def _write(self, write: Writer, graph: Graph, rng: random.Random) -> Path:
-        """One path. `wrong` of them misread a number."""
+        """Write one path. A share `wrong` of them misread a number."""
         right = graph.values[graph.goal]
         if self.wrong and rng.random() < self.wrong:
             misread = [g for g in misreadings(graph, self.largest) if len(write(g, rng).split()) <= self.longest]
@@ -237,7 +237,7 @@ class Arith:
         return next((word for word in text.split() if word.isascii() and word.isdigit()), None)
 
     def vote(self, problem: Problem, path: str) -> str | None:
-        """The last whole number of a path, which works towards its answer."""
+        """The last whole number of a path, which ends with its answer."""
         return self.extract(problem, " ".join(reversed(path.split())))
 
     def check(self, problem: Problem, text: str) -> bool:
@@ -255,7 +255,8 @@ class Arith:
             prompt = " ".join([*sentences, f"How many has {graph.goal} ?"])
             if any(len(write(graph, rng).split()) > self.longest for write in WRITERS):
                 continue
-            # Split by content without the order of the sentences: a shuffled problem is the same problem.
+            # The split depends on the content without the order of the sentences: a shuffled problem is the same
+            # problem.
             if split_of("arith " + " ".join(sorted(sentences)) + graph.goal) == split:
                 break
         operations = sum(bool(p.sign) for p in graph.needed)
@@ -264,10 +265,10 @@ class Arith:
         return Problem(id=name, prompt=prompt, answer=answer, task="arith", meta=meta), graph, rng
 
     def _graph(self, rng: random.Random) -> Graph:
-        """Facts, then operations that each use someone whom nobody used yet, so that all lead to the goal."""
+        """Facts, then operations that each use a person nobody has used yet, so that all lead to the goal."""
         names = rng.sample(NAMES, self.facts + self.operations + self.distractors)
         facts = rng.randint(1, self.facts)
-        # The larger of two draws: most problems are deep, some are not.
+        # The larger of two draws, so that most problems are deep and some are not.
         operations = max(rng.randint(max(facts - 1, 1), self.operations) for _ in range(2))
         people = [Person(names.pop(), rng.randint(1, self.largest // 2)) for _ in range(facts)]
         values = {person.name: int(person.left) for person in people}

@@ -1,8 +1,8 @@
-"""Exact arithmetic in what a model wrote: expressions of Countdown, and equations that hold or do not.
+"""Exact arithmetic in model output: expressions of Countdown, and whether equations hold.
 
 An expression is parsed into a syntax tree of a few allowed nodes and never given to `eval`; every bound is named below.
 
-Does not know which expression is asked for.
+Does not know the problem.
 """
 
 import ast
@@ -15,14 +15,14 @@ from itertools import pairwise
 from nap.tasks.marks import MAX_TEXT, marked_answers
 from nap.tasks.numbers import MAX_DIGITS
 
-# Six numbers of Countdown with brackets take 40 characters; the length bounds the depth of the syntax tree too.
+# Six numbers of Countdown with brackets take 40 characters; this bound also limits the depth of the syntax tree.
 MAX_EXPRESSION = 200
 # CPython's parser gives up on 200 open brackets with a MemoryError in some versions.
 MAX_BRACKETS = 30
 
 
 def countdown_ok(text: str, numbers: Sequence[int], target: int | Fraction) -> bool:
-    """Whether the text's final expression uses every number exactly once and is exactly the target."""
+    """Whether the final expression of the text uses every number exactly once and equals the target."""
     expression = countdown_expression(text)
     if expression is None or sorted(re.findall(r"\d+", expression)) != sorted(map(str, numbers)):
         return False
@@ -32,8 +32,8 @@ def countdown_ok(text: str, numbers: Sequence[int], target: int | Fraction) -> b
 def countdown_expression(text: str) -> str | None:
     r"""The expression that the text ends with: `80 - (79 - 47)`; None if it has none.
 
-    Taken from the marked answer, else from the last line that holds one; of `80 - 32 = 48` the side before the equals
-    sign. `\times`, `\div`, `\frac`, ×, ÷, `\left(` and brackets of LaTeX mathematics are understood.
+    It is taken from the marked answer, else from the last line with an expression; of `80 - 32 = 48` the left side
+    counts. `\times`, `\div`, `\frac`, ×, ÷, `\left(` and brackets of LaTeX are understood.
     """
     if marked := next(marked_answers(text), None):
         return _expression_in(marked)
@@ -55,8 +55,8 @@ def _is_operation(text: str) -> bool:
 def equations(text: str) -> list[bool]:
     """Whether each equation in a text holds: [True, False] for `3 * 4 = 12 ; 49 - 1 = 89`.
 
-    A chain `2 + 3 = 5 = 4 + 1` is two equations. What cannot be computed exactly is none: words, decimals, a side that
-    is missing, and one that goes on from a word, as in `5 pears + 3 = 8`.
+    A chain `2 + 3 = 5 = 4 + 1` counts as two equations. Text that cannot be computed exactly does not count: words,
+    decimals, a missing side, and a side that continues a word, as in `5 pears + 3 = 8`.
     """
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text[-MAX_TEXT:])
     held = []
@@ -71,7 +71,7 @@ def equations(text: str) -> list[bool]:
 
 
 def plain_arithmetic(text: str) -> str:
-    r"""LaTeX and typography of arithmetic as `+ - * / ( )`; other marks of mathematics go."""
+    r"""Converts LaTeX and typographic arithmetic to `+ - * / ( )`, and drops other marks of mathematics."""
     text = text.replace("−", "-").replace("–", "-")
     text = re.sub(r"\\[dt]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"((\1)/(\2))", text)
     text = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])|×|·|(?<=\d)\s?[xX]\s?(?=\d)", "*", text)

@@ -3,11 +3,11 @@
     numbers 30 100 93 target 23
 
 A path is one way to combine the numbers two at a time, written `forward` (100 - 93 = 7 ; 30 - 7 = 23) or from the
-target back (23 = 30 - 7 ; 7 = 100 - 93). The paths of a sample are different derivations as far as there are any.
-The summary is an expression: sums and differences flat, positive terms first, in the order of the prompt. Any exact
-expression counts as right.
+target back (23 = 30 - 7 ; 7 = 100 - 93). The paths of a sample are different derivations, as far as the problem has
+several. The summary is an expression: sums and differences are flat, with positive terms first, in the order of the
+prompt. Any exact expression counts as right.
 
-Does not train, tokenize or lay out anything.
+Does not train, tokenize or lay out.
 """
 
 import random
@@ -61,7 +61,7 @@ def backward(derivation: tuple[Move, ...]) -> str:
 
 
 def expression(numbers: tuple[int, ...], derivation: tuple[Move, ...]) -> str:
-    """The derivation as one expression: flat if it only adds and subtracts, else with the brackets that it needs."""
+    """The derivation as one expression: flat if it only adds and subtracts, else with the necessary brackets."""
     trees: list[tuple[int, str, list[tuple[int, int]] | None]] = [(x, str(x), [(1, i)]) for i, x in enumerate(numbers)]
     for a, op, b, result in derivation:
         left = trees.pop(next(i for i, tree in enumerate(trees) if tree[0] == a))
@@ -85,11 +85,11 @@ def _bracket(text: str) -> str:
 class Countdown:
     """The task: `count` numbers from 1 to `largest_number`, a target from 1 to `largest_target`.
 
-    Most of the public problems only add and subtract; `products` is the share of generated ones that may not.
-    Derivations and expressions with more digits and signs than `longest_path` and `longest_expression` are not written.
-    The paths of a sample differ as far as they can; with `rewrites` set, each after the first writes the derivation of
-    the one before it again with that probability, and else any derivation: dependent by degrees, while every path for
-    itself looks the same.
+    Most public problems only add and subtract; `products` is the share of generated problems that may also multiply or
+    divide. Derivations and expressions with more digits and signs than `longest_path` and `longest_expression` are left
+    out. The paths of a sample differ as far as they can. With `rewrites` set, each path after the first repeats the
+    derivation of the one before it with that probability, and otherwise takes any derivation: the paths then depend on
+    each other to that degree, while each path alone looks the same.
     """
 
     name: str = "countdown"
@@ -103,7 +103,7 @@ class Countdown:
     rewrites: float | None = None
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
-        """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
+        """Problem `index` of an endless stream: equal for equal arguments, and never in both splits."""
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
@@ -121,13 +121,13 @@ class Countdown:
         )
 
     def written(self, problem: Problem) -> list[tuple[Move, ...]]:
-        """The derivations of a generated problem that a path may be."""
+        """The derivations that a path of a generated problem may have."""
         numbers = tuple(problem.meta["numbers"])
         found = derivations(numbers, problem.meta["target"], self.largest_step)
         return [derivation for derivation in found if self._fits(numbers, derivation)]
 
     def _choose(self, known: list[tuple[Move, ...]], paths: int, rng: random.Random) -> list[tuple[Move, ...]]:
-        """The derivation of each path, of all that are `known`, in random order."""
+        """The derivation of each path, chosen at random from those that are `known`."""
         if self.rewrites is None:
             return [known[j % len(known)] for j in range(paths)]
         chosen = [rng.choice(known)]
@@ -163,7 +163,7 @@ class Countdown:
         return countdown_expression(text)
 
     def check(self, problem: Problem, text: str) -> bool:
-        """Whether the text gives an expression that uses every number once and is exactly the target."""
+        """Whether the text gives an expression that uses every number once and equals the target."""
         return countdown_ok(text, problem.meta["numbers"], Fraction(problem.meta["target"]))
 
     def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, tuple[Move, ...], random.Random]:

@@ -1,6 +1,6 @@
-"""What the tasks that draw their problems share: the first ones of their stream, or those of a file of questions.
+"""Shared by tasks that generate their problems: the first problems of their stream, or those of a file.
 
-Does not draw (each task does).
+Each task generates its own problems.
 """
 
 from itertools import islice
@@ -16,7 +16,7 @@ PROBLEMS = 200
 
 
 class Drawn(Generator, Reads, Protocol):
-    """A task that draws its problems, and reads the questions of others."""
+    """A task that generates its problems, and can read those of other sources."""
 
 
 def drawn(task: Generator, split: str, limit: int | None) -> list[Problem]:

@@ -1,12 +1,12 @@
-"""What the rows of files in the wild mean: where the question, the right answer and a model's outputs stand.
+"""Finds the question, the right answer and the model's outputs in rows of files from many sources.
 
     taken = Taken.of(row)            # taken.question, taken.gold, taken.outputs
 
-Known are our own files and those of lm-evaluation-harness (`--log_samples`), d1, OpenCompass, dLLM-RL, verl, SGLang,
-OpenThoughts, OpenR1, s1K, DeepMath, MATH and NuminaMath; any other column is named by the user. The first name that a
-row has counts, so of two answers the one that says that it is the truth.
+It knows our own files and those of lm-evaluation-harness (`--log_samples`), d1, OpenCompass, dLLM-RL, verl, SGLang,
+OpenThoughts, OpenR1, s1K, DeepMath, MATH and NuminaMath; the user can name any other column. The first known name in a
+row counts; names that state the true answer come first.
 
-Does not judge an answer, and reads no file.
+Does not judge answers, and does not read files.
 """
 
 import re
@@ -28,7 +28,7 @@ CONVERSATION = ("messages", "conversations", "conversation")
 # Who speaks in a conversation: the model, and who sets it up; and under which name what is said.
 MODEL, SETTERS = ("assistant", "gpt", "model", "bot"), ("system", "developer")
 SPEAKER, SAID = ("role", "from"), ("content", "value", "prompt", "text")
-# What the replies of servers keep a text in: chat completions, batches, the Responses API.
+# Fields in which replies of servers keep a text: chat completions, batches, the Responses API.
 REPLY = ("message", "choices", "body", "output", "response")
 
 LETTERS = "ABCDEFGHIJ"
@@ -37,7 +37,7 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """The columns that the user names; None: the usual names."""
+    """Columns that the user names; None stands for the usual names."""
 
     prompt: str | None = None
     answer: str | None = None
@@ -48,17 +48,17 @@ USUAL = Fields()
 
 
 def first_of(row: Row, names: Iterable[str]) -> object:
-    """The value of the first of the names that the row has and that is not null; None if it has none."""
+    """The first value under these names that is not null; None if there is none."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def has_one(row: Row, names: Iterable[str]) -> bool:
-    """Whether the row has one of the columns, be it null."""
+    """Whether the row has one of the columns, even if its value is null."""
     return any(name in row for name in names)
 
 
 def missing(row: Row, what: str, flag: str, named: str | None, names: Sequence[str]) -> InputError:
-    """The refusal of a row without a column: the names that are known, those that are there, and the flag."""
+    """The error for a row without a column: it lists the known names, those in the row, and the flag."""
     there = f"got {', '.join(map(str, row))[:200] or 'none'}; name another with {flag}"
     if named is not None:
         return InputError(f"there is no field {named!r} for {what}; {there}")
@@ -66,7 +66,7 @@ def missing(row: Row, what: str, flag: str, named: str | None, names: Sequence[s
 
 
 def question_of(row: Row, fields: Fields = USUAL) -> str | None:
-    """What is asked: a text, or in a conversation the last that is said to the model. None where there is nothing."""
+    """The question: a text, or the last turn to the model in a conversation. None where there is none."""
     names = (fields.prompt,) if fields.prompt else (*QUESTION, *CONVERSATION)
     value = first_of(row, names)
     if value is None and not fields.prompt and isinstance(doc := row.get("doc"), dict):
@@ -78,7 +78,7 @@ def question_of(row: Row, fields: Fields = USUAL) -> str | None:
 
 
 def gold_of(row: Row, fields: Fields = USUAL) -> object:
-    """The right answer as it stands, of a worked `solution` what its box holds; None where there is none."""
+    """The right answer as it is; for a worked `solution` the content of its box; None where there is none."""
     if fields.answer:
         return row.get(fields.answer)
     places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
@@ -89,10 +89,10 @@ def gold_of(row: Row, fields: Fields = USUAL) -> object:
 
 
 def _letter(gold: object, choices: object) -> object:
-    """The letter of the right choice where its number from 0 is given, as MMLU gives it; any other gold as it is."""
+    """The letter of the right choice if its number from 0 is given, as in MMLU; any other answer unchanged."""
     if type(gold) is not int or not isinstance(choices, list) or not 0 <= gold < len(choices) <= len(LETTERS):
         return gold
-    # Where a choice reads as the number, nobody can say which of the two is meant.
+    # If a choice itself equals the number, it is unclear which of the two is meant.
     texts = all(isinstance(choice, str) for choice in choices) and str(gold) not in choices
     return LETTERS[gold] if texts else gold
 
@@ -104,7 +104,7 @@ def has_gold(row: Row, fields: Fields = USUAL) -> bool:
 
 
 def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
-    """The texts of a model, None for one that gave none; None for a row without a column for them."""
+    """The model's texts, with None for a missing one; None for a row without a column for them."""
     names = [fields.output] if fields.output else [*OUTPUT, *CONVERSATION]
     there = [name for name in names if name in row]
     if not there and _is_reply(row.get("choices")):
@@ -119,14 +119,14 @@ def outputs_of(row: Row, fields: Fields = USUAL) -> list[str | None] | None:
 
 
 def _is_reply(choices: object) -> bool:
-    """Whether these are a server's, and not those of a question."""
+    """Whether these fields are of a server's reply, and not of a question."""
     return isinstance(choices, list) and any(
         isinstance(one, dict) and ("message" in one or "finish_reason" in one) for one in choices
     )
 
 
 def _texts(value: object) -> Iterable[str | None]:
-    """The texts of a value; lists of lists, as lm-evaluation-harness writes them, are one list."""
+    """The texts in a value; lists of lists, as lm-evaluation-harness writes them, are flattened."""
     if isinstance(value, list):
         if len(value) == 2 and str(value[1]) in ("True", "False") and re.fullmatch(r"-?[\d.e+-]+|-inf", str(value[0])):
             raise InputError(
@@ -148,18 +148,18 @@ def _texts(value: object) -> Iterable[str | None]:
 
 
 def turns(conversation: Sequence[object]) -> list[tuple[str, str]]:
-    """(speaker in small letters, what is said, if anything) of each turn. Raises InputError for what is no text."""
+    """(speaker in lower case, text or None) of each turn. Raises InputError for a turn that is not text."""
     found = []
     for turn in conversation:
         if isinstance(turn, dict):
             speaker, said = first_of(turn, SPEAKER), first_of(turn, SAID)
-            # What is said may come in parts: {"type": "text", "text": ...}.
+            # A turn may consist of parts: {"type": "text", "text": ...}.
             found.append((str(speaker).lower(), "".join(filter(None, _texts(said)))))
     return found
 
 
 def _of_solution(solution: str) -> str | None:
-    """The answer of a worked solution: its last box, or all of it where it is no more than an answer."""
+    """The answer of a worked solution: its last box, or all of it if it is nothing but an answer."""
     from nap.tasks.marks import extract_boxed
 
     return extract_boxed(solution) or (solution if len(solution) < 60 else None)

@@ -1,12 +1,12 @@
-"""Grids of digits that must agree with themselves: several small sudokus at once, each with few clues, many solutions.
+"""Several small sudokus at once, each with few clues and many solutions: their digits have to agree.
 
     grid 1 0 0 3 0 0 ... grid 2 0 1 0 0 ...        # the prompt: every grid row by row, 0 is blank
     3 1 2 4 4 2 1 3 ...                            # a path writes one whole grid
 
-Any completion of the clues is right: what is asked is that the cells, which are written one after the other or all at
-once, agree. The grids are independent, or `shared` rows (the first ones) are those of the grid before. Grids are drawn
-uniformly, so the law of the cells that are left is known exactly (`completions`). The clues of every grid decide the
-split: clues of the test are never in training, in no place of a canvas; of the 288 grids of size 4 each may be in both.
+Any completion of the clues is right: the cells only have to agree, whether they are written one after the other or all
+at once. The grids are independent, or the first `shared` rows of a grid are those of the grid before. Grids are drawn
+uniformly, so the law of the open cells is known exactly (`completions`). The clues of a grid decide its split: clues of
+the test never occur in training, at any place of a canvas. Each of the 288 grids of size 4 may be in both splits.
 
 Needs no reasoning beyond the rows, columns and boxes. Does not measure anything (recipes/agreement.py).
 """
@@ -33,7 +33,7 @@ MOST_GRIDS = 9
 
 @cache
 def squares(size: int) -> list[str]:
-    """Every grid whose first row is 1, 2, ...; renaming the digits of a random one gives a uniformly random grid."""
+    """Every grid whose first row is 1, 2, ...; a random one with its digits renamed is a uniformly random grid."""
     first = "".join(map(str, range(1, size + 1)))
     return list(solutions(first + "0" * (size * size - size)))
 
@@ -47,7 +47,7 @@ def _by_first_rows(size: int, cells: int) -> dict[str, list[str]]:
 
 
 def draw_grid(size: int, rng: random.Random, given: str = "") -> str:
-    """A uniformly random grid among those that begin with the whole rows `given`."""
+    """A uniformly random grid among those that begin with the rows `given`."""
     digits = "".join(map(str, range(1, size + 1)))
     if not given:
         return rng.choice(squares(size)).translate(str.maketrans(digits, "".join(rng.sample(digits, size))))
@@ -58,16 +58,16 @@ def draw_grid(size: int, rng: random.Random, given: str = "") -> str:
 
 @cache
 def completions(puzzle: str) -> tuple[str, ...]:
-    """Every solution of a puzzle: under the clues a grid is any of them, each as likely as the others."""
+    """Every solution of a puzzle; given the clues all are equally likely."""
     return tuple(solutions(puzzle))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grids(Units):
-    """The task: `count` grids of `size` digits a side, with so many `clues` each.
+    """The task: `count` grids of `size` digits a side, each with `clues` clues.
 
-    shared   so many first rows of a grid are those of the grid before it: 0 for independent grids, up to `size`
-    summary  `done` says nothing; `corners` names the top left digit of every grid, so it has to be read off the paths
+    shared   how many first rows of a grid repeat those of the grid before it: 0 (independent grids) to `size`
+    summary  `done` says nothing; `corners` names the top left digit of every grid, which must be read from the paths
     """
 
     name: str = "grids"
@@ -99,11 +99,11 @@ class Grids(Units):
         )
 
     def summarised(self, grids: Sequence[str]) -> str:
-        """What the summary has to say of these grids."""
+        """The right summary of these grids."""
         return "done" if self.summary == "done" else " ".join(grid[0] for grid in grids)
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
-        """The problem of a prompt. Raises InputError where a grid is missing, or has no solution."""
+        """The problem of a prompt. Raises InputError if a grid is missing or has no solution."""
         puzzles = ["".join(re.findall(r"\d", part)) for part in re.split(r"grid\s+\d", question)[1:]]
         if len(puzzles) != self.count or any(size_of(puzzle) != self.size for puzzle in puzzles):
             raise InputError(f"problem {id}: {self.count} grids of size {self.size} wanted, got {question[:100]!r}")
@@ -115,11 +115,11 @@ class Grids(Units):
         return problem
 
     def gather(self, paths: Sequence[str], summary: str) -> str:
-        """All that a canvas says: the answer is in the paths, and the summary has to agree with it."""
+        """The whole text of a canvas: the answer is in the paths, and the summary has to agree with it."""
         return f"{' '.join(paths)} ; {summary}"
 
     def split_text(self, text: str) -> list[str] | None:
-        """The grids that a text gives before its summary; None where it has more or fewer cells, or other words."""
+        """The grids in a text before its summary; None if it has too many or too few cells, or other words."""
         cells = text.partition(";")[0].split()
         digits, each = "".join(cells), self.size**2
         if not digits.isascii() or not digits.isdigit() or len(digits) != self.count * each:
@@ -127,7 +127,7 @@ class Grids(Units):
         return [digits[start : start + each] for start in range(0, len(digits), each)]
 
     def extract(self, problem: Problem, text: str) -> str | None:
-        """The grids that the text gives, as digits, a space between two grids."""
+        """The grids in the text, as digits, with a space between two grids."""
         grids = self.split_text(text)
         return " ".join(grids) if grids else None
 
@@ -139,7 +139,7 @@ class Grids(Units):
         return self.summary == "done" or text.partition(";")[2].split() == self.summarised(grids).split()
 
     def valid(self, problem: Problem, units: Sequence[str]) -> list[bool]:
-        """For each grid whether it solves its own clues and has the rows of the grid before it that it should."""
+        """For each grid, whether it solves its clues and repeats the rows of the grid before it that it should."""
         rows, grids = self.shared * self.size, ["".join(grid.split()) for grid in units]
         solved = [is_solution(grid, puzzle) for grid, puzzle in zip(grids, problem.meta["puzzles"], strict=True)]
         return [ok and (not j or grids[j][:rows] == grids[j - 1][:rows]) for j, ok in enumerate(solved)]
@@ -155,7 +155,7 @@ class Grids(Units):
         return self.size**2
 
     def law(self, problem: Problem) -> list[Law]:
-        """All that the grids may be, each content as likely as the others: independent grids apart, others together."""
+        """The possible contents of the grids, all equally likely: separate for independent grids, else joint."""
         alone = [completions(puzzle) for puzzle in problem.meta["puzzles"]]
         if not self.shared:
             return [Law((j,), grids) for j, grids in enumerate(alone)]
@@ -165,7 +165,7 @@ class Grids(Units):
         return [Law(tuple(range(self.count)), tuple(together))]
 
     def _first(self, problem: Problem) -> list[str] | None:
-        """Some grids that solve the problem; None where there are none."""
+        """Grids that solve the problem; None if there are none."""
         contents = [next(iter(law.contents), "") for law in self.law(problem)]
         return self.split_text("".join(map(str, contents)))
 
@@ -173,7 +173,7 @@ class Grids(Units):
         return all(self.valid(problem, grids))
 
     def _hide(self, grid: str, split: str, rng: random.Random) -> str:
-        """The grid with all cells blank but the clues, which are drawn until they are in the split."""
+        """The grid with only its clues, which are drawn until they belong to the split."""
         while True:
             shown = set(rng.sample(range(len(grid)), self.clues))
             puzzle = "".join(digit if cell in shown else "0" for cell, digit in enumerate(grid))

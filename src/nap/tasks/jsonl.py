@@ -5,7 +5,7 @@
 A number is compared as a number, a letter of a multiple choice as a letter, anything else as text without case, outer
 punctuation, LaTeX's \\text and repeated spaces. For answers in LaTeX load the file with the task `math500` instead.
 
-Does not know paraphrases: an answer in other words is wrong.
+Does not know paraphrases: an answer in other words counts as wrong.
 """
 
 import re
@@ -20,7 +20,7 @@ from nap.tasks.marks import MAX_LINE, MAX_TEXT, marked_answers, outside_reasonin
 from nap.tasks.numbers import same_number, to_number
 from nap.tasks.public import OfFiles, Problems, problems
 
-# The letter of a choice as a gold answer, and at the start of what a model answers: `(B)`, `B. Paris`, `B because`.
+# The letter of a choice as the right answer, and at the start of a model's answer: `(B)`, `B. Paris`, `B because`.
 _CHOICE = re.compile(r"[(（\[]{0,2}([A-J])[)）\]]{0,2}")
 _CHOSEN = re.compile(
     r"[(（\[]{0,2}([A-J])(?:[)）\]]{1,2}|です|[项項]|[.:,，、](?=\s|$)|(?=[\s。]*$)"
@@ -32,7 +32,7 @@ _LEAD = re.compile(
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
-# What stands around an answer in words without changing it.
+# Characters around an answer in words that do not change it.
 _AROUND = re.compile(r"^(?:the|an?)\s+(?=\w)|(?:です|である|だ)$", re.IGNORECASE)
 # `The statement is true.`
 _IS_TRUE = re.compile(r"\b(?:is|are)\s+(true|false)[.!]?$", re.IGNORECASE)
@@ -41,7 +41,7 @@ _YES_NO = ("yes", "no", "true", "false")
 
 @dataclass(frozen=True, kw_only=True)
 class Jsonl(OfFiles):
-    """Your own problems, from a file that `load` is given."""
+    """Your own problems, from a file that is given to `load`."""
 
     name: str = "jsonl"
 
@@ -52,7 +52,7 @@ class Jsonl(OfFiles):
         return problems(self, read_rows(path), limit, self.fields, self.strict)
 
     def extract(self, problem: Problem, text: str) -> str | None:
-        """The number, the letter or the words that the text gives, by what kind the problem's answer is."""
+        """The number, letter or words that the text gives, depending on the kind of the problem's answer."""
         text = until(text, self.stop)
         if to_number(problem.answer) is not None:
             return extract_number(text)
@@ -64,7 +64,7 @@ class Jsonl(OfFiles):
         return next(iter(found), None)
 
     def check(self, problem: Problem, text: str) -> bool:
-        """Whether the text's answer is the problem's."""
+        """Whether the text's answer equals the problem's."""
         answer, gold = self.extract(problem, text), problem.answer
         if answer is None or same_number(answer, gold):
             return answer is not None

@@ -1,4 +1,4 @@
-"""What is known exactly of an answer: all that it may be, and the shape of tasks that know it.
+"""Tasks whose possible answers are all known: the law of an answer, and the protocol of such tasks.
 
 Does not draw units or check them (grids.py, agree.py).
 """
@@ -15,7 +15,7 @@ from nap.tasks.registry import check_split
 
 
 class Law(NamedTuple):
-    """Units (from 0) that depend on each other, and every content that they may have together, each as likely.
+    """Units (from 0) that depend on each other, and all contents that they may have together, equally likely.
 
     A content is a sequence of words, unit after unit.
     """
@@ -25,7 +25,7 @@ class Law(NamedTuple):
 
 
 class Units(ABC):
-    """A task whose answer is `count` units (grids, sentences) of `cells` words each, under a known law: a path each."""
+    """A task whose answer is `count` units (grids, sentences) of `cells` words with a known law, one in each path."""
 
     name: str
     count: int
@@ -42,15 +42,15 @@ class Units(ABC):
 
     @abstractmethod
     def law(self, problem: Problem) -> list[Law]:
-        """All that the units may be: independent ones apart, others together."""
+        """The possible contents of the units: separate for independent units, else joint."""
 
     @abstractmethod
     def valid(self, problem: Problem, units: Sequence[str]) -> list[bool]:
-        """For each unit whether its text is right, by itself and beside the one before it."""
+        """For each unit, whether its text is right by itself and next to the one before it."""
 
     @abstractmethod
     def gather(self, paths: Sequence[str], summary: str) -> str:
-        """All that a canvas says, as `check` reads it: the answer is in the paths."""
+        """The whole text of a canvas, as `check` reads it, because the answer is in the paths."""
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
         """Problem `index` of an endless stream: the same for the same arguments, never in both splits."""
@@ -74,4 +74,4 @@ class Units(ABC):
 
     @abstractmethod
     def drawn(self, seed: int, index: int, split: str) -> Sample:
-        """The sample of `generate`'s problem, whose split is one that there is."""
+        """The sample of the problem of `generate`, for a valid split."""

@@ -1,4 +1,4 @@
-"""Where a text gives its answer: boxes, tags, `#### 42`, `The answer is 42`, 答案是 42; and where its reasoning ends.
+"""Finds where a text gives its answer (boxes, tags, `#### 42`, `The answer is 42`, 答案是 42) and ends its reasoning.
 
     next(marked_answers(text), None)        # the most explicitly marked answer
     until(text, ("\nQuestion:",))           # what comes before a next question that a base model invents
@@ -11,15 +11,15 @@ Does not know what an answer means.
 import re
 from collections.abc import Iterator, Sequence
 
-# An answer stands at the end, and the longest chains of thought (32k tokens) are about this long: more is not read.
+# Answers are at the end, and the longest chains of thought (32k tokens) have about this many characters; no more are
+# read.
 MAX_TEXT = 100_000
-# No answer is longer that stands in a box that was never closed.
+# The longest answer in a box that was never closed.
 MAX_LINE = 1_000
 
-# What a base model goes on with after its answer, in the few-shot forms of GSM8K's and MATH's evaluations
-# (lm-evaluation-harness: gsm8k, gsm8k_cot, minerva_math), and ends of text that a decoder left in it. LLaDA's published
-# outputs go on behind <|eot_id|>, and its evaluation reads what they say there.
-# A user's turn in a chat ends an answer likewise.
+# What a base model continues with after its answer in the few-shot prompts of GSM8K and MATH (lm-evaluation-harness:
+# gsm8k, gsm8k_cot, minerva_math), and end-of-text marks that a decoder left in the text. LLaDA's published outputs
+# continue after <|eot_id|>, and its evaluation reads that part too. A user's turn in a chat ends an answer likewise.
 STOPS = (
     "\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:", "<|user|>", "<|im_start|>user", "</s>", "<|im_end|>",
     "<|endoftext|>",
@@ -28,11 +28,11 @@ STOPS = (
 # Diffusion models often lose the backslash of \boxed, and the whitespace before the brace.
 _BOX = r"\\?\b(?:boxed|fbox)\s?\{"
 _BOX_OR_BRACE = re.compile(rf"\\[\\{{}}]|{_BOX}|[{{}}]")
-# TeX boxes one token that has no braces; people mean the whole number.
+# Without braces TeX boxes one token, but people mean the whole number.
 _BARE_BOX = re.compile(
     r"\\(?:boxed|fbox)[ \t]*(?!\{)(-?[\d.]+(?:[,/]\d+)*|\\[a-z]{1,10}(?:\{[^{}\n]{0,99}\}){1,2}|[A-Z]\b)"
 )
-# Boxes with nothing but this between them are the parts of one answer: `\boxed{1}, \boxed{2} and \boxed{3}`.
+# Boxes separated only by this are the parts of one answer: `\boxed{1}, \boxed{2} and \boxed{3}`.
 _BETWEEN = re.compile(
     r"(?:[\s$,;、，]|\\[,; ()\[\]]|\band\b|\bor\b|和|与|或|\\text\{\s*(?:and|or)\s*\}|[a-z]_?\d?\s?=){1,40}"
 )
@@ -50,7 +50,7 @@ _PHRASE = re.compile(
 )
 # A reply in JSON.
 _KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s,}\"']+))", re.IGNORECASE)
-# A heading of its own: the answer is the line below.
+# A heading on its own line: the answer is the line below.
 _HEADING = re.compile(r"^[ \t#*_]*(?:the )?(?:final )?answer[ \t*_]*\n\s*([^\n]+)", re.IGNORECASE | re.MULTILINE)
 # An answer in up to three words ends its sentence: `So the answer is yes.`
 _WORD = r"[^\W\d_][\w'’-]*"
@@ -65,23 +65,23 @@ _REASONING_ENDS = re.compile(
 
 
 def until(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stops that anything visible comes before."""
+    """The text before the first stop that follows a visible character."""
     start = len(text) - len(text.lstrip())
     found = [place for stop in stops if stop and (place := text.find(stop, start)) > start]
     return text[: min(found)] if found else text
 
 
 def outside_reasoning(text: str) -> list[str]:
-    """What follows the end of a chain of thought, if anything does, and then the whole: where to look, in order."""
+    """Where to look for an answer, in order: the text after a chain of thought, if any, and then the whole text."""
     ends = [found.end() for found in _REASONING_ENDS.finditer(text)]
     return [text[ends[-1] :], text] if ends and text[ends[-1] :].strip() else [text]
 
 
 def boxes(text: str) -> list[str]:
-    r"""What the last box holds (`\boxed{...}`, `\fbox{...}`, `\boxed 5`), and before it those that it is a list with.
+    r"""The content of the last box (`\boxed{...}`, `\fbox{...}`, `\boxed 5`), after those that form a list with it.
 
-    Of nested boxes the inner one counts. Placeholders (`\boxed{...}`) do not. A last box that was never closed ends
-    with its line.
+    Of nested boxes the inner one counts. Placeholders (`\boxed{...}`) do not count. A last box that was never closed
+    ends with its line.
     """
     text = text[-MAX_TEXT:]
     found = sorted([*_braced(text), *((f.start(), f.end(), f[1]) for f in _BARE_BOX.finditer(text))], reverse=True)
@@ -89,12 +89,12 @@ def boxes(text: str) -> list[str]:
     kept = found[:1]
     for start, end, box in found[1:]:
         between = (end, kept[-1][0])
-        # With only a space between them the later one corrects the earlier one.
+        # With only a space between two boxes the later one corrects the earlier one.
         if not (_BETWEEN.fullmatch(text, *between) and text[slice(*between)].strip("$ \n")) or len(kept) > MAX_LINE:
             break
         kept.append((start, end, box))
     listed = [box for _, _, box in reversed(kept)]
-    # A model that repeats itself says the same thing, not a list of it.
+    # Repeated boxes with the same content are not a list.
     return listed if len({*listed}) > 1 else listed[-1:]
 
 
@@ -118,7 +118,7 @@ def _braced(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""What the last box of a text holds; of neighbouring boxes `1, 2`; None if there is none or all are empty."""
+    r"""The content of the last box of a text, or of neighbouring boxes as `1, 2`; None without a filled box."""
     return ", ".join(boxes(text)) or None
 
 
@@ -137,10 +137,10 @@ def _group(found: re.Match[str]) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether there is nothing in a mark but dots, or a box of dots."""
+    """Whether a mark contains only dots, or a box of dots."""
     return not re.sub(rf"{_BOX}[.… ]*\}}", "", text).strip(".… \n\t")
 
 
 def has_box_or_tag(text: str) -> bool:
-    """Whether the text marks a place for its answer, whatever is in it."""
+    """Whether the text has a box or a tag for its answer, even an empty one."""
     return bool(_BOX_OR_TAG.search(text))

@@ -2,14 +2,14 @@
 
     MathWorker(timeout=5).equal(r"\\frac12", "0.5")   # True, False, or None where math-verify gave no verdict in time
 
-math-verify parses LaTeX with SymPy, where `9^{9^{9^{9}}}` takes all time and memory there is, and its own timeouts are
-alarms that only a main thread can set. So it runs in one child (`python -m nap.tasks.mathworker`), which answers one
-line of JSON with one line; when its time is up or it dies, the next pair gets a new one. Only text crosses.
+math-verify parses LaTeX with SymPy, where `9^{9^{9^{9}}}` takes unlimited time and memory, and its own timeouts only
+work in a main thread. So it runs in a child process (`python -m nap.tasks.mathworker`), which answers each line of JSON
+with one line. If its time is up or it dies, the next pair gets a new child. Only text is exchanged.
 
-The time of a pair is the child's own CPU time, which the kernel counts and ends: a verdict does not depend on what
-else the machine does.
+The time of a pair is the CPU time of the child, limited by the kernel, so a verdict does not depend on the load of the
+machine.
 
-Does not extract answers, and does not decide what no verdict means; `verify` does.
+Does not extract answers, and does not decide what a missing verdict means (answers.py).
 """
 
 import importlib.util
@@ -22,11 +22,11 @@ import threading
 
 from nap.common.files import InputError
 
-# SymPy takes some 0.2 GB; a power tower would take all the rest of the machine before its time is up.
+# SymPy takes some 0.2 GB; a power tower would take all memory before its time is up.
 MEMORY_BYTES = 2 << 30
-# Importing SymPy takes 2 s on an idle core; a machine that trains on every core takes many times that.
+# Importing SymPy takes 2 s on an idle core, and many times that on a busy machine.
 START_SECONDS = 120.0
-# By the clock a pair may take this many times its CPU time: a child that waits uses none, and must end as well.
+# Wall time of a pair, as a multiple of its CPU time: a child that only waits uses no CPU time, and must end too.
 PATIENCE = 60
 
 
@@ -45,7 +45,7 @@ class MathWorker:
         self._lock = threading.Lock()
 
     def equal(self, gold: str, answer: str) -> bool | None:
-        """Whether math-verify finds the answer equal to the gold one; None if it hangs, dies or fails on the pair."""
+        """Whether math-verify finds the answer equal to the right one; None if it hangs, dies or fails on the pair."""
         request = json.dumps([gold, answer])
         with self._lock:
             reply = self._exchange(self._started(), request, self._patience)
@@ -64,14 +64,14 @@ class MathWorker:
             self.close()
         if self._child is None:
             self._child = subprocess.Popen(
-                # -P: a `random.py` in the current folder is not to be imported.
+                # -P, so that a `random.py` in the current folder is not imported.
                 [sys.executable, "-P", "-m", "nap.tasks.mathworker", str(self.timeout)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
-                # SymPy walks through sets of symbols: in another order it may come to another verdict.
+                # SymPy iterates over sets of symbols, whose order could change a verdict.
                 env=os.environ | {"PYTHONHASHSEED": "0"},
             )
             if self._exchange(self._child, json.dumps(["1", "1"]), START_SECONDS) != "equal":
@@ -80,7 +80,7 @@ class MathWorker:
         return self._child
 
     def _exchange(self, child: subprocess.Popen[str], request: str, seconds: float) -> str:
-        """The child's reply, or "" where it died of the request or was killed for taking too long."""
+        """The child's reply, or "" if it died on the request or was killed for taking too long."""
         assert child.stdin and child.stdout
         killed = threading.Event()
         late = threading.Timer(seconds, lambda: (child.kill(), killed.set()))
@@ -95,7 +95,7 @@ class MathWorker:
         finally:
             late.cancel()
             late.join()
-            # An interrupt comes here too: an answer left in the pipe would be taken for the next pair's.
+            # Also after an interrupt: an answer left in the pipe would be taken for that of the next pair.
             if not reply or killed.is_set():
                 self.close()
         return reply
@@ -105,7 +105,7 @@ def main(seconds: float) -> None:
     """Answer pairs from standard input, a line each, until it ends. A pair may take `seconds` of CPU time."""
     from math_verify import parse, verify
 
-    # What SymPy prints is no reply.
+    # Output that SymPy prints is not a reply.
     replies, sys.stdout = sys.stdout, sys.stderr
     limit_memory()
     for line in sys.stdin:
@@ -116,7 +116,7 @@ def main(seconds: float) -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """Let the system end this process when it has used so much more CPU time, on systems that can."""
+    """Let the system end this process after this much more CPU time, where the system can."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_PROF, seconds)
 

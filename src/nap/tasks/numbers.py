@@ -1,6 +1,6 @@
 """Numbers as people and models write them, exactly: `1,234.5`, `3½`, `-3/4`, `2 x 10^3`, `1,00,000`, `１８`.
 
-Compared as fractions. Every search takes linear time, and every bound on the text is named below.
+Numbers are compared as fractions. Every search takes linear time, and all bounds are named below.
 
 Does not know which number of a text is its answer; answers.py does.
 """
@@ -10,14 +10,15 @@ import unicodedata
 from collections.abc import Iterable
 from fractions import Fraction
 
-# No answer of a benchmark has more; Python refuses to convert 4,301 digits, and takes quadratic time before that.
+# No answer of a benchmark has more digits. Python refuses to convert 4,301 digits, and takes quadratic time before
+# that.
 MAX_DIGITS = 50
-# No answer is longer that is one number.
+# The most characters of an answer that is one number.
 MAX_NUMBER = 1_000
 
 # Thousands by three digits, or as in India by two: 1,00,000.
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"
-# Words of number behind a number: 1.5 million, 42万.
+# Number words after a number: 1.5 million, 42万.
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7}
 SIGNS = {"万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8}
 # Chinese, Japanese and Korean write no space before a number, so a minus after one of their letters is a sign, unless
@@ -31,11 +32,11 @@ _NUMBER = re.compile(
     rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
     rf"(?P<scale>\s?(?:(?:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
 )
-# A first number and a last one: 10-15, 10 to 15.
+# Ranges: 10-15, 10 to 15.
 _RANGE = re.compile(
     rf"(?<![\d.,])(?<![-+*/×])(?<![-+*/×]\s){_DIGITS}\s?(?:-|~|to\b|至)\s?(?:\$\s?)?{_DIGITS}(?!\d|\s?[-+*/×])"
 )
-# Spaces between thousands, as SI has them. A common space may stand between two numbers, except before 000.
+# Spaces between thousands, as in SI. An ordinary space may separate two numbers, except before 000.
 _SPACED = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\\ |~)(?=\d{3}(?!\d))|(?<=\d) (?=000(?!\d))")
 _VULGAR = re.compile(r"(\d?)\s?([¼-¾⅐-⅞])")
 _POWER = re.compile(r"(?<=\d)\s?(?:[xX×*·]|\\times|\\cdot)\s?10\s?(?:\^\s?\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))")
@@ -46,7 +47,7 @@ _TYPED = str.maketrans({"−": "-", "–": "-", "－": "-", "﹣": "-", "．": "
 
 
 def to_number(text: str) -> Fraction | None:
-    """The exact value of a text that is one number and nothing else; None for any other text."""
+    """The exact value of a text that consists of one number; None for any other text."""
     if len(text) > MAX_NUMBER:
         return None
     found = _NUMBER.fullmatch(plain_number(text).strip(" \n\t$").rstrip("%. "))
@@ -58,23 +59,23 @@ def same_number(answer: str | None, gold: str | None) -> bool:
     if answer is None or gold is None:
         return False
     value, expected = to_number(answer), to_number(gold)
-    # Where a question asks how many millions, 3 million is 3.
+    # If a question asks how many millions, 3 million equals 3.
     bare = to_number(_SCALE_WORD.sub("", answer))
     return value is not None and expected in (value, bare)
 
 
 def is_range(text: str) -> bool:
-    """Whether the text gives two ends and no number: `10-15`, `between 10 to 15`."""
+    """Whether the text gives a range and not a number: `10-15`, `between 10 to 15`."""
     return bool(_RANGE.search(plain_number(text)))
 
 
 def first_number(text: str) -> str | None:
-    """The first number of a text, as it is written there."""
+    """The first number of a text, in its own spelling."""
     return _first_valid(_NUMBER.finditer(plain_number(text)))
 
 
 def last_number(text: str) -> str | None:
-    """The last number of a text, as it is written there."""
+    """The last number of a text, in its own spelling."""
     # A whole text that starts with "- 5" starts with a list, not with a negative number.
     return _first_valid(reversed(list(_NUMBER.finditer("\n" + plain_number(text)))))
 
@@ -84,7 +85,7 @@ def _first_valid(numbers: Iterable[re.Match[str]]) -> str | None:
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
-    """The number that `_NUMBER` found; None if it has too many digits or divides by zero."""
+    """The value of a match of `_NUMBER`; None if it has too many digits or divides by zero."""
     part = {name: text.replace(",", "") for name, text in found.groupdict().items() if text}
     if len(found.group()) > MAX_DIGITS or not Fraction(part.get("of") or part.get("bottom") or 1):
         return None

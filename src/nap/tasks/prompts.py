@@ -1,6 +1,6 @@
-"""Prompts of a file: rows with a question under its usual names, or a text with one prompt a line. Texts with gaps.
+"""Reads prompts and texts with gaps from a file: rows with the usual columns, or a text with one prompt a line.
 
-Does not know right answers; tasks do.
+Does not know right answers (the tasks do).
 """
 
 import re
@@ -11,12 +11,12 @@ from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
 from nap.common.rows import read_rows
 from nap.tasks.fields import QUESTION, first_of, missing, question_of
 
-# What files of rows begin with: objects or a list of them; a text may begin with a bracket too ([INST], [MASK]).
+# How files of rows begin: with objects or a list of them. A text may begin with a bracket too ([INST], [MASK]).
 _ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
 
 
 def read_prompts(path: str | Path) -> list[str]:
-    """The prompts of a file, `-` for standard input. Raises InputError for a row without a question, and for none."""
+    """The prompts of a file; `-` is standard input. Raises InputError for a row without a question, or no prompts."""
     if _holds_rows(path):
         found = []
         for row in read_rows(path):
@@ -34,7 +34,7 @@ TEXT = ("infill", "text")
 
 
 def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
-    """(prompt, if any; text with gaps) of a file, `-` for standard input: of each row, or of the whole as one text.
+    """(prompt or None, text with gaps) of a file (`-`: standard input): for each row, or for the whole as one text.
 
     Raises InputError for a row without a text.
     """

@@ -3,10 +3,10 @@
     Gsm8k().load("test", limit=100)                    # from NAP_DATA, else from the Hugging Face hub
     Math500().load(path="my_problems.jsonl")           # your own rows, by the same check
 
-A file is anything that rows.py reads. What its rows call the question and the answer is known or named (fields.py);
-other fields go to the problem's `meta`. A row that nothing can be checked by is left out, and named.
+A file is anything that rows.py reads. The columns with question and answer are known or named by the user (fields.py);
+other fields go to the problem's `meta`. A row without a checkable answer is left out, and named.
 
-Does not hold any data itself, and has no training split where the set has none.
+Contains no data, and has no training split for sets without one.
 """
 
 import os
@@ -22,13 +22,13 @@ from nap.tasks.marks import STOPS, until
 from nap.tasks.numbers import same_number, to_number
 from nap.tasks.registry import Screens, Task, check_split, data_file
 
-# What data sets of proofs and of failed extractions (NuminaMath) write in place of an answer.
+# What data sets with proofs or failed extractions (NuminaMath) write in place of an answer.
 NO_ANSWERS = ("proof", "notfound", "not found", "unknown", "n/a")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set is found: a file under NAP_DATA (`{split}` is filled in), or on the hub by name and configuration."""
+    """Where a data set is: a file under NAP_DATA (`{split}` is filled in), or a name and configuration on the hub."""
 
     file: str
     hub: tuple[str, ...]
@@ -58,7 +58,7 @@ class Source:
 
 
 class Problems(list[Problem]):
-    """Problems of a file, and the rows that were left out: where each stands and why nothing can be checked by it."""
+    """Problems of a file, and the rows that were left out: the place of each, and why it cannot be checked."""
 
     def __init__(self, found: Iterable[Problem] = (), left_out: Iterable[str] = ()) -> None:
         super().__init__(found)
@@ -70,8 +70,8 @@ def problems(
 ) -> Problems:
     """The first `limit` problems of the rows, their answers as text.
 
-    A row without a question, or with an answer that nothing can be checked by (null, `proof`), is left out and named.
-    Raises InputError for the first one if `strict`, or if there is no other.
+    A row without a question or a checkable answer (null, `proof`) is left out and named. Raises InputError for the
+    first one if `strict`, or if there is no other.
     """
     found, left_out = list[Problem](), list[str]()
     for row in rows:
@@ -109,7 +109,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
-    """A row's right answer as text. Raises InputError, naming the row, where the task can check nothing by it."""
+    """A row's right answer as text. Raises InputError, naming the row, if the task cannot check against it."""
     gold = gold_of(row.value, fields)
     if isinstance(gold, list) and gold and all(_same(one, gold[0]) for one in gold):
         gold = gold[0]
@@ -127,11 +127,11 @@ def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class OfFiles:
-    """What tasks share whose problems are the rows of a file.
+    """Shared by tasks whose problems are the rows of a file.
 
-    stop    strings behind which nothing is read: base models go on with a next question
-    fields  columns of a file with other names than the usual ones
-    strict  refuse a file for a row that nothing can be checked by, instead of leaving it out
+    stop    strings at which a text ends, because base models continue with another question
+    fields  columns of a file with unusual names
+    strict  refuse a file with a row that has no checkable answer, instead of leaving the row out
     """
 
     name: str = ""
@@ -162,7 +162,7 @@ class Gsm8k(OfFiles):
         return self.extract(problem, path)
 
     def unusable(self, gold: str) -> str | None:
-        """Why not: an answer without a number."""
+        """Why an answer cannot be checked: it has no number."""
         return None if to_number(extract_number(gold) or "") is not None else f"its answer {gold!r:.60} holds no number"
 
     def check(self, problem: Problem, text: str) -> bool:
@@ -201,7 +201,7 @@ class Math500(OfFiles):
         return extract_answer(until(text, self.stop))
 
     def vote(self, problem: Problem, path: str) -> str | None:
-        """The LaTeX that a path gives, in a box, which is how `check` knows it."""
+        """The LaTeX that a path gives, in a box, as `check` expects it."""
         found = self.extract(problem, path)
         return None if found is None else rf"\boxed{{{found}}}"
 

@@ -1,8 +1,8 @@
-"""Tasks by name: where a problem comes from, and when an answer to it is right.
+"""Tasks by name: their problems, and the check of an answer.
 
     load_task("sudoku").load("test", limit=20)
 
-A task is one class, found through `TASKS`; listing the names imports none of them. Problems come from a file (your own,
+A task is one class, which `TASKS` names; listing the names imports none of them. Problems come from a file (your own,
 or one in the folder NAP_DATA), from the Hugging Face hub, or from a seeded generator. The held-out split of a generator
 is decided by the content of each problem (`split_of`), so no seed can leak a test problem into training.
 
@@ -68,16 +68,16 @@ class Generator(Task, Protocol):
 
 @runtime_checkable
 class Screens(Protocol):
-    """A task that can say of a gold answer that nothing could ever be checked by it."""
+    """A task that can say why a right answer could never be checked."""
 
     def unusable(self, gold: str) -> str | None:
-        """Why not: `its answer 'many' holds no number`; None for an answer that can be checked."""
+        """Why an answer cannot be checked, such as `its answer 'many' holds no number`; None if it can."""
         ...
 
 
 @runtime_checkable
 class Reads(Protocol):
-    """A task whose problem is more than a question and its answer: it reads numbers or a grid out of them."""
+    """A task whose problems hold more than a question and an answer: it reads numbers or a grid from them."""
 
     def read(self, id: str, question: str, gold: object) -> Problem:
         """The problem that a question states; `gold` may be None. Raises InputError if the question states none."""
@@ -86,31 +86,31 @@ class Reads(Protocol):
 
 @runtime_checkable
 class Gathers(Protocol):
-    """A task whose answer is in the paths, and not in the summary alone."""
+    """A task whose answer is in the paths and not only in the summary."""
 
     def gather(self, paths: Sequence[str], summary: str) -> str:
-        """The text to check, of all that a canvas says."""
+        """The text to check, made from the paths and the summary."""
         ...
 
 
 @runtime_checkable
 class Votes(Protocol):
-    """A task that can read what a path answers by itself."""
+    """A task that can read the answer of a single path."""
 
     def vote(self, problem: Problem, path: str) -> str | None:
-        """The answer of one path, as `check` takes it; None where it says none."""
+        """The answer of one path in the form that `check` takes; None without one."""
         ...
 
 
 def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
-    """What of a decoded canvas answers its problem: the summary, the first path of one without (None), or all of it."""
+    """The text of a decoded canvas to check: its summary, its first path without one (None), or all of it."""
     if isinstance(task, Gathers):
         return task.gather(paths, summary or "")
     return paths[0] if summary is None else summary
 
 
 def path_reader(task: Task, problems: Sequence[Problem]) -> Callable[[str, str], str | None] | None:
-    """What a path answers, of a problem's id and the path's text; None for a task that reads no path by itself."""
+    """A function from a problem's id and a path's text to its answer; None for a task that reads no single paths."""
     if not isinstance(task, Votes):
         return None
     known = {problem.id: problem for problem in problems}
@@ -125,11 +125,11 @@ def load_task(name: str, **settings: object) -> Task:
 
 
 def load_reader(name: str, *, prompt: str | None = None, answer: str | None = None, strict: bool = False) -> Task:
-    """The task of a name, for a file whose columns with the question and the right answer are called as given.
+    """The task of a name, for a file with these names of the columns for question and right answer.
 
-    strict  refuse a file with a row that nothing can be checked by, instead of leaving it out
+    strict  refuse a file with a row that has no checkable answer, instead of leaving the row out
 
-    Raises InputError where the task knows its own columns, so that this would change nothing.
+    Raises InputError if the task has fixed columns, so that this would change nothing.
     """
     from nap.tasks.fields import USUAL, Fields
 
@@ -142,19 +142,19 @@ def load_reader(name: str, *, prompt: str | None = None, answer: str | None = No
 
 
 def split_of(key: str) -> str:
-    """`test` for one key in sixteen, by its hash, else `train`. The key is the problem's canonical content."""
+    """`test` for one key in sixteen, by its hash, else `train`. The key is the canonical content of a problem."""
     digest = blake2b(key.encode(), digest_size=1).digest()
     return "train" if digest[0] >= 256 // TEST_SHARE else "test"
 
 
 def check_split(task: str, split: str, known: Sequence[str] = ("train", "test")) -> None:
-    """Raise InputError for a split that a task has not: the search for a generated problem in it would never end."""
+    """Raise InputError for an unknown split; the search for a generated problem in it would never end."""
     if split not in known:
         raise InputError(f"{task} has no split {split!r}{did_you_mean(split, known)} known: {', '.join(known)}")
 
 
 def data_file(name: str) -> Path:
-    """Where the data set file `name` is, in the folder that NAP_DATA names. Raises InputError if that is not set."""
+    """The path of the data set file `name` in the folder NAP_DATA. Raises InputError if NAP_DATA is not set."""
     if not (folder := os.environ.get("NAP_DATA")):
         raise InputError(
             f"where the public data sets lie is not known: set NAP_DATA to the folder that holds {name}, or give a file"

@@ -4,11 +4,11 @@
     4321124334122134                                    # an answer
 
 In an answer only the digits count: spaces, new lines, commas, slashes, bars, brackets and backslashes between them are
-left out. Files are CSV with the columns `puzzle` and `solution` (capitals do not matter), or rows of JSONL whose
+ignored. Files are CSV with the columns `puzzle` and `solution` (capitals do not matter), or rows of JSONL whose
 question holds the puzzle (`Solve the following Sudoku puzzle: 4320004330100004`). Many public 4x4 puzzles have several
 solutions: the one in a file is kept as an example, and never compared with.
 
-Does not grade difficulty by technique, and gives nothing for a part of the cells.
+Does not grade difficulty by technique, and gives no partial credit.
 """
 
 import random
@@ -27,18 +27,18 @@ from nap.tasks.registry import check_split, split_of
 
 # Rows and columns of a box.
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
-# Blanks that digging reaches in a few attempts with one solution left; a 9x9 with 17 givens takes hours to find.
+# The most blanks that can be reached in a few attempts with one solution; a 9x9 with 17 givens takes hours to find.
 MOST_BLANKS = {4: 11, 6: 25, 9: 54}
-# Symmetric variants of one puzzle to try for the split that is asked for, before another puzzle is dug.
+# How many symmetric variants of a puzzle are tried for the wanted split before a new puzzle is made.
 VARIANTS = 64
 
-# What may stand between the digits of a grid.
+# Characters that may stand between the digits of a grid.
 _RUN = re.compile(r"[\d\s|,;/\\&+\-_()\[\]{}`'\"*]+")
 
 
 @cache
 def units(size: int) -> list[list[int]]:
-    """The cells (row by row, from 0) of each row, column and box: what must hold every digit once."""
+    """The cells (row by row, from 0) of each row, column and box, which must contain every digit once."""
     height, width = BOXES[size]
     rows = [[row * size + column for column in range(size)] for row in range(size)]
     columns = [list(column) for column in zip(*rows, strict=True)]
@@ -57,7 +57,7 @@ def peers(size: int) -> list[list[int]]:
 
 
 def is_solution(grid: str, puzzle: str) -> bool:
-    """Whether `grid` fills the blanks (0) of `puzzle` so that every row, column and box holds every digit once."""
+    """Whether `grid` fills the blanks (0) of `puzzle` so that every row, column and box has every digit once."""
     size = size_of(puzzle)
     digits = {str(digit) for digit in range(1, size + 1)}
     kept = len(grid) == len(puzzle) and all(given in ("0", digit) for given, digit in zip(puzzle, grid, strict=True))
@@ -105,7 +105,7 @@ def _place(grid: list[int], free: list[int], cell: int, digit: int, size: int) -
 
 
 def dig(solution: str, blanks: int, unique: bool, rng: random.Random) -> str:
-    """The solution with up to `blanks` random cells blanked; with `unique` only those that keep it the one solution."""
+    """The solution with up to `blanks` random cells blanked; with `unique` only while it stays the only solution."""
     puzzle, left = list(solution), blanks
     for cell in rng.sample(range(len(puzzle)), len(puzzle)):
         if not left:
@@ -133,13 +133,13 @@ def _shuffled_lines(size: int, thickness: int, rng: random.Random) -> list[int]:
 
 
 def canonical(puzzle: str) -> str:
-    """The puzzle with its digits renamed in the order in which they appear: other names do not make another puzzle."""
+    """The puzzle with its digits renamed in the order of their appearance, so that renamed puzzles are equal."""
     names = {"0": "0"}
     return "".join(names.setdefault(digit, str(len(names))) for digit in puzzle)
 
 
 def find_grid(text: str, cells: int) -> str | None:
-    """The digits of the last grid of so many cells in a text; of several grids in a row the last counts."""
+    """The digits of the last grid with this many cells in a text."""
     for run in reversed(_RUN.findall(text)):
         digits = "".join(re.findall(r"[0-9]", run))
         if digits and len(digits) % cells == 0:
@@ -184,9 +184,9 @@ class Sudoku:
         return drawn(self, split, limit) if path is None else read_problems(self, path, limit, "puzzle")
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
-        """The problem whose puzzle stands in the question, 0 or . for a blank; `gold` is one of its solutions.
+        """The problem of the puzzle in a question, with 0 or . for a blank; `gold` is one of its solutions.
 
-        Without `gold` the puzzle is solved. Raises InputError if there is no puzzle, or its solution is none.
+        Without `gold` the puzzle is solved here. Raises InputError if there is no puzzle, or `gold` is not a solution.
         """
         tokens = [token.replace(".", "0") for token in re.findall(r"(?<!\S)[0-9.]+(?!\S)", question)]
         grids = [token for token in tokens if len(token) in (16, 36, 81)] or _grids_of_any_size(question)
@@ -198,11 +198,11 @@ class Sudoku:
         return _problem(id, grids[0], answer)
 
     def extract(self, problem: Problem, text: str) -> str | None:
-        """The grid in the answer that the text marks, else its last grid, as digits row by row."""
+        """The grid in the marked answer of the text, else its last grid, as digits row by row."""
         return find_grid(next(marked_answers(text), text), len(problem.meta["puzzle"]))
 
     def check(self, problem: Problem, text: str) -> bool:
-        """Whether that grid solves the puzzle; any solution does."""
+        """Whether that grid is a solution of the puzzle."""
         grid = self.extract(problem, text)
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
 

@@ -119,7 +119,7 @@ def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, tr
 
 
 def group_loss(judge: Judge, groups: Sequence[Sequence[Rollout]], setting: GroupSetting) -> Tensor:
-    """- mean over rows of advantage times the mean log-probability of a decision. Groups of equal rewards add nothing."""
+    """- mean over rows of advantage times the mean log-probability of a decision. Equal rewards add nothing."""
     losses = []
     for group in groups:
         reward = np.array([rollout.reward(setting.power) for rollout in group])
