@@ -1,10 +1,10 @@
-"""What a curated data set is made of: counted sample by sample, written as card.json and as its README.md.
+"""The card of a curated data set: counted sample by sample, written as card.json and README.md.
 
     tally = Tally()
     for outcome in outcomes: tally.add(outcome)
     markdown(tally.card(setting, hashes, plan.prices), plan, prompts)
 
-A card holds nothing that another run of the same setting would not: no times, no addresses, no dates. Does not curate.
+A card is the same for every run of the same setting: it has no times, addresses or dates. Does not curate.
 """
 
 import json
@@ -21,7 +21,7 @@ from nap.curation.plan import Plan
 from nap.data.problems import Problem
 from nap.data.samples import Path
 
-# What becomes of a reply, in the order in which it is looked at.
+# The possible fates of a reply, in the order in which they are checked.
 FATES = {
     "failed": "the teacher never replied",
     "refused": "the teacher refused the prompt",
@@ -33,7 +33,7 @@ FATES = {
     "unused": "more than were wanted, or too few for a sample",
     "used": "a path of a sample",
 }
-# What becomes of a problem.
+# The possible ends of a problem.
 ENDS = {
     "too_few_paths": "fewer usable paths than a sample has",
     "not_selected": "enough paths, but not of the wanted mix of right and wrong",
@@ -48,10 +48,10 @@ ENDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one problem.
+    """The outcome of one problem.
 
     end      one of ENDS
-    fates    how many of its replies met each of FATES
+    fates    number of its replies with each of FATES
     checked  (right, checked) of its usable replies, duplicates included
     models   how many replies came from each model, as the servers name them
     usage    (prompt tokens, completion tokens) as the servers count them
@@ -72,7 +72,7 @@ class Outcome:
     overlap: float = 0.0
 
     def dropped(self, end: str) -> "Outcome":
-        """The outcome where its paths make no sample after all."""
+        """The outcome if its paths do not make a sample after all."""
         fates = {**self.fates, "used": 0, "unused": self.fates["unused"] + self.fates["used"]}
         return replace(self, end=end, fates=fates)
 
@@ -101,7 +101,7 @@ class Share:
         return cls(right, paths, right / paths if paths else None, *wilson_interval(right, paths))
 
     def cells(self) -> tuple[str, str, str]:
-        """As a table has it."""
+        """Its cells in a table."""
         return f"{self.right} of {self.of}", _percent(self.share), f"{_percent(self.low)} to {_percent(self.high)}"
 
 
@@ -111,7 +111,7 @@ def _percent(share: float | None) -> str:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of all usable replies, duplicates included, and of the paths of samples."""
+    """Accuracy of all usable replies, duplicates included, and of the paths of samples."""
 
     usable: Share
     used: Share
@@ -140,7 +140,7 @@ class _Mean:
     mean: float | None
 
 
-# The mean stands first: a dataclass has the fields of its last base first.
+# The mean comes first, because a dataclass has the fields of its last base first.
 @dataclass(frozen=True, kw_only=True)
 class Overlap(Spread, _Mean):
     """Shares of word 4-grams, and their mean."""
@@ -148,7 +148,7 @@ class Overlap(Spread, _Mean):
 
 @dataclass(frozen=True)
 class Usage:
-    """What the servers counted, and what it costs."""
+    """The tokens that the servers counted, and their price."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -157,12 +157,12 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Everything that is said of a data set. `card.json` has its fields.
+    """Everything on a data set's card; its fields are those of `card.json`.
 
     setting            everything that it depends on
-    problems, replies  how many met each of ENDS and of FATES, and `all`
+    problems, replies  number of problems with each of ENDS and of replies with each of FATES, and of `all`
     digest             of all the rest
-    rows_left_out      rows of the file of problems that nothing could be checked by
+    rows_left_out      rows of the file of problems without a checkable answer
     """
 
     setting: Mapping[str, object]
@@ -193,7 +193,7 @@ def read_card(text: str) -> Card:
 
 
 class Tally:
-    """Counts over outcomes; holds a few bytes for each path, and no text."""
+    """Counts over outcomes. Keeps a few bytes for each path, and no text."""
 
     def __init__(self) -> None:
         self.ends, self.fates, self.models, self.mixes = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
@@ -283,7 +283,7 @@ print(samples[0]["prompt"], [path["text"] for path in samples[0]["paths"]], samp
 def train_command(
     setting: Mapping[str, object], folder: str = ".", model: str = "MODEL", data: str | None = None
 ) -> str:
-    """The command that trains a model on the data set in `folder`, or on `data` of it, on a canvas of its own shape."""
+    """The command that trains a model on the data set in `folder`, or its file `data`, on a fitting canvas."""
     data = data or str(FilePath(folder) / "samples.parquet")
     words = ["nap", "train", "--model", model, "--data", data, "--canvas", "nap"]
     for name in ("paths", "path_tokens", "summary_tokens"):

@@ -1,10 +1,10 @@
-"""Choosing the paths of one problem among its replies, and giving them their summary. Pure: the same in, the same out.
+"""Chooses the paths of one problem among its replies, and adds their summary. Pure functions.
 
     outcome = Choose(plan)(Solved(problem, replies))       # in a thread, a process, or a worker of a cluster
     sample = conclude(plan, outcome, summary)
 
-Replies are untrusted: control characters go, tags of the canvas and whatever came cut short make a reply unusable, and
-all answers are checked by `verify`, within its bounds. Asks nobody and writes nothing.
+Replies are untrusted: control characters are removed, a canvas tag or a cut text makes a reply unusable, and answers
+are checked within the bounds of tasks/answers.py. Asks nobody and writes nothing.
 """
 
 import re
@@ -31,11 +31,11 @@ from nap.tasks.registry import Task, load_task
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# What counts as a token where no tokenizer says: vocabularies of byte pairs hold most words and no long number.
+# What counts as a token without a tokenizer: byte-pair vocabularies contain most words, but no long numbers.
 _PIECE = re.compile(r"[^\W\d_]{1,8}|\S")
-# A closing tag: every slot keeps room for one.
+# Room for a closing tag in every slot.
 CLOSING = "</think 1>"
-# No tokenizer needs them, and a terminal obeys them. Line breaks and tabs stay.
+# Control characters: no tokenizer needs them, and a terminal obeys them. Line breaks and tabs stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -81,13 +81,13 @@ class Choose:
 
 
 def _checked(task: Task, problem: Problem, text: str, said: str, source: str) -> Path:
-    # The answer is what was said in the end, where that has one: reasoning may hold others, which were given up.
+    # The answer after the reasoning counts, if there is one: reasoning may contain others that were given up.
     final = said if task.extract(problem, said) else text
     return Path(text=text, answer=task.extract(problem, final), correct=task.check(problem, final), source=source)
 
 
 def _source(asked: str, reply: Reply) -> str:
-    """The model's name as its server gives it, else as it was asked for."""
+    """The model's name from its server, else the name that was asked for."""
     return clean(reply.model) or asked
 
 
@@ -97,12 +97,12 @@ def usage_of(replies: Sequence[Reply]) -> tuple[int, int]:
 
 
 def clean(text: str) -> str:
-    """A reply's text without control characters, halves of characters, and white space around it."""
+    """A reply's text without control characters, broken characters and surrounding white space."""
     return _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8")).strip()
 
 
 def unusable(reply: Reply, text: str, most: int, tokenizer: str | None) -> str | None:
-    """Why a reply cannot stand in a slot of `most` tokens (one of card.FATES); None if it can."""
+    """Why a reply does not fit a slot of `most` tokens (one of card.FATES); None if it fits."""
     if reply.finish != STOP or len(reply.text) > MAX_TEXT:
         return reply.finish if reply.finish not in (STOP, LENGTH) else "cut"
     if not text:
@@ -133,7 +133,7 @@ def summary_prompt(template: str, outcome: Outcome) -> str:
 
 
 def count_tokens(text: str, tokenizer: str | None) -> int:
-    """Tokens of a text and a closing tag: of that tokenizer, or for None estimated."""
+    """Tokens of a text and a closing tag, by that tokenizer, or estimated for None."""
     return _count(text, tokenizer) + _closing(tokenizer)
 
 

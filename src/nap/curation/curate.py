@@ -1,4 +1,4 @@
-"""Curation: problem -> independent paths -> checked and selected -> summary -> Sample, with nothing asked twice.
+"""Curation: problem -> independent paths -> check and selection -> summary -> sample, asking nothing twice.
 
     curate(Plan(task="gsm8k", models=("smollm2",)), "runs/gsm8k", [Endpoint(url=..., model="smollm2")])
 
@@ -7,8 +7,8 @@
 3. The summary comes from a template, or from the teacher that reads the paths, and must give the right answer.
 4. Samples are written as samples.parquet, the same paths as one chain as longchain.parquet, with a card.
 
-All but the asking is a pure function of the journal and the plan: a finished run can be made again without a teacher,
-byte for byte. Problems pass through one at a time, so that only they are in memory, and no replies.
+All but the asking is a pure function of the journal and the plan, so a finished run can be repeated byte for byte
+without a teacher. Problems are processed one at a time: only they are in memory, and not the replies.
 
 Does not know how a teacher is reached, and does not train.
 """
@@ -35,18 +35,18 @@ from nap.data.problems import Problem
 from nap.data.samples import Sample, concatenated, read_samples, sample_to_row, write_samples
 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
-# The replies without a text, with what the teacher said; and the rows of problems that were left out, each with its
-# reason. Absent where there are none.
+# Files with the replies that have no text, and with the rows of problems that were left out, each with its reason.
+# Absent if empty.
 TROUBLES, LEFT_OUT = "refused.jsonl", "left_out.jsonl"
 CARD, JOURNAL = "card.json", "journal.sqlite"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How the work is done; nothing here changes the data set.
+    """How the work is done. Nothing here changes the data set.
 
     asking             how teachers are asked
-    offline            ask nobody: what the journal lacks counts as failed
+    offline            ask nobody; replies missing in the journal count as failed
     backend, workers   where paths are chosen (`engine.map_rows`)
     report             called with the requests settled so far, and all of them
     """
@@ -60,7 +60,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Last:
-    """A last look at the paths of a sample: those that `keeps` denies are left out as too sequential."""
+    """The last check of a sample: if `keeps` rejects its paths, it is left out as too sequential."""
 
     keeps: Callable[[Outcome], bool]
     setting: str
@@ -75,13 +75,13 @@ def curate(
     journal: str | FilePath | None = None,
     last: Last | None = None,
 ) -> Card:
-    """Make the data set, or what is left to make of it, in `folder`. Returns its card.
+    """Make the data set in `folder`, or finish it. Returns its card.
 
     teachers  one for each of the plan's models, in order
-    journal   of the replies; by default the folder's own. Plans that ask the same things can use one, in turn
+    journal   journal of the replies; by default the folder's own. Several plans may use one journal, one at a time
 
-    Raises InputError for a folder of another plan or of something else, one that another process is at work in, and a
-    teacher that is down.
+    Raises InputError for a folder with another plan or something else in it, a folder in which another process is
+    working, and a teacher that is down.
     """
     folder, work = FilePath(folder), work or Work()
     if tuple(teacher.model for teacher in teachers) != plan.models:
@@ -90,7 +90,7 @@ def curate(
     replies = FilePath(journal or folder / JOURNAL)
 
     def is_unused() -> bool:
-        # Perhaps the name of its model was wrong, or a flag left no sample; the replies are used again.
+        # A wrong model name or a flag may have left no sample; the replies are reused.
         return _is_without_samples(folder / CARD) if (folder / CARD).exists() else is_empty(replies)
 
     kept = run_folder(folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused)
@@ -105,7 +105,7 @@ def curate(
 
 
 class _Problems:
-    """What a run is made of: its problems, with solutions where a file has them, and its prompts."""
+    """The problems of a run, with solutions if a file has them, and its prompts."""
 
     def __init__(self, plan: Plan, last: Last | None) -> None:
         self.plan, self.last = plan, last
@@ -133,7 +133,7 @@ class _Problems:
             "problems": digest(json.dumps(solved).encode()),
             "tokenizer": digest(tokenizer_file(tokenizer).read_bytes()) if tokenizer else None,
         }
-        # Strictness refuses, and changes nothing of what is made.
+        # `strict` can only refuse a file; it does not change the data set.
         said = {name: value for name, value in asdict(plan).items() if name != "strict"}
         return said | {
             "prompts": self.prompts,
@@ -157,7 +157,7 @@ class _Run:
         self.problems, self.plan, self.journal, self.work = problems, problems.plan, journal, work
 
     def ask(self, teachers: Sequence[Endpoint], groups: Sequence[Iterable[Sequence[Request]]], most: int) -> None:
-        """Settle each teacher's groups, at most `most` requests in all."""
+        """Have each teacher answer its groups, at most `most` requests in all."""
         settled = 0
 
         def count(more: int) -> None:
@@ -169,11 +169,11 @@ class _Run:
             ask(list(zip(teachers, groups, strict=True)), self.journal, self.work.asking, count)
 
     def requests(self, problem: Problem) -> list[Request]:
-        """What is asked about a problem."""
+        """The requests about a problem."""
         return self.plan.requests(problem, [*self.problems.templates.values()])
 
     def groups(self, turn: int) -> Iterator[list[Request]]:
-        """The requests of teacher `turn`, those of one problem and prompt together."""
+        """The requests to teacher `turn`, grouped by problem and prompt."""
         for problem, _ in self.problems.solved:
             own = self.requests(problem)[turn :: len(self.plan.models)]
             yield from (list(group) for _, group in groupby(own, lambda request: request.prompt))
@@ -188,7 +188,7 @@ class _Run:
             yield Solved(problem, tuple((request.model, self.reply(request)) for request in requests))
 
     def reply(self, request: Request) -> Reply:
-        """The journal's reply; a failed one where it has none."""
+        """The reply in the journal, or a failed one if it has none."""
         return self.journal.get(request) or Reply(finish=FAILED, error="not asked")
 
     def chosen(self) -> Iterator[Outcome]:
@@ -199,7 +199,7 @@ class _Run:
             yield outcome.dropped("too_sequential") if late else outcome
 
     def summary_groups(self) -> Iterator[list[Request]]:
-        """What the teacher is asked about the paths of each sample."""
+        """The requests for a summary of each sample's paths."""
         return ([self.summary_request(outcome)] for outcome in self.chosen() if outcome.end == "sample")
 
     def summary_request(self, outcome: Outcome) -> Request:
@@ -222,7 +222,7 @@ class _Run:
 
 
 def _write(folder: FilePath, run: _Run) -> Card:
-    """Write the two data sets and the card, which comes last and says that the run is finished."""
+    """Write the two data sets, and last the card, which marks the run as finished."""
     tally = Tally()
     rows = write_samples(_samples(run.concluded(), tally), folder / SAMPLES)
     write_samples(map(concatenated, read_samples(folder / SAMPLES)), folder / LONG_CHAIN)
@@ -258,7 +258,7 @@ def _list(path: FilePath, rows: Iterable[Mapping[str, object]], are_any: bool) -
 
 
 def _troubles(run: _Run) -> Iterator[Mapping[str, object]]:
-    """The replies that have no text, each with the teacher's words."""
+    """The replies without a text, each with what the teacher said."""
     for problem, replies in run.solved():
         for number, (model, reply) in enumerate(replies):
             if not (reply.text or reply.reasoning):
@@ -267,16 +267,16 @@ def _troubles(run: _Run) -> Iterator[Mapping[str, object]]:
 
 
 def _finished(folder: FilePath, again: bool) -> Card | None:
-    """The card of a run that left nothing to do: no reply is missing, and its files are as it wrote them.
+    """The card of a run with nothing left to do: no reply is missing, and its files are unchanged.
 
-    again  a refused reply is missing as well
+    again  a refused reply counts as missing too
     """
     path = folder / CARD
     if not path.exists() or _is_without_samples(path):
         return None
     try:
         card = read_card(read_text(path))
-        # One that was changed since, by a bad disk or by hand, is made again.
+        # A file that was changed since, by a bad disk or by hand, is made again.
         if card.digest != _digest_of(card) or card.files.keys() != {SAMPLES, LONG_CHAIN}:
             return None
         whole = all(_sha256(folder / name) == found.sha256 for name, found in card.files.items())

@@ -1,15 +1,15 @@
-"""What a teacher was asked and what it replied, in sqlite: nothing is asked twice, and a run can be played again.
+"""Requests to a teacher and its replies, in sqlite, so that nothing is asked twice and a run can be repeated.
 
     with Journal("runs/gsm8k/journal.sqlite") as journal:
         journal.add(request, reply)
         journal.get(request)
 
-A reply is kept under a digest of everything that determines it, which does not include the server's address: the same
-model may be served elsewhere tomorrow. A process killed at any moment loses at most the replies that had not arrived. A
-reply is believed where a digest of its own fits; one that is damaged is asked again, and a file that sqlite gives up on
-is made anew of the replies in it that are whole.
+A reply is stored under a digest of everything that determines it. The server's address is not part of that, because the
+same model may be served elsewhere tomorrow. A process killed at any moment loses at most the replies that had not
+arrived. Each reply has a digest of its own; a damaged one is asked for again. A file that sqlite cannot read is rebuilt
+from the replies in it that are whole.
 
-Does not ask anybody; `teacher` does.
+Does not ask anybody (teacher.py).
 """
 
 import json
@@ -28,17 +28,17 @@ from nap.common.folder import lock
 from nap.common.text import say
 from nap.curation.salvage import SIZE, Value, rows_of
 
-# A reply that came to its end, was cut at max_tokens, was refused for good, or never came.
+# A reply that is complete, was cut at max_tokens, was refused for good, or never came.
 STOP, LENGTH, REFUSED, FAILED = "stop", "length", "refused", "failed"
 # Of a request's key.
 VERSION = 1
-# Bytes of a key.
+# Length of a key in bytes.
 KEY = 16
 # Of the file, in sqlite's own header. Format 0 had no digests.
 FORMAT = 2
 TABLE = b"CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT, digest BLOB)"
 OLD_TABLE = b"CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT)"
-# What is wrong then is not the file: no room, no permission, a disk that fails.
+# Errors that do not mean a damaged file: no room, no permission, a failing disk.
 PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_NOMEM", "SQLITE_PERM")
 
 
@@ -46,9 +46,9 @@ PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQL
 class Request:
     """One sample of a model's reply to a prompt.
 
-    prompt  the whole message, its template filled in
-    seed    of the run; the server is given `seed + index`, so that samples differ
-    index   which of the samples of this prompt
+    prompt  the whole message, with its template filled in
+    seed    seed of the run; the server gets `seed + index`, so that samples differ
+    index   number of the sample of this prompt
     """
 
     model: str
@@ -68,11 +68,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What came back. `finish` is STOP, LENGTH, REFUSED or FAILED; `error` says why there is no text.
+    """The reply to a request. `finish` is STOP, LENGTH, REFUSED or FAILED; `error` says why there is no text.
 
-    reasoning  what the model thought before the text, where the server tells the two apart
-    status     of a refusal by HTTP: 400, 403, 422...; 0 for none
-    prompt_tokens, completion_tokens  as the server counts them; 0 where it does not say
+    reasoning  the reasoning before the text, if the server separates the two
+    status     HTTP status of a refusal: 400, 403, 422...; 0 for none
+    prompt_tokens, completion_tokens  as counted by the server; 0 if it does not say
     """
 
     text: str = ""
@@ -99,13 +99,13 @@ def is_empty(path: Path) -> bool:
 
 
 class Journal:
-    """The replies of all requests so far. One process at a time; read and written from one thread.
+    """The replies to all requests so far. For one process at a time, and one thread.
 
-    say  is told what was damaged
+    say  is told about damage
     """
 
     def __init__(self, path: str | Path, say: Callable[[str], None] = say) -> None:
-        # One journal under two names has one lock.
+        # A journal with two names has one lock.
         self.path, self.say, self.damaged = Path(path).resolve(), say, 0
 
     def __enter__(self) -> "Journal":
@@ -129,7 +129,7 @@ class Journal:
         self._lock.close()
 
     def get(self, request: Request) -> Reply | None:
-        """The reply to this request, if it was ever given and is whole."""
+        """The reply to this request, if there is one and it is whole."""
         found = self._execute("SELECT reply, digest FROM replies WHERE key = ?", request.key).fetchone()
         if found is None:
             return None
@@ -140,11 +140,11 @@ class Journal:
         return reply
 
     def add(self, request: Request, reply: Reply) -> None:
-        """Keep a reply, in place of an earlier one. Raises OSError where the disk is full."""
+        """Store a reply in place of an earlier one. Raises OSError if the disk is full."""
         self._execute(INSERT, *_row(request.key, json.dumps(_short(reply)).encode()))
 
     def settled(self, request: Request, again: bool = False) -> bool:
-        """Whether nothing is left to ask: a request that failed is asked again, with `again` a refused one too."""
+        """Whether the request needs no further asking: failed ones are asked again, with `again` also refused ones."""
         reply = self.get(request)
         return reply is not None and reply.finish not in ((FAILED, REFUSED) if again else (FAILED,))
 
@@ -166,13 +166,13 @@ class Journal:
         return OSError(f"{self.path} ({error}); is the disk full? the same command goes on from here")
 
     def _opened(self) -> bool:
-        """Open the database, made or brought up to date where need be; False where it is damaged or no journal."""
+        """Open the database, and create or update it if needed; False if it is damaged or no journal."""
         try:
             self._database = _connected(self.path)
             if _prepare(self._database):
                 return True
         except UnicodeDecodeError:
-            pass  # A name in it is damaged.
+            pass  # A damaged name in the database.
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith(PASSING) or not os.access(self.path, os.W_OK):
@@ -181,7 +181,7 @@ class Journal:
         return False
 
     def _mend(self) -> None:
-        """Make the file anew of the replies in it that are whole. Raises InputError where there are none."""
+        """Rebuild the file from its whole replies. Raises InputError if there are none."""
         made = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         made.unlink(missing_ok=True)
         kept = self.path.with_name(f"{self.path.name}.damaged")
@@ -205,13 +205,13 @@ INSERT = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)"
 
 def _connected(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
-    # A damaged text need not be UTF-8.
+    # A damaged text may not be UTF-8.
     database.text_factory = bytes
     return database
 
 
 def _prepare(database: sqlite3.Connection) -> bool:
-    """Make, or bring up to date, the table of a database; False where it is damaged or holds something else."""
+    """Create or update the table of a database; False if it is damaged or holds something else."""
     found = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     if not found and pages <= 1:
@@ -220,10 +220,10 @@ def _prepare(database: sqlite3.Connection) -> bool:
         _give_digests(database)
     elif found != {TABLE} or database.execute("PRAGMA user_version").fetchone() != (FORMAT,):
         return False
-    # A killed process loses nothing that was added; a power cut may lose the last few replies.
+    # A kill loses nothing that was added; a power cut may lose the last few replies.
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
-    # A header that says that it may not be written is a damaged one.
+    # A header that forbids writing is damaged.
     database.execute("BEGIN IMMEDIATE")
     database.execute("ROLLBACK")
     return database.execute("PRAGMA integrity_check(1)").fetchone() == (b"ok",)
@@ -238,7 +238,7 @@ def _make(database: sqlite3.Connection) -> None:
 
 
 def _give_digests(database: sqlite3.Connection) -> None:
-    """Make a journal of an earlier version one of this."""
+    """Convert a journal of an earlier version."""
     database.create_function("digest_of", 2, digest_of, deterministic=True)
     database.execute("BEGIN")
     database.execute("ALTER TABLE replies ADD COLUMN digest BLOB")
@@ -248,14 +248,14 @@ def _give_digests(database: sqlite3.Connection) -> None:
 
 
 def _copy_whole(path: Path, made: Path) -> int:
-    """Copy the replies that are whole to a new file; how many there are."""
+    """Copy the whole replies to a new file. Returns how many there are."""
     ranks: dict[bytes, int] = {}
     database = _connected(made)
     try:
         _make(database)
         database.execute("BEGIN")
         for key, text, rank in _whole_replies(path):
-            # What is left in a file of a reply that was replaced, a failed one or refused, is none.
+            # Remains of replaced replies, which had failed or were refused, do not count.
             if rank > ranks.get(key, -1):
                 ranks[key] = rank
                 database.execute(INSERT, _row(key, text))
@@ -266,8 +266,8 @@ def _copy_whole(path: Path, made: Path) -> int:
 
 
 def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """Key and text of each reply, and its rank: a higher one has replaced a lower one."""
-    # In a file of this version what has no digest is old, or damaged.
+    """Key, text and rank of each reply; a higher rank has replaced a lower one."""
+    # In a file of this version, a reply without a digest is old or damaged.
     with path.open("rb") as file:
         digested = TABLE.rpartition(b"TEXT")[2] in file.read(SIZE)
     for columns in rows_of(path):
@@ -280,7 +280,7 @@ def _whole_replies(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def read_reply(key: bytes, text: Value, digest: Value) -> Reply | None:
-    """The reply kept under a key; None where its digest does not fit, or where it is no reply."""
+    """The reply under a key; None if its digest does not fit, or it is no reply."""
     if not isinstance(text, bytes) or digest_of(key, text) != digest:
         return None
     try:
@@ -295,7 +295,7 @@ EMPTY = Reply()
 
 
 def digest_of(key: bytes, text: bytes) -> bytes:
-    """What says that a reply is whole, and is the one to this request."""
+    """A digest that shows that a reply is whole and belongs to this request."""
     return blake2b(key + text, digest_size=16).digest()
 
 
@@ -304,5 +304,5 @@ def _row(key: bytes, text: bytes) -> tuple[bytes, str, bytes]:
 
 
 def _short(reply: Reply) -> dict[str, object]:
-    """The fields that say something: a journal has hundreds of thousands of replies."""
+    """Only the fields that are not empty, because a journal has hundreds of thousands of replies."""
     return {name: value for name, value in vars(reply).items() if value}

@@ -1,9 +1,9 @@
-"""The plan of a data set: everything that determines it, its problems and its teachers' replies aside.
+"""The plan of a data set: everything that determines it except its problems and its teachers' replies.
 
     plan = Plan(task="gsm8k", models=("smollm2",))
     plan.requests(problem, [*plan.templates.values()])
 
-Does not ask and does not choose (`curate`), and reads no problems (solutions.py).
+Does not ask or choose (curate.py), and does not read problems (solutions.py).
 """
 
 import json
@@ -32,13 +32,14 @@ BOUNDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that determines a data set, its problems and its teachers' replies aside.
+    """Everything that determines a data set except its problems and its teachers' replies.
 
-    The flags of `nap curate` say what the fields of their names are (commands/curate.py); beside them:
+    Most fields are explained by the flags of `nap curate` with the same names (commands/curate.py). The others:
 
-    limit      the first so many problems of the split, or of the file `data`
-    models     of the teachers; sample i is asked of model i modulo their number, with prompt i modulo theirs
-    samples    asked of each problem; 0 for as many as `paths`
+    limit      how many problems of the split, or of the file `data`, from the first
+    models     names of the teachers' models; sample i is asked of model i modulo their number, with prompt i modulo
+               theirs
+    samples    samples asked for each problem; 0 for as many as `paths`
     tokenizer  None estimates the tokens of a slot, its closing tag included
     prices     of a million prompt and completion tokens, for the card
     licences   of the data, the problems and the teacher, for the card
@@ -110,17 +111,17 @@ class Plan:
 
     @property
     def asked(self) -> int:
-        """Samples asked of each problem."""
+        """Samples asked for each problem."""
         return self.samples or self.paths
 
     @property
     def tokens_counted_by(self) -> str:
-        """What says how many tokens a text has."""
+        """The name of what counts the tokens of a text."""
         return Path(self.tokenizer).name if self.tokenizer else "estimated without a tokenizer"
 
     @property
     def templates(self) -> dict[str, str]:
-        """The texts that problems are asked with, by name. Raises InputError for one that cannot be used."""
+        """The prompt templates by name. Raises InputError for one that cannot be used."""
         return {} if self.solutions else {name: load_prompt(name, "problem") for name in self.prompts}
 
     @property
@@ -131,7 +132,7 @@ class Plan:
         return load_prompt(self.summary_prompt or "summarize", "problem", "paths")
 
     def requests(self, problem: Problem, templates: Sequence[str]) -> list[Request]:
-        """What is asked about a problem: sample i of model and template i, counted round."""
+        """The requests about a problem: sample i goes to model and template i, in rotation."""
         prompts = [fill(template, problem=problem.prompt, answer="", paths="") for template in templates]
         return [
             self.request(self.models[i % len(self.models)], prompts[i % len(prompts)], i) for i in range(self.asked)

@@ -1,10 +1,10 @@
-"""What an OpenAI-compatible server sends, read into replies: texts, reasoning, why each ended, and what went wrong.
+"""Reads what an OpenAI-compatible server sends: texts, reasoning, the reason why each ended, and errors.
 
-A server says in many ways that a text is not whole. Every reason to end is decided here: only those of `COMPLETE` make
-a whole text, those of `CUT` one that reached its limit, those of `FILTERED` none at all; any other, and none, means
-that the server was interrupted, and the request is asked again.
+Servers have many ways of saying that a text is not whole. All reasons to end are listed here: those of `COMPLETE` mean
+a whole text, those of `CUT` a text that reached its limit, those of `FILTERED` no text. Any other reason, or none,
+means that the server was interrupted, and the request is sent again.
 
-What is read is untrusted and bounded, its decompressed size included. Does not ask (teacher.py).
+All input is untrusted, and its size is bounded even after decompression. Does not ask (teacher.py).
 """
 
 import json
@@ -16,22 +16,22 @@ from typing import TypeGuard
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
 from nap.tasks.marks import MAX_TEXT
 
-# What servers call the end of a text, in small letters: OpenAI's word, Together's, TGI's, Cohere's, and that of
-# Anthropic's and Google's models behind a proxy.
+# Words of servers for the end of a text, in lower case: OpenAI, Together, TGI, Cohere, and Anthropic's and Google's
+# models behind a proxy.
 COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete")
 CUT = ("length", "max_tokens", "model_length", "max_output_tokens", "max_length")
 FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii")
-# Where the thoughts before a text stand: DeepSeek's and vLLM's name, OpenRouter's two, Ollama's.
+# Fields with the reasoning before a text: that of DeepSeek and vLLM, two of OpenRouter, that of Ollama.
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
-# Bytes of a server's answer that are read, after decompression: many texts of the greatest length, each character
-# escaped, with as much reasoning beside it.
+# The most bytes of an answer after decompression: many texts of the greatest length, each character escaped, with as
+# much reasoning.
 MAX_BYTES = 16 * 2**20
-# What is shown or kept of what a server says about an error.
+# The most characters of an error message of a server that are shown or kept.
 MAX_ERROR = 300
 
 
 class Passing(Exception):
-    """An attempt failed in a way that may pass. `pause` is what the server asked for."""
+    """An attempt failed in a way that may pass. `pause` is the pause that the server asked for."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason[:MAX_ERROR])
@@ -39,7 +39,7 @@ class Passing(Exception):
 
 
 class Refused(Exception):
-    """The server answers this request with an error of the request's own: the status and what it says."""
+    """The server refuses this particular request: the status and its message."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"{status}: {said}")
@@ -47,10 +47,10 @@ class Refused(Exception):
 
 
 async def read_body(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
-    """The bytes of an answer, decompressed. Raises Passing for more than MAX_BYTES, and what is not compressed so."""
+    """The bytes of an answer, decompressed. Raises Passing for more than MAX_BYTES, and for invalid compression."""
     if encoding not in ("", "identity", "gzip", "deflate"):
         raise Passing(f"not a reply: compressed as {encoding!r:.40}, which was not asked for")
-    # 32 more than the window's size: with the header of gzip or of zlib.
+    # 32 more than the window size accepts the headers of both gzip and zlib.
     reader, body = zlib.decompressobj(32 + zlib.MAX_WBITS) if encoding in ("gzip", "deflate") else None, bytearray()
     async for chunk in chunks:
         try:
@@ -65,7 +65,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
 
 
 def read_json(body: bytes) -> object:
-    """The JSON that an answer holds; Passing where it holds none."""
+    """The JSON in an answer. Raises Passing if there is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -73,7 +73,7 @@ def read_json(body: bytes) -> object:
 
 
 def read_replies(answer: object) -> list[Reply]:
-    """The replies in a chat completion, the usage with the first. Raises Passing for anything that is none."""
+    """The replies in a chat completion, with the usage in the first. Raises Passing for anything else."""
     if not isinstance(answer, dict) or not isinstance(choices := answer.get("choices"), list) or not choices:
         raise Passing(f"not a chat completion: {answer!r:.100}")
     usage = answer.get("usage")
@@ -84,7 +84,7 @@ def read_replies(answer: object) -> list[Reply]:
 
 
 def error_inside(answer: object) -> tuple[int, str] | None:
-    """(status, words) of an error that a server sends as if all were well; None where there is none."""
+    """(status, message) of an error in an answer with the status of a success; None where there is none."""
     if not isinstance(answer, dict) or not (error := answer.get("error")) or answer.get("choices"):
         return None
     code = error.get("code") if isinstance(error, dict) else None
@@ -100,7 +100,7 @@ def _read_choice(choice: object) -> Reply:
     ended = ended.lower() if isinstance(ended, str) else ended
     if ended in FILTERED or (refusal and not text):
         return Reply(finish=REFUSED, error=words(refusal) if refusal else str(ended))
-    # What is longer than any text that is read for answers is as good as endless.
+    # A text longer than any that is searched for an answer counts as endless.
     cut = ended in CUT or len(text) > MAX_TEXT or len(thought) > MAX_TEXT
     if not cut and ended not in COMPLETE:
         about = f": {words(choice)}" if choice.get("error") else ""
@@ -110,7 +110,7 @@ def _read_choice(choice: object) -> Reply:
 
 
 def _texts(message: Mapping[str, object]) -> tuple[str, str]:
-    """(what was said, what was thought before it) in a message, whichever way a server tells the two apart."""
+    """(text, reasoning before it) of a message, in whichever form the server separates the two."""
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise Passing(f"not a chat completion: a text of {content!r:.80}")
@@ -126,7 +126,7 @@ def _is_thought(part: object) -> TypeGuard[dict[str, object]]:
 
 
 def _text(part: object) -> str:
-    """The text of a text, of a chunk that holds one, or of a list of either."""
+    """The text in a string, in a chunk that has one, or in a list of these."""
     if isinstance(part, list):
         return "".join(_text(one) for one in part if not isinstance(one, list))
     found = part.get("text") if isinstance(part, dict) else part
@@ -147,7 +147,7 @@ def _count(usage: object, name: str) -> int:
 
 
 def model_names(listed: object) -> list[str]:
-    """The names in what /models answers; none where it is something else."""
+    """The names in an answer of /models; empty if it is something else."""
     models = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(models, list):
         return []
@@ -164,7 +164,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def words(found: object) -> str:
-    """What a server says about an error, as far as it is kept: `found` is its answer's bytes, or what they hold."""
+    """The server's message about an error, shortened; `found` is its answer as bytes, or parsed."""
     if isinstance(found, bytes):
         try:
             found = json.loads(found)

@@ -1,12 +1,12 @@
-"""The rows of an sqlite file that sqlite itself gives up on, read page by page: what is left of a damaged journal.
+"""Reads rows page by page from an sqlite file that sqlite itself cannot open, to save a damaged journal.
 
     for columns in rows_of(path): ...
 
 Every page is read as a leaf of a table (sqlite.org/fileformat2.html, sections 1.6, 2 and 4.1), whatever the file's
-header, its tree and the page itself say that it is, and so is what a killed process left in the write-ahead log. Much
-of what comes out is therefore no row, or an old one: whoever reads checks the digest that belongs to a row.
+header, its tree and the page itself say, and so are pages in the write-ahead log of a killed process. Many results are
+therefore not rows, or old rows, so the caller has to check the digest of each.
 
-Does not know what a row means; `journal` does.
+Does not know what a row means (journal.py).
 """
 
 import mmap
@@ -15,7 +15,7 @@ from pathlib import Path
 
 Value = bytes | int | None
 Page = Callable[[int], bytes]
-# Journals are made with pages of this size; sqlite's own choice since 2016.
+# The page size of journals, sqlite's default since 2016.
 SIZE = 4096
 # A file's first page begins with the file's header.
 HEADER = 100
@@ -24,7 +24,7 @@ WIDTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
 
 
 def rows_of(path: Path) -> Iterator[Sequence[Value]]:
-    """The columns of whatever looks like a row."""
+    """The columns of everything that looks like a row."""
     if not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -38,7 +38,7 @@ def rows_of(path: Path) -> Iterator[Sequence[Value]]:
 
 
 def _logged(log: Path) -> dict[int, bytes]:
-    """The newest state of the pages in the write-ahead log. Its frames are of one writing where their salts are."""
+    """The newest state of the pages in the write-ahead log. Frames with equal salts belong together."""
     data = log.read_bytes() if log.exists() else b""
     frames = range(32, len(data) - SIZE - 23, SIZE + 24)
     current = (start for start in frames if data[start + 8 : start + 16] == data[16:24])
@@ -48,7 +48,7 @@ def _logged(log: Path) -> dict[int, bytes]:
 def _rows(page: Page, number: int) -> Iterator[Sequence[Value]]:
     content, start = page(number), HEADER if number == 1 else 0
     place, lowest = start + 8, len(content)
-    # The pointers to a page's rows stand before the first of them.
+    # The pointers to the rows of a page come before its rows.
     while place + 2 <= lowest:
         pointer = int.from_bytes(content[place : place + 2])
         place += 2
@@ -62,7 +62,7 @@ def _rows(page: Page, number: int) -> Iterator[Sequence[Value]]:
 
 
 def _payload(page: Page, content: bytes, place: int) -> bytes:
-    """The bytes of a row: those in its page, and those in the chain of pages that go on from there."""
+    """The bytes of a row: those in its page, and those in the chain of overflow pages."""
     size, place = _varint(content, place)
     _, place = _varint(content, place)
     most, least = SIZE - 35, (SIZE - 12) * 32 // 255 - 23

@@ -1,13 +1,13 @@
-"""Which of several solutions become the paths of a sample: different enough, and of the wanted mix of right and wrong.
+"""Selects the paths of a sample from several solutions: different enough, and in the wanted mix of right and wrong.
 
     similar = overlaps(texts)                               # by their words
     similar = cosines(texts, "models/smollm2-135m")         # by a model: the cosine of its mean last hidden states
     kept = distinct(len(texts), (similar, 0.9))
     chosen = select([correct[i] for i in kept], 3, "mixed")
 
-Any model that transformers opens as AutoModel will do; one that was trained for embeddings judges better. Its figures
-are as exact as the machine's matrix products, so a pair that sits on a limit may fall either way on another machine.
-All else is pure: indices in, indices out. Does not check answers; `curate` does.
+Any model that transformers opens as AutoModel can be used; one trained for embeddings judges better. Its numbers are as
+exact as the machine's matrix products, so a pair at a limit may be decided differently on another machine. All else is
+pure: indices in, indices out. Does not check answers (choose.py).
 """
 
 import re
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# The words of one n-gram: long enough that two solutions of one problem do not share most of them by its wording.
+# Words in an n-gram: enough that two solutions do not share most n-grams merely by the wording of the problem.
 GRAM = 4
-# Tokens of a text that a model reads: what differs later than this differs before it too, or hardly.
+# Tokens of a text that the model reads; later differences hardly occur without earlier ones.
 LONGEST = 1024
 
 Rule = Literal["all", "mixed", "correct", "quota"]
 
 
 def overlaps(texts: Sequence[str]) -> list[list[float]]:
-    """How alike each two texts are, 0 to 1: the share of the shorter one's word 4-grams that the other has too."""
+    """Similarity of each two texts, 0 to 1: the share of the shorter text's word 4-grams that the other has too."""
     grams = [_grams(text) for text in texts] if len(texts) > 1 else []
     similar = [[1.0] * len(texts) for _ in texts]
     for i, j in combinations(range(len(texts)), 2):
@@ -68,7 +68,7 @@ def _opened(model: str) -> "tuple[PreTrainedTokenizerBase, PreTrainedModel]":
     from transformers import AutoModel
 
     tokenizer, (folder, _) = checkpoint.open_tokenizer(model), checkpoint.find(model)
-    # A stranger's Python is never run, and a stranger's pickle never opened.
+    # No remote Python is run, and no pickle is opened.
     with checkpoint.foreign(f"cannot open the embedder {model}"):
         network = AutoModel.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, local_files_only=True
@@ -77,7 +77,7 @@ def _opened(model: str) -> "tuple[PreTrainedTokenizerBase, PreTrainedModel]":
 
 
 def distinct(count: int, *limits: tuple[Sequence[Sequence[float]], float]) -> list[int]:
-    """The texts, in order, that are like none kept before: each of `limits` is how alike they are, and may be."""
+    """The texts, in order, that are not too similar to a kept one; `limits` are (similarities, largest allowed)."""
     kept: list[int] = []
     for i in range(count):
         if all(similar[i][j] <= most for similar, most in limits for j in kept):
@@ -86,7 +86,7 @@ def distinct(count: int, *limits: tuple[Sequence[Sequence[float]], float]) -> li
 
 
 def spread(similar: Sequence[Sequence[float]], among: Sequence[int]) -> list[int]:
-    """The indices `among`, each next one the least alike to those before (farthest first; ties by index)."""
+    """The indices `among`, each the least similar to those before it (farthest first; ties by index)."""
     left, order = [*among], []
     while left:
         following = min(left, key=lambda i: max((similar[i][j] for j in order), default=0.0))
@@ -96,9 +96,9 @@ def spread(similar: Sequence[Sequence[float]], among: Sequence[int]) -> list[int
 
 
 def select(correct: Sequence[bool], wanted: int, rule: Rule, wrong: int = 0) -> list[int] | None:
-    """The first `wanted` solutions that obey the rule, in order; None where there are not enough.
+    """The first `wanted` solutions that satisfy the rule, in order; None if there are not enough.
 
-    all      whatever is right or wrong, as the paper does
+    all      right and wrong ones as they come, as in the paper
     mixed    at least one right and at least one wrong
     correct  right ones only
     quota    exactly `wrong` wrong ones
@@ -116,7 +116,7 @@ def select(correct: Sequence[bool], wanted: int, rule: Rule, wrong: int = 0) -> 
 
 
 def _mixed(right_ones: list[int], wrong_ones: list[int], wanted: int) -> list[int]:
-    """The first of each kind, and then whatever comes first."""
+    """The first right and the first wrong one, and then the next in order."""
     if wanted < 2 or not (right_ones and wrong_ones):
         return []
     must = {right_ones[0], wrong_ones[0]}
@@ -125,6 +125,6 @@ def _mixed(right_ones: list[int], wrong_ones: list[int], wanted: int) -> list[in
 
 
 def mean_overlap(similar: Sequence[Sequence[float]], chosen: Sequence[int]) -> float:
-    """The mean over each two of the chosen; 0 for a single one."""
+    """The mean similarity over all pairs of the chosen; 0 for a single one."""
     pairs = [similar[i][j] for i, j in combinations(chosen, 2)]
     return sum(pairs) / len(pairs) if pairs else 0.0

@@ -1,7 +1,8 @@
-"""A server behind an address, asked for JSON over HTTP, and what each way of failing means.
+"""A server that is asked for JSON over HTTP, and the meaning of each failure.
 
-Passing may pass, Refused is about this one request, Fatal will be met by every request. Redirects to another host are
-not followed, as they would take the key along. Does not know what is asked (teacher.py) or read texts (replies.py).
+Passing is a failure that may pass, Refused concerns this request only, and Fatal would happen to every request.
+Redirects to another host are not followed, because they would take the key along. Does not know what is asked
+(teacher.py), and does not read texts (replies.py).
 """
 
 import os
@@ -15,12 +16,13 @@ from nap import __version__
 from nap.common.files import InputError
 from nap.curation.replies import Passing, Refused, error_inside, read_body, read_json, retry_after, words
 
-# Statuses that may pass: timeout, conflict, too early, too many requests. Those from 500 on as well.
+# Statuses that may pass: timeout, conflict, too early, too many requests; also all from 500 on.
 PASSING = (408, 409, 425, 429)
-# Statuses that every request will get: the key, the credit, the address or the model. 404 only until the first reply:
-# a server that has answered before has the model, and its 404 may pass.
+# Statuses that every request would get, because of the key, the credit, the address or the model. 404 counts only until
+# the first reply: a server that has answered before has the model, and its 404 may pass.
 FATAL = {401: "refuses the key", 402: "wants to be paid", 404: "has no such address or model"}
-# Redirects that keep a request as it is, and how many are followed: to the same host alone, as others get the key.
+# Redirects that keep a request unchanged, and how many are followed; only to the same host, as others would get the
+# key.
 REDIRECTS, MOST_REDIRECTS = (307, 308), 3
 
 
@@ -34,11 +36,11 @@ class Endpoint:
 
 
 class Fatal(Exception):
-    """What every request will meet; the text says what the server does."""
+    """A failure that every request would have; the text says what the server does."""
 
 
 class Server:
-    """One endpoint during one run; `alive` once it has answered a question."""
+    """One endpoint during a run; `alive` once it has answered a question."""
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.endpoint, self.timeout, self.alive = endpoint, timeout, False
@@ -47,16 +49,16 @@ class Server:
         except ImportError:
             raise InputError("asking a teacher needs aiohttp; install it with: pip install 'nap-dlm[curate]'") from None
         self._http, self._proxy = aiohttp, _proxy(endpoint.url)
-        # A real cookie jar, or looking for a proxy at each request, takes as long again as the request itself.
+        # A real cookie jar, or looking for a proxy at each request, would double the time of a request.
         self._session = aiohttp.ClientSession(
-            # Of its own, as aiohttp's knows the certificates (SSL_CERT_FILE) of the moment when it was imported.
+            # Made here, because aiohttp's default has the certificates (SSL_CERT_FILE) from the time of its import.
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout),
-            # A small body may grow without bound when it is decompressed: `read_body` does it within one.
+            # A small body may grow without bound when decompressed; `read_body` does this within a bound.
             auto_decompress=False,
             headers={
-                # A local server wants no key, and does not mind one.
+                # A local server needs no key, and ignores one.
                 "Authorization": f"Bearer {os.environ.get(endpoint.key_env, '').strip() or 'none'}",
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip, deflate",
@@ -66,11 +68,11 @@ class Server:
         )
 
     async def close(self) -> None:
-        """Give its connections back."""
+        """Close its connections."""
         await self._session.close()
 
     async def call(self, method: str, path: str, body: bytes | None = None) -> object:
-        """The JSON that the server answers with. Raises Passing, Refused or Fatal."""
+        """The server's answer as JSON. Raises Passing, Refused or Fatal."""
         url = self.endpoint.url.rstrip("/") + path
         for _ in range(MOST_REDIRECTS + 1):
             status, headers, said = await self._exchange(method, url, body)
@@ -103,7 +105,7 @@ class Server:
             raise Passing(f"not a reply: {error}") from None
 
     def _redirected(self, url: str, status: int, location: str) -> str:
-        """Where a redirect leads, if the request may go there."""
+        """The target of a redirect, if the request may be sent there."""
         try:
             there = urljoin(url, location)
             here, target = urlsplit(url), urlsplit(there)
@@ -123,7 +125,7 @@ class Server:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for the address of a teacher. Raises InputError for what is no address."""
+    """The proxy that the environment names for a teacher's address. Raises InputError for an invalid address."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:

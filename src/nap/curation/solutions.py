@@ -1,11 +1,11 @@
-"""The problems of a file with several solutions each, which stands in for a teacher.
+"""Reads problems with several solutions each from a file, in place of a teacher.
 
     found = read_solutions(plan)
     found.solved, found.left_out
 
-A row has one solution or a list, under one of SOLUTIONS, in numbered columns (`r1_solution_1`, ...), as the last reply
-of a conversation, or where the user says. Rows of one question belong together. An odd row does not stop a file: one
-without solutions, or whose right answer the task calls another than the first row's, is left out and named.
+A row has one solution or a list of them: under one of SOLUTIONS, in numbered columns (`r1_solution_1`, ...), as the
+last reply of a conversation, or in a column that the user names. Rows with the same question belong together. A row
+without solutions, or with another right answer than the first row of its question, is left out and named.
 
 Does not check or choose solutions (choose.py).
 """
@@ -24,32 +24,32 @@ from nap.data.problems import Problem
 from nap.tasks.fields import CONVERSATION, Fields, outputs_of
 from nap.tasks.registry import Task, load_reader
 
-# What several solutions of one problem are called in the wild; the first that a row has is taken.
+# Usual names of a column with several solutions; the first that a row has is used.
 SOLUTIONS = (
     "solutions", "responses", "generations", "completions", "samples", "thinking_trajectories", "response", "code",
     "output", "outputs", "attempt",
 )  # fmt: skip
 NUMBERED = re.compile(r"(?:r1_)?(?:solution|response|generation|completion|output)_?(\d+)")
-# Of OpenR1: whether each of the generations came to its end.
+# In OpenR1: whether each generation is complete.
 COMPLETE = "is_reasoning_complete"
 
 
 class Solved(NamedTuple):
-    """A problem, and each of its replies with the model that was asked."""
+    """A problem, and its replies, each with the model that was asked."""
 
     problem: Problem
     replies: tuple[tuple[str, Reply], ...]
 
 
 class Found(NamedTuple):
-    """Problems, and the rows that were left out: where each stands, and why."""
+    """Problems, and the rows that were left out: the place of each, and why."""
 
     solved: list[Solved]
     left_out: tuple[str, ...]
 
 
 def load_problems(plan: Plan, path: str | None, limit: int | None = None) -> tuple[Task, list[Problem], list[str]]:
-    """The plan's task, its problems, and what was left out of the file that they stand in."""
+    """The plan's task, its problems, and the rows of their file that were left out."""
     task = load_reader(plan.task, prompt=plan.prompt_field, answer=plan.answer_field, strict=plan.strict)
     problems = task.load(plan.split, limit, path)
     return task, problems, [*getattr(problems, "left_out", ())]
@@ -58,7 +58,7 @@ def load_problems(plan: Plan, path: str | None, limit: int | None = None) -> tup
 def read_solutions(plan: Plan) -> Found:
     """The problems of the file of solutions, and the rows that were left out of it.
 
-    Raises InputError for the first of these if the plan is strict, or if nothing else is there.
+    Raises InputError for the first row left out if the plan is strict, or if no row remains.
     """
     task, problems, left_out = load_problems(plan, plan.solutions)
     found: dict[str, Solved] = {}
@@ -86,7 +86,7 @@ def read_solutions(plan: Plan) -> Found:
 
 
 def _agree(task: Task, one: Problem, other: Problem) -> bool:
-    """Whether two right answers are the same to the task, in words (12.0 and 12)."""
+    """Whether the task takes two right answers as equal (12.0 and 12)."""
     said = f"The answer is \\boxed{{{other.answer}}}"
     return task.check(one, said) and task.check(other, f"The answer is \\boxed{{{one.answer}}}")
 
@@ -105,14 +105,14 @@ def _solved(plan: Plan, problem: Problem) -> Solved:
 
 
 def _solutions(problem: Problem, field: str | None) -> tuple[Sequence[str], list[str | None]]:
-    """The columns of a problem's solutions, and these; None for one that is null."""
+    """The columns of a problem's solutions, and the solutions; None for a null one."""
     row = problem.meta
     names = _columns(row, field)
     try:
         texts = [text for name in names for text in outputs_of({name: row[name]}, Fields(output=_plain(name))) or ()]
     except InputError:
         texts = []
-    # A number may be an answer, and is no solution.
+    # A number may be an answer, but is not a solution.
     if not any(texts) or any(isinstance(part, int | float) for name in names for part in _listed(row[name])):
         known = field or f"{' or '.join(SOLUTIONS)}, in numbered columns or in a conversation"
         raise InputError(
@@ -137,5 +137,5 @@ def _listed(value: object) -> list[object]:
 
 
 def _plain(name: str) -> str | None:
-    # A conversation is read as one only under its usual name.
+    # A conversation is only recognised under its usual name.
     return None if name in CONVERSATION else name

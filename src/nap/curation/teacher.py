@@ -1,20 +1,20 @@
-"""Teachers: OpenAI-compatible endpoints that are asked until every request has its reply in the journal.
+"""Asks teachers, which are OpenAI-compatible endpoints, until every request has its reply in the journal.
 
     ask([(endpoint, requests)], journal, Asking(concurrency=64))
 
-One event loop and `concurrency` requests in flight for each endpoint; whatever is in the journal is not asked. What may
-pass (a full server, 429 with its Retry-After, a timeout, garbage, half a text) is tried again; what failed at every
-attempt is FAILED and asked again by a later run. A server that fails for everybody stops the run with the server's own
-words, and the same command goes on.
+One event loop keeps `concurrency` requests in flight for each endpoint; replies that are in the journal are not asked
+for. A failure that may pass (a full server, 429 with its Retry-After, a timeout, garbage, half a text) is tried again.
+A request that failed at every attempt is FAILED, and a later run asks it again. A server that fails for every request
+stops the run with the server's own message; the same command continues later.
 
-What a server refuses (400, 403, 422...) may be the prompt's fault or everybody's: no credit, a wrong setting. A refusal
-is held back until another request of the same run is answered; only then is it the prompt's own, REFUSED in the
-journal. Where nothing is answered any more, nothing is settled.
+A refusal (400, 403, 422...) may be due to the prompt, or to something that affects every request, such as missing
+credit or a wrong setting. It is therefore held back until another request of the same run is answered; only then it
+counts as the prompt's own and is REFUSED in the journal. If nothing is answered any more, refusals stay undecided.
 
 The calls go through aiohttp and not through the openai SDK: retries, replies and errors are handled here anyway, and
 the SDK would take four times the processor time (docs/curation.md).
 
-Does not read what servers answer (replies.py), and knows no problems; `curate` does.
+Does not read answers of servers (replies.py), and knows no problems (curate.py).
 """
 
 import asyncio
@@ -31,31 +31,31 @@ from nap.curation.journal import FAILED, REFUSED, Journal, Reply, Request
 from nap.curation.replies import Passing, Refused, model_names, read_replies
 from nap.curation.server import Endpoint, Fatal, Server
 
-# Requests that may fail at all their attempts, or prompts that may be refused, with no reply in between, before the
-# teacher counts as down, or as one that refuses everybody.
+# How many requests may fail at all attempts, or be refused, without a reply in between, before the teacher counts as
+# down, or as refusing everything.
 DOWN_AFTER = 8
-# Refused prompts that are said; a run lists all of them at its end.
+# How many refused prompts are reported while asking; a run lists all of them at its end.
 SAID = 5
 # Share of a call's usual time over which the calls of all workers are spread. Calls that are sent together are answered
-# together and sent together again; the last of 64 replies then always waits until the other 63 have been taken in.
-# More than a moment from call to call gains nothing, as taking in a reply needs a quarter of a millisecond; a server
-# that makes batches of what comes together should see it come.
+# together and sent together again, so the last of 64 replies always waits until the other 63 have been processed.
+# Processing a reply takes a quarter of a millisecond, so longer gaps between calls gain nothing, and a server that
+# batches requests should get them close together.
 SPREAD, MOMENT = 0.8, 0.002
-# The loop's timers are late by up to this many seconds, which each call would lose.
+# The timers of the event loop are late by up to this many seconds, which each call would lose.
 TICK = 0.001
-# A server may ask for any pause; more than this is no pause.
+# The longest pause, in seconds, that a server may ask for.
 LONGEST_PAUSE = 300.0
-# A pause of more seconds is said.
+# Longer pauses are reported.
 NOTICED = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How to ask, as the flags of `nap curate` say (commands/curate.py); nothing here changes a reply.
+    """How to ask (see the flags of `nap curate`, commands/curate.py). Nothing here changes a reply.
 
-    backoff  seconds before the first attempt after one that failed; doubles each time
-    again    ask again what was refused in an earlier run
-    say      called with what a user should know: a model that is not listed, a prompt that is refused
+    backoff  seconds before the second attempt; doubles after each failure
+    again    ask again for what was refused in an earlier run
+    say      called with messages for the user: a model that is not listed, a prompt that is refused
     """
 
     concurrency: int = 16
@@ -74,7 +74,7 @@ class Asking:
             raise InputError(f"timeout must be more than 0 seconds, got {self.timeout}")
 
 
-# The samples wanted of one prompt.
+# The samples that are wanted for one prompt.
 Group = Sequence[Request]
 
 
@@ -84,11 +84,11 @@ def ask(
     asking: Asking,
     report: Callable[[int], None] = lambda asked: None,
 ) -> None:
-    """Ask each endpoint for its groups of requests, as far as the journal has no reply yet.
+    """Ask each endpoint its groups of requests, as far as the journal has no reply yet.
 
-    report  called with the number of requests that were just settled
+    report  called with the number of requests that just got their final reply
 
-    Raises InputError where an endpoint is absent or down, wants to be paid, or refuses the key, the model or everybody.
+    Raises InputError if an endpoint is absent or down, wants payment, or refuses the key, the model or every request.
     """
     asyncio.run(_ask(work, journal, asking, report))
 
@@ -105,32 +105,32 @@ async def _ask(
 
 
 class _Client:
-    """One endpoint during one run."""
+    """One endpoint during a run."""
 
     def __init__(self, endpoint: Endpoint, journal: Journal, asking: Asking, report: Callable[[int], None]) -> None:
         self._server = Server(endpoint, asking.timeout)
         self.endpoint, self.journal, self.asking, self.report = endpoint, journal, asking, report
         self.failures, self.refused, self.together = 0, 0, asking.together
-        # What was refused since the last reply, and a request that is known to be answered.
+        # Requests refused since the last reply, and a request that is known to be answered.
         self.held: list[tuple[Request, Reply]] = []
         self.answered: Request | None = None
         self._judging = asyncio.Lock()
         self.unlisted, self.limit = "", "max_tokens"
-        # When the next call may be made, and the seconds that one takes, a mean over the last hundred or so.
+        # When the next call may be made, and the mean seconds of a call over about the last hundred.
         self.resume_at = self.next_at = self.usual = 0.0
 
     async def close(self) -> None:
         await self._server.close()
 
     async def work(self, groups: Iterable[Group]) -> None:
-        """Settle the groups with as many workers as there may be requests in flight."""
+        """Process the groups with one worker for each request in flight."""
         waiting = self._unsettled(groups)
         first = next(waiting, None)
         if first is None:
             return
         await self._check_model()
         if self.unlisted:
-            # The list may lack names that the server takes: one request tells.
+            # The list may lack names that the server accepts, so one request tests it.
             await self._worker(iter([first]))
             await self._judge()
             first = next(waiting, None)
@@ -144,7 +144,7 @@ class _Client:
         await self._judge()
 
     def _unsettled(self, groups: Iterable[Group]) -> Iterator[Group]:
-        """What to ask in one go: the samples of a group that have no reply, all together or one by one."""
+        """The calls to make: samples of a group without a reply, all together or one by one."""
         for group in groups:
             left = [request for request in group if not self._settled(request)]
             if len(left) < len(group):
@@ -172,19 +172,19 @@ class _Client:
                 await self._judge()
 
     async def _judge(self) -> None:
-        """Settle what was refused as the prompts' own, if a request that was answered before still is.
+        """Record refusals as the prompts' own if a request that was answered before still is.
 
-        Raises InputError where everybody is refused.
+        Raises InputError if every request is refused.
         """
         async with self._judging:
             if self.held and self.answered is not None:
-                # Any reply to it settles them.
+                # Any reply to it decides them.
                 await self._reply(self.answered, 1)
             if self.held:
                 raise self._stop(f"refuses every request ({self.held[-1][1].error!r})")
 
     def _settle(self) -> None:
-        """What was refused is the prompts' own: another request was answered."""
+        """Record the refusals as the prompts' own, because another request was answered."""
         for request, reply in self.held:
             self.journal.add(request, reply)
             self.refused += 1
@@ -195,21 +195,21 @@ class _Client:
         self.held = []
 
     def _stop(self, what: str) -> InputError:
-        """The end of the run: what the teacher does, in its own words."""
+        """The error that ends the run, with the teacher's own message."""
         words = printable(f"{what}{self.unlisted}", 500)
         return InputError(f"the teacher at {self.endpoint.url} {words}; the same command goes on from here")
 
     async def _replies(self, job: Group) -> list[Reply]:
-        """A reply for each request: as many as one call gives, the others one by one."""
+        """A reply for each request: as many as one call returns, the others one by one."""
         found = await self._reply(job[0], len(job)) if len(job) > 1 else []
         found = [reply for reply in found if reply.finish not in (FAILED, REFUSED)][: len(job)]
         if len(found) < len(job) > 1:
-            # A server may ignore `n`, refuse it, or allow no more than it has slots: that will not change.
+            # A server may ignore `n`, refuse it, or limit it to its slots; that will not change during a run.
             self.together = False
         return found + [(await self._reply(request, 1))[0] for request in job[len(found) :]]
 
     async def _reply(self, request: Request, count: int) -> list[Reply]:
-        """The replies of one call, 1 to `count`; after the last attempt that fails, one that says so."""
+        """The replies of one call, 1 to `count`; after the last failed attempt one FAILED reply."""
         error = ""
         for attempt in range(self.asking.retries + 1):
             await self._turn()
@@ -240,7 +240,7 @@ class _Client:
             await asyncio.sleep(left)
 
     async def _back_off(self, pause: float | None, attempt: int) -> None:
-        """The pause that a server asks for is everybody's (see `_turn`); a backoff is this request's own."""
+        """A pause that a server asks for holds for all requests (see `_turn`); a backoff only for this one."""
         if pause is None:
             await asyncio.sleep(self.asking.backoff * 2**attempt * random.uniform(0.5, 1))
         else:
@@ -258,7 +258,7 @@ class _Client:
             )
 
     async def _attempt(self, request: Request, count: int) -> list[Reply]:
-        """One call. Raises Passing, Refused, or InputError for what no request will survive."""
+        """One call. Raises Passing, Refused, or InputError for a failure of every request."""
         body: dict[str, object] = {
             "model": request.model,
             "messages": [{"role": "user", "content": request.prompt}],
@@ -283,13 +283,13 @@ class _Client:
         return read_replies(answer)
 
     def _learn_limit(self) -> None:
-        """The server wants the limit under its other name, which is said once and used from now on."""
+        """The server wants the other name of the token limit, which is reported once and used from now on."""
         if self.limit == "max_tokens":
             self.limit = "max_completion_tokens"
             self.asking.say(f"{self.endpoint.url} wants max_completion_tokens in place of max_tokens, and gets it")
 
     async def _check_model(self) -> None:
-        """Raise InputError where there is no server; say so where it lists its models and this is none of them."""
+        """Raise InputError if there is no server; tell the user if this model is not among those it lists."""
         try:
             listed = await self._server.call("GET", "/models")
         except Passing as error:
@@ -299,7 +299,7 @@ class _Client:
                 ) from None
             return
         except (Refused, Fatal):
-            return  # Not every server lists its models; the first request will tell.
+            return  # Not every server lists its models; the first request shows whether it has this one.
         names = model_names(listed)
         if names and self.endpoint.model not in names:
             near = nearest(self.endpoint.model, names, cutoff=0.5)
