@@ -3,11 +3,11 @@
     python benchmarks/curation.py overhead            # 2 min: 64 requests in flight, three clients
     python benchmarks/curation.py size --problems 100000   # 2 min: memory, and the time of a second and a third run
 
-The stub teacher runs in a process of its own. A teacher of 64 slots and 50 ms a reply gives 1,280 replies a second at
-most. `overhead` compares three clients with that, and with the time that the stub says its replies took (a timer is
-late by a part of a millisecond): the least that Python can do (raw sockets, no HTTP, no errors), the openai SDK as its
-documentation says, and the harness with its journal. Connecting and ending count. What the wire and the loop cost
-anyone is in the raw sockets; what a client adds to them comes last. It needs two free cores.
+The stub teacher runs in a process of its own. A teacher with 64 slots and 50 ms a reply gives at most 1,280 replies a
+second. `overhead` compares three clients with that, and with the time that the stub measured for its replies (timers
+are late by a part of a millisecond): raw sockets without HTTP or error handling, which is the least that Python can do;
+the openai SDK used as documented; and the harness with its journal. Connecting and closing count. The raw sockets show
+the cost of the wire and the event loop, and the last lines what each client adds to that. It needs two free cores.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def cpu() -> float:
 
 
 def sockets(url: str, requests: list[Request], concurrency: int) -> None:
-    """The same requests as bytes on raw sockets: what the loop, the sockets and JSON cost, and nothing else."""
+    """The same requests as bytes on raw sockets: the cost of the event loop, the sockets and JSON alone."""
 
     class Connection(asyncio.Protocol):
         found: "asyncio.Future[bytes]"
@@ -74,7 +74,7 @@ def sockets(url: str, requests: list[Request], concurrency: int) -> None:
 
 
 def sdk(url: str, requests: list[Request], concurrency: int) -> None:
-    """The same requests by the openai SDK as its documentation says, without journal, retries or checks."""
+    """The same requests by the openai SDK, used as documented, without journal, retries or checks."""
     from openai import AsyncOpenAI
 
     async def main() -> None:

@@ -5,12 +5,12 @@
     python benchmarks/decode.py --only dual exact --batch 8 --json    # one JSON object a row
     python benchmarks/decode.py --only full --paths 2 --headers 0 --pace 2    # prompt 64 and three blocks, nothing else
 
-Every way to decode runs in a process of its own, one run of each in turn; a figure is the median of the published
-loop's time over its own, with the smallest and the largest. The same canvas, pace and blocks for all: what differs is
-what a forward computes. `same_tokens` is the share of tokens that the published loop wrote too; under `paths`, where it
-cannot decode, of those that the first way wrote. `products` is the share of the time that the matrix products of a row
-need at the rate that this machine reaches in one large product.
-Not a test: nothing here fails on a slow machine. Results with date and machine: docs/speed.md.
+Every way to decode runs in a process of its own, one run of each in turn. A figure is the median ratio of the published
+loop's time to its own, with the smallest and the largest. All have the same canvas, pace and blocks, and differ only in
+what a forward computes. `same_tokens` is the share of tokens that equal those of the published loop; under `paths`,
+where that cannot decode, those of the first way. `products` is the share of the time that the matrix products of a row
+would take at the rate of one large product on this machine. Not a test: nothing here fails on a slow machine. Results
+with date and machine: docs/speed.md.
 """
 
 import argparse
@@ -54,7 +54,7 @@ WAYS: dict[str, tuple[Attention, str]] = {
 class Shape:
     """What is decoded: a batch of prompts, and P slots of a block each, `pace` tokens a step.
 
-    With a summary of one more block, but for a single slot; `headers` tokens stand before each.
+    With a summary of one more block, unless there is a single slot; `headers` tokens stand before each slot.
     """
 
     width: int = 256
@@ -159,7 +159,7 @@ def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
 
 
 class Side:
-    """A way to decode in a process of its own, so that none has another's settings, memory or caches."""
+    """A way to decode in a process of its own, so that it does not share settings, memory or caches with others."""
 
     def __init__(self, way: str, shape: Shape, threads: int) -> None:
         command = [sys.executable, __file__, "--side", way, "--threads", str(threads)]

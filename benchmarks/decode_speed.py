@@ -2,9 +2,9 @@
 
     python benchmarks/decode_speed.py                # about a minute on two cores
 
-All figures are ratios of times measured side by side in one run, alternating, the median of --repeats with the smallest
-and largest beside it. Not a test: nothing here fails on a slow machine. Decodes against the published loop: decode.py.
-Results with date and machine: docs/speed.md.
+All figures are ratios of times measured alternately in one run: the median of --repeats, with the smallest and the
+largest. Not a test: nothing here fails on a slow machine. Decodes against the published loop: decode.py. Results with
+date and machine: docs/speed.md.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from nap.tasks.registry import load_task
 
 
 class Recorder:
-    """A denoiser that remembers what it was asked, so that the same forwards can be run without the loop."""
+    """A denoiser that records what it was asked, so that the same forwards can be run without the loop."""
 
     def __init__(self, denoiser: Any) -> None:
         self.denoiser, self.calls = denoiser, []

@@ -2,9 +2,9 @@
 
     python benchmarks/lean_teacher.py 8192 0.05      # port, seconds a reply takes; prints its address
 
-Looks for no more in a request than where it ends, and gives every POST the same reply. GET /spent answers
-{"replies", "seconds": from the last byte of each request to its reply, "cpu_seconds"} since the last such question.
-tests/stub_teacher.py is the one that does what it is told.
+It only looks for the end of a request, and gives every POST the same reply. GET /spent answers {"replies", "seconds":
+from the last byte of each request to its reply, "cpu_seconds"} since the last such question. tests/stub_teacher.py is a
+stub whose behaviour can be set.
 """
 
 import asyncio

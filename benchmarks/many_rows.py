@@ -3,9 +3,9 @@
     python benchmarks/many_rows.py                    # 10,000 traces and 40,000 rows: two minutes
     python benchmarks/many_rows.py --traces 100000 --rows 112000
 
-Decodes 14 problems, and makes all traces and rows of these by giving them other ids. Each figure is a process of its
-own: wall time, processor time and the most memory that it held, the median of --repeats. docs/speed.md has the
-numbers. Linux only.
+Decodes 14 problems, and makes all traces and rows from these by giving them other ids. Each figure is measured in a
+process of its own: wall time, processor time and peak memory, the median of --repeats. docs/speed.md has the numbers.
+Linux only.
 """
 
 import argparse

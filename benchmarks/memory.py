@@ -2,10 +2,9 @@
 
     python benchmarks/memory.py
 
-Each row is a process of its own: peak resident memory above what the open model takes, and processor seconds a step,
-which other processes do not change (one thread; a step is a forward of the whole canvas and the candidates at every
-masked position). The model is random and small
-(width 256, 4 layers), so that what is measured is the vocabulary's part.
+Each row is measured in a process of its own: peak resident memory above that of the open model, and processor seconds a
+step, which other processes hardly change (one thread; a step is a forward of the whole canvas and the candidates at
+every masked position). The model is random and small (width 256, 4 layers), so that the vocabulary dominates.
 """
 
 import argparse

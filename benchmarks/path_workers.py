@@ -3,10 +3,10 @@
     python benchmarks/path_workers.py                          # width 512, 8 layers, 4 paths, 2 workers: 5 minutes
     python benchmarks/path_workers.py --paths 8 --workers 4 --json
 
-Every worker opens the model, writes once to be warm, waits for the others and writes its paths; a request takes as long
-as its slowest worker, and the summary after it. One worker and N take turns; a figure is the median of `--runs` ratios,
-with the smallest and the largest. What starting processes and opening models costs, once, is left out. Wants a quiet
-machine with as many cores as workers. Not a test. What it means: docs/scaling.md.
+Every worker opens the model, writes once to warm up, waits for the others and writes its paths. A request takes as long
+as its slowest worker, and then its summary. One worker and N workers are measured in turn; a figure is the median of
+`--runs` ratios, with the smallest and the largest. The one-time cost of starting processes and opening models is left
+out. It needs a quiet machine with as many cores as workers. Not a test. What it means: docs/scaling.md.
 """
 
 import argparse

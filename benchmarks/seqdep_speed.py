@@ -2,12 +2,12 @@
 
     python benchmarks/seqdep_speed.py --scorer ../models/smollm2-135m      # 10 minutes of one busy core
 
-Reference: for every segment after the first log p(s_n | x, s_<n) and log p(s_n | x) by a forward of their own, as
-Eq. 4 of 2602.23225 is written; like ours it computes logits at scored positions only, and by the same float32 products.
-Texts: R1 traces and MATH solutions cut in lines, GSM8K solutions cut in lines and in 8 tokens. Each kind is measured
-whole, both ways in turn, --repeats times; times are CPU seconds of one thread, so that neighbours on a shared machine
-weigh little. `tokens` says what there is to save: those that the reference's forwards read, and those of ours.
-Not a test: nothing here fails on a slow machine. Results with date and machine: docs/seqdep.md.
+Reference: for every segment after the first log p(s_n | x, s_<n) and log p(s_n | x) by a forward of their own, as Eq. 4
+of 2602.23225 is written; like ours it computes logits at scored positions only, and by the same float32 products.
+Texts: R1 traces and MATH solutions cut in lines, GSM8K solutions cut in lines and in 8 tokens. Each kind is measured as
+a whole, both ways in turn, --repeats times; times are CPU seconds of one thread, so that other programs matter little.
+`tokens` shows what there is to save: the tokens that the reference's forwards read, and those that ours read. Not a
+test: nothing here fails on a slow machine. Results with date and machine: docs/seqdep.md.
 """
 
 import argparse

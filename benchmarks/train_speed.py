@@ -3,14 +3,14 @@
     OMP_NUM_THREADS=1 python benchmarks/train_speed.py                                        # docs/training.md
     OMP_NUM_THREADS=1 python benchmarks/train_speed.py --vocabulary 128 --longest-prompt 60   # less to gain
 
-Both train the same random Llama on the same samples (a countdown solution in one slot of 48, a prompt of 10 letters
-to --longest-prompt, a token a letter), with the Trainer's AdamW, in the number type that `nap train` would choose here.
+Both train the same random Llama on the same samples (a countdown solution in one slot of 48, a prompt of 10 letters to
+--longest-prompt, a token a letter), with the Trainer's AdamW, in the number type that `nap train` would choose here.
 The plain loop takes samples as they come, pads each batch to its longest row and gives every position's logits to the
-loss, which is what a Trainer with a padding collator and labels does. Tokens are those of the canvases, padding outside
-not counted. The runs take turns; the median of the turns counts, and all are printed. The machine's peak is the best
-product of 1024 x 1024 matrices in that type on as many threads; a token costs 6 operations a parameter of the layers, a
-masked one 6 more a parameter of the head, attention scores not counted. Seconds are the process's own on the processor:
-with one thread the wall's on an idle core, and hardly longer on a busy one.
+loss, which is what a Trainer with a padding collator and labels does. Tokens are those of the canvases, without outer
+padding. The runs take turns; the median of the turns counts, and all are printed. The machine's peak is the best
+product of 1024 x 1024 matrices in that type on the same number of threads. A token costs 6 operations for each
+parameter of the layers, and a masked one 6 more for each parameter of the head; attention scores are not counted.
+Seconds are CPU seconds of the process, which with one thread equal the wall time on an idle core.
 """
 
 import argparse
@@ -85,10 +85,10 @@ class Padded(DiffusionBatches):
 
 
 class PlainTrainer(Trainer):
-    """What one writes first: all logits, and a loss over all positions."""
+    """The simplest trainer: all logits, and a loss over all positions."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
-        """The sum of the weighed cross-entropies."""
+        """The sum of the weighted cross-entropies."""
         logits_BLV = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).logits

@@ -4,10 +4,10 @@
     python recipes/ar_to_diffusion.py --model models/smollm2-135m --gsm8k data/gsm8k --measure    # loss before and now
     python recipes/ar_to_diffusion.py --model models/smollm2-135m --curated samples.parquet       # of `nap curate`
 
-The training is `nap train` itself: the checkpoint is given a mask, tags and shifted logits, as Dream had them from
-Qwen2.5. Measured is the masked loss (1/t, nats a token, with and without padding) of 64 held-out problems, each at 8
-fixed noise levels, with an interval over the problems. No accuracy is promised after 200 steps. Expected wall time and
-number: docs/training.md. Needs about 4 GB of memory.
+The training is `nap train` itself: the checkpoint gets a mask, tags and shifted logits, as in Dream, which was made
+from Qwen2.5. Measured is the masked loss (1/t, nats a token, with and without padding) of 64 held-out problems, each at
+8 fixed noise levels, with an interval over the problems. No accuracy is promised after 200 steps. Expected wall time
+and number: docs/training.md. Needs about 4 GB of memory.
 """
 
 import argparse

@@ -55,7 +55,7 @@ class Recipe:
     """How every small model is trained. Why these weights and noise levels: docs/models.md.
 
     shift   a token is predicted from the state before it, as in Dream
-    causal  an autoregressive model instead: nothing is masked, and a token sees what stands before it
+    causal  train an autoregressive model instead: nothing is masked, and a token sees the tokens before it
     """
 
     steps: int
@@ -79,7 +79,7 @@ def slots(task: str, paths: int = 3, **options: Any) -> CanvasSpec:
 
 
 def one_slot(task: str, solutions: int = 3) -> CanvasSpec:
-    """One slot with room for so many solutions and what stands between them."""
+    """One slot with room for this many solutions and their separators."""
     path_tokens, summary_tokens = SLOTS[task]
     return CanvasSpec(paths=1, path_tokens=solutions * path_tokens + solutions - 1, summary_tokens=summary_tokens)
 
@@ -142,7 +142,8 @@ def fit(
     """Train from scratch, or from the weights in `start`, or go on where a killed run stopped. Returns the folder of
     the finished model.
 
-    dtype     of the products: on a processor that does not multiply bfloat16 float32 is much faster, and another model
+    dtype     type of the matrix products; on a processor without bfloat16 products float32 is much faster, and gives
+              another model
     may_hold  names of what the folder may hold before its training begins
 
     Raises InputError for a folder that holds something else, or where another process is at work.
@@ -232,7 +233,7 @@ def save(model: Any, tokenizer: Any, spec: CanvasSpec, folder: Path, setting: di
 
 
 def run_each(command: Sequence[str], names: Sequence[str], at_once: int = 2) -> int:
-    """The command with each name after it, in a process of its own, some at a time. The number that failed."""
+    """Run the command once for each name, in processes of their own, some at a time. Returns how many failed."""
     with ThreadPoolExecutor(at_once) as pool:
         codes = pool.map(lambda name: subprocess.call([sys.executable, *command, name]), names)
         return sum(code != 0 for code in codes)

@@ -2,13 +2,13 @@
 
     python recipes/demo.py [--problems N] [--out runs/demo]
 
-First answers that must agree (`grids`): a model of a long chain, one of three parallel paths, and the exact law, which
-is a perfect model. At three tokens a step confidence loses most of them, and NAP's decoder none. Then two tasks whose
-bundled models answer in one forward, so that writing in parallel costs them nothing. Decodes held-out problems under
-every policy and pace, prints the tables and what they say, and writes rows, traces, summaries and a report to open in a
-browser under --out. Without --problems it decodes as many as fit into --minutes, at least 50 and at most 200 a cell.
-Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected numbers: README.md. With every
-policy and more problems: recipes/full_sweep.py.
+First come answers that must agree (`grids`): a model of a long chain, one of three parallel paths, and the exact law,
+which is a perfect model. At three tokens a step decoding by confidence loses most of them, and NAP's decoder loses none
+on the paths. Then two tasks whose bundled models answer in one forward, so that writing in parallel costs them nothing.
+Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
+summaries and a report to open in a browser under --out. Without --problems it decodes as many as fit into --minutes, at
+least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected
+numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python recipes/exact_order.py      # writes the table of docs/exact.md
 
-A law is fitted to what it is to write, and decoded: nothing is trained, and every answer is the law's own given all
-that is written. ARness of AO under it is what the law demands of whoever knows it. Expected wall time: 5 minutes on one
-core. Expected numbers: those of docs/exact.md.
+A law is fitted to a text and then decoded. Nothing is trained, and all probabilities are exact given what is written.
+ARness of AO under the law is the order that the law itself demands. Expected wall time: 5 minutes on one core. Expected
+numbers: those of docs/exact.md.
 """
 
 import argparse

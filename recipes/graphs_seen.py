@@ -2,9 +2,10 @@
 
     python recipes/graphs_seen.py      # docs/study/graphs-seen.parquet: a row for each seed and test problem
 
-The task keeps no *problem* of the test in training, but a problem is its sentences: with other names, another item or
-another distractor it is another problem. What has to be computed is the same (`Graph.form`). A model of the study sees
-320,000 problems. recipes/study_page.py splits its rows by these counts. Expected wall time: two minutes on one core.
+No *problem* of the test occurs in training, but a problem is defined by its sentences: with other names, another item
+or another distractor it is another problem, although what has to be computed is the same (`Graph.form`). A model of the
+study sees 320,000 problems. recipes/study_page.py splits its rows by these counts. Expected wall time: two minutes on
+one core.
 """
 
 import argparse

@@ -5,11 +5,11 @@
     python recipes/independent_paths.py --page           # writes the tables of docs/independent_paths.md
 
 Three models of a task: the bundled one as it was trained, under full attention; the same weights under `paths`, which
-they have never seen (the control: what `paths` does to any model of today); and these weights trained on for
-STEPS steps under `paths`. Each writes the same held-out problems by every policy of POLICIES, under `paths` with and
-without the exact cache. Each is a run of `nap eval`, which goes on where a kill left it. Expected wall time: 10 minutes
-a task on one free core. Expected numbers on arith: 81 to 83 % under full attention, 1 to 2 % of the same weights under
-`paths`, 64 % after 240 steps under `paths`; with the exact cache 724 query tokens a problem under a threshold, of 1034.
+they have never seen (the control: what `paths` does to any model of today); and these weights trained on for STEPS
+steps under `paths`. Each writes the same held-out problems by every policy of POLICIES, under `paths` with and without
+the exact cache. Each is a run of `nap eval`, which continues after a kill. Expected wall time: 10 minutes a task on one
+free core. Expected numbers on arith: 81 to 83 % under full attention, 1 to 2 % of the same weights under `paths`, 64 %
+after 240 steps under `paths`; with the exact cache 724 query tokens a problem under a threshold, of 1034.
 """
 
 import argparse

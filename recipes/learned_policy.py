@@ -1,4 +1,4 @@
-"""A learned policy for a bundled model (2512.09106): `learned:guide=DIR`, and how it does beside thresholds.
+"""Trains a learned policy for a bundled model (2512.09106), `learned:guide=DIR`, and compares it with thresholds.
 
     python recipes/learned_policy.py --model arith-nap --task arith --out runs/judge-arith --updates 60
 
@@ -7,9 +7,9 @@ the learned policy and by thresholds of .9, .7 and .5. Expected wall time: 10 mi
 
 Expected numbers (2026-11-28, seed 0, 200 problems; right, and tokens a forward): arith-nap, 40 updates: learned 176,
 93.0; thresholds 172, 8.0; 175, 12.5; 175, 40.8. countdown-nap, 30 updates: learned 154, 78.0; thresholds of .9 and .7
-159, 3.0; 167, 6.6. Both learn to commit everything at once, in one forward: on arith that costs nothing, on countdown
-13 problems of 200 against the best threshold. With --power 0.2 and 16 updates it learns the same (154, 78.0): on these
-models a group's quick rows are right about as often as its slow ones.
+159, 3.0; 167, 6.6. Both learn to commit everything at once, in one forward. On arith that costs nothing; on countdown
+it costs 13 problems of 200 against the best threshold. With --power 0.2 and 16 updates it learns the same (154, 78.0),
+because on these models the quick rows of a group are right about as often as the slow ones.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How large the house is: folders, files, functions, lines, arrows between folders, and types that are not said.
+"""Measures the code base: folders, files, functions, lines, imports between folders, and missing types.
 
     python tools/house.py                                    # of src/nap
     git archive COMMIT src | tar x -C /tmp/then && python tools/house.py /tmp/then/src/nap

@@ -1,10 +1,10 @@
-"""The reference pages that follow from the code: policies, the command line, the Python face; and bash's completion.
+"""Makes the reference pages from the code (policies, the command line, the Python interface), and bash's completion.
 
     python tools/reference.py             # writes docs/reference/{policies,commands,python}.md and nap.bash beside them
-    python tools/reference.py --check     # says which of them is not what the code says
+    python tools/reference.py --check     # names the pages that differ from the code
 
-A policy's equation stands in equations.py, its source in docs/papers.md; settings, ranges and the words are the code's.
-tests/tools/test_reference.py keeps the pages in step, so a new policy needs a line in both.
+A policy's equation is in equations.py and its source in docs/papers.md; settings, ranges and descriptions come from the
+code. tests/tools/test_reference.py checks the pages, so a new policy needs a line in both files.
 
 Does not write any other page.
 """

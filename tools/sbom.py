@@ -1,11 +1,12 @@
-"""What an installation is made of, as a CycloneDX 1.6 document: every package of a lock with its digests and licence.
+"""Lists the parts of an installation as a CycloneDX 1.6 document: every package of a lock with its digests and licence.
 
     python tools/sbom.py requirements.lock > sbom.json
 
-Only packages that are installed here are listed, in the versions that are; the lock's digests are those of all files
-of a version. The bundled models are components too, by their weights. A licence is what the package says itself.
+Only installed packages are listed, in their installed versions; the digests of the lock are those of all files of a
+version. The bundled models are components too, with the digests of their weights. A licence is the one that the package
+names.
 
-Does not ask any network, and does not look for known weaknesses; tools that read CycloneDX do.
+Uses no network, and does not look for known vulnerabilities, as tools that read CycloneDX do.
 """
 
 import json
