@@ -49,7 +49,7 @@ COMMANDS_HEAD = """# The command line
 input is one line on standard error and exit code 2; with `--json` standard output holds JSON and nothing else.
 
 **Completion.** `source docs/reference/nap.bash` in a checkout makes bash complete commands, flags and file names; zsh
-reads the same file after `autoload -U bashcompinit && bashcompinit`.
+reads the same file after `autoload -U compinit bashcompinit && compinit && bashcompinit`.
 """
 PYTHON_HEAD = """# The Python front door
 
@@ -236,6 +236,7 @@ def completion() -> str:
             "    esac",
             f'    [[ $COMP_CWORD == 1 ]] && words="{first} --help --version"',
             '    [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == trace ]] && words="show explain convert import"',
+            '    [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == seqdep ]] && words="filter $words"',
             '    COMPREPLY=($(compgen -W "$words" -- "$here"))',
             "}",
             "complete -o default -F _nap nap\n",

@@ -23,6 +23,7 @@ _nap() {
     esac
     [[ $COMP_CWORD == 1 ]] && words="curate decode eval doctor order report score seqdep anticipate problems train vote trace --help --version"
     [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == trace ]] && words="show explain convert import"
+    [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == seqdep ]] && words="filter $words"
     COMPREPLY=($(compgen -W "$words" -- "$here"))
 }
 complete -o default -F _nap nap

@@ -1,10 +1,14 @@
 """The reference pages say what the code says, and bash completes what there is."""
 
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
+
+import pytest
 
 from nap.decoding.policies.registry import POLICIES
 from tiny import environment
@@ -38,4 +42,13 @@ def test_bash_completes_commands_and_the_flags_of_each() -> None:
     assert _completed("nap", "decode", "--tok") == ["--tokens-per-step"]
     assert _completed("nap", "trace", "ex") == ["explain"]
     assert "--samples" in _completed("nap", "trace", "explain", "--sa")
+    assert _completed("nap", "seqdep", "fi") == ["filter"]
     assert _completed("nap", "seqdep", "filter", "--max-s") == ["--max-seqdep"]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_takes_the_same_file_after_the_line_that_the_page_prints(tmp_path) -> None:
+    (line,) = re.findall(r"`(autoload [^`]*)`", (REFERENCE / "commands.md").read_text().replace("\n", " "))
+    code = f"{line}; source {REFERENCE}/nap.bash; print $_comps[nap]"
+    done = subprocess.run(["zsh", "-f", "-c", code], capture_output=True, text=True, env={"HOME": str(tmp_path)})
+    assert done.stdout.strip().endswith("-F _nap"), done.stderr
