@@ -13,22 +13,21 @@ because on these models the quick rows of a group are right about as often as th
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from nap.common.files import exits_on_bad_input
-from nap.decoding.decode import decode_traces
-from nap.decoding.judge import Judge, JudgeSetting, fingerprint, open_judge, save_judge
+from nap.decoding.guides import fingerprint
+from nap.decoding.judge import Judge, JudgeSetting, open_judge, save_judge
 from nap.decoding.policies.learned import Learned
 from nap.decoding.policies.policy import Policy
-from nap.decoding.policies.registry import parse_policy, policy_name
-from nap.decoding.prompt import canvas_of
+from nap.decoding.policies.registry import parse_policy
 from nap.models.denoiser import Denoiser
 from nap.models.load import load
 from nap.tasks.registry import Task, load_task
-from nap.training.judged import GroupSetting, group_loss, rollouts, verdict
+from nap.training.judged import GroupSetting, group_loss, rollouts
+from nap.training.tested import tested
 
 
 def train(denoiser: Denoiser, task: Task, arguments: argparse.Namespace) -> Judge:
@@ -51,19 +50,6 @@ def train(denoiser: Denoiser, task: Task, arguments: argparse.Namespace) -> Judg
     return judge
 
 
-def measure(denoiser: Denoiser, task: Task, policies: Sequence[Policy], count: int) -> None:
-    """Accuracy and tokens a forward of each on the test split."""
-    problems = task.load("test", count, None)
-    assert denoiser.canvas is not None
-    canvases = [canvas_of(denoiser, problem, denoiser.canvas) for problem in problems]
-    for policy in policies:
-        traces = decode_traces(denoiser, canvases, policy)
-        right = sum(verdict(denoiser, task, *row) for row in zip(problems, canvases, traces, strict=True))
-        forwards = sum(trace.forwards for trace in traces)
-        tokens = sum(int((canvas.region >= 0).sum()) for canvas in canvases)
-        print(f"{policy_name(policy)}: right {right} of {count}, {tokens / forwards:.2f} tokens a forward", flush=True)
-
-
 def main() -> None:
     """Train, save, open again and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -78,8 +64,10 @@ def main() -> None:
     arguments = parser.parse_args()
     denoiser, task = load(arguments.model), load_task(arguments.task)
     save_judge(train(denoiser, task, arguments), arguments.out)
-    thresholds = [parse_policy(f"threshold:tau={tau}") for tau in (0.9, 0.7, 0.5)]
-    measure(denoiser, task, [Learned(guide=open_judge(str(arguments.out))), *thresholds], arguments.test)
+    policies: dict[str, Policy] = {"learned": Learned(guide=open_judge(str(arguments.out)))}
+    policies |= {f"threshold:tau={tau}": parse_policy(f"threshold:tau={tau}") for tau in (0.9, 0.7, 0.5)}
+    for line in tested(denoiser, task, policies, arguments.test):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.data.trace import PROMPT
 from nap.decoding.policies.policy import Said
+from nap.models.attention import Soft
 from nap.models.more import More
 
 torch.set_num_threads(1)
@@ -95,9 +96,20 @@ class ToyDenoiser:
         return states_ND.clone()
 
     shift = False
-    gives = frozenset({"attention", "without"})
+    gives = frozenset({"attention", "without", "mixes"})
+    # What this forward is fed in place of masks; a toy hears it, and says the same unless it says otherwise.
+    soft: Soft | None = None
 
-    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: np.ndarray, attention: bool) -> More:
+    def mixed(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor], soft: Soft) -> Tensor:
+        self.soft = soft
+        try:
+            return self.logits(ids_BL, layout, at)
+        finally:
+            self.soft = None
+
+    def more(
+        self, ids_BL: Tensor, layout: Layout, shadow_BS: np.ndarray, attention: bool, soft: Soft | None = None
+    ) -> More:
         """Leave-one-out exactly: with a mask in the token's place."""
         ids, (rows, length) = ids_BL.numpy(), layout.region_BL.shape
         states = np.zeros((rows, length, self.vocabulary), np.float32)

@@ -55,7 +55,27 @@ then masks over the max(n // 2, ceil(m / 8)) of m tokens whose c rose least sinc
 {c >= tau}; and {c >= induce : depends on a decoded token}; and of the rest with c >= low a set in which none depends
 on another.  i depends on j where attention(i, j) >= edge""",
     "learned": "each i of M with probability sigmoid(b_i / temperature), b_i > 0 where that is 0; b from the guide",
+    "remix": """
+{i in M : c_i > tau}; if that is none, argmax c;  the others are fed (1 - share) E[mask] + share sum_v p_i(v) E[v]
+and are masks again where JS(p_i, p_i of the step before) > back""",
+    "refusion": """
+nothing chosen: the stretches whose first mask has c >= first, or the best; their first masks
+else of each: its masks x_1 .. x_n, n = max{n <= ahead : x_j = draft_j and p(x_j | before, x_<j) >= token for j < n}""",
+    "demask": """
+S <- argmax c, then by falling c >= least each j of M for which sum_{i before j in S} D_ij over all of S stays <= tau
+D_ij = TV(p(x_j), p(x_j | x_i)), as the guide says""",
+    "codila": """
+all of M: argmax_x sum_j log p(x_j | x_<j),  p(x_j | x_<j) ~ p_j(x_j) exp(a_j(x_j | x_<j)),  a_j from the guide""",
     "token_edit": """
 {i in M : c_i > tau}, at least `least`
 and over a written x_i its rival v where p_i(v) > edit, v != x_i""",
+    "draft_edit": """
+what `draft` commits, until nothing is masked, in D forwards; then, D share / (1 - share) times at most,
+over a written x_i its best rival v where p_i(v) > edit, v != x_i""",
+    "draft_revise": """
+what `draft` commits, until nothing is masked, in D forwards; then, D share / (1 - share) times at most, left to right:
+c_i in V + DEL in place of x_i, and n_i in V behind it where n_i differs from what follows; each where p > edit""",
+    "draft_redo": """
+what `draft` commits, until nothing is masked, in D forwards; then, in D share / (1 - share) forwards at most,
+masks over the `most` smallest p(x_i | all but x_i) < back, and what `draft` commits there""",
 }

@@ -80,12 +80,12 @@ class WritesOverThePrompt:
             self.ran_out = bool(found.sum() < rest_N.sum())
             return found
 
-        def flawed_more(denoiser, ids_BL, layout, shadow_BS, attention):
+        def flawed_more(denoiser, ids_BL, layout, shadow_BS, attention, soft=None):
             if self.ran_out:
                 self.written = self.best
             if self.written is not None:
                 ids_BL = ids_BL.index_fill(1, torch.tensor([0]), self.written)
-            found = more(denoiser, ids_BL, layout, shadow_BS, attention)
+            found = more(denoiser, ids_BL, layout, shadow_BS, attention, soft)
             self.best = int(denoiser.head(found.states_BLD[0, :1]).argmax())
             return found
 

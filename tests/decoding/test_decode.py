@@ -37,7 +37,8 @@ from toys import (
 ONE, ALL = Budget(tokens=1), Budget(tokens=99)
 # Those that remember, take back, edit or look ahead: test_stateful.py.
 STATEFUL_NAMES = {"klass", "multi_block", "remdm", "token_edit", "credit", "saber", "prophet", "p2"}
-STATEFUL_NAMES |= {"lopa", "self_speculative", "wino", "dawn", "learned"}
+STATEFUL_NAMES |= {"lopa", "self_speculative", "wino", "dawn", "learned", "remix", "refusion"}
+STATEFUL_NAMES |= {"draft_edit", "draft_redo", "draft_revise", "demask", "codila"}
 # All that take exactly what their budget has.
 PACED = [name for name, kind in POLICIES.items() if kind.paced and name not in STATEFUL_NAMES]
 PLAIN: dict[str, Any] = {"paths": 1, "summary_tokens": 0, "tags": "none"}
@@ -682,8 +683,8 @@ def test_a_budget_that_cannot_be_is_refused(wrong, said):
         Budget(**wrong)
 
 
-# `learned` cannot be named without its guide.
-@pytest.mark.parametrize("policy", sorted(POLICIES.keys() - {"learned"}))
+# What has a guide cannot be named without it.
+@pytest.mark.parametrize("policy", [name for name, kind in POLICIES.items() if not hasattr(kind, "open_guide")])
 def test_a_budget_is_neither_missing_nor_silently_ignored(policy):
     paced = POLICIES[policy].paced
     with pytest.raises(InputError, match="needs a budget" if paced else "sets its own pace"):

@@ -11,7 +11,8 @@ from test_stateful import NeverContent, run
 from nap.common.files import InputError
 from nap.data.trace import check_trace
 from nap.decoding.decode import decode_traces
-from nap.decoding.judge import SETTING, WEIGHTS, Judge, JudgeSetting, fingerprint, open_judge, save_judge
+from nap.decoding.guides import fingerprint
+from nap.decoding.judge import Judge, JudgeSetting, open_judge, save_judge
 from nap.decoding.policies.learned import Decision, Learned, Seen
 from nap.decoding.policies.registry import parse_policy, policy_name
 from nap.models.load import load
@@ -19,6 +20,7 @@ from nap.tasks.registry import load_task
 from nap.training.judged import GroupSetting, Rollout, group_loss, log_probability, rollouts
 from toys import MASK, HashDenoiser
 
+SETTING, WEIGHTS = "judge.json", "judge.safetensors"
 KNOWN = JudgeSetting(model=fingerprint(HashDenoiser()))
 
 

@@ -33,6 +33,11 @@ STATEFUL = [
     "wino:tau=0.2,back=0.9,block=3",
     "lopa:tau=0.4,branches=3,weight=0.2",
     "self_speculative:ahead=3",
+    "remix:tau=0.5,after=0",
+    "refusion:size=3,first=0.3,ahead=3",
+    "refusion:size=2,block=3",
+    "draft_edit:draft=threshold:tau=0.4,share=0.5,edit=0.2",
+    "draft_redo:draft=wino:tau=0.3+block=4,share=0.7",
 ]
 
 
@@ -299,6 +304,9 @@ def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, sa
         ("factor:f=-1", "f must be at least 0"),
         ("entropy_bound:gamma=nan", "gamma must be at least 0, got nan"),
         ("bounded:delta=2", "delta must be from -1"),
+        ("remix:top=0", "top must be above 0 and at most 1"), ("remix:back=-1", "back must be at least 0"),
+        ("refusion:size=0", "size must be at least 1"), ("refusion:ahead=65", "ahead must be from 1 to 64"),
+        ("draft_edit:share=1", "share must be from 0 to 0.9"), ("draft_redo:most=0", "most must be at least 1"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_names_its_range(text, said):

@@ -24,7 +24,8 @@ from nap.common.parquet import read_parquet
 from nap.common.records import from_row, to_row
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
 from nap.data.trace_files import read_traces
-from nap.decoding.judge import Judge, JudgeSetting, fingerprint, save_judge
+from nap.decoding.guides import fingerprint
+from nap.decoding.judge import Judge, JudgeSetting, save_judge
 from nap.evaluation.rows import Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep

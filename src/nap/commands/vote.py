@@ -4,7 +4,7 @@ Does not decode or count votes (evaluation/vote.py).
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -40,6 +40,10 @@ class VoteCommand:
     """train or test"""
     data: Words = None
     """the task's problems from this file"""
+    stitch: tuple[float, ...] = ()
+    """also solve each problem by the right steps of all chains, judged step by step; a judge that is wrong so often"""
+    solver: Literal["exact", "model"] = "exact"
+    """who solves by the steps: exact (they alone), or model (it reads them on one more canvas and answers)"""
     json: bool = False
     """print one JSON object a line of the table"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
@@ -55,6 +59,7 @@ class VoteCommand:
         from nap.decoding.budget import Budget
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
+        from nap.evaluation.stitch import Stitch, exact_solver, model_solver, steps_task, stitch_tallies
         from nap.evaluation.vote import ballots, tallies
         from nap.models.any import load
         from nap.tasks.registry import load_task
@@ -64,6 +69,11 @@ class VoteCommand:
         policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
         budget = Budget.of(policy, self.tokens_per_step)
         budget.check(policy)
+        stitches = [Stitch(noise=noise, solver=self.solver) for noise in self.stitch]
+        if stitches:
+            steps_task(task)
+        elif self.solver != "exact":
+            raise InputError(f"--solver {self.solver} is of stitching; give --stitch 0, or drop it")
         problems = task.load(self.split, self.problems, self.data)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
         found: list[tuple[str, Tally]] = []
@@ -77,7 +87,14 @@ class VoteCommand:
                         prompting=self.prompts.prompting(), **told,
                     )  # fmt: skip
                     bar.show(number, len(problems), f"({printable(model)})")
-            found += [(model, tally) for tally in tallies(voters, sorted({*self.canvases}))]
+            counts = sorted({*self.canvases})
+            found += [(model, tally) for tally in tallies(voters, counts)]
+            if stitches:
+                whole = {"budget": budget, "prompting": self.prompts.prompting(), **told}
+                exact = self.solver == "exact"
+                solve = exact_solver(task) if exact else model_solver(denoiser, task, spec, policy, **whole)
+                lines = (stitch_tallies(voters, problems, counts, task, stitch, solve) for stitch in stitches)
+                found += [(model, tally) for some in lines for tally in some]
         if self.json:
             for model, tally in found:
                 print(json.dumps({"model": model, **asdict(tally), "interval": tally.interval}))
@@ -88,6 +105,6 @@ class VoteCommand:
 
 def _line(model: str, tally: "Tally") -> tuple[str, ...]:
     low, high = tally.interval
-    voters = {"own": "canvases", "paths": "their paths"}[tally.way]
+    voters = {"own": "canvases", "paths": "their paths"}.get(tally.way, tally.way)
     costs = f"{tally.forwards:.1f}", f"{tally.queries:.0f}"
     return model, str(tally.canvases), voters, *costs, f"{tally.right / tally.problems:.3f}", f"{low:.3f} to {high:.3f}"

@@ -7,20 +7,19 @@ committed with probability sigmoid(b / T). It never sees a token, so it is small
 Letters: M positions, W width. Does not train (training/judged.py) or decode (policies/learned.py).
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nap.common.files import InputError, atomic
-from nap.models.denoiser import Denoiser, NativeDenoiser
+from nap.common.files import InputError
+from nap.decoding.guides import check_made_for, digest, open_guide, save_guide
+from nap.models.denoiser import Denoiser
 
-WEIGHTS, SETTING = "judge.safetensors", "judge.json"
+STEM, HOW = "judge", "recipes/learned_policy.py"
 # The largest width of a judge that a folder may ask for, because anybody may have written its file.
 WIDEST = 1024
 # Sines and cosines of a position's place, and of the share of masks.
@@ -76,18 +75,11 @@ class Judge(nn.Module):
     @property
     def digest(self) -> str:
         """A short digest of its weights."""
-        found = blake2b(digest_size=6)
-        for name, tensor in sorted(self.state_dict().items()):
-            found.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        return found.hexdigest()
+        return digest(self)
 
     def check(self, denoiser: Denoiser) -> None:
         """Raise InputError where it was trained on another model."""
-        if self.setting.model != (found := fingerprint(denoiser)):
-            raise InputError(
-                f"the judge {self.name} was trained on another model (fingerprint {self.setting.model}) than "
-                f"{denoiser.setting.get('model')} ({found}); train one for it: recipes/learned_policy.py"
-            )
+        check_made_for(denoiser, self.setting.model, f"the judge {self.name}", HOW)
 
 
 def _waves(value: Tensor) -> Tensor:
@@ -95,36 +87,11 @@ def _waves(value: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def fingerprint(denoiser: Denoiser) -> str:
-    """A short digest that tells a model from others, whatever its name and the number type it is opened in."""
-    parts = [str(denoiser.vocabulary), str(denoiser.mask_id)]
-    if isinstance(denoiser, NativeDenoiser):
-        rough = next(p for name, p in denoiser.model.named_parameters() if name.endswith("norm.weight"))
-        parts += [repr(rough.detach().to(torch.bfloat16).tolist())]
-    return blake2b("/".join(parts).encode(), digest_size=6).hexdigest()
-
-
 def save_judge(judge: Judge, folder: Path) -> None:
     """Write its weights and setting."""
-    from safetensors.torch import save
-
-    with atomic(folder / WEIGHTS, "wb") as file:
-        file.write(save({name: tensor.contiguous() for name, tensor in judge.state_dict().items()}))
-    with atomic(folder / SETTING) as file:
-        file.write(json.dumps(asdict(judge.setting), indent=1) + "\n")
+    save_guide(folder, STEM, judge, asdict(judge.setting))
 
 
 def open_judge(name: str) -> Judge:
     """The judge of a folder. Raises InputError for one that holds none, or none that fits its own setting."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    folder = Path(name)
-    if not (folder / SETTING).is_file() or not (folder / WEIGHTS).is_file():
-        raise InputError(f"{name} holds no judge ({SETTING} and {WEIGHTS}); train one: recipes/learned_policy.py")
-    try:
-        judge = Judge(JudgeSetting(**json.loads((folder / SETTING).read_text())), name)
-        judge.load_state_dict(load_file(folder / WEIGHTS))
-    except (TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise InputError(f"{name} holds no judge that can be opened: {str(error).splitlines()[0]}") from None
-    return judge.eval()
+    return open_guide(name, STEM, "judge", HOW, lambda setting: Judge(JudgeSetting(**setting), name))

@@ -13,6 +13,7 @@ OF_A_MODEL = {
     "states": "the model's hidden states",
     "attention": "attention weights",
     "without": "leave-one-out probabilities",
+    "mixes": "mixes of token embeddings as its input",
 }
 
 
@@ -27,8 +28,10 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
             f"policy {name!r} needs several canvases in one forward, which the cache {cache!r} does not keep apart; "
             "use the cache 'none'"
         )
-    if check := getattr(getattr(policy, "guide", None), "check", None):
-        check(denoiser)
+    # A policy may stand on another, whose guide is checked like its own.
+    for part in (policy, getattr(policy, "policy", None)):
+        if check := getattr(getattr(part, "guide", None), "check", None):
+            check(denoiser)
     for need in OF_A_MODEL.keys() & {*policy.needs, *policy.reads}:
         said = f"policy {name!r} needs {OF_A_MODEL[need]}"
         if need not in getattr(denoiser, "gives", ()):

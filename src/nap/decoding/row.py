@@ -19,7 +19,7 @@ from nap.decoding.candidates import Asked
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Edits, Ints, Policy, RowView, Said
 from nap.decoding.policies.registry import policy_name
 from nap.models.denoiser import Denoiser
-from nap.models.session import Question
+from nap.models.session import Mix, Question
 
 
 class Row:
@@ -57,11 +57,12 @@ class Row:
         self.never = denoiser.eos_ids if eos == "suppress" else ()
         self.late = denoiser.eos_ids if eos == "defer" else ()
         self.agreement = agreement
-        self.also = tuple(name for name in ("without", "attention") if name in policy.reads)
+        self.also: tuple[str, ...] = ()
         self.state = policy.start(canvas)
         self.seen: RowView | None = None
         self.wanted: Ints = self.free[:0]
         self.drafts: list[tuple[Ints, Ints]] = []
+        self.mix: Mix | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -87,7 +88,7 @@ class Row:
 
     def questions(self) -> list[Question]:
         """The same, as questions for the model."""
-        canvas = Question(self.number, self.ids, self.wanted, *self.span, self.also)
+        canvas = Question(self.number, self.ids, self.wanted, *self.span, self.also, self.mix)
         return [canvas, *(Question(self.number, *draft, *self.span) for draft in self.drafts)]
 
     def without_prompt(self) -> list[Question]:
@@ -126,7 +127,10 @@ class Row:
         """Ask the policy what it wants to ask the model."""
         self.seen = self._view()
         self.wanted = np.asarray(self.policy.ask(self.seen), np.int64)
+        self.also = self.policy.besides(self.seen)
         self.drafts = [self._drafted(*draft) for draft in self.policy.drafts(self.seen)]
+        if "mixes" in self.policy.needs:
+            self.mix = self._mixed(self.policy.mixes(self.seen))
         if self.wanted is self.seen.open_N:
             return
         if self.wanted.ndim != 1:
@@ -147,6 +151,20 @@ class Row:
             ids_L[gaps] = self.pad_id
         masked = self.free[ids_L[self.free] == self.mask_id]
         return ids_L, masked[self.block_of[masked] == self.block_of[masked[:1]]]
+
+    def _mixed(self, mix: Mix | None) -> Mix | None:
+        """The mix, which must be of masks and of distributions."""
+        if mix is None:
+            return None
+        positions = mix.position_N.tolist()
+        if len({*positions}) < len(positions) or not set(self.masked.tolist()).issuperset(positions):
+            raise self._fault("mixes at what is not masked, or twice at one position")
+        if mix.weight_NV.shape != (len(positions), self.vocabulary):
+            raise self._fault(f"mixes {len(positions)} positions by weights of shape {tuple(mix.weight_NV.shape)}")
+        sums_N = mix.weight_NV.sum(dim=-1)
+        if bool((mix.weight_NV < 0).any()) or not torch.allclose(sums_N, torch.ones_like(sums_N), atol=1e-3):
+            raise self._fault("mixes by weights that are no probabilities")
+        return mix
 
     def _view(self) -> RowView:
         """The row before a step: its open block, and how many commits the budget asks for."""

@@ -40,19 +40,20 @@ class Vote:
 
 @dataclass(frozen=True)
 class Voter:
-    """One canvas: its own answer, those of its paths (none where the task reads no path), and its cost."""
+    """One canvas: its own answer, those of its paths (none where the task reads no path), its cost, what they say."""
 
     own: Vote
     paths: tuple[Vote, ...]
     forwards: int
     queries: int
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
     """How well one way of voting does.
 
-    way                own: by the answers of canvases; paths: by the answers of their paths
+    way                own: by the answers of canvases; paths: by the answers of their paths; or how they are stitched
     canvases           of a problem
     forwards, queries  means over the problems
     """
@@ -110,7 +111,7 @@ def ballots(
             text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
             own = Vote(task.extract(problem, text), task.check(problem, text))
             queries = sum(cost.queries for cost in trace.costs)
-            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries))
+            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries, (*done.paths,)))
         found.append(voters)
     return found
 

@@ -9,7 +9,7 @@ Does not decide who sees whom (canvas/visibility.py).
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,17 @@ class Keys(Protocol):
     def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
         """Take the keys and values [B, heads, Q, d] of a layer; returns those to attend to, [B, heads, K, d]."""
         ...
+
+
+class Soft(NamedTuple):
+    """Positions that are fed a mix of token embeddings in place of one: weight_NV of every token at (rows_N, places_N).
+
+    Each row of weights is a probability distribution over the vocabulary, the mask included.
+    """
+
+    rows_N: Tensor
+    places_N: Tensor
+    weight_NV: Tensor
 
 
 class Decoder:
@@ -41,12 +52,17 @@ class Decoder:
         position_BQ: Tensor | None = None,
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
+        soft: Soft | None = None,
     ) -> Tensor:
         """The states of the ids, at positions 0.. or `position_BQ`, attending to `keys` where given.
 
         maps  where given, each layer appends its attention weights, [B, Q, K], the mean over heads, in float32
+        soft  what is fed in place of some of the ids
         """
         states_BQD = self.body.embed_tokens(ids_BQ)
+        if soft is not None:
+            table_VD = self.body.embed_tokens.weight
+            states_BQD[soft.rows_N, soft.places_N] = soft.weight_NV.to(table_VD) @ table_VD
         if position_BQ is None:
             position_BQ = torch.arange(ids_BQ.shape[1], device=ids_BQ.device)[None]
         kept = {} if keys is None else {"past_key_values": keys, "use_cache": True}

@@ -20,7 +20,7 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Ints, Layout
 from nap.common.files import InputError
 from nap.common.machine import fast_float32
-from nap.models.attention import Decoder, Keys, Remembered, attention_mask, body_of
+from nap.models.attention import Decoder, Keys, Remembered, Soft, attention_mask, body_of
 from nap.models.families import FAMILIES
 from nap.models.more import More, more
 
@@ -75,8 +75,19 @@ class Tells(Denoiser, Protocol):
     shift: bool
     gives: frozenset[str]
 
-    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
+    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool, soft: Soft | None = None) -> More:
         """One forward with leave-one-out states at the shadows (-1: none), and attention weights where wanted."""
+        ...
+
+
+@runtime_checkable
+class Mixes(Denoiser, Protocol):
+    """A denoiser whose forward takes mixes of embeddings in place of tokens: `mixes` is among what it `gives`."""
+
+    gives: frozenset[str]
+
+    def mixed(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor], soft: Soft) -> Tensor:
+        """`states` of canvases some of whose tokens are mixes."""
         ...
 
 
@@ -141,16 +152,16 @@ class NativeDenoiser(_Loaded):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What a forward can give beside logits: hidden states, attention weights, leave-one-out states.
+        """What a forward has beside logits: hidden states, attention weights, leave-one-out states, mixes of tokens.
 
         Shifted models have no leave-one-out states: they predict a token from the state before it, which has no shadow.
         """
-        beside = {"attention"} | (set() if self.shift else {"without"})
+        beside = {"attention", "mixes"} | (set() if self.shift else {"without"})
         return frozenset({"states"} | (beside if self.body.keeps_keys else set()))
 
-    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
+    def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool, soft: Soft | None = None) -> More:
         """One forward with what `gives` says."""
-        return more(self, ids_BL, layout, shadow_BS, attention)
+        return more(self, ids_BL, layout, shadow_BS, attention, soft)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,18 +173,24 @@ class NativeDenoiser(_Loaded):
 
     @torch.no_grad()
     @fast_float32()
-    def hidden(self, ids_BL: Tensor, layout: Layout) -> Tensor:
+    def hidden(self, ids_BL: Tensor, layout: Layout, soft: Soft | None = None) -> Tensor:
         """The last hidden states, [B, L, D], before any shift and the output head."""
         assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
-        if layout.position_BL is None:
+        placed = layout.position_BL
+        if placed is None and soft is None:
             return self.body(ids_BL, self.whole_mask(layout))
         if not isinstance(self.body, Decoder):
             raise InputError(f"{self.setting.get('model')} counts its positions itself; use positions 'canvas'")
-        return self.body(ids_BL, self.whole_mask(layout), torch.as_tensor(layout.position_BL, device=self.device))
+        place_BL = None if placed is None else torch.as_tensor(placed, device=self.device)
+        return self.body(ids_BL, self.whole_mask(layout), place_BL, soft=soft)
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """states_ND that predict the tokens at (rows_N, positions_N)."""
         return self._pick(self.hidden(ids_BL, layout), at)
+
+    def mixed(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor], soft: Soft) -> Tensor:
+        """states_ND that predict the tokens at (rows_N, positions_N), where some positions are fed a mix of tokens."""
+        return self._pick(self.hidden(ids_BL, layout, soft), at)
 
     @torch.no_grad()
     @fast_float32()

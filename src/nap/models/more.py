@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nap.canvas.visibility import Ints, Layout, visible_beside
 from nap.common.machine import fast_float32
-from nap.models.attention import Decoder, added
+from nap.models.attention import Decoder, Soft, added
 
 if TYPE_CHECKING:
     from nap.models.denoiser import NativeDenoiser
@@ -36,8 +36,15 @@ class More(NamedTuple):
 
 @torch.no_grad()
 @fast_float32()
-def more(denoiser: "NativeDenoiser", ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool) -> More:
-    """One forward of the canvases and of masks at the shadows' places; -1 is no shadow."""
+def more(
+    denoiser: "NativeDenoiser",
+    ids_BL: Tensor,
+    layout: Layout,
+    shadow_BS: Ints,
+    attention: bool,
+    soft: Soft | None = None,
+) -> More:
+    """One forward of the canvases and of masks at the shadows' places; -1 is no shadow. `soft` are places of them."""
     assert isinstance(denoiser.body, Decoder)
     (rows, length), shadows = layout.region_BL.shape, shadow_BS.shape[1]
     at_BQ = np.concatenate([np.broadcast_to(np.arange(length), (rows, length)), shadow_BS.clip(min=0)], axis=1)
@@ -46,5 +53,5 @@ def more(denoiser: "NativeDenoiser", ids_BL: Tensor, layout: Layout, shadow_BS: 
     mask = added(seen_BQQ, denoiser.model.dtype, denoiser.device)
     maps: list[Tensor] = []
     place_BQ = torch.as_tensor(layout.placed(at_BQ), device=denoiser.device)
-    states_BQD = denoiser.body(ids_BQ, mask, place_BQ, maps=maps if attention else None)
+    states_BQD = denoiser.body(ids_BQ, mask, place_BQ, maps=maps if attention else None, soft=soft)
     return More(states_BQD[:, :length], states_BQD[:, length:], [map_BQQ[:, :length, :length] for map_BQQ in maps])

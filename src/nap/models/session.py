@@ -23,8 +23,9 @@ from torch import Tensor
 from nap.canvas.canvas import Canvas, collate
 from nap.canvas.visibility import Ints, Layout, sight
 from nap.common.files import InputError
+from nap.models.attention import Soft
 from nap.models.caches import Cache, Kept, NoCache, cache_of
-from nap.models.denoiser import Denoiser, NativeDenoiser, Tells, predicted_from
+from nap.models.denoiser import Denoiser, Mixes, NativeDenoiser, Tells, predicted_from
 from nap.models.store import Opened, Store
 
 
@@ -34,6 +35,7 @@ class Question(NamedTuple):
     start, stop  the block that is being decoded: its first position, and the one after its last
     also         what else is asked: `without` for leave-one-out states of `at_N`, `attention` for the weights of every
                  layer
+    mix          what is fed in place of masks
     """
 
     row: int
@@ -42,6 +44,14 @@ class Question(NamedTuple):
     start: int
     stop: int
     also: tuple[str, ...] = ()
+    mix: "Mix | None" = None
+
+
+class Mix(NamedTuple):
+    """Masked positions that are fed a mix of token embeddings: weight_NV is a distribution over the vocabulary each."""
+
+    position_N: Ints
+    weight_NV: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +121,22 @@ class Session:
         ids_BL = np.full(layout.region_BL.shape, self.denoiser.pad_id, np.int64)
         for ids_L, question in zip(ids_BL, questions, strict=True):
             ids_L[: len(question.ids_L)] = question.ids_L
+        soft = self._soft(questions)
         if any(question.also for question in questions):
-            return self._more(questions, self._there(ids_BL), layout)
-        states_ND = self.denoiser.states(self._there(ids_BL), layout, self._at(questions))
+            return self._more(questions, self._there(ids_BL), layout, soft)
+        if soft is None:
+            states_ND = self.denoiser.states(self._there(ids_BL), layout, self._at(questions))
+        else:
+            assert isinstance(self.denoiser, Mixes), "needs are checked when a row comes in"
+            states_ND = self.denoiser.mixed(self._there(ids_BL), layout, self._at(questions), soft)
         return self._answer(states_ND, [len(question.ids_L) for question in questions])
 
-    def _more(self, questions: Sequence[Question], ids_BL: Tensor, layout: Layout) -> Answer:
+    def _more(self, questions: Sequence[Question], ids_BL: Tensor, layout: Layout, soft: Soft | None) -> Answer:
         """One forward with the extra answers; rows that ask for nothing extra get the same as they would alone."""
         assert isinstance(self.denoiser, Tells), "needs are checked when a row comes in"
         shadows = [question.at_N if "without" in question.also else question.at_N[:0] for question in questions]
         attention = any("attention" in question.also for question in questions)
-        found = self.denoiser.more(ids_BL, layout, _padded(shadows, -1), attention)
+        found = self.denoiser.more(ids_BL, layout, _padded(shadows, -1), attention, soft)
         rows_N, positions_N = self._at(questions)
         states_ND = found.states_BLD[rows_N, predicted_from(positions_N, self.denoiser.shift)]
         # Without shadows nobody reads these states.
@@ -139,6 +154,16 @@ class Session:
         ]
         queries_B = [len(question.ids_L) + len(at) for question, at in zip(questions, shadows, strict=True)]
         return Answer(states_ND, queries_B, self.denoiser.vocabulary, self.denoiser.head, without_ND, weights)
+
+    def _soft(self, questions: Sequence[Question]) -> Soft | None:
+        """What is fed in place of masks, of all rows."""
+        mixes = [(row, q.mix) for row, q in enumerate(questions) if q.mix is not None and len(q.mix.position_N)]
+        if not mixes:
+            return None
+        rows_N = np.repeat([row for row, _ in mixes], [len(mix.position_N) for _, mix in mixes])
+        positions_N = np.concatenate([mix.position_N for _, mix in mixes])
+        weight_NV = torch.cat([mix.weight_NV.to(self.denoiser.device) for _, mix in mixes])
+        return Soft(self._there(rows_N), self._there(positions_N), weight_NV)
 
     def _check(self, row: int) -> None:
         if row not in self.canvases:

@@ -12,13 +12,14 @@ Does not train, tokenize or lay out.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
+from nap.tasks.arith_steps import holds, solved, steps_of
 from nap.tasks.drawn import drawn
 from nap.tasks.registry import check_split, split_of
 
@@ -239,6 +240,18 @@ class Arith:
     def vote(self, problem: Problem, path: str) -> str | None:
         """The last whole number of a path, which ends with its answer."""
         return self.extract(problem, " ".join(reversed(path.split())))
+
+    def steps(self, path: str) -> list[str]:
+        """What stands between the semicolons."""
+        return steps_of(path)
+
+    def holds(self, problem: Problem, step: str) -> bool:
+        """Whether it says what somebody has."""
+        return holds(problem.prompt, step)
+
+    def solve(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """What the goal has by these steps."""
+        return solved(problem.prompt, steps)
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the number is the exact answer."""

@@ -102,6 +102,23 @@ class Votes(Protocol):
         ...
 
 
+@runtime_checkable
+class Steps(Protocol):
+    """A task that can read a solution step by step."""
+
+    def steps(self, path: str) -> list[str]:
+        """The steps of a path."""
+        ...
+
+    def holds(self, problem: Problem, step: str) -> bool:
+        """Whether a step is right, whatever stands around it."""
+        ...
+
+    def solve(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """The answer that follows from these steps alone, as `check` takes it; None where none does."""
+        ...
+
+
 def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
     """The text of a decoded canvas to check: its summary, its first path without one (None), or all of it."""
     if isinstance(task, Gathers):

@@ -96,15 +96,26 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         rows_N, positions_N = step.masked_BL.nonzero(as_tuple=True)
         where = Layout(step.region_BL.numpy(), self.spec.attention, self.spec.paths, self.spec.positions)
         standing = {} if where.position_BL is None else {"position_ids": torch.from_numpy(where.position_BL)}
-        return standing | {
-            "input_ids": step.noisy_BL,
-            "attention_mask": self._attention(where),
-            "rows": rows_N,
-            "positions": positions_N,
-            "targets": step.ids_BL[rows_N, positions_N],
-            "weights": step.weight_BL[rows_N, positions_N] * self.parts,
-            "tokens": (step.region_BL != OUTSIDE).sum(),
-        }
+        return (
+            standing
+            | {
+                "input_ids": step.noisy_BL,
+                "attention_mask": self._attention(where),
+                "rows": rows_N,
+                "positions": positions_N,
+                "targets": step.ids_BL[rows_N, positions_N],
+                "weights": step.weight_BL[rows_N, positions_N] * self.parts,
+                "tokens": (step.region_BL != OUTSIDE).sum(),
+            }
+            | (self._editing(step, index) if self.objective.objective == "edit" else {})
+        )
+
+    def _editing(self, step: Step, index: int) -> dict[str, Tensor]:
+        """What the edit objective needs besides: the samples, their regions, and the number that drafts start from."""
+        draw = int(np.random.SeedSequence([self.seed, index, 2]).generate_state(1)[0])
+        numbers = {"draw": draw, "mask_id": self.mask_id, "pad_id": self.pad_id, "corrupt": self.objective.corrupt}
+        told = {name: torch.tensor(value) for name, value in numbers.items()}
+        return told | {"clean": step.ids_BL, "region": step.region_BL}
 
     def _noised(self, number: int) -> Step:
         canvases = self._chunk(number // CHUNK)[number % CHUNK]

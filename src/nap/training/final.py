@@ -57,8 +57,14 @@ def write_model(
     trainer: "DiffusionTrainer", start: "Start", job: Job, setting: Mapping[str, object], corpus: "Corpus", folder: Path
 ) -> None:
     """Write the files of the model into `folder`: all processes take part, the first one writes."""
+    from nap.decoding.editor import save_editor
+    from nap.training.edit import detach
+
+    editor = detach(start.model, start.ids.mask_id)
     # Every process holds a share of sharded weights.
     trainer.save_model(str(folder))
+    if editor:
+        save_editor(editor, folder)
     if not trainer.is_world_process_zero():
         return
     (folder / "training_args.bin").unlink(missing_ok=True)

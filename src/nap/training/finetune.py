@@ -54,6 +54,7 @@ def fine_tune(
     from nap.training.start import open_start
 
     _check_sharding(job.hyper, watch)
+    _check_editing(job)
     _check_report(watch.report_to)
     # A text that cannot be written into the README should stop a training before it starts.
     for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
@@ -82,7 +83,7 @@ def fine_tune(
             say(f"{final} is finished already")
             return final
         batches = _batches(job, corpus, start)
-        model = _trainable(start, job.hyper)
+        model = _trainable(start, job)
         found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say, show=show)
         write_final(found, start, job, setting, corpus, folder)
         # A process that leaves while another still writes closes their connection, and the other aborts.
@@ -107,6 +108,14 @@ def _check_sharding(hyper: Hyper, watch: Watch) -> None:
         )
     if hyper.fsdp and watch.eval_task:
         raise InputError("under fsdp no process has the whole model to decode with; leave --eval-task out")
+
+
+def _check_editing(job: Job) -> None:
+    if job.objective.objective == "edit" and (job.hyper.lora or job.hyper.fsdp or _processes() > 1):
+        raise InputError(
+            "the edit objective trains all weights in one process: choose lora 0, leave --fsdp out, and start it "
+            "without torchrun"
+        )
 
 
 def _check_report(name: str) -> None:
@@ -186,9 +195,12 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     )  # fmt: skip
 
 
-def _trainable(start: "Start", hyper: Hyper) -> "nn.Module":
-    from nap.training import lora
+def _trainable(start: "Start", job: Job) -> "nn.Module":
+    from nap.training import edit, lora
 
+    hyper = job.hyper
+    if job.objective.objective == "edit":
+        edit.attach(start.model, start.ids.pad_id)
     if hyper.checkpointing:
         # transformers 4 and 5 have different names for it and for the Trainer's argument.
         old = start.model.gradient_checkpointing_enable
@@ -204,8 +216,9 @@ def _run(
     from transformers.utils import logging
 
     from nap.training.callbacks import DecodeEvery, Metrics
+    from nap.training.edit import EditTrainer
     from nap.training.muon import muon_for
-    from nap.training.trainer import run_trainer, training_arguments
+    from nap.training.trainer import DiffusionTrainer, run_trainer, training_arguments
 
     # A progress bar for every save would appear between the lines of the training.
     logging.disable_progress_bar()
@@ -221,7 +234,8 @@ def _run(
     if watch.eval_task:
         callbacks.append(DecodeEvery(watch, start, job.spec, metrics, say))
     muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
-    return run_trainer(model, batches, arguments, callbacks, muon, say)
+    kind = EditTrainer if job.objective.objective == "edit" else DiffusionTrainer
+    return run_trainer(model, batches, arguments, callbacks, muon, say, kind)
 
 
 def _processes() -> int:

@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nap.canvas.canvas import Canvas, parse
 from nap.data.problems import Problem
-from nap.data.trace import Trace
 from nap.decoding.engine import Engine
 from nap.decoding.judge import Judge
 from nap.decoding.policies.learned import Decision, Learned, seen_of
@@ -25,7 +23,8 @@ from nap.decoding.policies.policy import Edits, RowView, Said, best
 from nap.decoding.prompt import canvas_of
 from nap.decoding.traces import Recording
 from nap.models.denoiser import Denoiser
-from nap.tasks.registry import Task, answer_text
+from nap.tasks.registry import Task
+from nap.training.tested import verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +108,6 @@ def _judged(denoiser: Denoiser, task: Task, problem: Problem, record: Recording,
     trace, canvas = record.trace(denoiser), record.canvas
     correct = verdict(denoiser, task, problem, canvas, trace)
     return Rollout(decisions, correct, trace.forwards, int((canvas.region >= 0).sum()))
-
-
-def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, trace: Trace) -> bool:
-    """Whether a decode's answer is right."""
-    done = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-    text = answer_text(task, done.paths, done.summary if canvas.spec.summary_tokens else None)
-    return task.check(problem, text)
 
 
 def group_loss(judge: Judge, groups: Sequence[Sequence[Rollout]], setting: GroupSetting) -> Tensor:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Weight = Literal["1/t", "cart", "linear", "none"]
 Normalise = Literal["token", "sequence", "batch"]
 Masking = Literal["plain", "structured"]
+Objectives = Literal["mask", "edit"]
 Times = Literal["row", "path"]
 
 
@@ -36,10 +37,21 @@ class Objective:
     """t = u ** power with u uniform; below 1 more is masked than in the likelihood bound, whose power is 1"""
     kappa: float = 0.0
     """for structured masking: how much more often the end of a path is masked than its start"""
+    objective: Objectives = "mask"
+    """mask (masked diffusion), or edit: besides, to replace, delete and insert in its own drafts"""
+    corrupt: float = 0.1
+    """of the edit objective: how many of a draft's tokens are dropped or doubled, in half of the slots"""
 
     def __post_init__(self) -> None:
-        for name, known in (("weight", Weight), ("normalise", Normalise), ("masking", Masking), ("times", Times)):
-            check_known(name, getattr(self, name), get_args(known))
+        known: dict[str, object] = {
+            "weight": Weight, "normalise": Normalise, "masking": Masking, "times": Times, "objective": Objectives,
+        }  # fmt: skip
+        for name, choices in known.items():
+            check_known(name, getattr(self, name), get_args(choices))
+        if not 0 <= self.corrupt <= 1:
+            raise InputError(f"corrupt must be from 0 to 1, got {self.corrupt}")
+        if self.corrupt != 0.1 and self.objective != "edit":
+            raise InputError(f"corrupt {self.corrupt} changes nothing with the objective mask; choose edit, or drop it")
         if not 0 < self.power < float("inf"):
             raise InputError(f"power must be above 0 and finite, got {self.power}")
         if not 0 <= self.kappa < float("inf"):

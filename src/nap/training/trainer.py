@@ -35,9 +35,13 @@ class _Picked:
     """
 
     at: tuple[Tensor, Tensor] | None = None
+    states_ND: Tensor | None = None
 
     def __call__(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        return (inputs[0][self.at], *inputs[1:]) if self.at else None
+        if self.at is None:
+            return None
+        self.states_ND = inputs[0][self.at]
+        return self.states_ND, *inputs[1:]
 
 
 class DiffusionTrainer(Trainer):
@@ -73,18 +77,21 @@ class DiffusionTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: object, **kwargs: object) -> Tensor:
         """The loss of one part of a step."""
+        logits_NV = self.predicted(model, inputs, inputs["rows"], inputs["positions"])
+        return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
+
+    def predicted(self, model: nn.Module, inputs: dict[str, Tensor], rows_N: Tensor, positions_N: Tensor) -> Tensor:
+        """logits_NV for the tokens at these places, in one forward, a model's shift undone."""
         self.tokens += int(inputs["tokens"])
         shift = bool(getattr(self.model.config, "shift_logits", False))  # pyright: ignore
-        at = inputs["rows"], predicted_from(inputs["positions"], shift)
+        at = rows_N, predicted_from(positions_N, shift)
         if self.picked is None:
-            logits_NV = self._forward(model, inputs)[at]
-        else:
-            self.picked.at = at
-            try:
-                logits_NV = self._forward(model, inputs)
-            finally:
-                self.picked.at = None
-        return masked_loss(logits_NV, inputs["targets"], inputs["weights"])
+            return self._forward(model, inputs)[at]
+        self.picked.at = at
+        try:
+            return self._forward(model, inputs)
+        finally:
+            self.picked.at = None
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
@@ -170,12 +177,14 @@ def run_trainer(
     callbacks: Sequence[TrainerCallback] = (),
     optimizer: torch.optim.Optimizer | None = None,
     say: Callable[[str], None] = say,
+    kind: type[DiffusionTrainer] = DiffusionTrainer,
 ) -> DiffusionTrainer:
     """Train to the end of `batches` from the newest whole checkpoint of the folder; AdamW if no optimizer is given.
 
-    say  is told which checkpoints are damaged
+    say   is told which checkpoints are damaged
+    kind  the Trainer with the loss that is wanted
     """
-    trainer = DiffusionTrainer(model, batches, arguments, callbacks, optimizer)
+    trainer = kind(model, batches, arguments, callbacks, optimizer)
     if arguments.fsdp and not trainer.is_fsdp_enabled:
         # accelerate would silently ignore it, and give every process the whole model.
         raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")

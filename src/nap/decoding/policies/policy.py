@@ -27,8 +27,12 @@ from nap.decoding.policies.ranges import COUNT, Range, check_ranges
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nap.models.session import Mix
+
 # A policy that takes back or edits tokens could loop for ever; no published one needs more steps a token than this.
 MOST_STEPS_PER_TOKEN = 32
+# Columns that a forward has to be asked for.
+BESIDES = ("without", "attention")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -212,8 +216,16 @@ class Policy(Protocol):
         """What it needs from a model beyond candidates (decoding/needs.py); without that, the policy is refused."""
         ...
 
+    def besides(self, row: RowView) -> tuple[str, ...]:
+        """Which of `without` and `attention`, among what it `reads`, this forward is to give; called after `ask`."""
+        ...
+
     def drafts(self, row: RowView) -> Sequence[Draft]:
         """Canvases to ask about besides the row's own, called after `ask`."""
+        ...
+
+    def mixes(self, row: RowView) -> "Mix | None":
+        """What is fed in place of masks, called after `ask` where `needs` has `mixes`."""
         ...
 
     def act(self, row: RowView, said: Said) -> Edits:
@@ -288,9 +300,17 @@ class Based:
         """The row's own `memory`; nothing where there is none."""
         return self.memory and self.memory()
 
+    def besides(self, row: RowView) -> tuple[str, ...]:
+        """All that it reads."""
+        return tuple(name for name in BESIDES if name in self.reads)
+
     def drafts(self, row: RowView) -> Sequence[Draft]:
         """None."""
         return ()
+
+    def mixes(self, row: RowView) -> "Mix | None":
+        """None."""
+        return None
 
 
 class Selecting(Based):

@@ -8,18 +8,24 @@ from importlib.metadata import entry_points
 from nap.common.named import parse_named, said_name
 from nap.decoding.policies.blocks import MultiBlock
 from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
+from nap.decoding.policies.codila import Codila
 from nap.decoding.policies.credit import Credit
 from nap.decoding.policies.dawn import Dawn
+from nap.decoding.policies.demask import Demask
+from nap.decoding.policies.drafted import DraftEdit, DraftRedo
 from nap.decoding.policies.early import Prophet
 from nap.decoding.policies.editing import TokenEdit
 from nap.decoding.policies.learned import Learned
 from nap.decoding.policies.lookahead import Lopa
+from nap.decoding.policies.mixing import Remix
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
 from nap.decoding.policies.p2 import P2
 from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.remasking import Remdm
+from nap.decoding.policies.revising import DraftRevise
 from nap.decoding.policies.saber import Saber
+from nap.decoding.policies.slotwise import Refusion
 from nap.decoding.policies.spacing import Dilated, LocalLeap
 from nap.decoding.policies.speculative import SelfSpeculative
 from nap.decoding.policies.steady import Klass
@@ -52,8 +58,15 @@ POLICIES: dict[str, type] = {
     "saber": Saber,
     "wino": Wino,
     "dawn": Dawn,
+    "remix": Remix,
+    "refusion": Refusion,
     "learned": Learned,
+    "demask": Demask,
+    "codila": Codila,
     "token_edit": TokenEdit,
+    "draft_edit": DraftEdit,
+    "draft_redo": DraftRedo,
+    "draft_revise": DraftRevise,
 }
 
 

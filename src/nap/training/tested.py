@@ -1,0 +1,42 @@
+"""How a guide does that was just trained: accuracy and tokens a forward of policies on the test split, a line each.
+
+For recipes that train one; `nap eval` measures with intervals, and resumes. Does not train.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from nap.canvas.canvas import Canvas, parse
+from nap.common.files import InputError
+from nap.data.problems import Problem
+from nap.data.trace import Trace
+from nap.decoding.decode import decode_traces
+from nap.decoding.policies.policy import Policy
+from nap.decoding.prompt import canvas_of
+from nap.models.denoiser import Denoiser
+from nap.tasks.registry import Task, answer_text
+
+
+def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, trace: Trace) -> bool:
+    """Whether a decode's answer is right."""
+    done = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
+    text = answer_text(task, done.paths, done.summary if canvas.spec.summary_tokens else None)
+    return task.check(problem, text)
+
+
+def tested(denoiser: Denoiser, task: Task, policies: Mapping[str, Policy], count: int) -> Iterator[str]:
+    """A line for each policy, under the name given to it, of the first problems of the test split.
+
+    Raises InputError for a model that knows no canvas of its own.
+    """
+    if denoiser.canvas is None:
+        raise InputError(f"{denoiser.setting.get('model')} has no canvas of its own (canvas.json)")
+    problems = task.load("test", count, None)
+    canvases = [canvas_of(denoiser, problem, denoiser.canvas) for problem in problems]
+    tokens = sum(int((canvas.region >= 0).sum()) for canvas in canvases)
+    for name, policy in policies.items():
+        traces = decode_traces(denoiser, canvases, policy)
+        right = sum(verdict(denoiser, task, *row) for row in zip(problems, canvases, traces, strict=True))
+        forwards = sum(trace.forwards for trace in traces)
+        queries = sum(cost.queries for trace in traces for cost in trace.costs)
+        pace = f"{tokens / forwards:.2f} tokens a forward, {queries / count:.0f} query tokens"
+        yield f"{name}: right {right} of {count}, {pace}"
