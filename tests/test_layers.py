@@ -19,6 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "dependence": {"models", "canvas", "tasks"},
     "curation": {"tasks", "canvas", "models"},
     "training": {"decoding", "models", "canvas", "tasks"},
+    "serving": {"decoding", "models", "canvas"},
     "evaluation": {"decoding", "models", "canvas", "tasks", "order"},
     "report": {"evaluation", "order"},
 }

@@ -5,8 +5,9 @@ _nap() {
     case "$name" in
         "curate") words="--help --task --out --solutions --field --split --data --problems --prompts --samples --temperature --top-p --max-tokens --seed --paths --path-tokens --summary-tokens --tokenizer --select --wrong --max-overlap --diverse --no-diverse --embedder --max-similarity --reasoning --summary --summary-prompt --max-seqdep --scorer --price-prompt --price-completion --license --problems-license --teacher-license --journal --offline --no-offline --backend --workers --json --no-json --teacher --model --key-env --concurrency --per-minute --timeout --retries --together --no-together --ask-refused --no-ask-refused --prompt-field --answer-field --strict --no-strict" ;;
         "decode") words="--help --models --model --prompt --prompts-from --infill --infill-from --gap-tokens --policy --tokens-per-step --steps --cache --reads --workers --live --no-live --out --json --no-json --canvas --paths --path-tokens --summary-tokens --tags --after-end --attention --positions --raw --no-raw --system --prompt-template --examples --shots --examples-as --chat-template-kwargs --temperature --top-p --top-k --guidance --eos --seed --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
-        "eval") words="--help --model --models --task --policies --tokens-per-step --steps --problems --split --data --infill --gap-tokens --cache --out --baseline --batch-size --workers --traces --probe --json --no-json --markdown --no-markdown --prompt-field --answer-field --strict --no-strict --canvas --paths --path-tokens --summary-tokens --tags --after-end --attention --positions --raw --no-raw --system --prompt-template --examples --shots --examples-as --chat-template-kwargs --temperature --top-p --top-k --guidance --eos --seed --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
+        "eval") words="--help --model --models --task --policies --tokens-per-step --steps --problems --skip --split --data --infill --gap-tokens --cache --out --baseline --batch-size --workers --traces --probe --json --no-json --markdown --no-markdown --prompt-field --answer-field --strict --no-strict --canvas --paths --path-tokens --summary-tokens --tags --after-end --attention --positions --raw --no-raw --system --prompt-template --examples --shots --examples-as --chat-template-kwargs --temperature --top-p --top-k --guidance --eos --seed --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
         "doctor") words="--help --model" ;;
+        "leaderboard") words="--help --models --add-models --decoders --add-decoders --problems --validation --out --page --json --no-json" ;;
         "order") words="--help --k --count-padding --no-count-padding --ties-within --model --law --json --no-json --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
         "report") words="--help --out --figures" ;;
         "score") words="--help --task --by --output-field --answer-field --prompt-field --stop --out --strict --no-strict --json --no-json" ;;
@@ -21,7 +22,7 @@ _nap() {
         "trace convert") words="--help" ;;
         "trace import") words="--help --source --tokenizer --mask-id --prompt-tokens --model --policy" ;;
     esac
-    [[ $COMP_CWORD == 1 ]] && words="curate decode eval doctor order report score seqdep anticipate problems train vote trace --help --version"
+    [[ $COMP_CWORD == 1 ]] && words="curate decode eval doctor leaderboard order report score seqdep anticipate problems train vote trace --help --version"
     [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == trace ]] && words="show explain convert import"
     [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == seqdep ]] && words="filter $words"
     COMPREPLY=($(compgen -W "$words" -- "$here"))

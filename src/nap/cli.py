@@ -21,6 +21,7 @@ from nap.commands.curate import Curate
 from nap.commands.decode import Decode
 from nap.commands.doctor import Doctor
 from nap.commands.evaluate import Eval
+from nap.commands.leaderboard import LeaderboardCommand
 from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
 from nap.commands.seqdep import Seqdep, SeqdepFilter
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "decode": Decode,
     "eval": Eval,
     "doctor": Doctor,
+    "leaderboard": LeaderboardCommand,
     "order": OrderCommand,
     "report": ReportCommand,
     "score": Score,

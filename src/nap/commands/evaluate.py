@@ -47,6 +47,8 @@ class Eval:
     """budgets as the number of steps that fill the canvas"""
     problems: int = 200
     """how many problems of the split"""
+    skip: int = 0
+    """leave out the first so many of them: what a setting was chosen on"""
     split: str = "test"
     """train or test"""
     data: Words = None
@@ -89,7 +91,7 @@ class Eval:
         budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
         return Sweep(
             task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
-            problems=self.problems, split=self.split, data=self.data, canvas=self.canvas.spec(),
+            problems=self.problems, skip=self.skip, split=self.split, data=self.data, canvas=self.canvas.spec(),
             attention=self.canvas.attention, infill=self.infill, gap_tokens=self.gap_tokens, cache=self.cache,
             **asdict(self.columns), **asdict(self.prompts), **asdict(self.drawing), **asdict(self.loading),
         )  # fmt: skip

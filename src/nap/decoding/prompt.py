@@ -102,7 +102,7 @@ def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting:
     leaves no room for the canvas.
     """
     with _named(problem):
-        ids = _known_ids(denoiser, problem.prompt, prompting)
+        ids = known_ids(denoiser, problem.prompt, prompting)
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
         check_length(denoiser, len(canvas))
     return canvas
@@ -116,7 +116,7 @@ def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Pr
     with _named(problem):
         if not problem.prompt and prompting != Prompting(raw=prompting.raw):
             raise InputError("there is no prompt that its settings could be for; give one, or drop them")
-        ids = _known_ids(denoiser, problem.prompt, prompting) if problem.prompt else []
+        ids = known_ids(denoiser, problem.prompt, prompting) if problem.prompt else []
         canvas = lay_out(ids, infill, readable(denoiser), denoiser.mask_id, problem_id=problem.id)
         said = " ".join(piece for piece in infill.pieces() if isinstance(piece, str))
         _check_words(denoiser, said, canvas.ids.tolist(), "text")
@@ -133,7 +133,8 @@ def _named(problem: Problem) -> Iterator[None]:
         raise InputError(f"{problem.id}: {error}") from None
 
 
-def _known_ids(denoiser: Denoiser, text: str, prompting: Prompting) -> list[int]:
+def known_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> list[int]:
+    """`prompt_ids`. Raises InputError for a word that the model does not know, and for what is no text, as well."""
     if not text.isascii() and re.search("[\ud800-\udfff]", text):
         raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
     ids = prompt_ids(denoiser, text, prompting)

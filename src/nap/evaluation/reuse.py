@@ -23,8 +23,8 @@ Key = tuple[str, str]  # the names of a cell and of a problem
 
 # Settings that only set the extent of a run. The problems themselves are in the digest of each row.
 EXTENT = (
-    "models", "policies", "tokens_per_step", "steps", "cache", "problems", "split", "data", "prompt_field",
-    "answer_field", "strict", "traces",
+    "models", "policies", "tokens_per_step", "steps", "cache", "problems", "skip", "split", "data",
+    "prompt_field", "answer_field", "strict", "traces",
 )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class Sweep:
     tokens_per_step  budgets for the policies that follow one; those that set their own pace run once
     steps            further budgets as a number of steps
     problems         how many problems of the task's split (or of the file `data`, if the task reads one)
+    skip             how many of them are left out at the start
     attention        None: that of the canvas
     cache            one or more, each in the form of `cache_of`
     """
@@ -76,6 +77,7 @@ class Sweep:
     tokens_per_step: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     problems: int = 200
+    skip: int = 0
     split: str = "test"
     data: str | None = None
     prompt_field: str | None = None
@@ -109,6 +111,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         check_least({"problems": self.problems})
+        check_least({"skip": self.skip}, 0)
         check_known("eos setting", self.eos, get_args(Eos))
         for name in ("models", "policies", "cache"):
             if not getattr(self, name):
@@ -169,9 +172,10 @@ class Sweep:
     def load_problems(self) -> list[Problem]:
         """The problems. Raises InputError if there are none, or if two have the same id."""
         task = load_reader(self.task, prompt=self.prompt_field, answer=self.answer_field, strict=self.strict)
-        problems = task.load(self.split, self.problems, self.data)
+        problems = task.load(self.split, self.skip + self.problems, self.data)[self.skip :]
         if not problems:
-            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}")
+            after = f" after the first {self.skip}" if self.skip else ""
+            raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}{after}")
         (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
         if times > 1:
             raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")

@@ -66,6 +66,19 @@ def cost_of(denoiser: ExactDenoiser, trace: Trace, *, correlation: bool = True) 
     return total
 
 
+def nats_of(denoiser: ExactDenoiser, trace: Trace) -> tuple[int, float]:
+    """How many tokens a trace wrote, and -log p of them given the prompt, in nats, however they were written."""
+    region, first, last = np.array(trace.region), np.array(trace.initial, np.int64), np.array(trace.final, np.int64)
+    prompt, tokens, nats = first[region == PROMPT], 0, 0.0
+    for code in sorted({int(code) for code in region if code >= 0}):
+        slot = np.flatnonzero(region == code)
+        reader = denoiser.reader(prompt, len(slot))
+        began, ended = (reader.read(denoiser.law_ids(ids[slot])).log_p for ids in (first, last))
+        tokens += int((first[slot] != last[slot]).sum())
+        nats += began - ended
+    return tokens, nats
+
+
 def _slot_cost(
     denoiser: ExactDenoiser, reader: Reader, ids_L: Ints, steps: Sequence[dict[int, int]], correlation: bool
 ) -> Cost:

@@ -1,0 +1,327 @@
+"""The leaderboard: every decoder in every contest, its settings chosen on some problems and measured on others.
+
+    boards = run_boards(contests, decoders, folder, problems=200, validation=100)
+
+A contest has a folder with two runs of `run_sweep` in it, of the first problems of the split (`validation`) and of the
+next (`test`), so all is resumable and grows. RULE says how a setting is chosen. For an exact law of texts
+(`law=exact:FILE`) the score is not accuracy but the exact log-loss of what was written, in nats a token.
+
+Does not decode (run.py), and does not write the page (leaderboard_page.py).
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import exp, log
+from pathlib import Path
+from typing import NamedTuple
+
+from nap.common.bounds import check_least
+from nap.common.files import InputError, atomic, make_folder, read_text
+from nap.common.folder import Setting, run_folder
+from nap.common.stats import Interval, bootstrap_mean, paired_interval
+from nap.data.trace_files import read_traces
+from nap.decoding.needs import check_needs
+from nap.decoding.policies.registry import parse_policy
+from nap.evaluation.decoders import LAW, PACES, Contest, Decoder
+from nap.evaluation.rows import Row, read_seconds
+from nap.evaluation.run import keep_open
+from nap.evaluation.summary import Mean, Record, summarise
+from nap.evaluation.sweep import Sweep
+from nap.models.any import load
+from nap.models.denoiser import Denoiser
+from nap.models.exact import ExactDenoiser
+from nap.models.exact_cost import nats_of
+from nap.order.rates import aup
+
+VALIDATION, TEST = "validation", "test"
+# What may be lost and still count as no loss: of the problems, and for a law in nats a token.
+POINT, NATS = 0.01, 0.01
+PROMPT_WORDS = 3
+# The setting that `nap decode` has by default, which others are compared with.
+REFERENCE = ("parallel_forced", "1/step")
+
+RULE = (
+    "Every decoder has at most four settings: those that follow a budget 1, 2, 4 and 8 tokens a step, the others four "
+    "values of the number that sets their speed. All are run on the validation problems, and what is chosen there "
+    "is shown as the test problems have it. The setting chosen: the one with the most tokens a forward whose "
+    "accuracy is within one point of the best of this decoder's settings. Tokens a query: likewise, with the most "
+    "tokens a query. Accuracy at 1, 2, 4, 8 tokens a forward: of the settings that fill at least k / 1.41 positions "
+    "a forward, padding included, the most accurate one."
+)
+DEFAULT_RULE = (
+    "What should be the default: of all settings that no trained model here loses more than a point with on the "
+    "validation problems, against the present default at one token a step, and that write more tokens a forward with "
+    "every one, the one with the largest geometric mean of that gain. It holds where on the test problems no model "
+    "shows a loss (the 95 % interval of the paired difference reaches 0 for each), and the interval over all problems "
+    "together lies above -5 points."
+)
+MARGIN = 0.05
+
+
+class Score(NamedTuple):
+    """What a setting is worth on some problems: higher is better; accuracy from 0 to 1, or less the nats a token."""
+
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A setting on one part of a contest's problems. `filled`: positions a forward, padding included."""
+
+    score: Score
+    filled: float
+    record: Record
+
+    @property
+    def tpf(self) -> float:
+        """Tokens a forward."""
+        return self.record.tpf.value or 0.0
+
+    @property
+    def per_query(self) -> float:
+        """Tokens a query token, as the ratio of the means."""
+        return (self.record.n_tokens.value or 0.0) / (self.record.queries.value or 1.0)
+
+
+Points = Mapping[str, Point]  # by the name of the cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A decoder in a contest, on the test problems.
+
+    at        by tokens a forward; None where no setting is so fast
+    chosen    the setting chosen, and `sparing` the one with the most tokens a query
+    """
+
+    decoder: str
+    at: Mapping[int, Point | None]
+    chosen: Point
+    sparing: Point
+    aup: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A contest's standings, and which decoders the model cannot run, with the reason."""
+
+    contest: Contest
+    standings: Sequence[Standing]
+    refused: Mapping[str, str]
+    points: Mapping[str, Points]  # of both parts
+    rows: Sequence[Row]  # of the test problems
+
+
+RunOne = Callable[[Sweep, Path, int], list[Row]]
+
+
+def run_boards(
+    contests: Sequence[Contest],
+    found: Sequence[Decoder],
+    folder: Path,
+    run_one: RunOne,
+    *,
+    problems: int,
+    validation: int,
+    digests: Mapping[str, str] | None = None,
+) -> Iterator[Board]:
+    """The board of each contest, as it is done. `run_one(sweep, folder, traces)` runs a sweep.
+
+    digests  of the files that decoders come from, by decoder: a folder never mixes two versions of one
+
+    Raises InputError as `run_sweep`, and for a folder that another process is at work in.
+    """
+    check_least({"problems": problems, "validation": validation})
+    setting = {"contests": [*map(str, contests)], "decoders": [d.name for d in found], "files": dict(digests or {})}
+    with run_folder(folder, "leaderboard", setting, compared=_files):
+        for contest in contests:
+            yield _board(contest, found, folder / contest.place, run_one, problems, validation)
+
+
+def _files(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
+    """What must be the same: the files of the decoders that both have."""
+    files = [known if isinstance(known := one.get("files"), dict) else {} for one in (old, now)]
+    both = files[0].keys() & files[1].keys()
+    first, second = ({"decoder": {name: known[name] for name in both}} for known in files)
+    return dict(first), dict(second)
+
+
+def _board(
+    contest: Contest, found: Sequence[Decoder], folder: Path, run_one: RunOne, problems: int, validation: int
+) -> Board:
+    denoiser = load(contest.model)
+    refused = {decoder.name: reason for decoder in found if (reason := _refusal(decoder, denoiser))}
+    able = [decoder for decoder in found if decoder.name not in refused]
+    if not able:
+        raise InputError(f"{contest.model} can run none of these decoders: {next(iter(refused.values()))}")
+    law = denoiser if contest.task == LAW else None
+    task, data = contest.task, contest.data
+    if law is not None:
+        if not isinstance(law, ExactDenoiser):
+            raise InputError(f"law= takes the law of a file's texts, law=exact:FILE, got {contest}")
+        task, data = "jsonl", str(_prompts(contest, folder, law, problems + validation))
+    points, rows = dict[str, Points](), list[Row]()
+    for part, skip, count in ((VALIDATION, 0, validation), (TEST, validation, problems)):
+        sweep = Sweep(
+            task=task, models=(contest.model,), policies=tuple(text for one in able for text in one.policies),
+            tokens_per_step=PACES, problems=count, skip=skip, data=data,
+        )  # fmt: skip
+        keep_open(denoiser, sweep)
+        rows = run_one(sweep, folder / part, count if law else int(part == TEST))
+        records = summarise(rows, read_seconds(folder / part / "seconds.parquet"))
+        points[part] = _points(records, rows, _nats(law, rows, folder / part) if law else None)
+    standings = [_standing(one, contest, points, POINT if law is None else NATS) for one in able]
+    standings.sort(key=lambda one: (-(one.aup or 0.0), -one.chosen.tpf))
+    return Board(contest=contest, standings=standings, refused=refused, points=points, rows=rows)
+
+
+def _refusal(decoder: Decoder, denoiser: Denoiser) -> str | None:
+    try:
+        for text in decoder.policies:
+            check_needs(parse_policy(text), denoiser, "none", 0.0)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _points(records: Sequence[Record], rows: Sequence[Row], nats: Mapping[str, Score] | None) -> dict[str, Point]:
+    sums: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        filled, forwards = sums.get(row.cell, (0, 0))
+        sums[row.cell] = filled + (row.n_tokens or 0) + (row.n_uncounted or 0), forwards + (row.forwards or 0)
+    return {
+        r.cell: Point(
+            score=nats[r.cell] if nats else Score(r.accuracy, r.accuracy_interval),
+            filled=sums[r.cell][0] / max(1, sums[r.cell][1]),
+            record=r,
+        )
+        for r in records
+    }
+
+
+def _standing(decoder: Decoder, contest: Contest, points: Mapping[str, Points], margin: float) -> Standing:
+    validated, tested = points[VALIDATION], points[TEST]
+    cells = decoder.cells(contest.model)
+    chosen, sparing = (choose(cells, validated, margin, by) for by in (Point.tpf.fget, Point.per_query.fget))
+    best = 100 * max(point.score.value for point in tested.values())
+    measured = [(p.tpf, 100 * p.score.value) for cell in cells if (p := tested[cell]).tpf]
+    return Standing(
+        decoder=decoder.name,
+        at={k: None if (cell := at_least(k, cells, validated)) is None else tested[cell] for k in PACES},
+        chosen=tested[chosen],
+        sparing=tested[sparing],
+        aup=aup(measured, best) if measured and best > 1 else None,
+    )
+
+
+def choose(cells: Sequence[str], points: Points, margin: float, by: "Callable[[Point], float] | None") -> str:
+    """The cell with the most of `by` whose score is within `margin` of the best of these cells; the first of equals."""
+    assert by is not None
+    best = max(points[cell].score.value for cell in cells)
+    near = [cell for cell in cells if points[cell].score.value >= best - margin - 1e-9]
+    return max(near, key=lambda cell: by(points[cell]))
+
+
+def at_least(k: int, cells: Sequence[str], points: Points) -> str | None:
+    """Of the cells that fill k positions a forward, to the nearest power of two, the one that scores best."""
+    fast = [cell for cell in cells if points[cell].filled >= k / 2**0.5]
+    return max(fast, key=lambda cell: (points[cell].score.value, points[cell].tpf), default=None)
+
+
+# Exact laws of texts
+
+
+def _prompts(contest: Contest, folder: Path, law: ExactDenoiser, count: int) -> Path:
+    """Write the beginnings of lines, spread over the law's file, as problems; what follows is not asked about."""
+    from nap.models.exact import read_name
+
+    file, _ = read_name(contest.model)
+    lines = [line for line in map(str.split, read_text(file).splitlines()) if len(line) > PROMPT_WORDS]
+    if len(lines) < count:
+        raise InputError(f"{file} has {len(lines)} lines of more than {PROMPT_WORDS} words, and {count} are asked for")
+    chosen = islice(lines, 0, len(lines) // count * count, len(lines) // count)
+    make_folder(folder)
+    with atomic(folder / "prompts.jsonl") as out:
+        for number, line in enumerate(chosen):
+            row = {"id": f"line-{number}", "prompt": " ".join(line[:PROMPT_WORDS]), "answer": line[PROMPT_WORDS]}
+            out.write(json.dumps(row) + "\n")
+    return folder / "prompts.jsonl"
+
+
+def _nats(law: ExactDenoiser, rows: Sequence[Row], folder: Path) -> dict[str, Score]:
+    """Of each cell less the mean nats a token of what was written, with the interval over its texts."""
+    found: dict[str, list[float]] = {}
+    # All traces are kept, in the sequence of the rows.
+    for row, trace in zip(rows, read_traces(folder / "traces.jsonl"), strict=True):
+        tokens, nats = nats_of(law, trace)
+        found.setdefault(row.cell, []).append(-nats / max(1, tokens))
+    return {
+        cell: Score(sum(values) / len(values), bootstrap_mean(values) if len(values) > 1 else None)
+        for cell, values in found.items()
+    }
+
+
+# The default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """The setting that DEFAULT_RULE proposes, and whether it holds.
+
+    gains     by contest: what is gained on the test problems against the reference, with its interval
+    together  over the problems of all
+    faster    geometric mean of tokens a forward over the reference's
+    """
+
+    policy: str
+    pace: str
+    gains: Mapping[str, Mean]
+    together: Mean
+    faster: float
+    holds: bool
+
+
+def proposed(boards: Sequence[Board]) -> Proposed | None:
+    """What DEFAULT_RULE proposes; None where the reference did not run, or nothing is faster at no loss."""
+    known = [board for board in boards if board.contest.trained]
+    cells = [_by_setting(board, VALIDATION) for board in known]
+    if not known or any(REFERENCE not in of for of in cells):
+        return None
+    shared = set.intersection(*(set(of) for of in cells)) - {REFERENCE}
+    gains = {setting: [of[setting].tpf / of[REFERENCE].tpf for of in cells] for setting in shared}
+    fit = {
+        setting: exp(sum(map(log, gain)) / len(gain))
+        for setting, gain in gains.items()
+        if min(gain) > 1 and all(of[setting].score.value >= of[REFERENCE].score.value - POINT - 1e-9 for of in cells)
+    }
+    if not fit:
+        return None
+    best = max(sorted(fit), key=lambda setting: fit[setting])
+    pairs = [_pairs(board, best) for board in known]
+    found = {board.contest.model: _gain(pair) for board, pair in zip(known, pairs, strict=True)}
+    together = _gain([one for pair in pairs for one in pair])
+    tested = [_by_setting(board, TEST) for board in known]
+    faster = exp(sum(log(of[best].tpf / of[REFERENCE].tpf) for of in tested) / len(tested))
+    holds = all(gain.interval.high >= 0 for gain in found.values() if gain.interval) and (
+        together.interval is not None and together.interval.low > -MARGIN
+    )
+    return Proposed(policy=best[0], pace=best[1], gains=found, together=together, faster=faster, holds=holds)
+
+
+def _by_setting(board: Board, part: str) -> dict[tuple[str, str], Point]:
+    return {(point.record.policy, point.record.pace): point for point in board.points[part].values()}
+
+
+def _pairs(board: Board, setting: tuple[str, str]) -> list[tuple[bool, bool]]:
+    """Of each test problem whether the reference and the setting solve it."""
+    solved = {which: {r.problem_id: r.correct for r in board.rows if (r.policy, r.pace) == which} for which in
+              (REFERENCE, setting)}  # fmt: skip
+    return [(correct, solved[setting][problem]) for problem, correct in solved[REFERENCE].items()]
+
+
+def _gain(pairs: Sequence[tuple[bool, bool]]) -> Mean:
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return Mean((sum(second) - sum(first)) / len(pairs), paired_interval(first, second))

@@ -1,0 +1,129 @@
+"""The leaderboard as Markdown and as tables for a terminal.
+
+Does not measure or choose (leaderboard.py).
+"""
+
+from collections.abc import Sequence
+
+from nap import __version__
+from nap.common.text import markdown_table, printable, short
+from nap.evaluation.decoders import LAW, PACES
+from nap.evaluation.leaderboard import (
+    DEFAULT_RULE,
+    REFERENCE,
+    RULE,
+    TEST,
+    VALIDATION,
+    Board,
+    Point,
+    Proposed,
+    Score,
+    Standing,
+    proposed,
+)
+from nap.evaluation.summary import Mean
+from nap.evaluation.tables import mean
+
+ORDER = ("ARness", "ARness/path", "tau-b")
+HEADER = (
+    "decoder", *(f"at {k}" for k in PACES), "chosen", "its score", "TPF", "tokens/query", "AUP", *ORDER,
+    "critical path/forwards", "seconds",
+)  # fmt: skip
+LAW_HEADER = ("decoder", *(f"at {k}" for k in PACES), "chosen", "its score", "TPF", "tokens/query", *ORDER, "seconds")
+COLUMNS = (
+    "At 1, 2, 4, 8: the score at so many tokens a forward. Tokens/query: tokens per 1,000 query tokens. "
+    "Critical path/forwards: steps that a problem needs one after the other, over the forwards taken. Seconds: wall "
+    "time of a problem on the machine of this run, to compare inside one table only. Brackets: 95 % intervals over "
+    "problems (Wilson; for laws and means the bootstrap), not over training seeds."
+)
+
+
+def table(board: Board) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The header and the lines of a board."""
+    law = board.contest.task == LAW
+    return (LAW_HEADER if law else HEADER), [_line(one, law) for one in board.standings]
+
+
+def _line(one: Standing, law: bool) -> list[str]:
+    record = one.chosen.record
+    order = [mean(m) for m in (record.global_arness_at_1, record.path_global_arness_at_1, record.tau_b)]
+    seconds = "-" if record.seconds is None else f"{record.seconds:.2g}"
+    area = [] if law else ["-" if one.aup is None else f"{one.aup:.0f}"]
+    path = [] if law else [short(record.parallel_efficiency)]
+    return [
+        one.decoder, *("-" if (p := one.at[k]) is None else score(p.score, law) for k in PACES), _setting(one.chosen),
+        score(one.chosen.score, law), mean(record.tpf), f"{1000 * one.sparing.per_query:.1f}", *area, *order, *path,
+        seconds,
+    ]  # fmt: skip
+
+
+def _setting(point: Point) -> str:
+    """`tau=0.9`, or at `4/step`."""
+    _, _, said = point.record.policy.partition(":")
+    return " ".join(part for part in (said, point.record.pace if point.record.pace != "own" else "") if part) or "own"
+
+
+def score(found: Score, law: bool) -> str:
+    """`75.0 [51, 90]`: percent; or nats a token."""
+    value, interval = found
+    if law:
+        return f"{-value:.2f}" + (f" [{-interval.high:.2f}, {-interval.low:.2f}]" if interval else "")
+    return f"{100 * value:.1f}" + (f" [{100 * interval.low:.0f}, {100 * interval.high:.0f}]" if interval else "")
+
+
+def page(boards: Sequence[Board], *, command: str, date: str) -> str:
+    """The whole leaderboard as Markdown. The same boards, command and date give the same text."""
+    counts = {part: {len(board.rows) // max(1, len(board.points[part])) for board in boards} for part in (TEST,)}
+    validated = {point.record.problems for board in boards for point in board.points[VALIDATION].values()}
+    parts = [
+        "# The leaderboard: every decoder on every model, by one command\n",
+        f"Made by code on {date} with NAP {__version__}; do not edit it by hand:\n",
+        f"    {command}\n",
+        f"Settings are chosen on {_numbers(validated)} validation problems of each task's held-out split, and measured "
+        f"on the next {_numbers(counts[TEST])}. How to add a model or a decoder: "
+        "[how-to/leaderboard.md](how-to/leaderboard.md).\n",
+        f"**The rule.** {RULE}\n",
+        f"**Columns.** {COLUMNS}\n",
+        "## What the default should be\n",
+        f"{DEFAULT_RULE}\n",
+        f"{default_said(proposed(boards))}\n",
+        *(_section(board) for board in boards),
+    ]
+    return "\n".join(parts)
+
+
+def _numbers(found: set[int]) -> str:
+    return " to ".join(str(number) for number in ([min(found), max(found)] if len(found) > 1 else found))
+
+
+def default_said(found: Proposed | None) -> str:
+    """What DEFAULT_RULE comes to, in one paragraph."""
+    present = " at ".join(REFERENCE)
+    if found is None:
+        return (
+            f"No setting writes more tokens a forward than {present} with every trained model without losing a point "
+            "on the validation problems: the default stays."
+        )
+    gains = ", ".join(f"{printable(model)} {_points(gain)}" for model, gain in found.gains.items())
+    pace = "" if found.pace == "own" else f" at {found.pace}"
+    return (
+        f"Proposed by the validation problems: `{found.policy}`{pace}, {found.faster:.1f} times the tokens a forward "
+        f"of {present} on the test problems. Points of accuracy gained there: {gains}; over all "
+        f"{_points(found.together)}. "
+        + ("So it holds." if found.holds else "So it does not hold, and the default stays.")
+    )
+
+
+def _points(gain: Mean) -> str:
+    low, high = gain.interval or (0.0, 0.0)
+    return f"{100 * (gain.value or 0):+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+
+
+def _section(board: Board) -> str:
+    header, lines = table(board)
+    what = "nats a token, lower is better" if board.contest.task == LAW else "accuracy in %"
+    text = f"## {printable(str(board.contest), 120)}\n\nScore: {what}.\n\n{markdown_table(header, lines)}"
+    if board.refused:
+        refused = "; ".join(f"{name}: {printable(reason, 300)}" for name, reason in board.refused.items())
+        text += f"\nNot run: {refused}.\n"
+    return text
