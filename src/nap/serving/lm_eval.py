@@ -1,0 +1,243 @@
+"""A model for lm-evaluation-harness 0.4.13 (`pip install 'nap-dlm[harness]'`), passed to it as an instance.
+
+    from lm_eval import simple_evaluate
+    from nap.serving.lm_eval import HarnessModel
+
+    model = HarnessModel("arith-nap", policy="parallel_threshold", cache="none", out="runs/harness")
+    results = simple_evaluate(model, tasks=["gsm8k"])
+
+`generate_until` decodes by any policy and cache; what was decoded is kept as traces in `out`/traces.jsonl, beside the
+harness's results, for `nap order`, `nap report` and `nap trace`. `loglikelihood` is the bound of likelihood.py, kept
+with its standard error in `out`/loglikelihoods.jsonl. `loglikelihood_rolling` is refused: a diffusion model has no such
+number, and 0.0 in its place would make scores of it meaningless.
+
+Does not know tasks, and does not score answers.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+
+from nap.canvas.canvas import Canvas, CanvasSpec, parse
+from nap.common.files import InputError, atomic, make_folder
+from nap.common.text import check_known
+from nap.data.problems import Problem
+from nap.data.trace import PROMPT, Trace
+from nap.data.trace_files import write_traces
+from nap.decoding.agreement import check_reader
+from nap.decoding.batches import fitting_batch
+from nap.decoding.budget import Budget, Eos, Sampling
+from nap.decoding.decode import decode_traces
+from nap.decoding.needs import check_needs
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import parse_policy
+from nap.decoding.prompt import canvas_of, known_ids, readable
+from nap.decoding.prompting import Prompting
+from nap.decoding.template import as_turns
+from nap.models.any import load
+from nap.models.denoiser import Denoiser
+from nap.serving.likelihood import DRAWS, log_likelihood
+
+try:
+    from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
+except ModuleNotFoundError as error:
+    raise InputError("this needs lm-evaluation-harness; try: pip install 'nap-dlm[harness]'") from error
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
+
+RAW = Prompting(raw=True)
+TOKENS = 256  # of an answer on a plain canvas, where the task does not say
+Says = Literal["summary", "all"]
+# What a task may ask of a generation, and what becomes of it: SAMPLING of how tokens are drawn.
+SAMPLING = ("temperature", "top_p", "top_k")
+KNOWN = ("until", "max_gen_toks", "do_sample", *SAMPLING)
+
+
+class HarnessModel(LM):  # type: ignore[misc]
+    """A diffusion model as lm-evaluation-harness wants one.
+
+    model     a folder, a bundled name, a hub name or an exact law, or one that is open already
+    policy    by name; tokens_per_step or steps where it follows a budget (default: one token a step)
+    canvas    where answers are written: the model's own by default; `plain` is one slot of the task's max_gen_toks
+    says      what of a canvas is the answer: its summary (its slot, where it has none), or `all`: the paths before it
+    out       a folder for traces and log-likelihoods; None keeps none
+    draws     masks that a log-likelihood is estimated from
+    greedy    whether to say if the answer is what the model would write; takes a forward a token
+
+    Raises InputError for what does not fit, before anything is decoded.
+    """
+
+    def __init__(
+        self,
+        model: str | Denoiser,
+        *,
+        policy: str | Policy = "parallel_forced",
+        tokens_per_step: int | None = None,
+        steps: int | None = None,
+        cache: str = "none",
+        canvas: CanvasSpec | Literal["own", "plain"] = "own",
+        says: Says = "summary",
+        sampling: Sampling | None = None,
+        eos: Eos = "count",
+        seed: int = 0,
+        out: str | Path | None = None,
+        draws: int = DRAWS,
+        greedy: bool = True,
+        **opening: Any,
+    ) -> None:
+        super().__init__()
+        self.denoiser = load(model, **opening) if isinstance(model, str) else model
+        self.policy = parse_policy(policy) if isinstance(policy, str) else policy
+        self.budget = Budget.of(self.policy, tokens_per_step, steps)
+        self.budget.check(self.policy)
+        self.cache, self.canvas, self.says, self.eos, self.seed = cache, canvas, says, eos, seed
+        self.sampling = sampling or Sampling()
+        self.out, self.draws, self.greedy = out and Path(out), draws, greedy
+        check_known("says", says, get_args(Says))
+        check_known("eos setting", eos, get_args(Eos))
+        check_reader(self.policy, False)
+        check_needs(self.policy, self.denoiser, cache, self.sampling.guidance)
+        readable(self.denoiser)
+        if self.out:
+            make_folder(self.out)
+        self.traces: list[Trace] = []
+        self.estimates: list[dict[str, object]] = []
+
+    # What the harness asks for
+
+    def generate_until(self, requests: "Sequence[Instance]", disable_tqdm: bool = False) -> list[str]:
+        """What the model writes after each context, up to the first of the texts `until`.
+
+        Raises InputError for a setting of a generation that is not one of KNOWN.
+        """
+        texts: list[str] = []
+        for asked, group in groupby(requests, key=lambda request: request.args[1]):
+            texts += self._generated([*group], dict(asked))
+        if self.out:
+            write_traces(self.traces, self.out / "traces.jsonl")
+        return texts
+
+    def loglikelihood(self, requests: "Sequence[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Of each (context, continuation) the bound on log p in nats, and whether the model would write just that."""
+        found = []
+        for number, request in enumerate(requests):
+            context, continuation = request.args
+            prompt, answer = self._pair(context, continuation)
+            estimate = log_likelihood(self.denoiser, prompt, answer, draws=self.draws, seed=self.seed)
+            greedy = self.greedy and self._writes(prompt, answer)
+            self.estimates.append({"id": _name(request, number), "tokens": len(answer)} | asdict(estimate))
+            found.append((estimate.value, greedy))
+            self.cache_hook.add_partial("loglikelihood", request.args, found[-1])
+        if self.out:
+            with atomic(self.out / "loglikelihoods.jsonl") as file:
+                file.writelines(json.dumps(row) + "\n" for row in self.estimates)
+        return found
+
+    def loglikelihood_rolling(self, requests: "Sequence[Instance]", disable_tqdm: bool = False) -> NoReturn:
+        """Refused."""
+        names = sorted({request.task_name or "?" for request in requests})
+        raise InputError(
+            f"loglikelihood_rolling (task {', '.join(names) or '?'}) is not defined for a diffusion model: it has no "
+            "probability of a text token after token; choose tasks of generate_until or multiple_choice"
+        )
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For the harness's cache of requests."""
+        return str(self.denoiser.setting.get("model")).replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """The checkpoint's own, for the harness's log."""
+        return str(getattr(self.denoiser.tokenizer, "chat_template", None) or "")
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The turns in the checkpoint's chat template (`--apply_chat_template`). Raises InputError without one."""
+        if not self.chat_template():
+            raise InputError(f"{self.tokenizer_name} has no chat template; drop --apply_chat_template")
+        if not add_generation_prompt:
+            raise InputError("a diffusion model writes an answer after the prompt; it cannot go on within a turn")
+        turns = [(turn["role"], turn["content"]) for turn in chat_history]
+        return as_turns(turns, self.denoiser.tokenizer, self.denoiser.setting.get("chat_template_kwargs") or {})
+
+    # How
+
+    def _generated(self, requests: "Sequence[Instance]", asked: dict[str, Any]) -> list[str]:
+        """The texts of requests with the same settings of a generation."""
+        for name in asked:
+            check_known("setting of a generation", name, KNOWN)
+        until = asked.get("until") or []
+        stops = [until] if isinstance(until, str) else [*until]
+        spec, sampling = self._spec(asked.get("max_gen_toks")), self._sampling(asked)
+        canvases = [
+            canvas_of(self.denoiser, Problem(id=_name(one, number), prompt=one.args[0], answer=""), spec, RAW)
+            for number, one in enumerate(requests, len(self.traces))
+        ]
+        traces = self._decoded(canvases, self.policy, budget=self.budget, sampling=sampling, eos=self.eos,
+                               seed=self.seed, cache=self.cache)  # fmt: skip
+        self.traces += traces
+        texts = [cut(self._text(canvas, trace), stops) for canvas, trace in zip(canvases, traces, strict=True)]
+        for request, text in zip(requests, texts, strict=True):
+            self.cache_hook.add_partial("generate_until", request.args, text)
+        return texts
+
+    def _spec(self, tokens: int | None) -> CanvasSpec:
+        if isinstance(self.canvas, CanvasSpec):
+            return self.canvas
+        if self.canvas == "own" and self.denoiser.canvas is not None:
+            return self.denoiser.canvas
+        return CanvasSpec(paths=1, path_tokens=tokens or TOKENS, summary_tokens=0, tags="none")
+
+    def _sampling(self, asked: dict[str, Any]) -> Sampling:
+        """As the task asks, else as the model was made: a task that does not sample has temperature 0."""
+        if not asked.get("do_sample", bool(asked.get("temperature"))):
+            return self.sampling
+        return replace(self.sampling, **{name: asked[name] for name in SAMPLING if asked.get(name) is not None})
+
+    def _decoded(self, canvases: Sequence[Canvas], policy: Policy, **settings: Any) -> list[Trace]:
+        if not canvases:
+            return []
+        rows = fitting_batch(self.denoiser, max(map(len, canvases))).rows
+        parts = (canvases[start : start + rows] for start in range(0, len(canvases), rows))
+        return [trace for part in parts for trace in decode_traces(self.denoiser, part, policy, **settings)]
+
+    def _text(self, canvas: Canvas, trace: Trace) -> str:
+        done = parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted)
+        summary = [done.summary] if canvas.spec.summary_tokens else []
+        return "\n".join([*done.paths, *summary] if self.says == "all" else summary or done.paths[:1])
+
+    def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The ids of both, cut where the context ends; blanks at its end belong to the continuation."""
+        whole, before = self._ids(context + continuation), self._ids(context.rstrip())
+        if len(before) >= len(whole):
+            raise InputError(f"the continuation {continuation!r:.80} has no token of its own after its context")
+        return whole[: len(before)], whole[len(before) :]
+
+    def _ids(self, text: str) -> list[int]:
+        return known_ids(self.denoiser, text, RAW) if text else []
+
+    def _writes(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
+        """Whether the model, one token a step by confidence, writes the answer."""
+        import numpy as np
+
+        ids = np.array([*prompt, *[self.denoiser.mask_id] * len(answer)], np.int64)
+        spec = CanvasSpec(paths=1, path_tokens=len(answer), summary_tokens=0, tags="none")
+        region = np.where(np.arange(len(ids)) < len(prompt), PROMPT, 0)
+        canvas = Canvas(ids=ids, region=region, spec=spec)
+        (trace,) = self._decoded([canvas], parse_policy("low_confidence"), budget=Budget(tokens=1))
+        return [*trace.final[len(prompt) :]] == [*answer]
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first of the stops, wherever one is."""
+    return text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def _name(request: "Instance", number: int) -> str:
+    """Task, document, which of its answers or repetitions: as the harness numbers them."""
+    task = request.task_name or "request"
+    document = number if request.doc_id is None else request.doc_id
+    return f"{task}/{document}/{request.idx}"

@@ -1,0 +1,146 @@
+"""lm-evaluation-harness as released, on local files with a bundled model: generation, multiple choice, refusals."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nap.canvas.canvas import CanvasSpec
+from nap.common.files import InputError
+from nap.data.trace_files import read_traces
+from nap.tasks.registry import load_task
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the packages that the harness imports
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: pip install 'nap-dlm[harness]'")
+    from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
+    from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
+from nap.serving.lm_eval import HarnessModel, cut
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+PROBLEMS = 6
+GENERATES: dict[str, Any] = {
+    "dataset_path": "json", "test_split": "train", "output_type": "generate_until", "doc_to_text": "{{question}}",
+    "doc_to_target": "{{answer}}", "generation_kwargs": {"until": ["\n"], "do_sample": False},
+    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+}  # fmt: skip
+CHOOSES: dict[str, Any] = {
+    "dataset_path": "json", "test_split": "train", "output_type": "multiple_choice", "doc_to_text": "{{question}}",
+    "doc_to_choice": "{{choices}}", "doc_to_target": "{{label}}",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Two tasks of generation, which read an answer in two ways, and one of multiple choice."""
+    folder: Path = tmp_path_factory.mktemp("tasks")
+    problems = load_task("arith").load("test", PROBLEMS)
+    rows = [{"question": p.prompt, "answer": p.answer, "choices": [p.answer, "0", "10"], "label": 0} for p in problems]
+    file = folder / "arith.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = {"dataset_kwargs": {"data_files": str(file)}}
+    number = {
+        "filter": [{"function": "regex", "regex_pattern": r"(\d+)"}, {"function": "take_first"}],
+        "name": "number",
+    }
+    words = GENERATES | {"generation_kwargs": {"until": [" "], "max_gen_toks": 4}}
+    return [
+        GENERATES | told | {"task": "arith_local", "filter_list": [number]}, words | told | {"task": "arith_words"},
+        CHOOSES | told | {"task": "arith_choice"},
+    ]  # fmt: skip
+
+
+def evaluate(model: HarnessModel, tasks: list[dict[str, Any]]) -> Any:
+    manager = TaskManager(include_defaults=False)
+    return simple_evaluate(model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True)
+
+
+def test_two_tasks_of_generation_and_one_of_choice_run_on_local_files(tasks, tmp_path):
+    model = HarnessModel("arith-nap", policy="parallel_threshold", out=tmp_path, greedy=False)
+    found = evaluate(model, tasks)
+    scores = found["results"]
+    # "8 keys": one task reads the number in it, the other stops at the blank. The bundled model solves all of these.
+    assert scores["arith_local"]["exact_match,number"] == scores["arith_words"]["exact_match,none"] == 1
+    assert 0 <= scores["arith_choice"]["acc,none"] <= 1
+    traces = [*read_traces(tmp_path / "traces.jsonl")]
+    assert [t.problem_id for t in traces[:2]] == ["arith_local/0/0", "arith_local/1/0"]
+    assert len(traces) == 2 * PROBLEMS and {t.setting["policy"] for t in traces} == {"parallel_threshold"}
+    told = [json.loads(line) for line in (tmp_path / "loglikelihoods.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in told[:4]] == [*(f"arith_choice/0/{i}" for i in range(3)), "arith_choice/1/0"]
+    assert all(row["exact"] and row["standard_error"] == 0 and row["value"] < 0 for row in told)
+
+
+def request(kind: str, *arguments: object) -> Instance:
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=0, metadata=("t", 0, 1))  # type: ignore[arg-type]
+
+
+def test_a_policy_and_a_cache_decode_as_they_are_asked_for(tiny):
+    question = "Ann has 5 pears . How many has Ann ?"
+    asked = [request("generate_until", question, {"until": []})]
+    (plain,) = HarnessModel(str(tiny), policy="ar", tokens_per_step=2, says="all").generate_until(asked)
+    model = HarnessModel(str(tiny), policy="ar", tokens_per_step=2, cache="exact", says="all")
+    assert model.generate_until(asked) == [plain] and model.traces[0].setting["cache"] != "none"
+    slot = HarnessModel(str(tiny), canvas="plain")
+    slot.generate_until([request("generate_until", question, {"until": [], "max_gen_toks": 7})])
+    assert sum(code >= 0 for code in slot.traces[0].region) == 7
+    own = HarnessModel(str(tiny), canvas=CanvasSpec(paths=2, path_tokens=3, summary_tokens=2))
+    own.generate_until(asked)
+    assert sum(code >= 0 for code in own.traces[0].region) == 8
+
+
+def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny):
+    question, model = "Ann has 5 pears . How many has Ann ?", HarnessModel(str(tiny), says="all")
+    for asked in ({"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False, "temperature": 0.7}, {}):
+        model.generate_until([request("generate_until", question, asked)])
+    drawn = [trace.setting["sampling"] for trace in model.traces]
+    assert [one["temperature"] for one in drawn] == [0.7, 0.0, 0.0] and drawn[0]["top_k"] == 5
+
+
+def test_an_answer_that_the_model_would_write_is_greedy(tiny):
+    model = HarnessModel(str(tiny))
+    context = "Ann has 5 pears . How many has Ann ?"
+    writer = HarnessModel(str(tiny), policy="low_confidence", canvas="plain")
+    writer.generate_until([request("generate_until", context, {"max_gen_toks": 1})])
+    token = model.denoiser.tokenizer.decode([writer.traces[0].final[-1]])
+    found = model.loglikelihood([request("loglikelihood", context, f" {word}") for word in (token, "pears", "3")])
+    assert [greedy for _, greedy in found] == [True, token == "pears", token == "3"]
+    assert found[0][0] == max(value for value, _ in found)
+
+
+def test_perplexity_of_a_text_is_refused_by_name(tiny):
+    with pytest.raises(InputError, match=r"loglikelihood_rolling \(task t\) is not defined for a diffusion model"):
+        HarnessModel(str(tiny)).loglikelihood_rolling([request("loglikelihood_rolling", "a text")])
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"policy": "treshold"}, "did you mean 'threshold'"), ({"says": "paths"}, "unknown says 'paths'"),
+        ({"policy": "threshold", "tokens_per_step": 2}, "sets its own pace"), ({"eos": "no"}, "unknown eos setting"),
+        ({"policy": "wino", "cache": "exact"}, "the cache 'exact' does not give"),
+        ({"policy": "parallel_threshold:agree=0.5"}, "agree"),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_named_before_anything_is_decoded(tiny, told, said):
+    with pytest.raises(InputError, match=said):
+        HarnessModel(str(tiny), **told)
+
+
+def test_bad_requests_are_named(tiny):
+    model = HarnessModel(str(tiny))
+    with pytest.raises(InputError, match="unknown setting of a generation 'beams'"):
+        model.generate_until([request("generate_until", "Ann has 5 pears .", {"beams": 4})])
+    with pytest.raises(InputError, match="does not know the word 'quantum'"):
+        model.loglikelihood([request("loglikelihood", "Ann has 5 pears .", " quantum")])
+    with pytest.raises(InputError, match="has no token of its own"):
+        model.loglikelihood([request("loglikelihood", "Ann has 5 pears .", "")])
+    with pytest.raises(InputError, match="has no chat template"):
+        model.apply_chat_template([{"role": "user", "content": "Ann"}])
+
+
+def test_a_text_ends_at_the_first_stop():
+    assert cut("a b c", ["c", "b"]) == "a " and cut("a b", []) == "a b" and cut("a b", ["x", ""]) == "a b"
