@@ -78,6 +78,7 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
     parts = [
         "# The leaderboard: every decoder on every model, by one command\n",
         f"Made by code on {date} with NAP {__version__}; do not edit it by hand:\n",
+        "<!-- not run: hours -->\n",
         f"    {command}\n",
         f"Settings are chosen on {_numbers(validated)} validation problems of each task's held-out split, and measured "
         f"on the next {_numbers(counts[TEST])}. How to add a model or a decoder: "
