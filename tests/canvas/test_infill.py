@@ -185,7 +185,7 @@ def test_python_infills_one_text_several_and_each_with_its_prompt(tiny: Path) ->
     assert [result.prompt for result in paired] == ["Ann", "Bob"]
     refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"infill": "a [MASK]", "canvas": "plain"}, "is its own canvas"),
-        ({"gap_tokens": 3}, "are of a text with gaps"),
+        ({"gap_tokens": 3}, "need a text with gaps"),
         ({"infill": "Ann has [MASK:500] ."}, "a canvas of 503 tokens is too long"),
         ({"infill": "Zoe has [MASK] ."}, "does not know the word 'Zoe' of the text"),
     )
@@ -198,7 +198,7 @@ def test_prompts_and_texts_pair_or_say_why_not() -> None:
     texts = [(None, "[MASK]"), ("own", "b [MASK]")]
     assert [prompt for prompt, _ in pair(["all"], texts, None)] == ["all", "own"]
     assert [prompt for prompt, _ in pair([], texts, None)] == ["", "own"]
-    with pytest.raises(InputError, match="3 prompts and 2 texts with gaps do not pair"):
+    with pytest.raises(InputError, match="3 prompts and 2 texts with gaps do not match"):
         pair(["a", "b", "c"], texts, None)
     with pytest.raises(InputError, match="there is no prompt"):
         pair([], [], None)

@@ -118,12 +118,12 @@ def test_with_an_exact_cache_it_stops_at_the_same_tokens(tmp_path, policy):
 def test_without_a_reader_it_is_refused_before_the_first_forward(tmp_path):
     canvas, target, confidence = SURE_OF_TWO
     oracle = OracleDenoiser([canvas], [target], [confidence])
-    with pytest.raises(InputError, match="stops once its paths agree, and nobody reads what a path answers"):
+    with pytest.raises(InputError, match="stops once its paths agree, and nothing here reads the answer of a path"):
         Engine(oracle).add(canvas, parse_policy(EARLY))
     with pytest.raises(InputError, match="agree must be from 0 to 1, got 2"):
         parse_policy("parallel_threshold:agree=2")
     (trace,), _ = decoded([SURE_OF_TWO], EARLY)
-    with pytest.raises(InputError, match="nobody reads what a path answers"):
+    with pytest.raises(InputError, match="nothing here reads the answer of a path"):
         decode_again(oracle, [replace(trace, setting={"policy": EARLY, "canvas": {}, "budget": {}, "sampling": {}})])
 
 
@@ -131,7 +131,7 @@ def test_a_sweep_stops_paths_by_its_task_and_refuses_one_that_reads_no_path(tiny
     known = {"models": (str(tiny),), "policies": ("parallel_threshold", EARLY), "problems": 3}
     rows = run_sweep(Sweep(task="arith", **known), tmp_path / "run")
     assert [row.policy for row in rows[::3]] == ["parallel_threshold", EARLY]
-    with pytest.raises(InputError, match="nobody reads what a path answers here"):
+    with pytest.raises(InputError, match="nothing here reads the answer of a path"):
         run_sweep(Sweep(task="sudoku", **known), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

@@ -84,8 +84,8 @@ def test_the_form_of_a_question_is_written_out_bundled_or_a_file(tmp_path: Path)
         ({"template": "nowhere"}, "no prompt template 'nowhere'"),
         ({"examples": "gsm8k"}, "did you mean 'gsm8k-cot'"),
         ({"examples": "gsm8k-cot", "shots": 9}, "has 8 examples; shots must be from 1"),
-        ({"shots": 2}, "name them too"),
-        ({"raw": True, "keywords": (("enable_thinking", False),)}, "which a raw prompt has not"),
+        ({"shots": 2}, "name examples too"),
+        ({"raw": True, "keywords": (("enable_thinking", False),)}, "which raw prompts do not use"),
     ],
     ids=str,
 )
@@ -125,9 +125,9 @@ def test_examples_are_turns_of_user_and_assistant_in_a_chat_template(tokenizer: 
     one = f"s<Bob>u<{asked(worked[0])} 2\n\n{asked(worked[2])} 3\n\n{asked('2+2?')}>"
     assert told(tokenizer, Prompting(**own, examples_as="text")) == one
     assert told(tokenizer, Prompting(**own, raw=True)) == "Bob\n\n" + one[len("s<Bob>u<") : -1]
-    with pytest.raises(InputError, match="turns are of a chat template, which a raw prompt has not"):
+    with pytest.raises(InputError, match="turns need a chat template, which raw prompts do not use"):
         Prompting(**own, raw=True, examples_as="turns")
-    with pytest.raises(InputError, match="name them too"):
+    with pytest.raises(InputError, match="name examples too"):
         Prompting(examples_as="turns")
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="no chat template to give turns of examples to"):

@@ -132,7 +132,7 @@ def test_sharding_without_a_gpu_is_refused_and_not_left_out_in_silence(shape, tm
     arguments = ["--model", shape / "model", "--data", shape / "samples.parquet", "--canvas", "nap", "--steps", "1"]
     arguments += ["--path-tokens", 40, "--summary-tokens", 24, "--batch-size", 4, "--out", tmp_path / "run", "--fsdp"]
     said = together(2, "train", *arguments, code=ITSELF, returns=2)
-    assert "nap: fsdp shards weights over GPUs, and here is none" in said[0]
+    assert "nap: fsdp shards weights over GPUs, and this machine has none" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def check_text(what: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{what} is not valid text ({text[max(0, error.start - 30) : error.end]!a}); rename it, or mend it"
+            f"{what} is not valid text ({text[max(0, error.start - 30) : error.end]!a}); rename it, or correct it"
         ) from None
 
 

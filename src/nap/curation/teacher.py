@@ -295,7 +295,7 @@ class _Client:
         except Passing as error:
             if "no connection" in str(error):
                 raise InputError(
-                    f"no teacher answers at {self.endpoint.url} ({str(error)!r}); start it, or mend --teacher"
+                    f"no teacher answers at {self.endpoint.url} ({str(error)!r}); start it, or correct --teacher"
                 ) from None
             return
         except (Refused, Fatal):

@@ -237,4 +237,4 @@ def check_version(version: object) -> None:
     """Raise InputError for a version that this NAP does not read."""
     if version not in (1, TRACE_VERSION):
         known = f"1 and {TRACE_VERSION}, which this NAP reads"
-        raise InputError(f"trace version {version!r} is none of {known}; was it written by a later one?")
+        raise InputError(f"trace version {version!r} is none of {known}; was it written by a later version of NAP?")

@@ -43,7 +43,7 @@ def check_reader(policy: Policy, has_reader: bool) -> None:
     """Raise InputError for a policy that stops on agreement where there is no reader of answers."""
     if share_of(policy) < 1 and not has_reader:
         raise InputError(
-            f"policy {policy_name(policy)!r} stops once its paths agree, and nobody reads what a path answers here; "
+            f"policy {policy_name(policy)!r} stops once its paths agree, and nothing here reads the answer of a path; "
             "give a task that does (nap eval --task, nap decode --reads: arith, gsm8k, multiarith, math500), or drop it"
         )
 

@@ -26,7 +26,7 @@ def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_to
     do not match.
     """
     if not texts and gap_tokens is not None:
-        raise InputError("the tokens of a gap are of a text with gaps; give one (--infill TEXT), or drop them")
+        raise InputError("the tokens of a gap need a text with gaps; give one (--infill TEXT), or drop them")
     if not texts and not prompts:
         raise InputError(
             "there is no prompt; give one or more: --prompt TEXT, or --prompts-from FILE, or a text with gaps: "
@@ -36,7 +36,7 @@ def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_to
         return [(prompt, None) for prompt in prompts]
     if len(prompts) > 1 and len(prompts) != len(texts):
         raise InputError(
-            f"{len(prompts)} prompts and {len(texts)} texts with gaps do not pair; give one prompt, or as many"
+            f"{len(prompts)} prompts and {len(texts)} texts with gaps do not match; give one prompt, or one a text"
         )
     given = [*prompts] if len(prompts) > 1 else [*prompts, ""][:1] * len(texts)
     tokens = GAP_TOKENS if gap_tokens is None else gap_tokens

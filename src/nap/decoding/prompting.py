@@ -63,15 +63,15 @@ class Prompting:
 
     def __post_init__(self) -> None:
         if self.raw and self.keywords:
-            raise InputError(f"{self.keywords[0][0]} is for the chat template, which a raw prompt has not; drop one")
+            raise InputError(f"{self.keywords[0][0]} is for the chat template, which raw prompts do not use; drop one")
         if self.shots is not None and self.examples is None:
-            raise InputError("shots are counted of examples; name them too (--examples gsm8k-cot)")
+            raise InputError("shots say how many examples are used; name examples too (--examples gsm8k-cot)")
         if self.examples_as is not None:
             check_known("examples_as", self.examples_as, get_args(Shown))
             if self.examples is None:
-                raise InputError("turns or text are what examples become; name them too (--examples gsm8k-cot)")
+                raise InputError("turns and text are forms of examples; name examples too (--examples gsm8k-cot)")
         if self.raw and self.examples_as == "turns":
-            raise InputError("turns are of a chat template, which a raw prompt has not; drop one")
+            raise InputError("turns need a chat template, which raw prompts do not use; drop one")
         self.text("")
 
     def text(self, problem: str) -> str:

@@ -88,7 +88,8 @@ class ServerScorer(TextReader):
         choices = sorted(getattr(reply, "choices", None) or [], key=lambda choice: choice.index)
         if len(choices) != len(requests):
             raise InputError(
-                f"the server {self.name} gave {len(choices)} answers to {len(requests)} prompts; is it one?"
+                f"the server {self.name} gave {len(choices)} answers to {len(requests)} prompts; "
+                "is it an OpenAI-compatible server?"
             )
         return [self._checked(choice, request) for choice, request in zip(choices, requests, strict=True)]
 

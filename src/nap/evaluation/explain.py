@@ -179,7 +179,7 @@ def _spec(trace: Trace) -> CanvasSpec:
 
 
 def _unknown(trace: Trace) -> CanvasSpec:
-    raise InputError(f"trace {trace.problem_id!r} does not say its canvas, so that nobody knows who sees whom in it")
+    raise InputError(f"trace {trace.problem_id!r} does not say its canvas, and so not which positions see each other")
 
 
 def _explained(ask: _Asker, commits: Sequence[Event], effort: Effort, rng: np.random.Generator) -> Parallel:

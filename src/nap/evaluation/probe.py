@@ -152,7 +152,7 @@ class _Probe:
     @classmethod
     def of(cls, sweep: Sweep, model: str, problems: Sequence[Problem]) -> "_Probe":
         if sweep.infill is not None:
-            raise InputError("a probe writes over the paths of a canvas, which a text with gaps has not; drop --infill")
+            raise InputError("a probe writes over paths, and a text with gaps has none; drop --infill")
         denoiser = load(model, **sweep.opening)
         spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
         if not spec.summary_tokens:

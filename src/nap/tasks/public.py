@@ -121,7 +121,7 @@ def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
     text = str(gold).strip()
     why = task.unusable(text) if isinstance(task, Screens) else None
     if why or text.lower() in NO_ANSWERS:
-        raise InputError(f"{row.where}: {why or f'its answer {text!r} is none that can be checked'}")
+        raise InputError(f"{row.where}: {why or f'its answer {text!r} cannot be checked'}")
     return text
 
 

@@ -187,7 +187,7 @@ def run_trainer(
     trainer = kind(model, batches, arguments, callbacks, optimizer)
     if arguments.fsdp and not trainer.is_fsdp_enabled:
         # accelerate would silently ignore it, and give every process the whole model.
-        raise InputError("fsdp shards weights over GPUs, and here is none; leave --fsdp out")
+        raise InputError("fsdp shards weights over GPUs, and this machine has none; leave --fsdp out")
     for callback in callbacks:
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
     trainer.train(resume_from_checkpoint=_agreed(trainer, say))
