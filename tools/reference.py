@@ -35,13 +35,13 @@ MADE = "<!-- made by tools/reference.py -->\n"
 POLICIES_HEAD = """# Policies
 
 A policy says in every step which positions are written. `nap decode --policy NAME` and `nap eval --policies NAME ...`
-take it by name, with settings behind a colon: `threshold:tau=0.8,block=32`.
+take it by name, with settings after a colon: `threshold:tau=0.8,block=32`.
 
 In the equations M are the masked positions of the open block (the whole canvas, unless `block` is given), q is the
 budget of the step (`--tokens-per-step`, `--steps`), c_i the probability of the best token at i, H_i the entropy there;
 c_(n) is the n-th largest c, H_(n) the n-th smallest H. *Paced* policies follow the budget; the others go at their own
-pace. Where published code was recorded, its tokens are committed in its steps; all differences are in
-[papers.md](../papers.md).
+pace. Where the published code of a policy was recorded, ours commits the same tokens in the same steps; all differences
+are in [papers.md](../papers.md).
 """
 COMMANDS_HEAD = """# The command line
 

@@ -24,12 +24,12 @@ FASTER = 1.2  # a pace counts as different if it has this many times the tokens 
 
 RULE = (
     "A model's fastest pace is compared with its slowest, on the same problems, under "
-    f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did "
-    "(where none did, the fastest setting with the slowest of the model). "
-    f"No: the 95 % interval of what is lost lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Else these "
-    "problems do not settle it. Beside a No stands the fastest pace between whose interval reaches 0. Of several "
-    "models the headline is about the one that is named last, exact laws aside. Intervals: Bonett and Price's for "
-    "paired shares, over problems and not over training seeds."
+    f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did. If none did, "
+    "the fastest setting of the model is compared with its slowest. "
+    f"No: the 95 % interval of the loss lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Otherwise these "
+    "problems do not settle it. A No also names the fastest slower pace whose interval reaches 0. The headline is "
+    "about the model that was named last, not counting exact laws. Intervals are Bonett and Price's for paired shares; "
+    "they are over problems and not over training seeds."
 )
 
 

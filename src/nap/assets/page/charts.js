@@ -118,7 +118,7 @@ function figure2(series) {
   const records = series.flatMap((one) => one.records);
   return chart({
     title: "ARness against accuracy",
-    note: "The paper's Figure 2. 1 is strict left to right. Left and up is better: right without being serial.",
+    note: "The paper's Figure 2. 1 is strict left to right. Left and up is better: right answers without serial order.",
     x: { label: "Global-ARness@1", ...share(records.flatMap((r) => AR_ENDS(r, AR))) },
     y: accuracyAxis(series),
     lines: series.map((one) => ({
@@ -161,7 +161,7 @@ function critical(series, depths) {
   const high = padded(depths.map((d) => d.forwards)), [near, far] = extent(depths.map((d) => d.critical_path));
   return chart({
     title: "Forwards against the critical path",
-    note: "The longest chain of steps that need each other is the least that any decoder could take: the dotted line. Parallel efficiency is how near a point is to it.",
+    note: "The dotted line is the longest chain of dependent steps, which is meant as a yardstick for decoders. Parallel efficiency says how close a point is to it.",
     x: { label: "critical path of the problem", format: (n) => (Number.isInteger(n) ? String(n) : ""), low: near - 0.25, high: far + 0.25 },
     y: { label: "forwards (mean)", format: String, low: 0, high: high.high },
     guides: [{ points: [[0, 0], [far + 1, far + 1]], label: "as few as possible" }],

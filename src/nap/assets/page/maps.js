@@ -4,7 +4,7 @@ import { paceName } from "./charts.js";
 import { baseName, h, printable, section } from "./dom.js";
 import { cellMap, colourKey } from "./heat.js";
 
-const LEAD = "Across: the slots side by side, paths first, the summary last; in a slot its tokens, without padding. Down: time. A falling diagonal is left to right; three short ones side by side are three paths at once.";
+const LEAD = "Across are the slots side by side, first the paths, last the summary, with their tokens and without padding. Down is time. A falling diagonal means left to right; three short diagonals side by side mean three paths at once.";
 
 export function mapsSection(group, bins) {
   const rows = new Map();

@@ -22,7 +22,7 @@ export function tableOf({ records, numbers }) {
     { ...words("pace", "pace"), csv: [], show: (r) => paceName(r.pace) },
     numeric("TPF", "tpf", "tokens per forward"),
     { ...numeric("queries", "queries", "positions computed in all forwards of a problem"), show: (r) => short(r.queries, 0) },
-    numeric("ARness", "global_arness@1", `Global-ARness@1; in brackets: what a random order has${TIES}`, "global_arness@1_random"),
+    numeric("ARness", "global_arness@1", `Global-ARness@1; in brackets: that of a random order${TIES}`, "global_arness@1_random"),
     numeric("ARness/path", "path_global_arness@1", `the same within each path; in brackets: a random order${TIES}`, "path_global_arness@1_random"),
     numeric("AFP", "afp", "tokens per finalising step"),
     numeric("tau-b", "tau_b", `Kendall's tau-b between position and step${TIES}`),
