@@ -4,7 +4,8 @@ Does not decode or count votes (evaluation/vote.py).
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -14,7 +15,14 @@ from nap.common.files import InputError
 from nap.common.text import printable
 
 if TYPE_CHECKING:
-    from nap.evaluation.vote import Tally
+    from collections.abc import Callable, Sequence
+
+    from nap.canvas.canvas import CanvasSpec
+    from nap.data.problems import Problem
+    from nap.decoding.policies.policy import Policy
+    from nap.evaluation.vote import Tally, Voter
+    from nap.models.denoiser import Denoiser
+    from nap.tasks.registry import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +49,11 @@ class VoteCommand:
     data: Words = None
     """the task's problems from this file"""
     stitch: tuple[float, ...] = ()
-    """also solve each problem by the right steps of all chains, judged step by step; a judge that is wrong so often"""
+    """also solve each problem by the good steps of all chains: by the exact check of a step, wrong this often"""
+    judge_problems: Whole = None
+    """also by a judge of steps that learned from so many problems of the training split (with --stitch)"""
     solver: Literal["exact", "model"] = "exact"
-    """who solves by the steps: exact (they alone), or model (it reads them on one more canvas and answers)"""
+    """what solves by the steps: exact (the steps alone), or model (it reads them on one more canvas and answers)"""
     json: bool = False
     """print one JSON object a line of the table"""
     canvas: OmitArgPrefixes[CanvasFlags] = CanvasFlags()
@@ -59,8 +69,8 @@ class VoteCommand:
         from nap.decoding.budget import Budget
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
-        from nap.evaluation.stitch import Stitch, exact_solver, model_solver, steps_task, stitch_tallies
-        from nap.evaluation.vote import ballots, tallies
+        from nap.evaluation.stitch import check_stitching
+        from nap.evaluation.vote import tallies
         from nap.models.any import load
         from nap.tasks.registry import load_task
 
@@ -69,38 +79,60 @@ class VoteCommand:
         policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
         budget = Budget.of(policy, self.tokens_per_step)
         budget.check(policy)
-        stitches = [Stitch(noise=noise, solver=self.solver) for noise in self.stitch]
-        if stitches:
-            steps_task(task)
-        elif self.solver != "exact":
-            raise InputError(f"--solver {self.solver} is of stitching; give --stitch 0, or drop it")
+        check_stitching(task, self.stitch, self.solver, self.judge_problems)
         problems = task.load(self.split, self.problems, self.data)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
+        told |= {"budget": budget, "prompting": self.prompts.prompting()}
         found: list[tuple[str, Tally]] = []
         for model in self.models:
-            denoiser, voters = load(model, **asdict(self.loading)), []
+            denoiser = load(model, **asdict(self.loading))
             spec = asked_canvas(denoiser, wanted, self.canvas.attention)
-            with progress.bar("voted on", "starting") as bar:
-                for number, problem in enumerate(problems, 1):
-                    voters += ballots(
-                        denoiser, task, [problem], max(self.canvases), spec, policy, budget=budget,
-                        prompting=self.prompts.prompting(), **told,
-                    )  # fmt: skip
-                    bar.show(number, len(problems), f"({printable(model)})")
-            counts = sorted({*self.canvases})
-            found += [(model, tally) for tally in tallies(voters, counts)]
-            if stitches:
-                whole = {"budget": budget, "prompting": self.prompts.prompting(), **told}
-                exact = self.solver == "exact"
-                solve = exact_solver(task) if exact else model_solver(denoiser, task, spec, policy, **whole)
-                lines = (stitch_tallies(voters, problems, counts, task, stitch, solve) for stitch in stitches)
-                found += [(model, tally) for some in lines for tally in some]
+            decode = partial(self._ballots, denoiser, task, spec, policy, told)
+            voters = decode(problems)
+            lines = tallies(voters, sorted({*self.canvases}))
+            if self.stitch:
+                lines += self._stitched(denoiser, task, spec, policy, told, problems, voters, decode)
+            found += [(model, line) for line in lines]
         if self.json:
             for model, tally in found:
                 print(json.dumps({"model": model, **asdict(tally), "interval": tally.interval}))
             return
         header = ("model", "canvases", "voters", "forwards", "query tokens", "accuracy", "95 %")
         draw(open_console(), header, [_line(model, tally) for model, tally in found])
+
+    def _ballots(
+        self, denoiser: "Denoiser", task: "Task", spec: "CanvasSpec", policy: "Policy", told: dict[str, Any],
+        problems: "Sequence[Problem]",
+    ) -> "list[list[Voter]]":  # fmt: skip
+        """The canvases of some problems, with a bar."""
+        from nap.evaluation.vote import ballots
+
+        found, most, name = [], max(self.canvases), printable(str(denoiser.setting.get("model")))
+        with progress.bar("voted on", "starting") as bar:
+            for number, problem in enumerate(problems, 1):
+                found += ballots(denoiser, task, [problem], most, spec, policy, **told)
+                bar.show(number, len(problems), f"({name})")
+        return found
+
+    def _stitched(
+        self, denoiser: "Denoiser", task: "Task", spec: "CanvasSpec", policy: "Policy", told: dict[str, Any],
+        problems: "Sequence[Problem]", voters: "list[list[Voter]]",
+        decode: "Callable[[Sequence[Problem]], list[list[Voter]]]",
+    ) -> "list[Tally]":  # fmt: skip
+        """The lines of every judge."""
+        from nap.evaluation.stitch import exact_judge, exact_solver, model_solver, stitch_tallies, trained_judge
+
+        counts, exact = sorted({*self.canvases}), self.solver == "exact"
+        solve = exact_solver(task) if exact else model_solver(denoiser, task, spec, policy, **told)
+        judges = {f"noise {noise:g}": exact_judge(task, noise) for noise in self.stitch}
+        if self.judge_problems:
+            known = task.load("train", self.judge_problems, None)
+            judge, learned = trained_judge(task, known, decode(known))
+            judges[f"trained, right on {100 * learned.right:.0f} % of its steps"] = judge
+        lines = []
+        for name, judge in judges.items():
+            lines += stitch_tallies(voters, problems, counts, f"stitched, {self.solver}, {name}", judge, solve)
+        return lines
 
 
 def _line(model: str, tally: "Tally") -> tuple[str, ...]:

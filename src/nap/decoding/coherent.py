@@ -58,11 +58,10 @@ class Coherent(nn.Module):
         self.embed = nn.Embedding(setting.vocabulary, width)
         self.place = nn.Embedding(2 * setting.block, width)
         self.start = nn.Parameter(torch.zeros(width))
-        layer = nn.TransformerEncoderLayer(width, setting.heads, 4 * width, 0.0, batch_first=True, norm_first=True)
-        self.layers = nn.ModuleList([layer] + [
+        self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, setting.heads, 4 * width, 0.0, batch_first=True, norm_first=True)
-            for _ in range(setting.layers - 1)
-        ])  # fmt: skip
+            for _ in range(setting.layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, setting.vocabulary, bias=False)
         nn.init.zeros_(self.out.weight)

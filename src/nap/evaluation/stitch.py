@@ -1,56 +1,36 @@
 """Stitching: the steps of all chains of a problem are judged each, and the good ones of all solve it (2602.22871).
 
     ballots(...)        cheap chains (vote.py): the paths of canvases
-    judged(...)         which steps are good: the task's exact check, wrong with the probability `noise`
+    exact_judge(...)    which steps are good: the task's exact check, wrong with the probability `noise`
+    trained_judge(...)  or one that learned from exact verdicts on other problems (step_judge.py)
     stitch_tallies(...) how well the answer of the good steps does, beside a vote over the same chains
 
 Who solves is `exact`, by the steps alone, or `model`: the steps stand in the paths of one more canvas, and the model
 writes its summary, at what that costs. A published system has a process reward model for a judge and an autoregressive
-model to solve; judges of any quality are had here by their noise. Does not train a judge.
+model to solve. Does not decode chains (vote.py).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
-from typing import Literal, Unpack, get_args
+from typing import Unpack
 
 from nap.canvas.canvas import Canvas, CanvasSpec, encode_tag, find_tag, parse
+from nap.common.bounds import check_least
 from nap.common.files import InputError
-from nap.common.text import check_known
 from nap.data.problems import Problem
 from nap.decoding.budget import Settings
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.decoding.prompting import PLAIN, Prompting
+from nap.evaluation.step_judge import Seen, Step, StepJudge, features_of, fit, seen_steps
 from nap.evaluation.vote import Tally, Vote, Voter
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import Steps, Task
 
-Solver = Literal["exact", "model"]
 Answer = tuple[Vote, int, int]  # with the forwards and query tokens that it cost
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stitch:
-    """How chains are stitched.
-
-    noise   how often the judge of a step is wrong
-    solver  exact: by the good steps alone; model: it reads them and writes the summary
-    """
-
-    noise: float = 0.0
-    solver: Solver = "exact"
-
-    def __post_init__(self) -> None:
-        check_known("solver", self.solver, get_args(Solver))
-        if not 0 <= self.noise <= 1:
-            raise InputError(f"the noise of a judge must be from 0 to 1, got {self.noise}")
-
-    @property
-    def way(self) -> str:
-        """Its name in a table."""
-        return f"stitched, {self.solver}, noise {self.noise:g}"
+Solve = Callable[[Problem, Sequence[str]], Answer]
 
 
 def steps_task(task: Task) -> Steps:
@@ -60,10 +40,47 @@ def steps_task(task: Task) -> Steps:
     return task
 
 
-def good_steps(task: Steps, problem: Problem, texts: Sequence[str], noise: float, seed: int = 0) -> list[str]:
+def check_stitching(task: Task, noises: Sequence[float], solver: str, judge_problems: int | None) -> None:
+    """Raise InputError for a noise that is none, a task without steps, and settings of stitching where nothing is."""
+    for noise in noises:
+        if not 0 <= noise <= 1:
+            raise InputError(f"the noise of a judge must be from 0 to 1, got {noise}")
+    if noises:
+        steps_task(task)
+    elif solver != "exact" or judge_problems is not None:
+        raise InputError("--solver and --judge-problems are of stitching; give --stitch 0, or drop them")
+    if judge_problems is not None:
+        check_least({"judge problems": judge_problems})
+
+
+Judge = Callable[[Problem, Seen], bool]
+
+
+def exact_judge(task: Task, noise: float, seed: int = 0) -> Judge:
+    """The task's own check, which is wrong with this probability: of one seed always about the same steps."""
+    checks = steps_task(task)
+    return lambda problem, seen: checks.holds(problem, seen.step.text) != _slips(problem, seen.step.text, noise, seed)
+
+
+def trained_judge(task: Task, problems: Sequence[Problem], found: Sequence[Sequence[Voter]]) -> tuple[Judge, StepJudge]:
+    """A judge that learned from the exact verdicts on the chains of other problems, and what it learned.
+
+    Raises InputError where those chains have no steps.
+    """
+    checks, features, labels = steps_task(task), [], []
+    for problem, voters in zip(problems, found, strict=True):
+        for seen in seen_steps([chain for voter in voters for chain in voter.chains]):
+            features.append(features_of(seen))
+            labels.append(checks.holds(problem, seen.step.text))
+    if not features:
+        raise InputError("there is no step to learn a judge from; give more problems (--judge-problems)")
+    learned = fit(features, labels)
+    return lambda problem, seen: learned.chance(seen) > 0.5, learned
+
+
+def good_steps(problem: Problem, chains: Sequence[Sequence[Step]], judge: Judge) -> list[str]:
     """Each good step once, in the order in which the chains say them. A step has one verdict wherever it stands."""
-    steps = dict.fromkeys(step for text in texts for step in task.steps(text))
-    return [step for step in steps if task.holds(problem, step) != _slips(problem, step, noise, seed)]
+    return [seen.step.text for seen in seen_steps(chains) if judge(problem, seen)]
 
 
 def _slips(problem: Problem, step: str, noise: float, seed: int) -> bool:
@@ -76,30 +93,29 @@ def stitch_tallies(
     found: Sequence[Sequence[Voter]],
     problems: Sequence[Problem],
     counts: Sequence[int],
-    task: Task,
-    stitch: Stitch,
-    solve: Callable[[Problem, Sequence[str]], Answer],
-    seed: int = 0,
+    way: str,
+    judge: Judge,
+    solve: Solve,
 ) -> list[Tally]:
-    """A line for each number of canvases whose chains are stitched, with the means of all that it cost."""
-    checks, tallies = steps_task(task), []
+    """A line, called `way`, for each number of canvases whose chains are stitched, with the means of all its costs."""
+    tallies = []
     for count in counts:
         right, forwards, queries = 0, 0, 0
         for problem, voters in zip(problems, found, strict=True):
             chosen = voters[:count]
-            texts = [text for voter in chosen for text in voter.texts]
-            vote, more, read = solve(problem, good_steps(checks, problem, texts, stitch.noise, seed))
+            chains = [chain for voter in chosen for chain in voter.chains]
+            vote, more, read = solve(problem, good_steps(problem, chains, judge))
             right += vote.correct
             forwards += more + sum(voter.forwards for voter in chosen)
             queries += read + sum(voter.queries for voter in chosen)
         each = len(problems)
-        line = Tally(way=stitch.way, canvases=count, right=right, problems=each, forwards=forwards / each,
-                     queries=queries / each)  # fmt: skip
-        tallies.append(line)
+        tallies.append(
+            Tally(way=way, canvases=count, right=right, problems=each, forwards=forwards / each, queries=queries / each)
+        )
     return tallies
 
 
-def exact_solver(task: Task) -> Callable[[Problem, Sequence[str]], Answer]:
+def exact_solver(task: Task) -> Solve:
     """The answer that follows from the steps, at no cost."""
     checks = steps_task(task)
 
@@ -118,7 +134,7 @@ def model_solver(
     *,
     prompting: Prompting = PLAIN,
     **settings: Unpack[Settings],
-) -> Callable[[Problem, Sequence[str]], Answer]:
+) -> Solve:
     """The summary that the model writes over the steps. Raises InputError for a canvas that has none."""
     if not spec.summary_tokens:
         raise InputError("a canvas without a summary has nothing to solve with; take the solver 'exact'")

@@ -16,18 +16,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from nap.canvas.canvas import CanvasSpec, parse
+from nap.canvas.canvas import Canvas, CanvasSpec, parse
 from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
+from nap.data.trace import Trace
 from nap.decoding.budget import Settings
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.decoding.prompting import PLAIN, Prompting
+from nap.evaluation.step_judge import Step, cut
 from nap.models.denoiser import Denoiser
-from nap.tasks.registry import Task, Votes, answer_text, path_reader
+from nap.tasks.registry import Steps, Task, Votes, answer_text, path_reader
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Voter:
     paths: tuple[Vote, ...]
     forwards: int
     queries: int
-    texts: tuple[str, ...] = ()
+    chains: tuple[tuple[Step, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ def ballots(
             text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
             own = Vote(task.extract(problem, text), task.check(problem, text))
             queries = sum(cost.queries for cost in trace.costs)
-            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries, (*done.paths,)))
+            chains = _chains(task, row, trace, denoiser, done.paths)
+            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries, chains))
         found.append(voters)
     return found
 
@@ -121,6 +124,15 @@ def _of_paths(task: Task, problem: Problem, paths: Sequence[str]) -> tuple[Vote,
         return ()
     said = [task.vote(problem, path) for path in paths]
     return tuple(Vote(answer, answer is not None and task.check(problem, answer)) for answer in said)
+
+
+def _chains(
+    task: Task, row: Canvas, trace: Trace, denoiser: Denoiser, paths: Sequence[str]
+) -> tuple[tuple[Step, ...], ...]:
+    """The steps of each path, where the task knows steps."""
+    if not isinstance(task, Steps):
+        return ()
+    return tuple(cut(task, row, trace, denoiser, path, text) for path, text in enumerate(paths))
 
 
 def tallies(found: Sequence[Sequence[Voter]], counts: Sequence[int]) -> list[Tally]:
