@@ -2,8 +2,8 @@
 
     python recipes/full_sweep.py [--problems 500] [--out runs/full]
 
-Expected wall time: an hour and a half on two cores; the same command resumes it. Expected numbers: docs/models.md.
-The 256 public problems, never trained on, are looked for in NAP_DATA and left out, with a line, where absent.
+Expected wall time: an hour and a half on two cores; the same command resumes it. Expected numbers: docs/models.md. The
+256 public problems, which were never trained on, are looked for in NAP_DATA and skipped with a message where absent.
 """
 
 import argparse

@@ -3,9 +3,10 @@
     python recipes/reproduce.py                                     # countdown, 200 problems, into runs/reproduce
     python recipes/reproduce.py --task arith --problems 500
 
-Two processes of recipes/reproduce_arm.py do the work, a core each; here is where they stand, and what differs. The same
-command resumes. Expected wall time: 15 minutes on two cores, most of it training; arith takes twice as long. Expected
-numbers: those of docs/study_details.md, most of them "same", which is where 95 % of further training seeds fall.
+Two processes of recipes/reproduce_arm.py do the work, on one core each; this command shows their progress and compares
+the results. The same command resumes. Expected wall time: 15 minutes on two cores, most of it training; arith takes
+twice as long. Expected numbers: those of docs/study_details.md, most of them "same", which means within the range of 95
+% of further training seeds.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def again(task: str, problems: int, folder: Path, study: Path, dtype: str = "bfl
 
 
 def rerun(task: str, problems: int, folder: Path, steps: int, dtype: str) -> None:
-    """Run both arms to their end, saying where they stand. Raises InputError where one fails."""
+    """Run both arms to their end, and report progress. Raises InputError if one fails."""
     with ExitStack() as held:
         setting = {"task": task, "problems": problems, "steps": steps, "dtype": dtype}
         held.enter_context(run_folder(folder, "reproduce", setting))
@@ -79,13 +80,13 @@ def stored_seeds(study: Path, task: str) -> list[int]:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Stop what still runs, as after Ctrl-C."""
+    """Stop the processes that still run, as after Ctrl-C."""
     process.terminate()
     process.wait()
 
 
 def watch(running: "dict[str, subprocess.Popen[bytes]]", folder: Path, steps: int) -> None:
-    """Wait for all, with a line on standard error whenever one got further."""
+    """Wait for all processes, with a line on standard error whenever one makes progress."""
     started, said = time.perf_counter(), ""
     first = {arm: share_done(folder / arm, steps) for arm in running}
     while True:
@@ -108,7 +109,7 @@ def watch(running: "dict[str, subprocess.Popen[bytes]]", folder: Path, steps: in
 
 
 def share_done(folder: Path, steps: int) -> float:
-    """Which share of an arm's work is done: its newest checkpoint, or once it is trained, its decoded problems."""
+    """The share of an arm's work that is done: by its newest checkpoint, or after training by its decoded problems."""
     if (folder / "final/training.json").is_file():
         journal = folder / "decoders/journal.jsonl"
         done = journal.read_bytes().count(b"\n") if journal.exists() else 0
@@ -150,11 +151,11 @@ def read(path: Path) -> Rows:
 
 @dataclass(frozen=True)
 class Figure:
-    """An accuracy, or of two arms a difference.
+    """An accuracy, or the difference of two arms.
 
-    stored    of each training seed of the study, on the same problems
-    expected  where 95 % of further seeds fall, by the spread of those
-    interval  of `now`, 95 % over problems
+    stored    value of each training seed of the study, on the same problems
+    expected  range of 95 % of further seeds, by the spread of the stored ones
+    interval  95 % interval of `now`, over problems
     same      whether `now` is as expected
     """
 
@@ -169,7 +170,7 @@ class Figure:
 
 
 def compare(stored: list[dict[str, Rows]], now: dict[str, Rows], problems: int) -> list[Figure]:
-    """Every accuracy of both arms, and what the study is about: by how much `nap` is above `long`."""
+    """Every accuracy of both arms, and the difference that the study is about, `nap` minus `long`."""
     found = []
     for policy, pace in dict.fromkeys((row["policy"], row["pace"]) for row in now[ARMS[0]].rows):
         sides = [{arm: side[arm].right(policy, pace, problems) for arm in ARMS} for side in (*stored, now)]
@@ -186,7 +187,7 @@ def compare(stored: list[dict[str, Rows]], now: dict[str, Rows], problems: int) 
 
 
 def show(figures: list[Figure]) -> None:
-    """The table in points, and what to make of it."""
+    """The table in points, and how to read it."""
 
     def points(mean: float, interval: Interval) -> str:
         return f"{100 * mean:.0f} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"

@@ -1,4 +1,4 @@
-"""One model of the study again, trained anew and decoded: recipes/reproduce.py starts two of these and compares.
+"""Trains and decodes one model of the study again; recipes/reproduce.py starts two of these and compares.
 
     python recipes/reproduce_arm.py --arm nap --out runs/reproduce  # countdown-nap-0, into runs/reproduce/nap.parquet
 

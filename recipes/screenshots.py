@@ -3,8 +3,8 @@
     python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/demo/arith-50] [--out docs/images]
 
 Needs Debian's chromium and pip install playwright pillow. Writes report.png (the verdict and its picture) and
-replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first a frame
-a step until the fast one is done, then in strides). Expected wall time: under a minute; about 0.5 MB in all.
+replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
+frame a step until the fast one is done, then larger steps). Expected wall time: under a minute; about 0.5 MB in all.
 """
 
 import argparse

@@ -3,11 +3,11 @@
     python recipes/seqdep.py --scorer ../models/smollm2-135m --scale 1
     python recipes/seqdep.py --write
 
-The first measures what --runs lacks, a corpus at a time, and can be killed and started again; a larger --scale
-measures more prompts of each. The second puts what is in --runs into docs/seqdep.json and the tables of docs/seqdep.md.
-`../shared/tools/get_models.sh smollm2` and gguf_to_hf.py make the scorer; the corpora are looked for in NAP_DATA, the
-curated set where recipes/curate_gsm8k.py puts it. Expected wall time: 12 minutes of one core of its own at scale 1.
-Expected numbers: docs/seqdep.md.
+The first command measures the corpora that --runs lacks, one at a time, and can be killed and started again; a larger
+--scale measures more prompts of each. The second writes the results in --runs to docs/seqdep.json and the tables of
+docs/seqdep.md. `../shared/tools/get_models.sh smollm2` and gguf_to_hf.py make the scorer; the corpora are looked for in
+NAP_DATA, and the curated set where recipes/curate_gsm8k.py puts it. Expected wall time: 12 minutes of one free core at
+scale 1. Expected numbers: docs/seqdep.md.
 """
 
 import argparse

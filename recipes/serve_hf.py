@@ -2,13 +2,13 @@
 
     python recipes/serve_hf.py MODEL_DIR --name qwen2.5-coder-1.5b-instruct --port 8191 --slots 96
 
-prints its address when it listens, and ends with Ctrl-C or SIGTERM. For processors that multiply bfloat16 (AVX512-BF16,
-AMX), of which xllamacpp's build uses AVX2: docs/curation.md has both on one machine.
-Waiting prompts are answered as one batch, of which every reply leaves when it ends; what comes meanwhile is the next
-batch. `n` replies to a prompt read it once. A reply depends on its seed and, by rounding, on its batch.
-Expected wall time: a minute until it listens, then as long as you let it.
+prints its address when it listens, and ends with Ctrl-C or SIGTERM. It is meant for processors that multiply bfloat16
+(AVX512-BF16, AMX), where xllamacpp's build only uses AVX2; docs/curation.md compares both on one machine. Waiting
+prompts are answered as one batch, which each reply leaves when it ends; prompts that arrive meanwhile form the next
+batch. `n` replies to a prompt read it once. A reply depends on its seed and, by rounding, on its batch. Expected wall
+time: a minute until it listens, then until you stop it.
 
-Knows temperature, max_tokens, seed and n; no top_p, no streams, no tools.
+It knows temperature, max_tokens, seed and n, but not top_p, streams or tools.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class Job:
 
 
 class Writer:
-    """The model, and the prompts that wait for it."""
+    """The model, and the prompts that are waiting."""
 
     def __init__(self, folder: str, slots: int) -> None:
         AttentionInterface.register("grouped", grouped_attention)
@@ -88,7 +88,7 @@ class Writer:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def run(self) -> None:
-        """Answer what waits, a batch at a time, for ever."""
+        """Answer waiting prompts, a batch at a time, without end."""
         while True:
             jobs = [self.waiting.get()]
             with suppress(queue.Empty):
@@ -103,7 +103,7 @@ class Writer:
 
     @torch.inference_mode()
     def write(self, jobs: list[Job]) -> None:
-        """Write all replies, a token of each a forward."""
+        """Write all replies, one token of each in every forward."""
         cache, longest = DynamicCache(), max(len(job.prompt) for job in jobs)
         rows = [reply for job in jobs for reply in job.replies]
         left = [longest - len(job.prompt) for job in jobs]
@@ -128,7 +128,7 @@ class Writer:
                 logits_BV = self.forward(torch.tensor([[reply.ids[-1]] for reply in rows]), seen_BL, cache)
 
     def settle(self, jobs: list[Job], rows: list[Reply]) -> None:
-        """Let go of the jobs that have no reply among `rows`."""
+        """Finish the jobs that have no reply among `rows`."""
         for job in jobs:
             if not job.done.done() and not any(reply in rows for reply in job.replies):
                 job.done.set_result(None)
@@ -143,7 +143,7 @@ class Writer:
             ).logits[:, -1]  # fmt: skip
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A chat completion. Raises LookupError, TypeError or ValueError for a body that asks for none."""
+        """A chat completion. Raises LookupError, TypeError or ValueError for an invalid request body."""
         if body.get("top_p", 1) != 1 or body.get("stream"):
             raise ValueError("top_p and stream are not known here")
         seed, temperature = body.get("seed", 0), float(body.get("temperature", 1))
@@ -178,7 +178,7 @@ def sample(logits_BV: torch.Tensor, rows: list[Reply]) -> list[int]:
 
 
 def handler(writer: Writer, name: str) -> type[BaseHTTPRequestHandler]:
-    """What answers the two addresses of the API that `nap curate` asks."""
+    """The handler of the two API addresses that `nap curate` uses."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -2,12 +2,13 @@
 
     python recipes/serve_sums.py --port 8099 --wrong 0.2
 
-prints its address when it listens, and ends with Ctrl-C or SIGTERM. It speaks as much of the OpenAI protocol as
-`nap curate` asks for: docs/tutorials/teacher.md uses it where you would use your own endpoint. Each seed is one of the
-three ways of solving of `nap.tasks.arith`, in turn; a share of `--wrong` of all replies misreads a number.
-Expected wall time: it listens at once, for as long as you let it.
+prints its address when it listens, and ends with Ctrl-C or SIGTERM. It supports the part of the OpenAI protocol that
+`nap curate` needs; docs/tutorials/teacher.md uses it in place of your own endpoint. The seeds use the three ways of
+solving of `nap.tasks.arith` in turn, and a share `--wrong` of the replies misreads a number. Expected wall time: it
+listens at once, until you stop it.
 
-Knows seeds; ignores temperatures, limits and everything else. Whatever is no problem of `arith` is refused (400).
+It uses seeds, and ignores temperatures, limits and everything else. A prompt that is not a problem of `arith` is
+refused (400).
 """
 
 import argparse
@@ -25,7 +26,7 @@ SENTENCE = re.compile(r"(\w+) has (?:(\d+) (?:\w+ \.|(more|fewer) than (\w+) \.)
 
 
 def read_graph(prompt: str) -> Graph:
-    """The people of a prompt, each after those that its sentence refers to. Raises ValueError for another text."""
+    """The people of a prompt, each after those that its sentence refers to. Raises ValueError for any other text."""
     waiting = []
     for name, number, change, than, left, right in SENTENCE.findall(prompt):
         if left:
@@ -66,7 +67,7 @@ class Teacher(BaseHTTPRequestHandler):
         self.answer(200, {"data": [{"id": "sums"}]})
 
     def do_POST(self) -> None:
-        """A completion: `n` solutions, of as many seeds."""
+        """A completion: `n` solutions from `n` seeds."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt, first = body["messages"][-1]["content"], body.get("seed", 0)
         try:

@@ -5,12 +5,12 @@
     python recipes/study.py --list                        # every model, and whether it is done
     python recipes/study.py --device cuda --at-once 16    # on one GPU, a core for each model
 
-One model is an arm, a task and a training seed. Its rows (500 held-out problems a setting) go to
-docs/study/TASK-ARM-SEED.parquet as soon as it is evaluated, those of some under further decoders beside it; what has
-its files is done. The first seeds of `long` and `nap` are the bundled models where those were trained by this recipe. A
-killed run goes on where it was. recipes/study_page.py makes docs/study.md of these files. Expected wall time: 20 to 60
-minutes a model on one core, on one without bfloat16 some 1.5 hours (countdown) to 3.5 (arith). On a GPU nothing has
-been run yet.
+One model is an arm, a task and a training seed. Its rows (500 held-out problems a setting) are written to
+docs/study/TASK-ARM-SEED.parquet when it is evaluated, and for some models a second file with further decoders. A model
+that has its files is done. The first seeds of `long` and `nap` are the bundled models if those were trained by this
+recipe. A killed run resumes. recipes/study_page.py makes docs/study.md from these files. Expected wall time: 20 to 60
+minutes a model on one core; on a core without bfloat16 some 1.5 hours (countdown) to 3.5 (arith). Nothing has been run
+on a GPU yet.
 """
 
 import argparse
@@ -61,7 +61,7 @@ COLUMNS = (
 
 
 def fixed(task: str, paths: int) -> CanvasSpec:
-    """The room of six solutions, shared by so many paths."""
+    """The room of six solutions, shared by this many paths."""
     path_tokens, summary_tokens = SLOTS[task]
     return CanvasSpec(paths=paths, path_tokens=6 * path_tokens // paths, summary_tokens=summary_tokens)
 
@@ -76,7 +76,7 @@ def first(sample: Sample) -> Sample:
 
 
 def marked(sample: Sample) -> Sample:
-    """The paths in one slot, set apart by a mark that is generated like any other token."""
+    """The paths in one slot, separated by a mark that is generated like any other token."""
     text = f" {MARK} ".join(path.text for path in sample.paths)
     return Sample(problem=sample.problem, paths=(Solution(text=text),), summary=sample.summary)
 
@@ -186,7 +186,7 @@ class Model:
 
 
 def queue() -> list[Model]:
-    """Every model, the first seeds first: what there is at any time compares all arms."""
+    """Every model, the first seeds first, so that finished models cover all arms at any time."""
     models = [
         Model(task=task, arm=name, seed=seed)
         for name, arm in ARMS.items()
@@ -208,7 +208,7 @@ def recipe_of(model: Model, steps: int) -> Recipe:
 
 
 def find_weights(model: Model, folder: Path, recipe: Recipe) -> Path | None:
-    """Where a model is that is trained: bundled, or in `folder`."""
+    """The folder of a model that is already trained: bundled, or in `folder`."""
     bundled = ROOT / "src/nap/assets" / f"{model.task}-{BUNDLED.get(model.arm)}"
     if bundled.is_dir():
         made = json.loads((bundled / "training.json").read_bytes())

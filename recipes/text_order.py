@@ -3,13 +3,13 @@
     python recipes/text_order.py              # what is missing of four models, two at a time
     python recipes/text_order.py --view words # one of them
 
-Each model learns the next 96 letters of tinyshakespeare after 32, from scratch, by the study's recipe: as they stand;
-as three passages of 32 letters that have nothing to do with each other, each after its third of the prompt, which is
-what NAP's data are to a chain; with the words of the 96 in random order, so that only a word holds together; with the
-letters in random order, so that nothing does. What a model sees of the letters' frequencies and of its slot is the
-same. Then it writes on the text's last tenth, one letter at a time. Nothing here is right or wrong: the order is all
-that is measured. The rows of a view go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of
-docs/study_details.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
+Each model learns, from scratch and by the study's recipe, the 96 letters of tinyshakespeare that follow 32: as they
+stand; as three unrelated passages of 32 letters, each after its third of the prompt, which corresponds to NAP's data
+against a chain; with the words of the 96 in random order, so that only words are left; and with the letters in random
+order, so that nothing is left. The letter frequencies and the slot are the same for all. Then it writes on the text's
+last tenth, one letter at a time. Nothing here is right or wrong: the order is all that is measured. The rows of a view
+go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of docs/study_details.md. Expected wall
+time: 20 to 90 minutes a model on one core; resumable.
 """
 
 import argparse

@@ -4,11 +4,11 @@ the left, from the right or at random.
     python recipes/tie_bands.py      # four models, 200 held-out problems a setting; docs/study/ties.parquet
 
 A model that is sure of nearly everything orders a canvas by the fifth digit of its probabilities. Candidates within .01
-of the best are therefore taken as equally sure, and the order is measured under each way to choose among them: what
-differs between these is not the model's order. Beside it stands the order of a decoder under the same rules (slots,
-turns of the paths, summary last) whose model says nothing, over the same tokens: the random order that is comparable.
-recipes/study_page.py reads the rows. Expected wall time: a quarter of an hour on one core; --problems 500 takes ten
-times as long. A killed run goes on with the model that it was at.
+of the best are therefore treated as equally sure, and the order is measured for each way to choose among them; where
+these differ, the order is not the model's. The order of a decoder with the same rules (slots, turns of the paths,
+summary last) and an uninformed model, over the same tokens, is the random order to compare with. recipes/study_page.py
+reads the rows. Expected wall time: a quarter of an hour on one core; --problems 500 takes ten times as long. A killed
+run continues with the model at which it stopped.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def third_arness(order: Order) -> tuple[float, float]:
 
 
 def columns(trace: Trace, silent: Trace) -> dict[str, float | None]:
-    """What is kept of a trace's order, beside that of a decode that knew nothing."""
+    """The columns of a trace's order, and those of a decode by an uninformed model."""
     order = order_of(trace)
     guessed = order_of(silent, count_padding=True).among(order.positions)
     report, blind = measure(order, (1,)), measure(guessed, (1,))

@@ -1,4 +1,4 @@
-"""How much of the order is the model's: bands of what ties allow, baselines of each decoder's own rules, equal thirds.
+"""How much of the order is the model's: tie bands, baselines under each decoder's own rules, and equal thirds.
 
     print(band_table())
 
@@ -36,7 +36,7 @@ def read_bands() -> dict[tuple[str, str, str, str], dict[str, Floats]]:
 
 @dataclass(frozen=True)
 class Band:
-    """A metric as the decoder leaves it, and with candidates within .01 taken from the right and from the left."""
+    """A metric as decoded, and with candidates within .01 taken from the right and from the left."""
 
     own: float
     right: float
@@ -44,7 +44,7 @@ class Band:
 
     @property
     def width(self) -> float:
-        """What ties allow."""
+        """How far ties move it."""
         return abs(self.left - self.right)
 
     def __str__(self) -> str:

@@ -1,11 +1,11 @@
-"""What the study claims, what the paper has for it, what would refute it, and what its seeds say.
+"""The claims of the study: the paper's value for each, what would refute it, and what the seeds say.
 
     for claim in CLAIMS:
         print(claim.says, judged(claim, read("arith")))
 
-A verdict speaks of other training runs, so it is made from Student's interval of the seeds' means alone; one seed has
-none. The bootstrap over problems and seeds of three models covers some 73 % where 95 are meant (`coverage`), so it is
-not used for verdicts. Expected wall time: seconds.
+A verdict is about other training runs, so it is based only on Student's interval over the seeds; one seed has no
+verdict. The bootstrap over problems and seeds of three models covers some 73 % where 95 are meant (`coverage`), so it
+is not used for verdicts. Expected wall time: seconds.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
     for fall in differences_of_falls(read("arith")):
         print(fall.says, fall.mean, fall.by_t)
 
-The paper's claim is about what is lost when several tokens are written in one step, so this difference in differences
-is what is compared, not the level at one pace, in which the luck of a training run is thirteen times as large. Expected
+The paper's claim is about the loss when several tokens are written in one step. This difference in differences is
+therefore compared, and not the level at one pace, whose spread over training runs is thirteen times as large. Expected
 wall time: seconds. Does not judge other claims (claims.py).
 """
 

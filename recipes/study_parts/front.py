@@ -2,7 +2,7 @@
 
     print(front(tasks))
 
-Every number is made from the rows. Expected wall time: seconds. The details are the other parts'.
+Every number is computed from the rows. Expected wall time: seconds. The other parts have the details.
 """
 
 from dataclasses import replace
