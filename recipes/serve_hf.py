@@ -5,8 +5,8 @@
 prints its address when it listens, and ends with Ctrl-C or SIGTERM. It is meant for processors that multiply bfloat16
 (AVX512-BF16, AMX), where xllamacpp's build only uses AVX2; docs/curation.md compares both on one machine. Waiting
 prompts are answered as one batch, which each reply leaves when it ends; prompts that arrive meanwhile form the next
-batch. `n` replies to a prompt read it once. A reply depends on its seed and, by rounding, on its batch. Expected wall
-time: a minute until it listens, then until you stop it.
+batch. `n` replies to a prompt read it once. A reply depends on its seed and, by rounding, on its batch.
+Expected wall time: a minute until it listens, then until you stop it.
 
 It knows temperature, max_tokens, seed and n, but not top_p, streams or tools.
 """

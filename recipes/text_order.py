@@ -8,8 +8,8 @@ stand; as three unrelated passages of 32 letters, each after its third of the pr
 against a chain; with the words of the 96 in random order, so that only words are left; and with the letters in random
 order, so that nothing is left. The letter frequencies and the slot are the same for all. Then it writes on the text's
 last tenth, one letter at a time. Nothing here is right or wrong: the order is all that is measured. The rows of a view
-go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of docs/study_details.md. Expected wall
-time: 20 to 90 minutes a model on one core; resumable.
+go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of docs/study_details.md.
+Expected wall time: 20 to 90 minutes a model on one core; resumable.
 """
 
 import argparse
