@@ -5,8 +5,8 @@
 The paths of a canvas are left masked, or filled with what the model itself writes (forced, 4 tokens a step), with right
 paths of the data, or with right paths of another problem whose answer is another; the model then writes the summary
 alone, a token a step. A model that reads its paths is right over right ones, and gives the other problem's answer over
-those of another problem. recipes/study_page.py makes a table of docs/study_details.md from the rows. Expected wall
-time: 15 minutes on one core.
+those of another problem. recipes/study_page.py makes a table of docs/study_details.md from the rows.
+Expected wall time: 15 minutes on one core.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python recipes/serve_gguf.py MODEL.gguf --name smollm2 --port 8191 --slots 4
 
 prints its address when it listens, and ends with Ctrl-C or SIGTERM. One thread is best on a busy machine. The journal
-stores the model under this name; without one it would be the path of the file, which differs between machines. Expected
-wall time: seconds until it listens, then until you stop it.
+stores the model under this name; without one it would be the path of the file, which differs between machines.
+Expected wall time: seconds until it listens, then until you stop it.
 """
 
 import argparse
