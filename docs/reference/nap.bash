@@ -8,7 +8,7 @@ _nap() {
         "eval") words="--help --model --models --task --policies --tokens-per-step --steps --problems --skip --split --data --infill --gap-tokens --cache --out --baseline --batch-size --workers --traces --probe --json --no-json --markdown --no-markdown --prompt-field --answer-field --strict --no-strict --canvas --paths --path-tokens --summary-tokens --tags --after-end --attention --positions --raw --no-raw --system --prompt-template --examples --shots --examples-as --chat-template-kwargs --temperature --top-p --top-k --guidance --eos --seed --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
         "doctor") words="--help --model" ;;
         "leaderboard") words="--help --models --add-models --decoders --add-decoders --problems --validation --out --page --json --no-json" ;;
-        "order") words="--help --k --count-padding --no-count-padding --ties-within --model --law --json --no-json --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
+        "order") words="--help --k --count-padding --no-count-padding --ties-within --model --law --json --no-json --task --policy --tokens-per-step --problems --data --out --device --dtype --revision --mask-id --shift --block-size --trust-remote-code --no-trust-remote-code" ;;
         "report") words="--help --out --figures" ;;
         "score") words="--help --task --by --output-field --answer-field --prompt-field --stop --out --strict --no-strict --json --no-json" ;;
         "seqdep") words="--help --limit --json --no-json --scorer --text-field --prompt-field --tokenizer --model --device --dtype --segments --max-tokens" ;;

@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Words
 from nap.commands.law import print_law
+from nap.commands.order_tasks import TaskFlags
 from nap.commands.tables import against_random, draw, fits, open_console
 from nap.commands.ties import print_ties
 from nap.common.files import InputError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nap.order.order import Order
     from nap.order.scores import OrderReport
 
+KS = (1, 2, 4, 8)
 COLUMNS = ("id", "tokens", "steps", "queries", "TPF", "AFP", "tau-b", "tied")
 BLOCK = 1000  # lines of a table
 MOST_CELLS = 1000  # cells with means of their own, which are in memory until the end
@@ -32,7 +34,7 @@ MOST_CELLS = 1000  # cells with means of their own, which are in memory until th
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCommand:
-    """Measure the order of traces or bare orders, without a model.
+    """Measure the order of traces or bare orders, without a model; with --task, of a model on tasks.
 
     A file of bare orders holds one JSON list of [position, step] pairs a line.
 
@@ -40,8 +42,8 @@ class OrderCommand:
     """
 
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """a trace file (.jsonl, .parquet), or a .jsonl of bare orders"""
-    k: tuple[int, ...] = (1, 2, 4, 8)
+    """a trace file (.jsonl, .parquet), or a .jsonl of bare orders; with --task a model"""
+    k: tuple[int, ...] = KS
     """the k of ARness@k"""
     count_padding: bool = False
     """count padding and end of text like other tokens"""
@@ -53,12 +55,18 @@ class OrderCommand:
     """also show what these decodes lose under an exact law, exact:FILE (docs/exact.md)"""
     json: bool = False
     """print one JSON object a line; the last has the means of each model, policy and pace, and of all"""
+    tasks: OmitArgPrefixes[TaskFlags] = TaskFlags()
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:
         """Print every metric of every line as it is read, and the means. Lines before a bad one are printed too."""
         from nap.order.measure import measure_all
 
+        if self.tasks.asked():
+            if self.ties_within is not None or self.law or self.model or self.count_padding or self.k != KS:
+                raise InputError("--k, --count-padding, --ties-within, --model and --law are for traces; drop --task")
+            self.tasks.run(self.file, self.loading, self.json)
+            return
         if self.ties_within is not None and not 0 <= self.ties_within < math.inf:
             raise InputError(f"--ties-within must be 0 or more, and finite, got {self.ties_within}")
         if self.model and self.ties_within is None:

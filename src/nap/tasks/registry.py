@@ -119,6 +119,15 @@ class Steps(Protocol):
         ...
 
 
+@runtime_checkable
+class Constrains(Protocol):
+    """A task whose answer is a grid of digits, some of which its problem rules out."""
+
+    def constrained(self, problem: Problem) -> Sequence[int | None]:
+        """For each cell, how many digits the givens leave open; None for a cell that is given."""
+        ...
+
+
 def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
     """The text of a decoded canvas to check: its summary, its first path without one (None), or all of it."""
     if isinstance(task, Gathers):

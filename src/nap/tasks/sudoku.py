@@ -206,6 +206,15 @@ class Sudoku:
         grid = self.extract(problem, text)
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
 
+    def constrained(self, problem: Problem) -> list[int | None]:
+        """For each cell, how many digits the givens of its row, column and box leave open; None for a given cell."""
+        puzzle = problem.meta["puzzle"]
+        size = size_of(puzzle)
+        return [
+            None if puzzle[cell] != "0" else size - len({puzzle[peer] for peer in near} - {"0"})
+            for cell, near in enumerate(peers(size))
+        ]
+
 
 def _grids_of_any_size(text: str) -> list[str]:
     return [grid for cells in (81, 36, 16) if (grid := find_grid(text, cells))]
