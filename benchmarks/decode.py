@@ -4,13 +4,17 @@
     python benchmarks/decode.py --width 512 --layers 8 --prompt 512   # an hour on one core of 2026
     python benchmarks/decode.py --only dual exact --batch 8 --json    # one JSON object a row
     python benchmarks/decode.py --only full --paths 2 --headers 0 --pace 2    # prompt 64 and three blocks, nothing else
+    python benchmarks/decode.py --cpu --published-steps 8 --repeats 1 --json  # on a busy machine, and a slow one
 
 Every way to decode runs in a process of its own, one run of each in turn. A figure is the median ratio of the published
 loop's time to its own, with the smallest and the largest. All have the same canvas, pace and blocks, and differ only in
 what a forward computes. `same_tokens` is the share of tokens that equal those of the published loop; under `paths`,
 where that cannot decode, those of the first way. `products` is the share of the time that the matrix products of a row
-would take at the rate of one large product on this machine. Not a test: nothing here fails on a slow machine. Results
-with date and machine: docs/speed.md.
+take when nothing else is done: the same shapes forward by forward, attention's two included, each layer with weights of
+its own. With --cpu all times are processor seconds, which other work on the machine changes less. With
+--published-steps the published loop, whose steps are all alike, does only so many of them and its time is scaled up;
+tokens are then compared with `full`. Not a test: nothing here fails on a slow machine. Results with date and machine:
+docs/speed.md.
 """
 
 import argparse
@@ -30,6 +34,7 @@ import torch
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Attention
+from nap.common.machine import fast_float32
 from nap.common.memory import keep_memory
 from nap.data.trace import HEADER, PROMPT
 from nap.decoding.budget import Budget
@@ -107,17 +112,27 @@ class Shape:
             )  # fmt: skip
             LlamaForCausalLM(config).save_pretrained(self.folder)
 
-    def products(self, queries: int, asked: int) -> float:
-        """Floating point operations of the matrix products of so many query tokens and output heads."""
-        return 2.0 * (queries * self.layers * 13 * self.width**2 + asked * self.width * self.vocab)
+    @property
+    def length(self) -> int:
+        """Of a canvas."""
+        return self.prompt + self.slots * (self.headers + BLOCK)
 
 
 @torch.inference_mode()
-def published_loop(model: Any, ids_BL: torch.Tensor, free_N: torch.Tensor, pace: int, mask_id: int) -> torch.Tensor:
-    """LLaDA's low-confidence loop as published: logits of the whole canvas, softmax in float64 (2502.09992, Alg. 5)."""
+def published_loop(
+    model: Any, ids_BL: torch.Tensor, free_N: torch.Tensor, pace: int, mask_id: int, most: int | None = None
+) -> torch.Tensor:
+    """LLaDA's low-confidence loop as published: logits of the whole canvas, softmax in float64 (2502.09992, Alg. 5).
+
+    most  steps after which it stops, with what it has
+    """
     everyone = torch.zeros(1, 1, ids_BL.shape[1], ids_BL.shape[1], dtype=model.dtype, device=ids_BL.device)
+    steps = 0
     for block_N in free_N.split(BLOCK):
         for _ in range(BLOCK // pace):
+            if steps == most:
+                return ids_BL
+            steps += 1
             logits = model(ids_BL, attention_mask=everyone, use_cache=False).logits
             token = logits.argmax(dim=-1)
             probability = logits.to(torch.float64).softmax(dim=-1).gather(-1, token[..., None])[..., 0]
@@ -128,8 +143,8 @@ def published_loop(model: Any, ids_BL: torch.Tensor, free_N: torch.Tensor, pace:
     return ids_BL
 
 
-def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
-    """One decode of the shape, its tokens and its costs."""
+def decoder(way: str, shape: Shape, most: int | None) -> Callable[[], dict[str, Any]]:
+    """One decode of the shape, its tokens and its costs, and what its time counts for; the published loop in part."""
     attention, cache = WAYS[way]
     canvases = shape.canvases(attention)
     free_N, steps = np.flatnonzero(canvases[0].region >= 0), shape.slots * BLOCK // shape.pace
@@ -137,23 +152,31 @@ def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
         from transformers import LlamaForCausalLM
 
         model, ids_BL = LlamaForCausalLM.from_pretrained(shape.folder).eval(), np.stack([c.ids for c in canvases])
-        queries = steps * ids_BL.size
+        queries, taken = steps * ids_BL.size, min(steps, most or steps)
 
         def published() -> dict[str, Any]:
-            tokens = published_loop(model, torch.as_tensor(ids_BL), torch.as_tensor(free_N), shape.pace, shape.mask)
-            return {"tokens": tokens[:, free_N].tolist(), "forwards": steps, "queries": queries, "asked": queries}
+            given = model, torch.as_tensor(ids_BL), torch.as_tensor(free_N), shape.pace, shape.mask
+            tokens = published_loop(*given, most=taken)[:, free_N].tolist()
+            return {
+                "tokens": tokens if taken == steps else None, "forwards": steps, "queries": queries,
+                "each": [(ids_BL.size, ids_BL.size)] * steps, "times": steps / taken,
+            }  # fmt: skip
 
         return published
     keep_memory()
     denoiser, policy = load(str(shape.folder), mask_id=shape.mask), LowConfidence(block=BLOCK)
-    # Half of a block is asked about on average.
-    asked = shape.batch * steps * (BLOCK + shape.pace) // 2
+    asked = [shape.batch * (BLOCK - step * shape.pace % BLOCK) for step in range(steps)]
 
     def ours() -> dict[str, Any]:
         traces = decode_traces(denoiser, canvases, policy, budget=Budget(tokens=shape.pace), cache=cache)
         tokens = [np.array(trace.final)[free_N].tolist() for trace in traces]
-        queries = sum(cost.queries for trace in traces for cost in trace.costs)
-        return {"tokens": tokens, "forwards": traces[0].forwards, "queries": queries, "asked": asked}
+        queries = [
+            sum(costs) for costs in zip(*([cost.queries for cost in trace.costs] for trace in traces), strict=True)
+        ]
+        each = [*zip(queries, asked, strict=True)]
+        return {
+            "tokens": tokens, "forwards": traces[0].forwards, "queries": sum(queries), "each": each, "times": 1.0,
+        }  # fmt: skip
 
     return ours
 
@@ -161,8 +184,8 @@ def decoder(way: str, shape: Shape) -> Callable[[], dict[str, Any]]:
 class Side:
     """A way to decode in a process of its own, so that it does not share settings, memory or caches with others."""
 
-    def __init__(self, way: str, shape: Shape, threads: int) -> None:
-        command = [sys.executable, __file__, "--side", way, "--threads", str(threads)]
+    def __init__(self, way: str, shape: Shape, told: list[str]) -> None:
+        command = [sys.executable, __file__, "--side", way, *told]
         command += [text for name, value in asdict(shape).items() for text in (f"--{name}", str(value))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -173,59 +196,91 @@ class Side:
         return json.loads(self.process.stdout.readline())
 
 
-def side(way: str, shape: Shape) -> None:
+def side(way: str, shape: Shape, most: int | None, clock: Callable[[], float]) -> None:
     """What a `Side`'s process does: a decode for every line it is sent."""
-    decode = decoder(way, shape)
+    decode = decoder(way, shape, most)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started = clock()
         found = decode()
-        found |= {"seconds": time.perf_counter() - started}
+        found |= {"seconds": (clock() - started) * found["times"]}
         found |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
         print(json.dumps(found), flush=True)
 
 
-def rate(shape: Shape) -> float:
-    """Floating point operations a second of one large product of the model's width."""
-    from nap.common.machine import fast_float32
+class Products:
+    """The matrix products of a forward and nothing else: what its time would be if all the rest cost none."""
 
-    one, other = torch.randn(512, shape.width), torch.randn(shape.width, 8 * shape.width)
-    with fast_float32():
-        times = []
-        for _ in range(20):
-            started = time.perf_counter()
-            one @ other
-            times.append(time.perf_counter() - started)
-    return 2.0 * one.numel() * other.shape[1] / min(times)
+    def __init__(self, shape: Shape, clock: Callable[[], float]) -> None:
+        wide = 3 * shape.width
+        sizes = [(shape.width, shape.width)] * 4 + [(shape.width, wide)] * 2 + [(wide, shape.width)]
+        self.shape, self.clock, self.known = shape, clock, dict[tuple[str, int], float]()
+        self.layers = [[torch.randn(size) for size in sizes] for _ in range(shape.layers)]
+        self.head = torch.randn(shape.width, shape.vocab)
+
+    def seconds(self, each: list[tuple[int, int]]) -> float:
+        """Of forwards that compute so many positions and ask for the logits of so many."""
+        return sum(self._of("body", queries) + self._of("head", asked) for queries, asked in each)
+
+    def _of(self, part: str, rows: int) -> float:
+        if (part, rows) not in self.known:
+            times = []
+            for _ in range(3):
+                started = self.clock()
+                self._body(rows) if part == "body" else self._head(rows)
+                times.append(self.clock() - started)
+            self.known[part, rows] = min(times)
+        return self.known[part, rows]
+
+    def _body(self, rows: int) -> None:
+        shape, heads = self.shape, self.shape.width // 64
+        narrow, wide = torch.randn(rows, shape.width), torch.randn(rows, 3 * shape.width)
+        query = torch.randn(shape.batch * heads, rows // shape.batch, 64)
+        key = torch.randn(shape.batch * heads, shape.length, 64)
+        for weights in self.layers:
+            for weight in weights:
+                _ = (narrow if len(weight) == shape.width else wide) @ weight
+            _ = query @ key.transpose(1, 2) @ key
+
+    def _head(self, rows: int) -> None:
+        # Not all at once: a whole canvas's logits would not fit.
+        for part in torch.randn(rows, self.shape.width).split(256):
+            _ = part @ self.head
 
 
-def share_of_equal(tokens: list[list[int]], others: list[list[int]]) -> float:
-    return float((np.array(tokens) == np.array(others)).mean())
+def share_of_equal(tokens: list[list[int]] | None, others: list[list[int]] | None) -> float | None:
+    return float((np.array(tokens) == np.array(others)).mean()) if tokens and others else None
 
 
-def measure(shape: Shape, ways: list[str], repeats: int, threads: int) -> list[dict[str, Any]]:
-    """A row for each way, with its ratio to the published loop."""
+def measure(
+    shape: Shape, ways: list[str], repeats: int, clock: Callable[[], float], told: list[str]
+) -> list[dict[str, Any]]:
+    """A row for each way, with its ratio to the published loop. `told` are the flags of the sides."""
     shape.make()
-    sides = {way: Side(way, shape, threads) for way in dict.fromkeys(["published", *ways])}
+    sides = {way: Side(way, shape, told) for way in dict.fromkeys(["published", *ways])}
     first = {way: one.run() for way, one in sides.items()}
-    runs = [{way: one.run() for way, one in sides.items()} for _ in range(repeats)]
+    runs = [{way: one.run() for way, one in sides.items()} for _ in range(repeats)] or [first]
     for one in sides.values():
         one.process.kill()
-    fastest, rows = rate(shape), []
+    products, rows = Products(shape, clock), []
     for way in ways:
         attention, cache = WAYS[way]
-        reference = next(other for other in first if WAYS[other][0] == attention)
+        reference = next((other for other in first if WAYS[other][0] == attention and first[other]["tokens"]), way)
         ratios = [run["published"]["seconds"] / run[way]["seconds"] for run in runs]
         seconds = statistics.median(run[way]["seconds"] for run in runs)
         rows.append({
             "name": way, "attention": attention, "cache": cache, "vocab": shape.vocab, "batch": shape.batch,
             "prompt": shape.prompt, "paths": shape.paths, "width": shape.width, "layers": shape.layers,
             "speedup": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios),
-            "same_tokens": share_of_equal(first[way]["tokens"], first[reference]["tokens"]),
+            "same_tokens": share_of_equal(first[way]["tokens"], first[reference]["tokens"]), "against": reference,
             "forwards": first[way]["forwards"], "query_tokens": first[way]["queries"],
-            "products": shape.products(first[way]["queries"], first[way]["asked"]) / fastest / seconds,
+            "products": products.seconds(first[way]["each"]) / seconds,
             "peak_mb": round(runs[-1][way]["peak_mb"]),
         })  # fmt: skip
     return rows
+
+
+def said_share(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def main() -> None:
@@ -233,23 +288,32 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WAYS, default=[*WAYS])
     for name, value in asdict(Shape()).items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs after one that is not; 0: time that one")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu", action="store_true", help="measure processor seconds, of one thread")
+    parser.add_argument(
+        "--published-steps", type=int, help="steps of the published loop that are timed; all by default"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     parser.add_argument("--side", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shape = Shape(**{name: getattr(options, name) for name in asdict(Shape())})
+    clock, most = time.process_time if options.cpu else time.perf_counter, options.published_steps
     if options.side:
-        side(options.side, shape)
+        side(options.side, shape, most, clock)
         return
-    for row in measure(shape, options.only, options.repeats, options.threads):
+    told = ["--threads", str(options.threads), *["--cpu"] * options.cpu]
+    told += ["--published-steps", str(most)] if most else []
+    with fast_float32():
+        rows = measure(shape, options.only, options.repeats, clock, told)
+    for row in rows:
         if options.json:
             print(json.dumps(row), flush=True)
             continue
         print(
             f"{row['name']:<9} {row['speedup']:6.2f} [{row['smallest']:.2f}, {row['largest']:.2f}] times the published "
-            f"loop; {100 * row['same_tokens']:.0f} % same tokens, {row['forwards']} forwards, {row['query_tokens']} "
+            f"loop; {said_share(row['same_tokens'])} same tokens, {row['forwards']} forwards, {row['query_tokens']} "
             f"query tokens, products {100 * row['products']:.0f} % of the time, {row['peak_mb']} MiB",
             flush=True,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nap.common.files import InputError
-from nap.common.workers import AHEAD, map_rows
+from nap.common.workers import AHEAD, map_rows, worker_number
 
 ROWS = list(range(200))
 
@@ -22,6 +22,11 @@ def square(row: int) -> int:
 
 def where(row: int) -> int:
     return os.getpid()
+
+
+def number(row: int) -> int | None:
+    time.sleep(0.05)
+    return worker_number()
 
 
 def boom(row: int) -> int:
@@ -96,6 +101,12 @@ def test_an_abandoned_run_leaves_no_process_behind() -> None:
     while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_worker_processes_have_neighbouring_numbers_and_nobody_else_has_one() -> None:
+    first, second = sorted({n for n in map_rows(number, range(40), workers=2, chunk=1) if n is not None})
+    assert second == first + 1
+    assert worker_number() is None and [*map_rows(number, range(2), workers=1)] == [None, None]
 
 
 def test_bad_settings_are_named() -> None:

@@ -173,3 +173,16 @@ def test_the_command_says_what_travelled(deep):
     assert "2 workers: " in found.stderr and " bytes there and " in found.stderr
     assert found.stdout.split('"order"')[0] == one.stdout.split('"order"')[0]
     assert refused.returncode == 2 and "drop --live" in refused.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_paths_over_a_ray_cluster_are_the_same_and_travel_once(deep, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"), os.pathsep)
+    ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    try:
+        (found,) = apart(deep, 3, backend="ray")
+    finally:
+        ray.shutdown()
+    assert written(found.trace) == written(together(deep)[0])
+    assert found.received <= 8 * SPEC.paths * SPEC.path_tokens

@@ -142,3 +142,43 @@ def test_the_tokens_steps_and_forwards_are_those_of_the_published_code(name, mod
     assert {row[2] for row in found} == {record["forwards"]}
     if "events" in record:
         assert found[0][3] == sorted(record["events"])
+
+
+# SDAR: block-causal, its finished blocks in a cache
+
+
+def block_policy(record) -> Ours | None:
+    """How a decode of SDAR is asked for here; None for one whose prompt ends within a block, and one that draws."""
+    settings, block, steps = record["settings"], record["block_length"], record["settings"]["denoising_steps"]
+    budget = Budget(steps=record["gen_length"] // block * steps)
+    if len(record["prompt"]) % block or "sampled" in record["name"]:
+        return None
+    match settings["remasking_strategy"]:
+        case "low_confidence_static":
+            return Ours(f"low_confidence:block={block}", budget, "exact")
+        case "low_confidence_dynamic" if steps == block:
+            return Ours(f"threshold:tau={settings['confidence_threshold']},block={block}", None, "exact")
+        case "sequential":
+            return Ours("ar", budget, "exact")
+    return None
+
+
+BLOCKS = [record["name"] for record in RECORDS if record["name"].startswith("sdar.") and block_policy(record)]
+
+
+def test_enough_of_sdar_is_recorded(nap_data):
+    assert len(BLOCKS) >= 7
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_causal_model_writes_what_its_published_loop_writes_from_its_own_block_cache(name, models):
+    """SDAR's loop has forwards that only fill its cache; ours does that in the next block's first forward."""
+    record = next(record for record in RECORDS if record["name"] == name)
+    wanted = block_policy(record)
+    assert wanted
+    ((tokens, steps, forwards, _),) = decoded(record, wanted, models)
+    ((same, *_),) = decoded(record, wanted._replace(cache="none"), models)
+    assert tokens == same == record["tokens"]
+    committing = [number for number, count in enumerate(record["commits_per_forward"]) if count]
+    assert steps == [committing.index(step) for step in record["commit_step"]]
+    assert forwards == len(committing) < record["forwards"]

@@ -6,7 +6,7 @@ Does not decode (decoding/); reads the flags, prints texts and numbers, and writ
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -51,11 +51,14 @@ class Decode:
     steps: Whole = None
     """fill the canvas in this many steps, in place of --tokens-per-step"""
     cache: str = "none"
-    """which keys and values are kept between forwards: none, exact, prefix, dual or delayed (docs/caches.md)"""
+    """which keys and values are kept between forwards: none, exact, prefix, dual, delayed, d2 or drift
+    (docs/caches.md)"""
     reads: Words = None
     """for a policy with agree=.5, which stops once its paths agree: the task that reads a path's answer"""
     workers: int = 1
     """with --attention paths: processes that write the paths of a prompt; each opens the model (docs/scaling.md)"""
+    backend: Annotated[Literal["processes", "ray"], arg(help_behavior_hint="")] = "processes"
+    """where workers are: processes of this machine, or a Ray cluster across machines"""
     live: bool = False
     """show the canvas as it fills"""
     out: Words = None
@@ -137,7 +140,7 @@ class Decode:
         traces = []
         for found in decode_over_workers(
             denoiser, opening, canvases, policy, workers=self.workers, budget=budget,
-            sampling=self.drawing.sampling(), eos=self.drawing.eos,
+            sampling=self.drawing.sampling(), eos=self.drawing.eos, backend=self.backend,
         ):  # fmt: skip
             traces.append(found.trace)
             say(f"{self.workers} workers: {found.sent} bytes there and {found.received} back")

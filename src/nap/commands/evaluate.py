@@ -58,8 +58,8 @@ class Eval:
     gap_tokens: Whole = None
     """tokens of a gap written as ___ (default: 8)"""
     cache: tuple[str, ...] = ("none",)
-    """which keys and values are kept between forwards: none, exact, prefix, dual or delayed (docs/caches.md);
-    several are compared with none"""
+    """which keys and values are kept between forwards: none, exact, prefix, dual, delayed, d2 or drift
+    (docs/caches.md); several are compared with none"""
     columns: OmitArgPrefixes[Columns] = Columns()
     out: str = "runs/eval"
     """the run's folder; the same command resumes it"""
@@ -69,7 +69,10 @@ class Eval:
     batch_size: Whole = None
     """problems decoded together; results do not depend on it (default: 16, or as many as fit in memory)"""
     workers: int = 1
-    """processes of one thread each"""
+    """processes of one thread each, with a model of their own; under --device cuda each on a GPU of its own"""
+    backend: Annotated[Literal["processes", "ray"], arg(help_behavior_hint="")] = "processes"
+    """where workers are: processes of this machine, or a Ray cluster across machines, a GPU to each under --device
+    cuda; what is written is the same"""
     traces: int = 20
     """for how many problems of each setting traces are kept"""
     probe: Annotated[Literal["paths"] | None, arg(metavar="{paths}", help_behavior_hint="")] = None
@@ -109,7 +112,15 @@ class Eval:
             probe_paths(sweep, self.out, self.json)
             return
         find_baseline([cell.said for cell in sweep.cells()], self.models[0], self.baseline)
-        rows = run_shown(sweep, self.out, batch_size=self.batch_size, workers=self.workers, traces=self.traces, say=say)
+        rows = run_shown(
+            sweep,
+            self.out,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            backend=self.backend,
+            traces=self.traces,
+            say=say,
+        )
         records = summarise(rows, read_seconds(Path(self.out) / "seconds.parquet"), self.baseline)
         write_summary(records, self.out)
         if self.json:

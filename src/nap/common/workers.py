@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, current_process, get_context, parent_process
 from typing import Generic, Literal, TypeVar, get_args
 
 from nap.common.bounds import WORKERS, check
@@ -50,19 +50,21 @@ def map_rows(
     workers: int = 1,
     chunk: int = CHUNK,
     patience: float | None = None,
+    gpus: float = 0,
 ) -> Iterator[Result]:
     """`fn(row)` of each row, in order. With one worker the work is done in this process, without a pool.
 
     workers   number of threads or processes; Ray uses what its cluster has
     chunk     rows that are sent to a process together, and that are done again where it dies
     patience  seconds without the next row after which processes are taken for dead
+    gpus      number of GPUs that each of Ray's workers has to itself
 
     Raises InputError for an unknown backend, or where rows kill or stop every worker that takes them.
     """
     check_known("backend", backend, get_args(Backend))
     check("workers", workers, WORKERS)
     if backend == "ray":
-        return _with_ray(fn, iter(rows))
+        return _with_ray(fn, iter(rows), gpus)
     if workers == 1:
         return map(fn, rows)
     if backend == "threads":
@@ -167,7 +169,13 @@ def start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Result]:
+def worker_number() -> int | None:
+    """The number of this worker process, None in any other. Processes of one pool have neighbouring numbers."""
+    digits = current_process().name.rpartition("-")[2]
+    return int(digits) if parent_process() is not None and digits.isdigit() else None
+
+
+def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row], gpus: float) -> Iterator[Result]:
     try:
         import ray  # pyright: ignore[reportMissingImports]
         import ray.data  # pyright: ignore[reportMissingImports]
@@ -183,9 +191,15 @@ def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row]) -> Iterator[Resu
         # Rows are sent as bytes: as Arrow columns they would come back with other types.
         items = [{"row": pickle.dumps(numbered)} for numbered in enumerate(block)]
         # Each task asks for a fraction of a core: tasks that ask for a whole one starve the readers on a small machine.
-        found = ray.data.from_items(items).map(call, num_cpus=0.5).take_all()
-        results = dict(pickle.loads(record["result"]) for record in found)
-        yield from (results[index] for index in range(len(block)))
+        found = ray.data.from_items(items)
+        results, given = dict[int, Result](), 0
+        # As they come, so that what is done can be kept, but in order.
+        for record in found.map(call, num_cpus=0.5, num_gpus=gpus or None).iter_rows():
+            index, result = pickle.loads(record["result"])
+            results[index] = result
+            while given in results:
+                yield results.pop(given)
+                given += 1
 
 
 class _RayCall(Generic[Row, Result]):

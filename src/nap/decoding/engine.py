@@ -25,7 +25,7 @@ from nap.decoding.agreement import Reader, watching
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.candidates import Asked, hear
 from nap.decoding.guidance import guided
-from nap.decoding.needs import check_needs
+from nap.decoding.needs import check_needs, warn_of_cache
 from nap.decoding.policies.policy import Edits, Policy, Said
 from nap.decoding.prompt import check_length
 from nap.decoding.row import Row, twin
@@ -70,6 +70,7 @@ class Engine:
         budget.check(policy)
         check_known("eos setting", eos, get_args(Eos))
         check_needs(policy, self.denoiser, self.cache, sampling.guidance if sampling else 0.0)
+        warn_of_cache(policy, self.denoiser, self.cache, canvas.spec.attention)
         check_length(self.denoiser, len(canvas))
         number, self._added = self._added, self._added + 1
         agreement = watching(policy, canvas, self.denoiser, reads)

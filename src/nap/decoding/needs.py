@@ -3,11 +3,17 @@
 Does not compute any of it (models/more.py, candidates.py).
 """
 
+import functools
+import logging
+
+from nap.canvas.visibility import Attention
 from nap.common.files import InputError
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import policy_name
 from nap.models.denoiser import Denoiser
 
+# Caches that compute the open block and what follows, or nothing else.
+BY_BLOCK = ("prefix", "dual")
 # What only some models can give.
 OF_A_MODEL = {
     "states": "the model's hidden states",
@@ -43,3 +49,20 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
             raise InputError(f"{said}, which a forward with the cache {cache!r} does not give; use the cache 'none'")
         if need == "without" and guidance:
             raise InputError(f"{said}, which are not guided; drop the guidance of {guidance}")
+
+
+def warn_of_cache(policy: Policy, denoiser: Denoiser, cache: str, attention: Attention) -> None:
+    """Say in one line, once a process, that a cache serves this policy or attention but saves little."""
+    name = cache.partition(":")[0]
+    if name in BY_BLOCK and policy.block is None:
+        _warn(
+            f"policy {policy_name(policy)!r} does not go block by block, so the cache {cache!r} takes all slots for "
+            "one block and computes them in every forward; give a policy with block=, or the cache delayed or drift"
+        )
+    if name == "exact" and attention == "full" and denoiser.setting.get("block_size") is None:
+        _warn("under full attention every position sees every change, so the cache 'exact' saves nothing")
+
+
+@functools.cache
+def _warn(line: str) -> None:
+    logging.getLogger(__name__).warning(line)

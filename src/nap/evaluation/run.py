@@ -25,7 +25,7 @@ from nap.common.folder import digest_files, run_folder
 from nap.common.journal import Journal
 from nap.common.memory import keep_memory
 from nap.common.records import checked
-from nap.common.workers import map_rows
+from nap.common.workers import Backend, map_rows, worker_number
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
@@ -74,6 +74,7 @@ def run_sweep(
     *,
     batch_size: int | None = None,
     workers: int = 1,
+    backend: Backend = "processes",
     traces: int = 20,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
@@ -82,6 +83,8 @@ def run_sweep(
     """Run what is not done yet and write the run's files. Returns the rows, by cell and problem.
 
     batch_size  problems decoded together; by default as many as fit in memory (decoding/batches.py)
+    workers     processes, each with a model of its own; under the device `cuda` each on a device of its own
+    backend     `ray` deals the batches over a Ray cluster instead, a GPU to each where the device is `cuda`
     traces      keep the traces of this many problems of each cell
     report      is told of every batch that is done
     say         is told the size of the batches, and which rows of the folder are reused and which are not
@@ -102,8 +105,10 @@ def run_sweep(
     for model in sweep.models:
         identities[model], fits[model] = _prepared(model, sweep, problems, policies.values(), batch_size, workers)
     setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": _made_of(identities, policies)}
-    if workers > 1:
+    apart = workers > 1 or backend == "ray"
+    if apart:
         _loaded.clear()
+    gpus = float(sweep.device.startswith("cuda"))
     with run_folder(folder, "eval", setting, compared=compared), _journal(folder) as journal:
         found = reusable(journal.done, sweep.cells(), problems, identities, traces)
         jobs = _jobs(sweep, problems, found.done, {model: batch_size or fit.rows for model, fit in fits.items()})
@@ -119,8 +124,8 @@ def run_sweep(
         before = _Before(done=len(entries))
         started, fresh = time.perf_counter(), 0
         told = (lambda part, forwards: watch(before.done + part, before.forwards + forwards)) if watch else None
-        work = _Evaluates(sweep, problems, traces, told if workers == 1 else None)
-        for cell, results in map_rows(work, jobs, workers=workers, chunk=1):
+        work = _Evaluates(sweep, problems, traces, None if apart else told)
+        for cell, results in map_rows(work, jobs, backend=backend, workers=workers, chunk=1, gpus=gpus):
             digests = identities[cell.model].digests
             results = [dataclasses.replace(e, made_of=digests[cell.cache, e.row.problem_id]) for e in results]
             journal.add(results)
@@ -148,7 +153,8 @@ def _prepared(
     for policy, cache in product(policies, sweep.cache):
         check_needs(policy, denoiser, cache, sweep.guidance)
     said = denoiser.setting | {"weights": _weights(denoiser), "canvas": laid}
-    fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=workers)
+    sharing = -(-workers // devices(sweep.device))
+    fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=sharing)
     return identify(said, sweep, problems, canvases), fit
 
 
@@ -232,8 +238,21 @@ def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
     _loaded[sweep.models[0], *sweep.opening.values()] = denoiser
 
 
+def devices(device: str) -> int:
+    """How many devices this name stands for: `cuda` for all that the machine has, another for one."""
+    import torch
+
+    return max(1, torch.cuda.device_count()) if device == "cuda" else 1
+
+
+def own_device(device: str) -> str:
+    """The device of this process: of several worker processes under `cuda` each has another, as far as they go."""
+    number = worker_number()
+    return device if device != "cuda" or number is None else f"cuda:{number % devices(device)}"
+
+
 def _denoiser(model: str, sweep: Sweep) -> Denoiser:
-    options = sweep.opening
+    options = sweep.opening | {"device": own_device(sweep.device)}
     key = (model, *options.values())
     if key not in _loaded:
         _loaded.clear()  # One at a time, because two large models may not fit in memory.

@@ -40,8 +40,6 @@ class Soft(NamedTuple):
 class Decoder:
     """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
 
-    keeps_keys = True
-
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.model, model.lm_head, model.config
 
@@ -74,18 +72,43 @@ class Decoder:
             states_BQD = layer(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept)
         return self.body.norm(states_BQD)
 
+    def first(self, ids_BQ: Tensor, position_BQ: Tensor) -> "Looks":
+        """What the first layer's attention is given for the ids at these positions: it depends on nothing else."""
+        use_recordable(self.config)
+        states_BQD = self.body.embed_tokens(ids_BQ)
+        rotary, layer, looks = self.body.rotary_emb(states_BQD, position_BQ), self.body.layers[0], list[Looks]()
+        given = {"position_embeddings": rotary, "attention_mask": None, "looks": looks}
+        layer.self_attn(layer.input_layernorm(states_BQD), **given)
+        return looks[0]
+
 
 class Encoder:
-    """The body of a BERT: ids to the last hidden states [B, L, D]. It keeps no keys."""
-
-    keeps_keys = False
+    """The body of a BERT: ids to the last hidden states [B, Q, D]."""
 
     def __init__(self, model: Any) -> None:
-        self.body, self.head = model.bert, model.cls
+        self.body, self.head, self.config = model.bert, model.cls, model.config
 
-    def __call__(self, ids_BL: Tensor, mask: Tensor | None) -> Tensor:
-        """The states of the ids."""
-        return self.body.encoder(self.body.embeddings(ids_BL), attention_mask=mask)[0]
+    def __call__(
+        self, ids_BQ: Tensor, mask: Tensor | None, position_BQ: Tensor | None = None, keys: Keys | None = None
+    ) -> Tensor:
+        """The states of the ids, as a `Decoder` gives them."""
+        states_BQD = self.body.embeddings(ids_BQ, position_ids=position_BQ)
+        return self.body.encoder(states_BQD, attention_mask=mask, past_key_values=keys)[0]
+
+    def first(self, ids_BQ: Tensor, position_BQ: Tensor) -> "Looks":
+        """What the first layer's attention is given, as a `Decoder` says it."""
+        use_recordable(self.config)
+        looks = list[Looks]()
+        self.body.encoder.layer[0].attention.self(self.body.embeddings(ids_BQ, position_ids=position_BQ), looks=looks)
+        return looks[0]
+
+
+class Looks(NamedTuple):
+    """What one layer's attention is given: scaled queries [B, heads, Q, d], keys and values [B, shared, Q, d]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 def body_of(model: Any) -> Decoder | Encoder:
@@ -146,7 +169,7 @@ def use_products(model: Any) -> None:
 
 
 def use_recordable(config: Any) -> None:
-    """Make a model's attention accept `maps` from now on. Calls without it, in any thread, are unchanged."""
+    """Make a model's attention accept `maps` and `looks` from now on. Calls without them are unchanged."""
     if not config._attn_implementation.startswith("nap_"):
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -154,13 +177,18 @@ def use_recordable(config: Any) -> None:
 
 
 def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> None:
-    """Make a model attend by this function, or with recorded weights where `maps` are given."""
+    """Make a model attend by this function; with recorded weights where `maps` are given. Where `looks` are given, what
+    the function would be given is recorded, and nothing is attended to."""
     from transformers import AttentionInterface
 
     def attended(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        scaling: float | None = None, maps: list[Tensor] | None = None, **options: object,
+        scaling: float | None = None, maps: list[Tensor] | None = None, looks: list[Looks] | None = None,
+        **options: object,
     ) -> tuple[Tensor, None]:  # fmt: skip
+        if looks is not None:
+            looks.append(Looks(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key, value))
+            return torch.zeros_like(query).transpose(1, 2), None
         if maps is not None:
             return _recorded(query, key, value, mask, scaling, maps)
         return attend(module, query, key, value, mask, scaling=scaling, **options)

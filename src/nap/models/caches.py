@@ -8,55 +8,23 @@ whom (canvas/visibility.py).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nap.canvas.visibility import Sight
 from nap.common.files import InputError
 from nap.common.named import parse_named
-
-Ints = NDArray[np.int64]
-
-
-class Kept:
-    """What a cache may know about a row before a forward.
-
-    ids_L       the current canvas
-    mask_id     the token that stands for "not written yet"
-    sight       who sees whom
-    changed_L   the number of the forward before which each token last changed; 0 where it never did
-    computed_L  the number of the forward that computed each position's keys; -1 where none did
-    needed_N    the positions whose states will be read, ascending
-    start, stop the block that is being decoded: its first position, and the one after its last
-    age         forwards since that block began; 0 in the first
-    """
-
-    def __init__(self, ids_L: Ints, mask_id: int, sight: Sight) -> None:
-        self.ids_L, self.mask_id, self.sight = ids_L, mask_id, sight
-        self.changed_L, self.computed_L = np.zeros(len(ids_L), np.int64), np.full(len(ids_L), -1)
-        self.needed_N, self.start, self.stop, self.age, self._forward = ids_L[:0], -1, -1, 0, 0
-
-    def ask(self, ids_L: Ints, needed_N: Ints, start: int, stop: int) -> None:
-        """Record what the next forward is asked."""
-        self.changed_L[ids_L != self.ids_L] = self._forward
-        self.age = self.age + 1 if start == self.start else 0
-        self.ids_L, self.needed_N, self.start, self.stop = ids_L, needed_N, start, stop
-
-    def compute(self, position_Q: Ints) -> None:
-        """Record what it computes."""
-        self.computed_L[position_Q] = self._forward
-        self._forward += 1
-
-    def __len__(self) -> int:
-        return len(self.ids_L)
+from nap.models.kept import Floats, Ints, Kept
 
 
 class Cache(Protocol):
-    """A rule for keys and values. Positions whose states are needed are computed whatever the rule says."""
+    """A rule for keys and values. Positions whose states are needed are computed whatever the rule says.
+
+    reads  which measurements of `Kept` the rule uses, each at a cost: `influence` and `drift`
+    """
 
     exact: bool
+    reads: ClassVar[tuple[str, ...]]
 
     def stale(self, row: Kept) -> Ints:
         """The positions, ascending, whose keys must be computed again in this forward."""
@@ -68,6 +36,7 @@ class NoCache:
     """Everything is computed in every forward: the reference."""
 
     exact = True
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def stale(self, row: Kept) -> Ints:
         """All positions."""
@@ -84,6 +53,7 @@ class Exact:
     """
 
     exact = True
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def stale(self, row: Kept) -> Ints:
         """The positions that are seen from where states are read and that see a change themselves."""
@@ -97,6 +67,7 @@ class Exact:
 class _Refreshed:
     """A cache that computes everything in the first forward of a block, and again after every `refresh` forwards."""
 
+    reads: ClassVar[tuple[str, ...]] = ()
     refresh: int | None = None
 
     def __post_init__(self) -> None:
@@ -153,8 +124,87 @@ class Delayed(_Refreshed):
         return np.flatnonzero((row.ids_L == row.mask_id) | (row.changed_L > row.computed_L))
 
 
+@dataclass(frozen=True)
+class D2(_Refreshed):
+    """d2Cache's choice of what to refresh (2509.23094): what was just written, and the most influential of the rest.
+
+    Everything is computed in a row's first forward alone, whatever its blocks.
+    p  the share of the influence, by attention rollout, of all that is not computed anyway
+    """
+
+    exact = False
+    reads: ClassVar[tuple[str, ...]] = ("influence",)
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("p", self.p)
+
+    def whole(self, row: Kept) -> bool:
+        """Whether this forward computes everything."""
+        return row.forward == 0 or (self.refresh is not None and row.age % self.refresh == 0)
+
+    def stale(self, row: Kept) -> Ints:
+        """All positions, or what is asked, what changed and the fewest others that hold the share."""
+        if self.whole(row):
+            return np.arange(len(row))
+        own, best, weighed = _ranked(row, row.influence_L)
+        return np.union1d(own, best[: _holding(self.p, weighed)])
+
+
+@dataclass(frozen=True)
+class Drift(_Refreshed):
+    """After a block's first forward what was just written, and in bursts what has moved most under a budget (ours).
+
+    How far a position has moved is by how much the first layer's attention tells it something else than when its keys
+    were computed, times the forwards since: what is told in later layers moves as well. Within a block forwards may
+    compute `budget` positions on average. What one leaves is saved until it covers the fewest positions that hold
+    `share` of all that has moved; refreshed together they see each other's new keys.
+    """
+
+    exact = False
+    reads: ClassVar[tuple[str, ...]] = ("drift",)
+    budget: int = 24
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("share", self.share)
+        if self.budget < 1:
+            raise InputError(f"a cache's budget is a number of positions of at least 1, got {self.budget}")
+
+    def stale(self, row: Kept) -> Ints:
+        """All positions, or what is asked, what changed and where the budget has enough what moved most."""
+        if self.whole(row):
+            return np.arange(len(row))
+        own, best, weighed = _ranked(row, row.drift_L * (row.forward - row.computed_L))
+        count = _holding(self.share, weighed)
+        saved = self.budget * (row.since + 1) - row.spent - len(own)
+        return np.union1d(own, best[:count]) if count <= saved else own
+
+
+def _ranked(row: Kept, weight_L: Floats) -> tuple[Ints, Ints, Floats]:
+    """What is asked or changed, ascending; the others by weight, largest first; what the first n of them weigh."""
+    own = np.union1d(row.changed_N, row.needed_N)
+    rest = np.setdiff1d(np.arange(len(row)), own)
+    best = rest[np.argsort(-weight_L[rest], kind="stable")]
+    return own, best, np.cumsum(weight_L[best])
+
+
+def _holding(share: float, weighed: Floats) -> int:
+    """The fewest of the heaviest that hold a share of the weight, of what the first n weigh."""
+    if not len(weighed) or not share * weighed[-1]:
+        return 0
+    return min(int(np.searchsorted(weighed, share * weighed[-1])) + 1, len(weighed))
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise InputError(f"a cache's {name} is a share from 0 to 1, got {share}")
+
+
 CACHES: dict[str, type[Cache]] = {
-    "none": NoCache, "exact": Exact, "prefix": Prefix, "dual": Dual, "delayed": Delayed,
+    "none": NoCache, "exact": Exact, "prefix": Prefix, "dual": Dual, "delayed": Delayed, "d2": D2, "drift": Drift,
 }  # fmt: skip
 
 

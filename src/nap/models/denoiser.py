@@ -20,7 +20,7 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Ints, Layout
 from nap.common.files import InputError
 from nap.common.machine import fast_float32
-from nap.models.attention import Decoder, Keys, Remembered, Soft, attention_mask, body_of
+from nap.models.attention import Decoder, Keys, Looks, Remembered, Soft, attention_mask, body_of
 from nap.models.families import FAMILIES
 from nap.models.more import More, more
 
@@ -157,7 +157,7 @@ class NativeDenoiser(_Loaded):
         Shifted models have no leave-one-out states: they predict a token from the state before it, which has no shadow.
         """
         beside = {"attention", "mixes"} | (set() if self.shift else {"without"})
-        return frozenset({"states"} | (beside if self.body.keeps_keys else set()))
+        return frozenset({"states"} | (beside if isinstance(self.body, Decoder) else set()))
 
     def more(self, ids_BL: Tensor, layout: Layout, shadow_BS: Ints, attention: bool, soft: Soft | None = None) -> More:
         """One forward with what `gives` says."""
@@ -176,13 +176,11 @@ class NativeDenoiser(_Loaded):
     def hidden(self, ids_BL: Tensor, layout: Layout, soft: Soft | None = None) -> Tensor:
         """The last hidden states, [B, L, D], before any shift and the output head."""
         assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
-        placed = layout.position_BL
-        if placed is None and soft is None:
-            return self.body(ids_BL, self.whole_mask(layout))
-        if not isinstance(self.body, Decoder):
-            raise InputError(f"{self.setting.get('model')} counts its positions itself; use positions 'canvas'")
-        place_BL = None if placed is None else torch.as_tensor(placed, device=self.device)
-        return self.body(ids_BL, self.whole_mask(layout), place_BL, soft=soft)
+        placed = None if layout.position_BL is None else torch.as_tensor(layout.position_BL, device=self.device)
+        if soft is None:
+            return self.body(ids_BL, self.whole_mask(layout), placed)
+        assert isinstance(self.body, Decoder), "`gives` has no mixes for others"
+        return self.body(ids_BL, self.whole_mask(layout), placed, soft=soft)
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """states_ND that predict the tokens at (rows_N, positions_N)."""
@@ -194,11 +192,24 @@ class NativeDenoiser(_Loaded):
 
     @torch.no_grad()
     @fast_float32()
-    def part(self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints, keys: Keys) -> Tensor:
-        """The hidden states [B, Q, D] of the ids at these canvas positions, which look at `keys` and add their own."""
+    def part(
+        self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints, keys: Keys, maps: list[Tensor] | None = None
+    ) -> Tensor:
+        """The hidden states [B, Q, D] of the ids at these canvas positions, which look at `keys` and add their own.
+
+        maps  where given, each layer adds its attention weights, [B, Q, K], mean over heads; not of a BERT
+        """
+        mask, placed = self.mask(layout, query_BQ), torch.as_tensor(layout.placed(query_BQ), device=self.device)
+        if maps is None:
+            return self.body(ids_BQ, mask, placed, keys)
         assert isinstance(self.body, Decoder)
-        mask = self.mask(layout, query_BQ)
-        return self.body(ids_BQ, mask, torch.as_tensor(layout.placed(query_BQ), device=self.device), keys)
+        return self.body(ids_BQ, mask, placed, keys, maps)
+
+    @torch.no_grad()
+    @fast_float32()
+    def first(self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints) -> Looks:
+        """What the first layer's attention is given for the ids at these canvas positions."""
+        return self.body.first(ids_BQ, torch.as_tensor(layout.placed(query_BQ), device=self.device))
 
     @torch.no_grad()
     @fast_float32()

@@ -23,10 +23,12 @@ from torch import Tensor
 from nap.canvas.canvas import Canvas, collate
 from nap.canvas.visibility import Ints, Layout, sight
 from nap.common.files import InputError
-from nap.models.attention import Soft
-from nap.models.caches import Cache, Kept, NoCache, cache_of
+from nap.models.attention import Decoder, Soft
+from nap.models.caches import Cache, NoCache, cache_of
 from nap.models.denoiser import Denoiser, Mixes, NativeDenoiser, Tells, predicted_from
+from nap.models.kept import Kept
 from nap.models.store import Opened, Store
+from nap.models.watching import Heard, influence
 
 
 class Question(NamedTuple):
@@ -88,10 +90,15 @@ def open_session(denoiser: Denoiser, cache: str = "none") -> "Session":
     rule = cache_of(cache)
     if isinstance(rule, NoCache):
         return Session(denoiser)
-    if not isinstance(denoiser, NativeDenoiser) or not denoiser.body.keeps_keys:
+    if not isinstance(denoiser, NativeDenoiser):
         raise InputError(
             f"{denoiser.setting.get('model')} keeps no keys and values, so it cannot have the cache {cache!r}; "
-            "use the cache 'none', or a model in a native Llama, Qwen2 or Qwen3 class"
+            "use the cache 'none', or a model in a native Llama, Qwen2, Qwen3 or BERT class"
+        )
+    if "influence" in rule.reads and not isinstance(denoiser.body, Decoder):
+        raise InputError(
+            f"the cache {cache!r} goes by attention weights, which {denoiser.setting.get('model')} does not give; use "
+            "drift, or a model in a native Llama, Qwen2 or Qwen3 class"
         )
     return StoredSession(denoiser, rule)
 
@@ -199,6 +206,7 @@ class StoredSession(Session):
         self.native, self.cache = denoiser, cache
         self.store = Store()
         self.kept: dict[int, Kept] = {}
+        self.heard: dict[int, Heard] = {}
 
     def admit(self, row: int, canvas: Canvas) -> None:
         """Let a row in; it gets a place in the store."""
@@ -206,12 +214,15 @@ class StoredSession(Session):
         self.store.reserve(row, len(canvas))
         seen = sight(collate([canvas], self.denoiser.pad_id)[1], block_size=self.native.block_size)
         self.kept[row] = Kept(canvas.ids, self.denoiser.mask_id, seen)
+        if "drift" in self.cache.reads:
+            self.heard[row] = Heard(seen.sees_GL[seen.group_L])
 
     def drop(self, row: int) -> None:
         """Let a row go; its place is free for the next."""
         super().drop(row)
         self.store.release(row)
         del self.kept[row]
+        self.heard.pop(row, None)
 
     @torch.inference_mode()
     def ask(self, questions: Sequence[Question]) -> Answer:
@@ -222,7 +233,10 @@ class StoredSession(Session):
         ids_BQ = np.stack([question.ids_L[row_Q] for question, row_Q in zip(questions, query_BQ, strict=True)])
         places = np.array([self.store.places[question.row] for question in questions])
         opened = Opened(self.store, self._there(places), self._there(written_BQ), layout.region_BL.shape[1])
-        states_BQD = self.native.part(self._there(ids_BQ), layout, query_BQ, opened)
+        maps: list[Tensor] | None = [] if "influence" in self.cache.reads else None
+        states_BQD = self.native.part(self._there(ids_BQ), layout, query_BQ, opened, maps)
+        if maps is not None:
+            self._weigh(questions, stale, maps)
         rows_N, _ = self._at(questions)
         return self._answer(states_BQD[rows_N, self._there(self._index(questions, stale))], [*map(len, stale)])
 
@@ -231,9 +245,29 @@ class StoredSession(Session):
         kept = self.kept[question.row]
         needed_N = predicted_from(question.at_N, self.native.shift)
         kept.ask(question.ids_L, needed_N, question.start, question.stop)
+        heard = self.heard.get(question.row)
+        if heard:
+            self._hear(question, kept, heard)
         stale = np.union1d(self.cache.stale(kept), needed_N)
         kept.compute(stale)
+        if heard:
+            heard.compute(stale)
         return stale
+
+    def _hear(self, question: Question, kept: Kept, heard: Heard) -> None:
+        """Have the row know how far each of its positions has drifted."""
+        changed_N = kept.changed_N
+        if len(changed_N):
+            _, layout = collate([self.canvases[question.row]], self.denoiser.pad_id)
+            ids_BQ = self._there(question.ids_L[changed_N][None])
+            heard.take(self.native.first(ids_BQ, layout, changed_N[None]), changed_N)
+        kept.drift_L = heard.drift()
+
+    def _weigh(self, questions: Sequence[Question], stale: Sequence[Ints], maps: Sequence[Tensor]) -> None:
+        """Have the rows know how much influence each of their positions had in this forward."""
+        for number, (question, at) in enumerate(zip(questions, stale, strict=True)):
+            own = [map_BQK[number, : len(at), : len(question.ids_L)] for map_BQK in maps]
+            self.kept[question.row].influence_L = influence(own, at)
 
     def _index(self, questions: Sequence[Question], stale: Sequence[Ints]) -> Ints:
         """The places, among the computed positions of each row, of the states that predict what it asks."""
