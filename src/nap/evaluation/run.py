@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
+from typing import Any
 
 from nap import __version__
 from nap.canvas.canvas import parse
@@ -252,7 +253,7 @@ def own_device(device: str) -> str:
 
 
 def _denoiser(model: str, sweep: Sweep) -> Denoiser:
-    options = sweep.opening | {"device": own_device(sweep.device)}
+    options: dict[str, Any] = sweep.opening | {"device": own_device(sweep.device)}
     key = (model, *options.values())
     if key not in _loaded:
         _loaded.clear()  # One at a time, because two large models may not fit in memory.
