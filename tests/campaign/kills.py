@@ -78,6 +78,12 @@ JOBS = (
     Job(
         name="report", command="report run --out out/report.html", out="out", results=digests("report.html"),
     ),
+    Job(
+        name="leaderboard", out="out",
+        command="leaderboard --models grids=exact:grids --decoders parallel_threshold:tau=.9 threshold:tau=.9 "
+        "--problems 2 --validation 1 --out out",
+        results=lambda out: [[_rows(part), _traces(part)] for part in sorted(out.glob("grids-*/*"))],
+    ),
 )  # fmt: skip
 
 
