@@ -20,7 +20,7 @@ from nap.training.influenced import effects, influence_loss, partly
 from toys import MASK, HashDenoiser, ToyDenoiser
 
 
-@dataclass(frozen=True)
+@dataclass
 class Told:
     """A guide that knows of some pairs."""
 

@@ -1,6 +1,7 @@
 """Rejection mixing: what is fed in place of masks, when it is taken back, and who cannot be fed it."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_mix_of_one_token_is_that_token_and_a_mix_of_two_their_mean_embedding(
     assert not torch.allclose(states(denoiser, ids), states(denoiser, written), atol=1e-3)
     half = torch.zeros(1, denoiser.vocabulary)
     half[0, [12, 13]] = 0.5
-    table = denoiser.model.get_input_embeddings().weight
+    table: Any = denoiser.model.get_input_embeddings().weight
     kept = table[12].clone()
     mean = (table[12] + table[13]).detach() / 2
     mixed = states(denoiser, ids, Mix(np.array([2]), half))

@@ -129,7 +129,7 @@ class Never(Knows):
 
     def says(self, states_ND):
         count = np.arange(len(states_ND))
-        return Says((count % 2) * 1.0, 4 + (count + len(self.forwards)) % 3, np.ones(len(count)))
+        return Says((count % 2).astype(np.float64), 4 + (count + len(self.forwards)) % 3, np.ones(len(count)))
 
 
 @pytest.mark.parametrize("length", [1, 9])

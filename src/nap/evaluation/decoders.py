@@ -39,6 +39,10 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "wino": ("tau", (0.9, 0.8, 0.7, 0.6)),
     "dawn": ("low", (0.85, 0.8, 0.7, 0.6)),
     "token_edit": ("tau", (0.95, 0.9, 0.7, 0.5)),
+    "remix": ("tau", (0.95, 0.8, 0.6, 0.4)),
+    "refusion": ("size", (32, 16, 8, 4)),
+    "draft_edit": ("share", (0.1, 0.25, 0.5, 0.7)),
+    "draft_redo": ("share", (0.1, 0.25, 0.5, 0.7)),
 }
 # A contest of this task is about a law's texts: `law=exact:FILE`.
 LAW = "law"
