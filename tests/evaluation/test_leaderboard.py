@@ -10,18 +10,8 @@ from nap.common.parquet import read_parquet
 from nap.data.trace_files import read_traces
 from nap.decoding.policies.registry import POLICIES
 from nap.evaluation.decoders import CONTESTS, EFFORT, KNOBS, Contest, Decoder, decoders, read_contest, usual
-from nap.evaluation.leaderboard import (
-    REFERENCE,
-    TEST,
-    VALIDATION,
-    Board,
-    Point,
-    Score,
-    at_least,
-    choose,
-    proposed,
-    run_boards,
-)
+from nap.evaluation.leaderboard import TEST, VALIDATION, Board, Point, Score, at_least, choose, run_boards
+from nap.evaluation.leaderboard_default import REFERENCE, proposed
 from nap.evaluation.leaderboard_page import default_said, page
 from nap.evaluation.rows import Row
 from nap.evaluation.run import run_sweep

@@ -58,7 +58,8 @@ class LeaderboardCommand:
     def run(self) -> None:
         """Run what is left, choose, measure, print and write."""
         from nap.evaluation.decoders import CONTESTS, decoders, read_contest, usual
-        from nap.evaluation.leaderboard import TEST, proposed, run_boards
+        from nap.evaluation.leaderboard import TEST, run_boards
+        from nap.evaluation.leaderboard_default import proposed
         from nap.evaluation.leaderboard_page import default_said, page, table
         from nap.report.page import write_report
 

@@ -8,19 +8,8 @@ from collections.abc import Sequence
 from nap import __version__
 from nap.common.text import markdown_table, printable, short
 from nap.evaluation.decoders import LAW, PACES
-from nap.evaluation.leaderboard import (
-    DEFAULT_RULE,
-    REFERENCE,
-    RULE,
-    TEST,
-    VALIDATION,
-    Board,
-    Point,
-    Proposed,
-    Score,
-    Standing,
-    proposed,
-)
+from nap.evaluation.leaderboard import RULE, TEST, VALIDATION, Board, Point, Score, Standing
+from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Proposed, proposed
 from nap.evaluation.summary import Mean
 from nap.evaluation.tables import mean
 
