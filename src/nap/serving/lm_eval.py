@@ -96,7 +96,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         self.budget.check(self.policy)
         self.cache, self.canvas, self.says, self.eos, self.seed = cache, canvas, says, eos, seed
         self.sampling = sampling or Sampling()
-        self.out, self.draws, self.greedy = out and Path(out), draws, greedy
+        self.out, self.draws, self.greedy = Path(out) if out else None, draws, greedy
         check_known("says", says, get_args(Says))
         check_known("eos setting", eos, get_args(Eos))
         check_reader(self.policy, False)
