@@ -124,7 +124,7 @@ def decode(
                      canvas if it is of this kind, else the default one. Or a CanvasSpec
     tokens_per_step  tokens to commit in a step, for a policy that follows a budget (by default 1); or give `steps`, the
                      number of steps for the whole canvas
-    cache            none, exact, prefix, dual or delayed (docs/caches.md)
+    cache            none, exact, prefix, dual, delayed, d2 or drift (docs/caches.md)
     raw              give the prompt as it is, without the model's chat template
     reads            for a policy that stops once its paths agree (`parallel_threshold:agree=0.5`): the task that reads
                      the answer of a path
