@@ -49,6 +49,15 @@ def test_everybody_has_what_the_sentences_say():
     assert values_of("Fay has 1 fewer than Eve . How many has Fay ?") == {}
 
 
+def test_every_step_of_every_written_solution_is_right_and_they_solve_their_problem():
+    for index in range(40):
+        sample = ARITH.sample(0, index)
+        for path in sample.paths:
+            steps = ARITH.steps(path.text)
+            assert all(ARITH.holds(sample.problem, step) for step in steps), path.text
+            assert ARITH.solve(sample.problem, steps) == sample.problem.answer
+
+
 @pytest.mark.parametrize(
     ("step", "right"),
     [
