@@ -43,10 +43,6 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "draft_edit": ("share", (0.1, 0.25, 0.5, 0.75)),
     "draft_redo": ("share", (0.1, 0.25, 0.5, 0.75)),
     "token_edit": ("tau", (0.95, 0.9, 0.7, 0.5)),
-    "remix": ("tau", (0.95, 0.8, 0.6, 0.4)),
-    "refusion": ("size", (32, 16, 8, 4)),
-    "draft_edit": ("share", (0.1, 0.25, 0.5, 0.7)),
-    "draft_redo": ("share", (0.1, 0.25, 0.5, 0.7)),
 }
 # A contest of this task is about a law's texts: `law=exact:FILE`.
 LAW = "law"
