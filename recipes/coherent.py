@@ -6,6 +6,10 @@ Trains on blocks of samples of the training split, as the diffusion model sees t
 test split by blocks of 2, 4 and 8: the best token of each position alone (`threshold:tau=0`, block by block), the
 small model from left to right, and the same with a beam. It also says on blocks of the test split how many nats a token
 the small model and the positions alone give the samples. Expected wall time: 10 minutes of one core.
+
+Expected numbers (2026-11-28, seed 0, --steps 100 --test 30, that is a short training; docs/systems.md): arith-nap,
+.1054 nats a token, .1064 alone; blocks of 2 and of 4: alone 25 and 25 of 30, the small model 24 and 24, with a beam
+the same.
 """
 
 import argparse
