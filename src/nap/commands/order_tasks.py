@@ -118,7 +118,13 @@ def _sides(means: "Mapping[str, Means]", name: str) -> str:
 
 
 def _json(one: "TaskOrder") -> dict[str, object]:
-    plain = {"model": one.model, "task": one.task, "policy": one.policy, "pace": one.pace, "problems": one.problems}
-    plain |= {"right": one.right, "interval": one.interval}
-    numbers = {name: getattr(one, name)._asdict() for name in ("afp", "tau_b", "easy_first")}
-    return plain | numbers | {"means": {name: means.json() for name, means in one.means.items()}}
+    found: dict[str, object] = {
+        "model": one.model,
+        "task": one.task,
+        "policy": one.policy,
+        "pace": one.pace,
+        "problems": one.problems,
+    }
+    found |= {"right": one.right, "interval": one.interval}
+    found |= {name: getattr(one, name)._asdict() for name in ("afp", "tau_b", "easy_first")}
+    return found | {"means": {name: means.json() for name, means in one.means.items()}}

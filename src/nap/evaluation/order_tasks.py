@@ -107,8 +107,8 @@ def easy_first(candidates: Sequence[int | None], trace: Trace, tokenizer: Any) -
     counts, at = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
     if len(counts) < 2 or len(at) < 2:
         return None
-    found = float(kendalltau([pair[0] for pair in pairs], [pair[1] for pair in pairs]).statistic)
-    return None if isnan(found) else found
+    found: Any = kendalltau([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    return None if isnan(found.statistic) else float(found.statistic)
 
 
 def _digits(trace: Trace, tokenizer: Any) -> list[tuple[int, str]]:

@@ -107,4 +107,4 @@ def _losses(
         with torch.inference_mode():
             logits_NV = denoiser.logits(ids_BL, Layout(np.tile(region, (len(chunk), 1))), at).float().cpu()
         loss_N = torch.nn.functional.cross_entropy(logits_NV, truth_L[position_N - begin], reduction="none")
-        yield np.bincount(row_N, weights=loss_N.double().numpy(), minlength=len(chunk))
+        yield np.bincount(row_N, weights=loss_N.double().numpy(), minlength=len(chunk)).astype(np.float64)
