@@ -14,7 +14,7 @@ The paper has eight models of up to 100B and 58 benchmarks; neither list could b
 that the tables of LLaDA2.0 and LLaDA2.1 (of some of the same authors) name in such groups, beside those of LLaDA and
 Dream, each with its name in the harness, or None where the harness has no task for it in which anything is written (a
 choice that is scored by log-likelihood has no order). MODELS are the open ones of that time. So this is the paper's
-question on lists that are ours. For sudoku: `nap order MODEL --task sudoku`.
+question on lists that are ours. For sudoku, `nap order` decodes the task of that name.
 """
 
 import argparse
