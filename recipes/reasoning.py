@@ -5,7 +5,8 @@
 A model is an arm and a training seed. It learns problems of one operation first, then of two, three and four, each
 level until LEVEL of the values are right, and then the task of docs/reasoning.md. A value counts as right where the
 model, shown a right path up to it and nothing after it, would write it. What the gate asks and why, and what came out:
-docs/reasoning.md. A killed run goes on where it was.
+docs/reasoning.md. A killed run goes on where it was. Expected wall time: hours on one core for a model, of which none
+has come through all levels yet.
 
 Does not compare arms: that begins when a recipe has passed the gate.
 """
@@ -43,7 +44,9 @@ LEVELS = ((1, 8, 16), (2, 17, 28), (3, 26, 40), (4, 36, 50))
 # Shares of values right before the next level and before arms are compared; steps of a stage and of the last schedules.
 LEVEL, VALUES = 0.95, 0.97
 STAGE, STAGES, SCHEDULES = 600, 8, (4000, 8000)
-WIDTH, HEADS, ROWS = 192, 3, 32
+WIDTH, HEADS = 192, 3
+# Tokens of the paths of one step: short levels have more rows, so that tables of operations are seen as often.
+TOKENS = 8000
 PATHS = 3
 # Problems of a check of values, and of the gate.
 CHECKED, MEASURED, BATCH = 256, 100, 16
@@ -107,11 +110,11 @@ def train_model(model: Model, folder: Path) -> Path:
     arm, tokenizer, trained = ARMS[model.arm], build_tokenizer("igsm"), None
     for level in range(len(LEVELS) + 1):
         task, last = level_task(level), level == len(LEVELS)
-        before = trained
+        before, rows = trained, TOKENS // (PATHS * task.longest)
         for stage, steps in enumerate(SCHEDULES if last else [STAGE] * STAGES):
-            recipe = Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=ROWS, lr=2e-3, matrix_lr=1.5e-2)
+            recipe = Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=1.5e-3, matrix_lr=1e-2)
 
-            def draw(index: int, task: Igsm = task, at: int = stage * STAGE * ROWS) -> Sample:
+            def draw(index: int, task: Igsm = task, at: int = stage * STAGE * rows) -> Sample:
                 return arm.view(task.sample(model.seed, at + index, PATHS))
 
             name = f"whole-{steps}" if last else f"level-{level + 1}-{stage}"
