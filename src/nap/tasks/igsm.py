@@ -183,7 +183,7 @@ class Igsm:
         ahead = [step for step in said_of[at:] if step]
         used = [name for step in ahead for name in (step.left, step.right) if name in graph.given]
         if not used or rng.random() < 0.5:
-            return rng.choice(REMARKS)
+            return [*rng.choice(REMARKS)]
         name = rng.choice(used)
         return [{"A": name, "a": str(graph.given[name])}.get(word, word) for word in rng.choice(GIVEN)]
 

@@ -54,7 +54,8 @@ class DraftRevise(Drafting):
         new_N = now_N.copy()
         breaks = np.flatnonzero((np.diff(at_N) > 1) | (np.diff(row.region_L[at_N]) != 0)) + 1
         for part in np.split(np.arange(len(at_N)), breaks):
-            new_N[part] = revised(*(column[part].tolist() for column in (now_N, c_N, n_N)), self.guide.pad_id)
+            tokens, c, n = (column[part].tolist() for column in (now_N, c_N, n_N))
+            new_N[part] = revised(tokens, c, n, self.guide.pad_id)
         chosen = np.flatnonzero(new_N != now_N)
         phase.left *= len(chosen) > 0
         return Edits(at_N[chosen], new_N[chosen], guide_calls=1)
