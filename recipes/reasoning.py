@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from agreement import Model, open_model
 from bundled import ROOT, Recipe, build_tokenizer, fit
 from paths_used import decoded, over
 
@@ -35,7 +36,6 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser
-from nap.models.load import load
 from nap.tasks.igsm import Igsm
 
 RESULTS = ROOT / "docs/reasoning"
@@ -81,19 +81,6 @@ class Arm:
 ARMS = {"chain": Arm(what="three solutions as one chain without marks", chain=True), "nap": Arm(what="a slot for each")}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """One model."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """`ARM-SEED`."""
-        return f"{self.arm}-{self.seed}"
-
-
 def level_task(level: int) -> Igsm:
     """The task of a level; after the last one the whole task."""
     if level == len(LEVELS):
@@ -129,21 +116,6 @@ def train_model(model: Model, folder: Path) -> Path:
             raise InputError(f"{model.name}: {right:.3f} of the values are right after {name}; {VALUES} are asked")
     assert trained is not None
     return trained
-
-
-def open_model(trained: Path) -> Denoiser:
-    return load(str(trained), dtype="float32")
-
-
-def value_positions(text: str) -> list[int]:
-    """Places of the words that a step computes: the third digit of a sentence that has so many."""
-    found, digits = [], []
-    for place, word in enumerate(text.split()):
-        digits += [place] * word.isdigit()
-        if word == ".":
-            found += digits[2:3]
-            digits = []
-    return found
 
 
 def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
