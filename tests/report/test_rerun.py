@@ -33,7 +33,7 @@ CANVASES = [
 ]
 # One value of every field that is not the usual one.
 UNUSUAL = {
-    "tokens_per_step": (3,), "steps": (4, 5), "problems": 7, "split": "train", "data": "my problems.jsonl",
+    "tokens_per_step": (3,), "steps": (4, 5), "problems": 7, "skip": 2, "split": "train", "data": "my problems.jsonl",
     "cache": ("none", "dual"), "prompt_field": "q", "answer_field": "a", "strict": True, "attention": "paths",
     "temperature": 0.5, "top_p": 0.9, "top_k": 5, "guidance": 1.5, "eos": "defer", "seed": -3, "raw": True,
     "system": "- short\nand plain",     "prompt_template": "Q: {problem}", "examples": "gsm8k-cot", "shots": 2,

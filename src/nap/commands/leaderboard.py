@@ -29,11 +29,13 @@ ORDER = ("global_arness_at_1", "path_global_arness_at_1", "tau_b")
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderboardCommand:
-    """Compare every decoder on every model, each with its settings chosen by one rule.
+    """Compare every decoder on every model, settings by one rule.
 
-    They are chosen on other problems than they are measured on.
+    Settings are chosen on other problems than they are measured on.
 
-    The same command goes on with what was stopped; problems, models and decoders may be added to what there is.
+    The same command goes on with what was stopped.
+
+    Problems, models and decoders may be added to what there is.
     """
 
     models: tuple[str, ...] = ()

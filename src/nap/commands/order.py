@@ -34,7 +34,7 @@ MOST_CELLS = 1000  # cells with means of their own, which are in memory until th
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCommand:
-    """Measure the order of traces or bare orders, without a model; with --task, of a model on tasks.
+    """Measure the order of traces, or of a model on tasks (--task).
 
     A file of bare orders holds one JSON list of [position, step] pairs a line.
 
