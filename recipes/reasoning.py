@@ -98,6 +98,7 @@ def train_model(model: Model, folder: Path) -> Path:
     for level in range(len(LEVELS) + 1):
         task, last = level_task(level), level == len(LEVELS)
         before, rows = trained, TOKENS // (PATHS * task.longest)
+        right, name = 0.0, ""
         for stage, steps in enumerate(SCHEDULES if last else [STAGE] * STAGES):
             recipe = Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=1.5e-3, matrix_lr=1e-2)
 
