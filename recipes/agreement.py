@@ -18,7 +18,7 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ RESULTS = ROOT / "docs/agreement"
 # schedules that it may get there by, each from scratch; a step has so many grids or sentences.
 TARGET, SCHEDULES, UNITS = 0.97, (900, 3600, 7200), 96
 # Peaks of the rates of the longer schedules: a third of the first one's.
-SLOW = {"lr": 1e-3, "matrix_lr": 7e-3}
+SLOW, SLOW_MATRIX = 1e-3, 7e-3
 # What the package has, under the names that `nap.load` takes: the median seed of an arm.
 BUNDLED = {"grids-nap": "grids-3", "grids-longcot": "chain-3"}
 LAYERS = 4
@@ -174,8 +174,9 @@ def train_model(model: Model, folder: Path) -> Path:
         return arm.view(task.sample(model.seed, index))
 
     for steps in SCHEDULES:
-        slow = {} if steps == SCHEDULES[0] else SLOW
-        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count, **slow)
+        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count)
+        if steps > SCHEDULES[0]:
+            recipe = replace(recipe, lr=SLOW, matrix_lr=SLOW_MATRIX)
         # The first schedule stands where the first stage of earlier versions did, and is the same.
         name = "stage-0" if steps == SCHEDULES[0] else f"slow-{steps}"
         trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)
