@@ -21,6 +21,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+# Before anything is imported: what is imported reads them once.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
 import formats
 import fuzz
 import kills
@@ -103,7 +106,6 @@ def main() -> int:
     seed = options.seed or int(f"{datetime.now(UTC):%Y%m%d}")
     began = time.monotonic()
     print(f"seed {seed}, share {options.share:g}", flush=True)
-    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     trial.warm()
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         whole = Path(place) / "whole"
