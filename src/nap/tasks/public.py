@@ -12,6 +12,7 @@ Contains no data, and has no training split for sets without one.
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
@@ -51,7 +52,7 @@ class Source:
         except ImportError:
             raise InputError(f"no such data; {choices}, or: pip install 'nap-dlm[hub]'") from None
         try:
-            rows = load_dataset(*self.hub, split=split)
+            rows: Any = load_dataset(*self.hub, split=split)
         except OSError as error:
             raise InputError(f"the hub does not give {self.hub[0]} ({error!s:.80}); {choices}") from None
         return (FileRow(f"{self.hub[0]}:{number}", number, row) for number, row in enumerate(rows, 1))
