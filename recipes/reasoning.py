@@ -27,15 +27,15 @@ from bundled import ROOT, Recipe, build_tokenizer, fit
 from paths_used import decoded, over
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
-from nap.canvas.visibility import Layout
 from nap.common.files import InputError, atomic, exits_on_bad_input
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
-from nap.data.trace import OUTSIDE, Trace
+from nap.data.trace import Trace
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser
+from nap.models.session import Question, open_session
 from nap.tasks.igsm import Igsm
 
 RESULTS = ROOT / "docs/reasoning"
@@ -151,14 +151,11 @@ def value_places(text: str) -> list[int]:
 
 def likeliest(denoiser: Denoiser, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
     """The likeliest token of each canvas at its position, of one forward."""
-    import torch
-
-    longest = max(map(len, canvases))
-    ids_BL = np.stack([np.pad(c.ids, (0, longest - len(c)), constant_values=denoiser.pad_id) for c in canvases])
-    region_BL = np.stack([np.pad(c.region, (0, longest - len(c)), constant_values=OUTSIDE) for c in canvases])
-    at = torch.arange(len(canvases)), torch.tensor(asked)
-    layout = Layout(region_BL, paths=canvases[0].spec.paths)
-    return denoiser.logits(torch.from_numpy(ids_BL), layout, at).argmax(1).tolist()
+    session, questions = open_session(denoiser), []
+    for row, (canvas, at) in enumerate(zip(canvases, asked, strict=True)):
+        session.admit(row, canvas)
+        questions.append(Question(row, canvas.ids, np.array([at]), at, at + 1))
+    return session.ask(questions).logits(slice(0, len(questions))).argmax(1).tolist()
 
 
 # The gate

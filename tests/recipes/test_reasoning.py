@@ -24,8 +24,9 @@ class Reckons:
     def __init__(self, by=0):
         self.by, self.tokenizer, self.setting = by, REASONING.build_tokenizer("igsm"), {"model": "reckons"}
         self.mask_id, self.pad_id = self.tokenizer.mask_token_id, self.tokenizer.pad_token_id
+        self.vocabulary = len(self.tokenizer)
 
-    def logits(self, ids_BL, layout, at):
+    def states(self, ids_BL, layout, at):
         said = []
         for row, position in zip(*at, strict=True):
             assert ids_BL[row, position] == self.mask_id
@@ -38,6 +39,9 @@ class Reckons:
             value = (OPERATIONS[operation](first, second) + self.by) % BASE
             said.append(self.tokenizer.convert_tokens_to_ids(str(value)))
         return torch.nn.functional.one_hot(torch.tensor(said), len(self.tokenizer)).float()
+
+    def head(self, states_ND):
+        return states_ND
 
 
 @pytest.mark.parametrize("arm", REASONING.ARMS.values(), ids=REASONING.ARMS)

@@ -16,7 +16,7 @@ from tyro.conf import arg
 from nap.commands.evaluate import run_shown
 from nap.commands.flags import Words
 from nap.commands.tables import draw, open_console
-from nap.common.files import InputError
+from nap.common.files import InputError, atomic
 from nap.common.text import printable, say
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class LeaderboardCommand:
             console.print(f"\n{board.contest}", style="bold", markup=False)
             draw(console, *table(board))
         written = Path(self.page) if self.page else folder / "leaderboard.md"
-        _write(written, page(boards, command=self.command(), date=datetime.now(UTC).date().isoformat()))
+        with atomic(written) as file:
+            file.write(page(boards, command=self.command(), date=datetime.now(UTC).date().isoformat()))
         write_report([folder / board.contest.place / TEST for board in boards], folder / "leaderboard.html")
         if not self.json:
             console.print(f"\n{default_said(proposed(boards))}", markup=False)
@@ -130,23 +131,9 @@ def _print_json(board: "Board") -> None:
 
     for one in board.standings:
         record = one.chosen.record
-        order = {
-            name: getattr(record, name).value for name in ("global_arness_at_1", "path_global_arness_at_1", "tau_b")
-        }
+        order = {name: getattr(record, name).value for name in ORDER}
         at = {str(k): point(known) for k, known in one.at.items()}
-        told = {
-            "contest": str(board.contest),
-            **asdict(board.contest),
-            "decoder": one.decoder,
-            "at": at,
-            "aup": one.aup,
-        }
-        told |= {"chosen": point(one.chosen), "sparing": point(one.sparing), **order, "seconds": record.seconds}
+        told = {"contest": str(board.contest), **asdict(board.contest), "decoder": one.decoder, "at": at}
+        told |= {"aup": one.aup, "chosen": point(one.chosen), "sparing": point(one.sparing)}
+        told |= {**order, "seconds": record.seconds}
         print(json.dumps(told | {"parallel_efficiency": record.parallel_efficiency}))
-
-
-def _write(path: Path, text: str) -> None:
-    from nap.common.files import atomic
-
-    with atomic(path) as file:
-        file.write(text)

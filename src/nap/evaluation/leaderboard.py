@@ -194,7 +194,8 @@ def _points(records: Sequence[Record], rows: Sequence[Row], nats: Mapping[str, S
 def _standing(decoder: Decoder, contest: Contest, points: Mapping[str, Points], margin: float) -> Standing:
     validated, tested = points[VALIDATION], points[TEST]
     cells = decoder.cells(contest.model)
-    chosen, sparing = (choose(cells, validated, margin, by) for by in (Point.tpf.fget, Point.per_query.fget))
+    chosen = choose(cells, validated, margin, lambda point: point.tpf)
+    sparing = choose(cells, validated, margin, lambda point: point.per_query)
     best = 100 * max(point.score.value for point in tested.values())
     measured = [(p.tpf, 100 * p.score.value) for cell in cells if (p := tested[cell]).tpf]
     return Standing(
@@ -206,9 +207,8 @@ def _standing(decoder: Decoder, contest: Contest, points: Mapping[str, Points], 
     )
 
 
-def choose(cells: Sequence[str], points: Points, margin: float, by: "Callable[[Point], float] | None") -> str:
+def choose(cells: Sequence[str], points: Points, margin: float, by: Callable[[Point], float]) -> str:
     """The cell with the most of `by` whose score is within `margin` of the best of these cells; the first of equals."""
-    assert by is not None
     best = max(points[cell].score.value for cell in cells)
     near = [cell for cell in cells if points[cell].score.value >= best - margin - 1e-9]
     return max(near, key=lambda cell: by(points[cell]))

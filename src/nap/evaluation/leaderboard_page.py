@@ -62,7 +62,7 @@ def score(found: Score, law: bool) -> str:
 
 def page(boards: Sequence[Board], *, command: str, date: str) -> str:
     """The whole leaderboard as Markdown. The same boards, command and date give the same text."""
-    counts = {part: {len(board.rows) // max(1, len(board.points[part])) for board in boards} for part in (TEST,)}
+    tested = {len(board.rows) // max(1, len(board.points[TEST])) for board in boards}
     validated = {point.record.problems for board in boards for point in board.points[VALIDATION].values()}
     parts = [
         "# The leaderboard: every decoder on every model, by one command\n",
@@ -70,7 +70,7 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
         "<!-- not run: hours -->\n",
         f"    {command}\n",
         f"Settings are chosen on {_numbers(validated)} validation problems of each task's held-out split, and measured "
-        f"on the next {_numbers(counts[TEST])}. How to add a model or a decoder: "
+        f"on the next {_numbers(tested)}. How to add a model or a decoder: "
         "[how-to/leaderboard.md](how-to/leaderboard.md).\n",
         f"**The rule.** {RULE}\n",
         f"**Columns.** {COLUMNS}\n",
