@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 # First and exactly: pip then takes a CPU build where one is at hand. With a torch of your own: README, Installation.
 TORCH := torch==2.13.0
 
+# Processes that run the tests.
+TESTERS ?= 2
+
 .PHONY: demo test check docs install campaign sbom lock
 demo: $(VENV)/.installed
 	$(BIN)/python recipes/demo.py $(DEMO)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -12,6 +12,10 @@ DATA = Path(os.environ.get("NAP_DATA", ROOT.parent / "shared" / "data"))
 # The tasks find their data by this variable alone; a test of what they do without it takes it away.
 os.environ.setdefault("NAP_DATA", str(DATA))
 
+# Beside other test processes, one thread a process; what a test starts takes it over.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The cores that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("nap", deadline=None)
 settings.load_profile("nap")
