@@ -29,6 +29,8 @@ from bundled import ROOT
 from nap.common.files import atomic
 from nap.report.figures import COLOURS, STYLE
 
+# By the number of independent grids.
+FRONTIERS = {1: "one", **{count: f"grids-{count}" for count in (2, 3, 4, 6)}}
 PAGE, MARK = ROOT / "docs/agreement.md", "<!-- results -->"
 PICTURE = "images/agreement.svg"
 # Arm, decoder and what the picture calls them; a paced decoder is a line, one at its own pace a point.
@@ -88,7 +90,24 @@ def in_short(study: Study) -> list[str]:
         )
     if all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3)):
         lines.append(dependent(study))
+    if all(study.seeds(arm) for arm in FRONTIERS.values()):
+        lines.append(frontiers(study))
     return lines
+
+
+def frontiers(study: Study) -> str:
+    """How fast a threshold writes where there are more and more independent grids."""
+
+    def told(policy: str) -> str:
+        pace = ", ".join(f"{study.mean(arm, policy, None, rate):.1f}" for arm in FRONTIERS.values())
+        least = min(study.mean(arm, policy, None, valid) or 0 for arm in FRONTIERS.values())
+        return f"{pace} tokens a forward (at least {share(least)} of the grids valid)"
+
+    return (
+        f"- With {', '.join(map(str, FRONTIERS))} independent grids in the canvas a threshold of .9 in every path "
+        f"writes {told(IN_PATHS)}, and the same over the whole canvas {told(THRESHOLD)}. The parallelism that costs nothing "
+        "grows with the number of independent frontiers, but only for a decoder that moves every one of them."
+    )
 
 
 def dependent(study: Study) -> str:

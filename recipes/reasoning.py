@@ -3,10 +3,10 @@
     python recipes/reasoning.py --arms chain --seeds 0        # trains, then measures the gate
 
 A model is an arm and a training seed. It learns problems of one operation first, then of two, three and four, each
-level until LEVEL of the values are right, and then the task of docs/reasoning.md. A value counts as right where the
-model, shown a right path up to it and nothing after it, would write it. What the gate asks and why, and what came out:
-docs/reasoning.md. A killed run goes on where it was. Expected wall time: hours on one core for a model, of which none
-has come through all levels yet.
+level until LEVEL of the values are right, and then the task of docs/reasoning.md. The levels show one path, so that no
+value can be copied from another, and the arms of a seed have them in common. A value counts as right where the model,
+shown a right path up to it and nothing after it, would write it. What the gate asks and why, and what came out:
+docs/reasoning.md. A killed run goes on where it was. Expected wall time: hours on one core for a model.
 
 Does not compare arms: that begins when a recipe has passed the gate.
 """
@@ -41,12 +41,13 @@ from nap.tasks.igsm import Igsm
 RESULTS = ROOT / "docs/reasoning"
 # Levels of the curriculum: operations, and words of a path.
 LEVELS = ((1, 8, 16), (2, 17, 28), (3, 26, 40), (4, 36, 50))
-# Shares of values right before the next level and before arms are compared; steps of a stage and of the last schedules.
+# Shares of values right before the next level and before arms are compared.
 LEVEL, VALUES = 0.95, 0.97
-STAGE, STAGES, SCHEDULES = 600, 8, (4000, 8000)
+# Steps: a level goes on by longer and longer schedules; each of the last ones is a whole one from what the levels gave.
+STAGES, SCHEDULES = (600, 1200, 2400, 4800), (4000, 8000)
 WIDTH, HEADS = 192, 3
-# Tokens of the paths of one step: short levels have more rows, so that tables of operations are seen as often.
-TOKENS = 8000
+# Tokens of the paths of one step, in a level and in the task: short paths come in more rows.
+LEVEL_TOKENS, TOKENS = 4000, 8000
 PATHS = 3
 # Problems of a check of values, and of the gate.
 CHECKED, MEASURED, BATCH = 256, 100, 16
@@ -64,11 +65,12 @@ class Arm:
 
     what: str
     chain: bool = False
+    paths: int = PATHS
 
     def canvas(self, task: Igsm) -> CanvasSpec:
         """Slots for paths of the longest kind, each with its closing tag."""
-        words = PATHS * task.longest if self.chain else task.longest
-        return CanvasSpec(paths=1 if self.chain else PATHS, path_tokens=words + 1, summary_tokens=2)
+        words = self.paths * task.longest if self.chain else task.longest
+        return CanvasSpec(paths=1 if self.chain else self.paths, path_tokens=words + 1, summary_tokens=2)
 
     def view(self, sample: Sample) -> Sample:
         """The sample in the form of the canvas."""
@@ -78,6 +80,7 @@ class Arm:
         return Sample(problem=sample.problem, paths=(joined,), summary=sample.summary)
 
 
+ONE = Arm(what="one solution", paths=1)
 ARMS = {"chain": Arm(what="three solutions as one chain without marks", chain=True), "nap": Arm(what="a slot for each")}
 
 
@@ -92,31 +95,53 @@ def level_task(level: int) -> Igsm:
 # Training
 
 
-def train_model(model: Model, folder: Path) -> Path:
+def train_model(model: Model, runs: Path) -> Path:
     """The folder of the model once its values are right. Raises InputError for one that does not get there."""
-    arm, tokenizer, trained = ARMS[model.arm], build_tokenizer("igsm"), None
-    for level in range(len(LEVELS) + 1):
-        task, last = level_task(level), level == len(LEVELS)
-        before, rows = trained, TOKENS // (PATHS * task.longest)
-        right, name = 0.0, ""
-        for stage, steps in enumerate(SCHEDULES if last else [STAGE] * STAGES):
-            recipe = Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=1.5e-3, matrix_lr=1e-2)
-
-            def draw(index: int, task: Igsm = task, at: int = stage * STAGE * rows) -> Sample:
-                return arm.view(task.sample(model.seed, at + index, PATHS))
-
-            name = f"whole-{steps}" if last else f"level-{level + 1}-{stage}"
-            # Each of the last schedules is a whole one, from what the levels gave.
-            start = before if last else trained
-            trained = fit(tokenizer, arm.canvas(task), draw, folder / name, recipe, seed=model.seed, start=start)
-            right = value_accuracy(open_model(trained), arm, task)
-            print(f"{model.name}: {right:.3f} of the values right after {name}", flush=True)
-            if right >= (VALUES if last else LEVEL):
+    trained = None
+    for level in range(len(LEVELS)):
+        task, right = level_task(level), 0.0
+        for stage, steps in enumerate(STAGES):
+            recipe, folder = (
+                recipe_of(steps, LEVEL_TOKENS // task.longest),
+                runs / f"levels-{model.seed}/{level + 1}-{stage}",
+            )
+            trained, right = learn(ONE, task, recipe, folder, model.seed, trained, at=stage << 24)
+            if right >= LEVEL:
                 break
-        else:
-            raise InputError(f"{model.name}: {right:.3f} of the values are right after {name}; {VALUES} are asked")
-    assert trained is not None
-    return trained
+        reached(right, LEVEL, f"level {level + 1} of seed {model.seed}")
+    task, right, final = level_task(len(LEVELS)), 0.0, Path()
+    for steps in SCHEDULES:
+        recipe, folder = recipe_of(steps, TOKENS // (PATHS * task.longest)), runs / model.name / str(steps)
+        final, right = learn(ARMS[model.arm], task, recipe, folder, model.seed, trained)
+        if right >= VALUES:
+            break
+    reached(right, VALUES, model.name)
+    return final
+
+
+def reached(right: float, asked: float, name: str) -> None:
+    """Raise InputError, one line, for a training that its longest schedule did not bring there."""
+    if right < asked:
+        raise InputError(f"{name}: {right:.3f} of the values are right after the longest schedule; {asked} are asked")
+
+
+def recipe_of(steps: int, rows: int) -> Recipe:
+    """The settings of every training here."""
+    return Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=1.5e-3, matrix_lr=1e-2)
+
+
+def learn(
+    arm: Arm, task: Igsm, recipe: Recipe, folder: Path, seed: int, start: Path | None, at: int = 0
+) -> tuple[Path, float]:
+    """Train on the samples from number `at` on: the folder of the model, and the share of values it is right about."""
+
+    def draw(index: int) -> Sample:
+        return arm.view(task.sample(seed, at + index, arm.paths))
+
+    trained = fit(build_tokenizer("igsm"), arm.canvas(task), draw, folder, recipe, seed=seed, start=start)
+    right = value_accuracy(open_model(trained), arm, task)
+    print(f"{folder.parent.name}/{folder.name}: {right:.3f} of the values right", flush=True)
+    return trained, right
 
 
 def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
@@ -125,7 +150,7 @@ def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
     for start in range(0, CHECKED, BATCH):
         canvases, asked, wanted = [], [], []
         for index in range(start, start + BATCH):
-            sample = task.sample(0, index, PATHS, split="test")
+            sample = task.sample(0, index, arm.paths, split="test")
             canvas = canvas_of(denoiser, sample.problem, arm.canvas(task))
             at = int(np.flatnonzero(canvas.region == 0)[0]) + rng.choice(value_places(sample.paths[0].text))
             texts = [*(path.text for path in arm.view(sample).paths), sample.summary]
@@ -216,15 +241,14 @@ def run_one(model: Model, runs: Path, problems: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    folder = runs / model.name
-    trained = train_model(model, folder)
+    trained = train_model(model, runs)
     rows = gate_rows(model, trained, problems)
     answers = [Igsm().generate(1, index, "test").answer for index in range(2000)]
     chance = max(map(answers.count, set(answers))) / len(answers)
     found = verdicts(rows, chance)
     for condition, (value, holds) in found.items():
         print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
-    with atomic(folder / "gate.json") as file:
+    with atomic(runs / model.name / "gate.json") as file:
         json.dump({"problems": problems, "chance": chance, "rows": rows, "gate": found}, file, indent=1)
 
 

@@ -33,9 +33,10 @@ three training seeds each, models of 1.3 M parameters, 500 held-out problems; po
 over the seeds:"""
 
 LEAVES = """**Where the mechanism can be seen** is another page: on answers that only have to agree, where parallel
-commits do cost, three independent paths carry three tokens a step at no loss and one canvas does not
+commits do cost, three independent paths carry three tokens a step at no loss and one canvas does not, and the
+tokens that a threshold in every path writes at no loss grow with the number of paths
 ([agreement.md](agreement.md)). Models that have to reason, and lose something under parallelism, are still to be
-made."""
+made ([reasoning.md](reasoning.md))."""
 
 
 def front(tasks: dict[str, Rows]) -> str:

@@ -44,12 +44,12 @@ class Reckons:
         return states_ND
 
 
-@pytest.mark.parametrize("arm", REASONING.ARMS.values(), ids=REASONING.ARMS)
+@pytest.mark.parametrize("arm", [*REASONING.ARMS.values(), REASONING.ONE], ids=[*REASONING.ARMS, "one"])
 def test_samples_fit_the_canvas_of_every_level(arm):
     tokenizer = REASONING.build_tokenizer("igsm")
     for level in range(len(REASONING.LEVELS) + 1):
         task = REASONING.level_task(level)
-        canvas = lay_out(arm.view(task.sample(0, 1)), arm.canvas(task), tokenizer, 0, tokenizer.pad_token_id)
+        canvas = lay_out(arm.view(task.sample(0, 1, arm.paths)), arm.canvas(task), tokenizer, 0, tokenizer.pad_token_id)
         assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 512
 
 
@@ -59,7 +59,7 @@ def test_values_are_the_words_that_a_step_computes():
 
 
 @pytest.mark.parametrize(("by", "share"), [(0, 1.0), (1, 0.0)])
-@pytest.mark.parametrize("arm", REASONING.ARMS.values(), ids=REASONING.ARMS)
+@pytest.mark.parametrize("arm", [*REASONING.ARMS.values(), REASONING.ONE], ids=[*REASONING.ARMS, "one"])
 def test_who_works_every_value_out_is_right_about_all_and_who_errs_about_none(arm, by, share, monkeypatch):
     monkeypatch.setattr(REASONING, "CHECKED", 32)
     assert REASONING.value_accuracy(Reckons(by), arm, SMALL) == share
