@@ -105,8 +105,8 @@ def frontiers(study: Study) -> str:
 
     return (
         f"- With {', '.join(map(str, FRONTIERS))} independent grids in the canvas a threshold of .9 in every path "
-        f"writes {told(IN_PATHS)}, and the same over the whole canvas {told(THRESHOLD)}. The parallelism that costs nothing "
-        "grows with the number of independent frontiers, but only for a decoder that moves every one of them."
+        f"writes {told(IN_PATHS)}, and the same over the whole canvas {told(THRESHOLD)}. The parallelism that costs "
+        "nothing grows with the number of independent frontiers, but only for a decoder that moves every one of them."
     )
 
 
