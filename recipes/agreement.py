@@ -3,7 +3,7 @@
     python recipes/agreement.py                             # trains and evaluates what is missing, one model at a time
     python recipes/agreement.py --arms one grids-3 --seeds 0 1
     python recipes/agreement.py --list                      # every model, and whether it is done
-    python recipes/agreement.py --install                   # copies the bundled ones into src/nap/assets
+    python recipes/agreement.py --install grids-paths       # copies a bundled one into src/nap/assets
 
 A model is an arm and a training seed. It is trained by longer and longer schedules until it is right one token a step
 (TARGET of held-out grids that nothing else uses), and then writes the same fresh test problems under every decoder; its
@@ -18,6 +18,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,10 @@ TARGET, SCHEDULES, UNITS = 0.97, (900, 3600, 7200), 96
 # Peaks of the rates of the longer schedules: a third of the first one's.
 SLOW, SLOW_MATRIX = 1e-3, 7e-3
 # What the package has, under the names that `nap.load` takes: the median seed of an arm.
-BUNDLED = {"grids-nap": "grids-3", "grids-longcot": "chain-3"}
+BUNDLED = {
+    "grids-nap": "grids-3", "grids-longcot": "chain-3", "grids-paths": "paths-3",
+    "agree-nap": "stories-3", "agree-longcot": "stories-chain-3",
+}  # fmt: skip
 LAYERS = 4
 # The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
 CHECK_STREAM = 1000
@@ -266,11 +270,12 @@ def median_seed(arm: str, results: Path) -> int:
     return sorted(found)[(len(found) - 1) // 2][1]
 
 
-def install(runs: Path, results: Path) -> None:
-    """Copy the bundled models to where the package looks for them, and write down what they are."""
+def install(names: Sequence[str], runs: Path, results: Path) -> None:
+    """Copy these bundled models to where the package looks for them, and write down what they are."""
     from nap.models.bundled import write_sums
 
-    for name, arm in BUNDLED.items():
+    for name in names:
+        arm = BUNDLED[name]
         seed = median_seed(arm, results)
         said = [*(runs / f"{arm}-{seed}").glob("*/final/training.json")]
         trained = max(said, key=lambda path: path.stat().st_mtime).parent
@@ -290,7 +295,9 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
-    parser.add_argument("--install", action="store_true", help="copy the bundled models into src/nap/assets and stop")
+    parser.add_argument(
+        "--install", nargs="*", choices=BUNDLED, help="copy these bundled models (default: all) into src/nap/assets"
+    )
     parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [
@@ -301,8 +308,8 @@ def main() -> int:
     missing = [model for model in chosen if not (options.results / f"{model.name}.parquet").exists()]
     if options.only:
         run_one(next(model for model in queue() if model.name == options.only), options.runs, options.results)
-    elif options.install:
-        install(options.runs, options.results)
+    elif options.install is not None:
+        install(options.install or [*BUNDLED], options.runs, options.results)
     elif options.list:
         print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<12} {ARMS[m.arm].what}" for m in chosen))
     else:

@@ -9,7 +9,8 @@ Expected numbers: those of docs/agreement.md. Does not train, and has no rules o
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from agreement import ARMS, RESULTS
@@ -17,22 +18,28 @@ from agreement_parts.findings import (
     BOUND_IN_PATHS,
     IN_PATHS,
     THRESHOLD,
+    WIDTHS,
+    Row,
     Study,
+    arness,
     exact_lines,
     findings,
     rate,
     valid,
 )  # fmt: skip
-from agreement_parts.measure import AO, FORCED, OWN_PACE, paces
+from agreement_parts.measure import AO, FORCED, OWN_PACE, TIES, paces
 from bundled import ROOT
 
 from nap.common.files import atomic
 from nap.report.figures import COLOURS, STYLE
 
-# By the number of independent grids.
-FRONTIERS = {1: "one", **{count: f"grids-{count}" for count in (2, 3, 4, 6)}}
 PAGE, MARK = ROOT / "docs/agreement.md", "<!-- results -->"
 PICTURE = "images/agreement.svg"
+# What is said of the order at one token a step.
+ORDERS: dict[str, Callable[[Row], float]] = {
+    "ARness of the canvas": arness, "ARness in a path": partial(arness, scope="path_"),
+    "tau-b": lambda row: row["tau_b"],
+}  # fmt: skip
 # Arm, decoder and what the picture calls them; a paced decoder is a line, one at its own pace a point.
 DRAWN = (
     ("grids-3", FORCED, "three paths, forced"), ("grids-3", AO, "three paths, AO"), ("chain-3", AO, "one chain, AO"),
@@ -71,6 +78,21 @@ def by_decoder(study: Study, arms: Sequence[str]) -> list[str]:
     return table(["decoder", *(f"`{arm}`" for arm in arms)], lines)
 
 
+def by_order(study: Study, arms: Sequence[str]) -> list[str]:
+    """The order of each arm one token a step by confidence, and how far choices among equally sure tokens move it."""
+
+    def cell(arm: str, column: Callable[[Row], float]) -> str:
+        own, *ties = (study.mean(arm, policy, 1, column) for policy in (AO, *TIES))
+        known = [value for value in ties if value is not None]
+        if own is None or not known:
+            return "" if own is None else f"{own:+.2f}"
+        low, high = min(own, *known), max(own, *known)
+        return f"{own:+.2f} (ties {low:+.2f} to {high:+.2f})" + ", not identified" * (high - low >= abs(own))
+
+    lines = [[f"`{arm}`", *(cell(arm, column) for column in ORDERS.values())] for arm in arms]
+    return table(["", *ORDERS], lines)
+
+
 def in_short(study: Study) -> list[str]:
     """What three grids in paths of their own say, under the exact law and in the models, in a sentence each."""
     lines = []
@@ -90,7 +112,7 @@ def in_short(study: Study) -> list[str]:
         )
     if all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3)):
         lines.append(dependent(study))
-    if all(study.seeds(arm) for arm in FRONTIERS.values()):
+    if all(study.seeds(arm) for arm in WIDTHS.values()):
         lines.append(frontiers(study))
     return lines
 
@@ -99,12 +121,12 @@ def frontiers(study: Study) -> str:
     """How fast a threshold writes where there are more and more independent grids."""
 
     def told(policy: str) -> str:
-        pace = ", ".join(f"{study.mean(arm, policy, None, rate):.1f}" for arm in FRONTIERS.values())
-        least = min(study.mean(arm, policy, None, valid) or 0 for arm in FRONTIERS.values())
+        pace = ", ".join(f"{study.mean(arm, policy, None, rate):.1f}" for arm in WIDTHS.values())
+        least = min(study.mean(arm, policy, None, valid) or 0 for arm in WIDTHS.values())
         return f"{pace} tokens a forward (at least {share(least)} of the grids valid)"
 
     return (
-        f"- With {', '.join(map(str, FRONTIERS))} independent grids in the canvas a threshold of .9 in every path "
+        f"- With {', '.join(map(str, WIDTHS))} independent grids in the canvas a threshold of .9 in every path "
         f"writes {told(IN_PATHS)}, and the same over the whole canvas {told(THRESHOLD)}. The parallelism that costs "
         "nothing grows with the number of independent frontiers, but only for a decoder that moves every one of them."
     )
@@ -140,6 +162,9 @@ def page(study: Study) -> str:
         "Forced, every path in step:", "", *by_pace(study, FORCED, arms), "",
         "In random order, and from the left:", "", *by_pace(study, "random", arms), "", *by_pace(study, "ar", arms), "",
         "At the decoder's own pace (valid at tokens a forward):", "", *by_decoder(study, arms), "",
+        "Order by confidence at one token a step (ARness and tau-b: 0 is a random order, 1 left to right; in brackets, "
+        "where equally sure tokens, within .01, are taken from the left or from the right):",
+        "", *by_order(study, arms), "",
     ])  # fmt: skip
 
 

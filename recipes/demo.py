@@ -2,9 +2,10 @@
 
     python recipes/demo.py [--problems N] [--out runs/demo]
 
-First come answers that must agree (`grids`): a model of a long chain, one of three parallel paths, and the exact law,
-which is a perfect model. At three tokens a step decoding by confidence loses most of them, and NAP's decoder loses none
-on the paths. Then two tasks whose bundled models answer in one forward, so that writing in parallel costs them nothing.
+First come answers that must agree (`grids`): a model of a long chain, one of three parallel paths, one whose paths
+cannot see each other, and the exact law, which is a perfect model. At three tokens a step decoding by confidence loses
+most of them, and NAP's decoder loses none on the paths. Then two tasks whose bundled models answer in one forward, so
+that writing in parallel costs them nothing.
 Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
 summaries and a report to open in a browser under --out. Without --problems it decodes as many as fit into --minutes, at
 least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {
-    "grids": "answers that must agree: a long chain, three paths, and the exact law, a perfect model",
+    "grids": "answers that must agree: a long chain, three paths, three that cannot see each other, a perfect model",
     "arith": "a long chain against three paths; these models answer in one forward, so parallel commits cost nothing",
     "countdown": "the same",
 }
@@ -46,7 +47,7 @@ def sweep_of(task: str, problems: int, policies: tuple[str, ...] | None = None) 
     agree = task == "grids"
     return Sweep(
         task=task,
-        models=(f"{task}-longcot", f"{task}-nap", *(["exact:grids"] if agree else [])),
+        models=(f"{task}-longcot", f"{task}-nap", *(["grids-paths", "exact:grids"] if agree else [])),
         policies=policies or (*POLICIES, *(["parallel_threshold"] if agree else [])),
         tokens_per_step=(1, 3, 6) if agree else (1, 2, 4, 8),
         problems=problems,
@@ -68,7 +69,7 @@ def affordable(minutes: float, workers: int) -> int:
             evaluate(sweep, fastest, problems, range(BATCH), traces=0)
             batch = time.perf_counter() - started
         # Four paced policies at 1, 2, 4 and 8 tokens a step are 4 (8 + 4 + 2 + 1) such batches, threshold about 4:
-        # 64 for each of two models. Three models at 1, 3 and 6, and two policies at their own pace, are about as many.
+        # 64 for each of two models. Four models at 1, 3 and 6, and two policies at their own pace, are about as many.
         seconds += batch / BATCH * 2 * 64 / workers
     return max(FEWEST, min(MOST, int(60 * minutes / seconds)))
 

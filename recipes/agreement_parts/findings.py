@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from agreement import ARMS, queue
 
-from agreement_parts.measure import AO, FORCED
+from agreement_parts.measure import AO, FORCED, TIES
 from nap.common.stats import Interval, mean_interval
 
 Row = dict[str, Any]
@@ -68,6 +68,12 @@ def rate(row: Row) -> float:
     return row["tokens"] / row["forwards"]
 
 
+def arness(row: Row, scope: str = "") -> float:
+    """Global-ARness@1 of the canvas, or of its paths (`path_`): 0 is a random order and 1 left to right."""
+    found, chance = row[f"{scope}global_arness@1"], row[f"{scope}global_arness@1_random"]
+    return (found - chance) / (1 - chance)
+
+
 def fall(rows: Rows, policy: str, last: int) -> float:
     """How much validity is lost from one token a step to so many."""
     return rows[policy, 1]["valid"] - rows[policy, last]["valid"]
@@ -95,10 +101,10 @@ def width_slope(value: Callable[[Rows], float], *models: Rows) -> float:
 
 
 def correlated(*models: Rows) -> float:
-    """Spearman's rank correlation of nats a grid and validity, over all settings of these models."""
+    """Spearman's rank correlation of nats a grid and validity, over all settings of these models but those of ties."""
     from scipy.stats import spearmanr
 
-    rows = [row for model in models for row in model.values()]
+    rows = [row for model in models for (policy, _), row in model.items() if policy not in TIES]
     return float(spearmanr([row["correlation"] for row in rows], [row["valid"] for row in rows]).statistic)
 
 

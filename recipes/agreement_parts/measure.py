@@ -32,6 +32,8 @@ MEASURED, BATCH = 360, 25
 AO, FORCED = "low_confidence", "parallel_forced"
 MULTIPLES = (1, 1.5, 2, 3, 4, 8)
 FEW = (1, 2, 4)
+# Confidence with equally sure candidates taken from one side: how much of the order ties decide.
+TIES = tuple(f"{AO}:within=0.01,prefer={side}" for side in ("left", "right"))
 OWN_PACE = (
     *[f"threshold:tau={tau}" for tau in (0.7, 0.9, 0.98)], "factor", "hierarchy",
     *[f"entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1)],
@@ -53,6 +55,7 @@ def settings_of(count: int) -> Iterator[tuple[str, int | None]]:
     yield from ((policy, pace) for policy in (AO, FORCED) for pace in paces(count))
     yield from ((policy, pace) for policy in ("random", "ar") for pace in sorted({1, *(count * m for m in FEW)}))
     yield from ((policy, None) for policy in OWN_PACE)
+    yield from ((policy, 1) for policy in TIES)
 
 
 @dataclass(frozen=True, kw_only=True)

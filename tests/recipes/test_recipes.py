@@ -158,7 +158,7 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert [*demo.TASKS] == ["grids", *BUNDLED.TASKS]
     for task in demo.TASKS:
-        models = [f"{task}-longcot", f"{task}-nap", *(["exact:grids"] if task == "grids" else [])]
+        models = [f"{task}-longcot", f"{task}-nap", *(["grids-paths", "exact:grids"] if task == "grids" else [])]
         cells = [model for model in models for _ in smaller["policies"]]
         assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
         assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells
