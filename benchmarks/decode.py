@@ -4,6 +4,7 @@
     python benchmarks/decode.py --width 512 --layers 8 --prompt 512   # an hour on one core of 2026
     python benchmarks/decode.py --only dual exact --batch 8 --json    # one JSON object a row
     python benchmarks/decode.py --only full --paths 2 --headers 0 --pace 2    # prompt 64 and three blocks, nothing else
+    python benchmarks/decode.py --only full full-compile full-int8p full-int8p-compile --repeats 3   # needs torchao
     python benchmarks/decode.py --cpu --published-steps 8 --repeats 1 --json  # on a busy machine, and a slow one
 
 Every way to decode runs in a process of its own, one run of each in turn. A figure is the median ratio of the published
@@ -11,10 +12,11 @@ loop's time to its own, with the smallest and the largest. All have the same can
 what a forward computes. `same_tokens` is the share of tokens that equal those of the published loop; under `paths`,
 where that cannot decode, those of the first way. `products` is the share of the time that the matrix products of a row
 take when nothing else is done: the same shapes forward by forward, attention's two included, each layer with weights of
-its own. With --cpu all times are processor seconds, which other work on the machine changes less. With
---published-steps the published loop, whose steps are all alike, does only so many of them and its time is scaled up;
-tokens are then compared with `full`. Not a test: nothing here fails on a slow machine. Results with date and machine:
-docs/speed.md.
+its own. A way such as `exact-int8p-compile` is `exact` with settings of the model: `int8w` weights of 8 bits, `int8p`
+products of 8 bits, `compile` compiled layers (in the first run, which is not timed). With --cpu all times are processor
+seconds, which other work on the machine changes less. With --published-steps the published loop, whose steps are all
+alike, does only so many of them and its time is scaled up; tokens are then compared with `full`. Not a test: nothing
+here fails on a slow machine. Results with date and machine: docs/speed.md.
 """
 
 import argparse
@@ -27,7 +29,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,19 +42,38 @@ from nap.data.trace import HEADER, PROMPT
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
+from nap.models.int8 import Int8
 from nap.models.load import load
 
 BLOCK = 32
-# Name, attention and cache of each way; the first is the loop that the others are compared with.
-WAYS: dict[str, tuple[Attention, str]] = {
-    "published": ("full", "none"),
-    "full": ("full", "none"),
-    "prefix": ("full", "prefix"),
-    "dual": ("full", "dual"),
-    "delayed": ("full", "delayed"),
-    "paths": ("paths", "none"),
-    "exact": ("paths", "exact"),
+
+
+class Way(NamedTuple):
+    """What a forward sees and computes, and the settings that its model is opened with."""
+
+    attention: Attention
+    cache: str = "none"
+    int8: Int8 | None = None
+    compile: bool = False
+
+
+# The first is the loop that the others are compared with.
+WAYS: dict[str, Way] = {
+    "published": Way("full"),
+    "full": Way("full"),
+    "prefix": Way("full", "prefix"),
+    "dual": Way("full", "dual"),
+    "delayed": Way("full", "delayed"),
+    "paths": Way("paths"),
+    "exact": Way("paths", "exact"),
 }
+# What the settings of a loaded model gain; only where they are named, for some are slower.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "compile": {"compile": True}, "int8w": {"int8": "weights"}, "int8p": {"int8": "products"},
+    "int8w-compile": {"int8": "weights", "compile": True}, "int8p-compile": {"int8": "products", "compile": True},
+}  # fmt: skip
+USUAL = [*WAYS]
+WAYS |= {f"{way}-{name}": WAYS[way]._replace(**told) for way in USUAL[1:] for name, told in SETTINGS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +166,7 @@ def published_loop(
 
 def decoder(way: str, shape: Shape, most: int | None) -> Callable[[], dict[str, Any]]:
     """One decode of the shape, its tokens and its costs, and what its time counts for; the published loop in part."""
-    attention, cache = WAYS[way]
+    attention, cache, int8, compiled = WAYS[way]
     canvases = shape.canvases(attention)
     free_N, steps = np.flatnonzero(canvases[0].region >= 0), shape.slots * BLOCK // shape.pace
     if way == "published":
@@ -164,7 +185,8 @@ def decoder(way: str, shape: Shape, most: int | None) -> Callable[[], dict[str, 
 
         return published
     keep_memory()
-    denoiser, policy = load(str(shape.folder), mask_id=shape.mask), LowConfidence(block=BLOCK)
+    denoiser = load(str(shape.folder), mask_id=shape.mask, int8=int8, compile=compiled)
+    policy = LowConfidence(block=BLOCK)
     asked = [shape.batch * (BLOCK - step * shape.pace % BLOCK) for step in range(steps)]
 
     def ours() -> dict[str, Any]:
@@ -263,12 +285,14 @@ def measure(
         one.process.kill()
     products, rows = Products(shape, clock), []
     for way in ways:
-        attention, cache = WAYS[way]
-        reference = next((other for other in first if WAYS[other][0] == attention and first[other]["tokens"]), way)
+        attention, cache, int8, compiled = WAYS[way]
+        alike = (other for other in first if WAYS[other].attention == attention and first[other]["tokens"])
+        reference = next(alike, way)
         ratios = [run["published"]["seconds"] / run[way]["seconds"] for run in runs]
         seconds = statistics.median(run[way]["seconds"] for run in runs)
         rows.append({
-            "name": way, "attention": attention, "cache": cache, "vocab": shape.vocab, "batch": shape.batch,
+            "name": way, "attention": attention, "cache": cache, "int8": int8, "compile": compiled,
+            "vocab": shape.vocab, "batch": shape.batch,
             "prompt": shape.prompt, "paths": shape.paths, "width": shape.width, "layers": shape.layers,
             "speedup": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios),
             "same_tokens": share_of_equal(first[way]["tokens"], first[reference]["tokens"]), "against": reference,
@@ -285,7 +309,7 @@ def said_share(share: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=WAYS, default=[*WAYS])
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=USUAL)
     for name, value in asdict(Shape()).items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs after one that is not; 0: time that one")

@@ -102,7 +102,7 @@ def canvases(shape: Shape, attention: Attention, prompt: int, canvas: int, batch
 
 def decoder(denoiser: NativeDenoiser, way: str, rows: list[Canvas], pace: int) -> Callable[[], tuple[int, int]]:
     """One decode, giving its forwards and query tokens."""
-    cache = WAYS[way][1]
+    cache = WAYS[way].cache
     free_N = torch.as_tensor(np.flatnonzero(rows[0].region >= 0))
     if way == "published":
         ids_BL = torch.as_tensor(np.stack([row.ids for row in rows]), device=denoiser.device)

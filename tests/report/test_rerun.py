@@ -39,6 +39,7 @@ UNUSUAL = {
     "system": "- short\nand plain",     "prompt_template": "Q: {problem}", "examples": "gsm8k-cot", "shots": 2,
     "chat_template_kwargs": ("thinking=False",),     "device": "cuda:1", "dtype": "bfloat16", "revision": "main",
     "trust_remote_code": True, "mask_id": 3,     "shift": False, "block_size": 8,
+    "int8": "products", "compile": True,
     "examples_as": "turns", "infill": "The answer is [MASK:4].", "gap_tokens": 5,
 }  # fmt: skip
 

@@ -35,6 +35,12 @@ class Loading:
     """whether logits predict the next position (default: as the checkpoint or its family says)"""
     block_size: Whole = None
     """block length of block-causal attention (default: as the checkpoint or its family says)"""
+    int8: Annotated[Literal["weights", "products"] | None, arg(metavar="{weights,products}", help_behavior_hint="")] = (
+        None
+    )
+    """weights of linear layers as 8-bit integers, or products in 8 bits too; needs torchao (docs/speed.md)"""
+    compile: bool = False
+    """compile the layers for each shape that they meet: seconds each, worth it in a long run; needs a C++ compiler"""
     trust_remote_code: bool = False
     """run the checkpoint's own code; needs a pinned --revision"""
 

@@ -24,6 +24,7 @@ from nap.decoding.prompting import Prompting, Shown, parse_keywords
 from nap.evaluation.rows import critical_path
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
+from nap.models.int8 import Int8
 from nap.tasks.registry import load_reader
 
 
@@ -108,6 +109,8 @@ class Sweep:
     mask_id: int | None = None
     shift: bool | None = None
     block_size: int | None = None
+    int8: Int8 | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         check_least({"problems": self.problems})
@@ -126,7 +129,17 @@ class Sweep:
     @property
     def opening(self) -> dict[str, Any]:
         """The arguments of `load` for its models."""
-        names = ("revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size")
+        names = (
+            "revision",
+            "device",
+            "dtype",
+            "trust_remote_code",
+            "mask_id",
+            "shift",
+            "block_size",
+            "int8",
+            "compile",
+        )
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -27,6 +27,7 @@ from nap.face.decoding import Kind, chosen_canvas
 from nap.face.traces import Trace, read_traces
 from nap.models.checkpoint import find, read_canvas
 from nap.models.denoiser import Denoiser
+from nap.models.int8 import Int8
 
 
 class Table(str):
@@ -116,6 +117,8 @@ def evaluate(
     raw: bool = False,
     device: str = "cpu",
     dtype: str = "auto",
+    int8: Int8 | None = None,
+    compile: bool = False,
     batch_size: int | None = None,
     workers: int = 1,
     traces: int = 20,
@@ -123,7 +126,7 @@ def evaluate(
 ) -> Run:
     """Compare policies and paces of a model, or of several that are named, over a task's problems.
 
-    model     an open model, or names for `nap.load`, which are opened on `device` in `dtype`
+    model     an open model, or names for `nap.load`, which are opened on `device` in `dtype`, with `int8` and `compile`
     task      arith, countdown, sudoku, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with `data`
     policies  names with their settings. Those that follow a budget run once for each of `tokens_per_step` (1, 2, 4 and
               8 unless `steps` are given) and of `steps`; all others run once
@@ -154,7 +157,7 @@ def evaluate(
         problems=problems, split=split, data=data, canvas=wanted, attention=attention,
         cache=(cache,) if isinstance(cache, str) else tuple(cache), infill=infill, gap_tokens=gap_tokens,
         temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
-        **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype)),
+        **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype, int8=int8, compile=compile)),
     )  # fmt: skip
     find_baseline([cell.said for cell in sweep.cells()], names[0], baseline)
     if opened:
@@ -176,6 +179,8 @@ class _Opening(TypedDict, total=False):
     dtype: str
     revision: str | None
     trust_remote_code: bool
+    int8: Int8 | None
+    compile: bool
 
 
 def _opened_as(opened: Denoiser) -> _Opening:
@@ -186,6 +191,8 @@ def _opened_as(opened: Denoiser) -> _Opening:
         "dtype": told["dtype"],
         "revision": told["revision"],
         "trust_remote_code": bool(told.get("remote_code")),
+        "int8": told.get("int8"),
+        "compile": bool(told.get("compile")),
     }
 
 

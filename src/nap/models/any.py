@@ -6,6 +6,7 @@ Does not open either of them itself.
 from nap.models import load as checkpoints
 from nap.models.denoiser import Denoiser
 from nap.models.exact import SCHEME, open_exact
+from nap.models.int8 import Int8
 
 
 def load(
@@ -18,6 +19,8 @@ def load(
     mask_id: int | None = None,
     shift: bool | None = None,
     block_size: int | None = None,
+    int8: Int8 | None = None,
+    compile: bool = False,
 ) -> Denoiser:
     """Open a folder, a bundled model such as `arith-nap`, a hub name, or `exact:FILE`, a law fitted to a file's texts.
 
@@ -33,5 +36,5 @@ def load(
         return open_exact(name)
     return checkpoints.load(
         name, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code, mask_id=mask_id,
-        shift=shift, block_size=block_size,
+        shift=shift, block_size=block_size, int8=int8, compile=compile,
     )  # fmt: skip

@@ -8,7 +8,7 @@ Does not decide who sees whom (canvas/visibility.py).
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -42,6 +42,11 @@ class Decoder:
 
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.model, model.lm_head, model.config
+        self.layers: Sequence[Callable[..., Tensor]] = self.body.layers
+
+    def room(self, length: int) -> int:
+        """How many positions a store needs for a canvas of this length."""
+        return length
 
     def __call__(
         self,
@@ -68,7 +73,7 @@ class Decoder:
             use_recordable(self.config)
             kept["maps"] = maps
         rotary = self.body.rotary_emb(states_BQD, position_BQ)
-        for layer in self.body.layers:
+        for layer in self.layers:
             states_BQD = layer(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept)
         return self.body.norm(states_BQD)
 
@@ -87,6 +92,10 @@ class Encoder:
 
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.bert, model.cls, model.config
+
+    def room(self, length: int) -> int:
+        """How many positions a store needs for a canvas of this length."""
+        return length
 
     def __call__(
         self, ids_BQ: Tensor, mask: Tensor | None, position_BQ: Tensor | None = None, keys: Keys | None = None

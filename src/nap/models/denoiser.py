@@ -21,6 +21,7 @@ from nap.canvas.visibility import Ints, Layout
 from nap.common.files import InputError
 from nap.common.machine import fast_float32
 from nap.models.attention import Decoder, Keys, Looks, Remembered, Soft, attention_mask, body_of
+from nap.models.compiled import compiled_body
 from nap.models.families import FAMILIES
 from nap.models.more import More, more
 
@@ -146,9 +147,13 @@ def predicted_from(positions_N: Positions, shift: bool) -> Positions:
 
 @dataclass(eq=False, kw_only=True)
 class NativeDenoiser(_Loaded):
-    """A checkpoint in one of transformers' own classes."""
+    """A checkpoint in one of transformers' own classes.
+
+    compiled  its layers are compiled for each shape that they meet (compiled.py)
+    """
 
     block_size: int | None
+    compiled: bool = False
 
     @property
     def gives(self) -> frozenset[str]:
@@ -165,7 +170,7 @@ class NativeDenoiser(_Loaded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.body = body_of(self.model)
+        self.body = compiled_body(self.model) if self.compiled else body_of(self.model)
         self.mask = functools.partial(
             attention_mask, dtype=self.model.dtype, device=self.device, block_size=self.block_size
         )

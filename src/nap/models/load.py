@@ -20,8 +20,10 @@ from nap.common.machine import choose_dtype, dtype_hint, onednn_is_exact, usable
 from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
 from nap.models.bundled import check_bundled
+from nap.models.compiled import check_compiler
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids, template_keywords
+from nap.models.int8 import Int8, check_int8, use_int8
 from nap.models.weights import open_weights
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def load(
     mask_id: int | None = None,
     shift: bool | None = None,
     block_size: int | None = None,
+    int8: Int8 | None = None,
+    compile: bool = False,
 ) -> NativeDenoiser | RemoteDenoiser:
     """Open a folder, a bundled model such as `arith-nap`, or a hub name such as `GSAI-ML/LLaDA-8B-Instruct`.
 
@@ -46,11 +50,15 @@ def load(
     dtype              float32, bfloat16, float16, or auto: float32 on a CPU, elsewhere the checkpoint's own
     trust_remote_code  run the checkpoint's own Python instead; a hub name then needs `revision`, a full commit hash
     mask_id, shift, block_size  override what the checkpoint and its family say
+    int8               keep the weights of linear layers as 8-bit integers (`weights`), or multiply by them in 8 bits
+                       (`products`); needs torchao
+    compile            compile the layers for each shape that they meet; needs a C++ compiler
 
     Raises InputError for a checkpoint that cannot be opened, or a setting that does not fit.
     """
     _check(name, revision, trust_remote_code, block_size)
     place = usable_device(device)
+    faster = _faster(place, int8, compile, trust_remote_code)
     if trust_remote_code:
         return _load_remote(name, revision, place, dtype, mask_id, shift)
     known = found(name, revision)
@@ -63,6 +71,8 @@ def load(
     say_unsaid(name, known.native, known.family, shift, block_size)
     # Written into the config, so that a saved copy of the model has them.
     model = _opened(known, chosen | {"mask_token_id": ids.mask_id}, number, place)
+    if int8 is not None:
+        use_int8(model, int8)
     said = str(number).removeprefix("torch.")
     if dtype == "auto" and (hint := dtype_hint(place, said, known.native["hidden_size"])):
         _say(hint)
@@ -72,10 +82,22 @@ def load(
         **ids._asdict(),
         shift=chosen["shift_logits"],
         block_size=chosen["block_size"],
-        setting=_setting(name, known.commit, known.config, known.family) | chosen | {"dtype": said},
+        setting=_setting(name, known.commit, known.config, known.family) | chosen | {"dtype": said} | faster,
         max_length=known.native.get("max_position_embeddings"),
         canvas=known.canvas,
+        compiled=compile,
     )
+
+
+def _faster(device: torch.device, int8: Int8 | None, compile: bool, remote: bool) -> dict[str, object]:
+    """What a trace says of these settings; nothing where they are not used. Raises InputError if they cannot be."""
+    if remote and (int8 or compile):
+        raise InputError("int8 and compile are for models in transformers' own classes, none with trust_remote_code")
+    if int8 is not None:
+        check_int8(int8)
+    if compile:
+        check_compiler(device)
+    return {name: value for name, value in (("int8", int8), ("compile", compile)) if value}
 
 
 def _check(name: str, revision: str | None, trust_remote_code: bool, block_size: int | None) -> None:

@@ -211,7 +211,7 @@ class StoredSession(Session):
     def admit(self, row: int, canvas: Canvas) -> None:
         """Let a row in; it gets a place in the store."""
         super().admit(row, canvas)
-        self.store.reserve(row, len(canvas))
+        self.store.reserve(row, self.native.body.room(len(canvas)))
         seen = sight(collate([canvas], self.denoiser.pad_id)[1], block_size=self.native.block_size)
         self.kept[row] = Kept(canvas.ids, self.denoiser.mask_id, seen)
         if "drift" in self.cache.reads:

@@ -5,8 +5,11 @@ rotary positions. Letters: B rows of a forward, Q positions computed, S places, 
 Does not know which keys are out of date (caches.py) or who may look at them (canvas/visibility.py).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class Store:
@@ -59,15 +62,41 @@ class Opened:
         count = len(place_B)
         self.first = bool((place_B == torch.arange(count, device=place_B.device)).all())
 
+    def of(self, layer: int, like: Tensor) -> "OpenedLayer":
+        """The part of one layer, allocated to match [B, heads, Q, d] at first use."""
+        return OpenedLayer(self.store.layer(layer, like), self.place_B, self.written_BQ, self.length, self.first)
+
     def update(self, key: Tensor, value: Tensor, layer: int, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
         """Store [B, heads, Q, d] of a layer; returns [B, heads, K, d] to attend to. Called by transformers."""
-        kept = self.store.layer(layer, key)
-        for old, new in zip(kept, (key, value), strict=True):
+        return self.of(layer, key).update(key, value)
+
+    def padded(self, rows: int, computed: int, length: int) -> "Opened":
+        """The same for so many rows, computed positions and positions to look at; what is added is kept nowhere."""
+        more, beside = rows - len(self.place_B), computed - self.written_BQ.shape[1]
+        place_B = torch.cat([self.place_B, self.place_B[-1:].expand(more)])
+        return Opened(self.store, place_B, pad(self.written_BQ, (0, beside, 0, more), value=self.store.length), length)
+
+
+class OpenedLayer(NamedTuple):
+    """The keys and values of one layer in an `Opened` store, with its places, positions and length.
+
+    first  whether the places are the first ones in order
+    """
+
+    kept: tuple[Tensor, Tensor]
+    place_B: Tensor
+    written_BQ: Tensor
+    length: int
+    first: bool
+
+    def update(self, key: Tensor, value: Tensor, *rest: object, **more: object) -> tuple[Tensor, Tensor]:
+        """Store [B, heads, Q, d]; returns [B, heads, K, d] to attend to."""
+        for old, new in zip(self.kept, (key, value), strict=True):
             old[self.place_B[:, None], :, self.written_BQ] = new.transpose(1, 2)
-        keys, values = (self._looked_at(tensor) for tensor in kept)
+        keys, values = (self._looked_at(tensor) for tensor in self.kept)
         return keys, values
 
     def _looked_at(self, tensor: Tensor) -> Tensor:
-        # Places that are the first ones in order need no copy.
+        # The first places in order need no copy.
         rows = tensor[: len(self.place_B)] if self.first else tensor[self.place_B]
         return rows[:, :, : self.length]
