@@ -36,7 +36,9 @@ Solve = Callable[[Problem, Sequence[str]], Answer]
 def steps_task(task: Task) -> Steps:
     """The task, which knows single steps. Raises InputError for one that does not."""
     if not isinstance(task, Steps):
-        raise InputError(f"task {task.name!r} cannot check a single step, so that nothing is stitched; arith can")
+        raise InputError(
+            f"task {task.name!r} cannot check a single step, so that nothing is stitched; arith and countdown can"
+        )
     return task
 
 

@@ -12,6 +12,7 @@ Does not train, tokenize or lay out.
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, islice
@@ -20,13 +21,12 @@ from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample
+from nap.tasks.arith_steps import steps_of
 from nap.tasks.arithmetic import countdown_expression, countdown_ok
+from nap.tasks.countdown_steps import Move, holds, put_together, read
 from nap.tasks.drawn import drawn
 from nap.tasks.fields import question_of
 from nap.tasks.registry import check_split, split_of
-
-# (left, operation, right, result) of one combination of two numbers.
-Move = tuple[int, str, int, int]
 
 
 def moves(a: int, b: int, largest: int) -> list[Move]:
@@ -165,6 +165,21 @@ class Countdown:
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text gives an expression that uses every number once and equals the target."""
         return countdown_ok(text, problem.meta["numbers"], Fraction(problem.meta["target"]))
+
+    def steps(self, path: str) -> list[str]:
+        """The combinations of a path."""
+        return steps_of(path)
+
+    def holds(self, problem: Problem, step: str) -> bool:
+        """Whether the equation of a step is true, whatever its numbers are."""
+        move = read(step)
+        return move is not None and holds(move)
+
+    def solve(self, problem: Problem, steps: Sequence[str]) -> str | None:
+        """The expression that these steps come to; None where they do not combine all numbers to the target."""
+        numbers, target = tuple(problem.meta["numbers"]), problem.meta["target"]
+        found = put_together(numbers, target, steps)
+        return None if found is None else expression(numbers, found)
 
     def _draw(self, seed: int, index: int, split: str) -> tuple[Problem, tuple[Move, ...], random.Random]:
         check_split(self.name, split)
