@@ -15,7 +15,7 @@ from nap.data.trace import COMMIT, EDIT, REMASK, check_trace
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, best
-from nap.decoding.policies.registry import parse_policy, policy_name
+from nap.decoding.policies.registry import POLICIES, parse_policy, policy_name
 from toys import MASK, PAD, WORDS, HashDenoiser, ToyDenoiser
 
 STATEFUL = [
@@ -296,7 +296,7 @@ def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, sa
         ("remdm:ratio=0", "'remdm': ratio must be above 0 and at most 1, got 0.0"),
         ("remdm:k=0", "k must be at least 1, got 0"), ("token_edit:size=0", "size must be at least 1"),
         ("token_edit:patience=32", "patience must be from 1 to 31"), ("multi_block:add=2", "add must be from 0 to 1"),
-        ("klass:block=0", "block must be at least 1"), ("klass:history=0", "history must be at least 1"),
+        ("klass:block=0", "block must be at least 1"), ("klass:history=0", "history must be from 1 to 1024"),
         ("credit:beta=1.1", "beta must be from 0 to 1"), ("saber:n=0", "n must be at least 1"),
         ("wino:back=-0.1", "back must be from 0 to 1"), ("prophet:answer=0", "answer must be at least 1"),
         ("dilated:base=1", "base must be at least 2"),
@@ -307,8 +307,23 @@ def test_a_policy_that_does_what_it_may_not_is_named_in_one_line(settings_of, sa
         ("remix:top=0", "top must be above 0 and at most 1"), ("remix:back=-1", "back must be at least 0"),
         ("refusion:size=0", "size must be at least 1"), ("refusion:ahead=65", "ahead must be from 1 to 64"),
         ("draft_edit:share=1", "share must be from 0 to 0.9"), ("draft_redo:most=0", "most must be at least 1"),
+        ("multi_block:size=99999999999999999999", "size must be from 1 to 1048576, got 9999"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_names_its_range(text, said):
     with pytest.raises(InputError, match=said):
         parse_policy(text)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in POLICIES.items() if not hasattr(kind, "open_guide")])
+def test_a_whole_number_larger_than_any_canvas_is_refused(name):
+    defaults = vars(parse_policy(name))
+    counts = [field for field, value in defaults.items() if type(value) is int] + ["block"] * ("block" in defaults)
+    for field in counts:
+        with pytest.raises(InputError, match=rf"'{name}': {field} must be from \d+ to \d+, got 9999"):
+            parse_policy(f"{name}:{field}=99999999999999999999")
+
+
+def test_prophet_refuses_a_place_outside_of_the_canvas_before_the_first_forward():
+    with pytest.raises(InputError, match=r"'prophet': at must be below 4, the canvas's masks, got 4"):
+        run(HashDenoiser(), [plain(4)], "prophet:at=4")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nap.common.files import InputError
 from nap.decoding.policies.policy import Edits, Ints, RowView, Said, Selecting, best
 from nap.decoding.policies.ranges import COUNT, NONNEGATIVE
 
@@ -52,4 +53,6 @@ class Prophet(Selecting):
         writable_N = np.flatnonzero(row.block_L >= 0)
         summary = np.flatnonzero(row.region_L[writable_N] == row.paths)
         first = self.at if self.at is not None else int(summary[0]) if len(summary) else -self.answer
+        if first >= len(writable_N):
+            raise InputError(f"policy 'prophet': at must be below {len(writable_N)}, the canvas's masks, got {first}")
         return writable_N[first:][: self.answer]

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from nap.common.bounds import CANVAS_TOKENS
 from nap.common.files import InputError
 
 
@@ -35,12 +36,19 @@ NONNEGATIVE = Range(0)
 
 
 def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
-    """Raise InputError that names the first setting out of its range; None is in every range."""
+    """Raise InputError that names the first setting out of its range; None is in every range.
+
+    A whole number is no larger than any canvas, as it counts positions, steps or tokens.
+    """
     for name, allowed in ranges.items():
         value = getattr(policy, name)
+        if isinstance(value, int) and allowed.high == math.inf:
+            allowed = replace(allowed, high=CANVAS_TOKENS.most)
         if value is not None and value not in allowed:
             # Imported here because the registry imports all policies, and they import this file.
             from nap.decoding.policies.registry import policy_name
 
             said = policy_name(policy).partition(":")[0]
-            raise InputError(f"policy {said!r}: {name} must be {allowed}, got {value}")
+            # The least alone, where that is what is wrong.
+            wanted = ranges[name] if value < allowed.low else allowed
+            raise InputError(f"policy {said!r}: {name} must be {wanted}, got {value}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nap.canvas.canvas import Canvas
 from nap.decoding.policies.policy import Edits, Floats, Ints, RowView, Said, Selecting, best
-from nap.decoding.policies.ranges import COUNT, NONNEGATIVE, SHARE
+from nap.decoding.policies.ranges import NONNEGATIVE, SHARE, Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class Klass(Selecting):
     """
 
     reads = ("distribution",)
-    ranges: ClassVar = {"tau": SHARE, "eps": NONNEGATIVE, "history": COUNT}
+    ranges: ClassVar = {"tau": SHARE, "eps": NONNEGATIVE, "history": Range(1, 1024)}
     tau: float = 0.9
     eps: float = 0.01
     history: int = 2
