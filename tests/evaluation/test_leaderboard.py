@@ -1,7 +1,9 @@
 """The leaderboard: the same effort for each decoder, settings chosen on other problems, resumable, easy to add to."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,20 @@ from nap.common.files import InputError
 from nap.common.parquet import read_parquet
 from nap.data.trace_files import read_traces
 from nap.decoding.policies.registry import POLICIES
+from nap.evaluation import leaderboard
 from nap.evaluation.decoders import CONTESTS, EFFORT, KNOBS, Contest, Decoder, decoders, read_contest, usual
-from nap.evaluation.leaderboard import TEST, VALIDATION, Board, Point, Score, at_least, choose, run_boards
+from nap.evaluation.leaderboard import (
+    TEST,
+    TIMED,
+    TIMED_PROBLEMS,
+    VALIDATION,
+    Board,
+    Point,
+    Score,
+    at_least,
+    choose,
+    run_boards,
+)
 from nap.evaluation.leaderboard_default import REFERENCE, proposed
 from nap.evaluation.leaderboard_page import default_said, page
 from nap.evaluation.rows import Row
@@ -20,6 +34,7 @@ from nap.evaluation.sweep import Sweep
 from nap.models.any import load
 from nap.models.exact import ExactDenoiser
 from nap.models.exact_cost import cost_of, nats_of
+from nap.models.remembering import remembering
 from samples import row
 from tiny import nap
 
@@ -40,8 +55,8 @@ class TwoSurest(Selecting):
 '''
 
 
-def run_one(sweep: Sweep, folder: Path, traces: int) -> list[Row]:
-    return run_sweep(sweep, folder, traces=traces)
+def run_one(sweep: Sweep, folder: Path, /, **settings: Any) -> list[Row]:
+    return run_sweep(sweep, folder, **settings)
 
 
 def boards(folder: Path, *texts: str, models: tuple[str, ...] = ("grids=exact:grids",), problems=4, validation=3):
@@ -134,13 +149,41 @@ def test_a_decoder_that_a_model_cannot_run_is_left_out_with_the_reason(tmp_path)
         boards(tmp_path / "other", "wino")
 
 
+def test_the_page_names_every_decoder_that_nobody_asked_for(tmp_path):
+    (board,) = boards(tmp_path, "low_confidence", "wino", problems=1, validation=1)
+    text = page([board], command="c", date="d")
+    line = next(line for line in text.splitlines() if line.startswith("**Not in this run.**"))
+    named = {*re.findall(r"\w+", line)}
+    assert {*POLICIES} - named == {"low_confidence", "wino"} and not {"low_confidence", "wino"} & named
+
+
+def test_seconds_are_of_problems_decoded_alone_and_a_canvas_is_computed_once(tmp_path, tiny, monkeypatch):
+    made = list[Any]()
+    monkeypatch.setattr(leaderboard, "remembering", lambda denoiser: made.append(remembering(denoiser)) or made[-1])
+    given = list[tuple[str, dict[str, Any]]]()
+
+    def told(sweep: Sweep, folder: Path, /, **settings: Any) -> list[Row]:
+        given.append((folder.name, settings))
+        return run_one(sweep, folder, **settings)
+
+    contests, found = [read_contest(f"arith={tiny}")], decoders(["low_confidence", "prophet"])
+    (board,) = run_boards(contests, found, tmp_path / "b", told, problems=6, validation=2)
+    assert [name for name, _ in given] == [TIMED, VALIDATION, TEST]
+    assert given[0][1]["batch_size"] == 1 and all(settings["by_problem"] for _, settings in given[1:])
+    timed = read_parquet(tmp_path / "b" / board.contest.place / TIMED / "seconds.parquet")
+    assert len({one["problem_id"] for one in timed}) == TIMED_PROBLEMS
+    forwards = sum(row.forwards or 0 for row in board.rows)
+    assert made[0].computed < 0.75 * forwards * 8 / 6
+    assert all(point.record.seconds for point in board.points[TEST].values())
+
+
 def test_a_leaderboard_that_was_killed_goes_on_and_ends_in_the_same_page(tmp_path):
     done = boards(tmp_path / "whole", "low_confidence", "parallel_threshold")
 
-    def killed(sweep: Sweep, folder: Path, traces: int) -> list[Row]:
+    def killed(sweep: Sweep, folder: Path, /, **settings: Any) -> list[Row]:
         if folder.name == TEST:
             raise KeyboardInterrupt
-        return run_one(sweep, folder, traces)
+        return run_one(sweep, folder, **settings)
 
     contests, found = [read_contest("grids=exact:grids")], decoders(["low_confidence", "parallel_threshold"])
     with pytest.raises(KeyboardInterrupt):

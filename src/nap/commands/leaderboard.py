@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -117,9 +117,9 @@ def _own(texts: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     return found, digests
 
 
-def _run(sweep: "Sweep", folder: Path, traces: int) -> "list[Row]":
+def _run(sweep: "Sweep", folder: Path, /, **settings: Any) -> "list[Row]":
     say(f"{printable(sweep.models[0], 200)}, {folder.name}: {sweep.problems} problems, {len(sweep.cells())} settings")
-    return run_shown(sweep, folder, traces=traces, say=say)
+    return run_shown(sweep, folder, **settings, say=say)
 
 
 def _print_json(board: "Board") -> None:

@@ -2,19 +2,21 @@
 
     boards = run_boards(contests, decoders, folder, problems=200, validation=100)
 
-A contest has a folder with two runs of `run_sweep` in it, of the first problems of the split (`validation`) and of the
-next (`test`), so all is resumable and grows. RULE says how a setting is chosen. For an exact law of texts
-(`law=exact:FILE`) the score is not accuracy but the exact log-loss of what was written, in nats a token.
+A contest has a folder with three runs of `run_sweep` in it, of the first problems of the split (`validation`), of the
+next (`test`), and of a few of these again, one at a time, for the seconds (`timed`), so all is resumable and grows. The
+model remembers what it said of a canvas, as decoders often ask about the same. RULE says how a setting is chosen. For
+an exact law of texts (`law=exact:FILE`) the score is not accuracy but the exact log-loss of what was written, in nats a
+token.
 
 Does not decode (run.py), and does not write the page (leaderboard_page.py).
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nap.common.bounds import check_least
 from nap.common.files import InputError, atomic, make_folder, read_text
@@ -32,9 +34,12 @@ from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.exact import ExactDenoiser
 from nap.models.exact_cost import nats_of
+from nap.models.remembering import remembering
 from nap.order.rates import aup
 
-VALIDATION, TEST = "validation", "test"
+VALIDATION, TEST, TIMED = "validation", "test", "timed"
+# Of the test problems, how many are decoded once more, each alone, for the seconds.
+TIMED_PROBLEMS = 2
 # What may be lost and still count as no loss: of the problems, and for a law in nats a token.
 POINT, NATS = 0.01, 0.01
 PROMPT_WORDS = 3
@@ -104,7 +109,12 @@ class Board:
     rows: Sequence[Row]  # of the test problems
 
 
-RunOne = Callable[[Sweep, Path, int], list[Row]]
+class RunOne(Protocol):
+    """Runs a sweep; the settings are those of `run_sweep`."""
+
+    def __call__(self, sweep: Sweep, folder: Path, /, **settings: Any) -> list[Row]:
+        """The rows."""
+        ...
 
 
 def run_boards(
@@ -117,7 +127,7 @@ def run_boards(
     validation: int,
     digests: Mapping[str, str] | None = None,
 ) -> Iterator[Board]:
-    """The board of each contest, as it is done. `run_one(sweep, folder, traces)` runs a sweep.
+    """The board of each contest, as it is done. `run_one` runs a sweep.
 
     digests  of the files that decoders come from, by decoder: a folder never mixes two versions of one
 
@@ -152,16 +162,19 @@ def _board(
         if not isinstance(law, ExactDenoiser):
             raise InputError(f"law= takes the law of a file's texts, law=exact:FILE, got {contest}")
         task, data = "jsonl", str(_prompts(contest, folder, law, problems + validation))
-    points, rows = dict[str, Points](), list[Row]()
+    points, rows, memory = dict[str, Points](), list[Row](), remembering(denoiser)
+    sweep = Sweep(
+        task=task, models=(contest.model,), policies=tuple(text for one in able for text in one.policies),
+        tokens_per_step=PACES, problems=min(problems, TIMED_PROBLEMS), skip=validation, data=data,
+    )  # fmt: skip
+    keep_open(denoiser, sweep)
+    run_one(sweep, folder / TIMED, traces=0, batch_size=1)
+    seconds = read_seconds(folder / TIMED / "seconds.parquet")
+    keep_open(memory, sweep)
     for part, skip, count in ((VALIDATION, 0, validation), (TEST, validation, problems)):
-        sweep = Sweep(
-            task=task, models=(contest.model,), policies=tuple(text for one in able for text in one.policies),
-            tokens_per_step=PACES, problems=count, skip=skip, data=data,
-        )  # fmt: skip
-        keep_open(denoiser, sweep)
-        rows = run_one(sweep, folder / part, count if law else int(part == TEST))
-        records = summarise(rows, read_seconds(folder / part / "seconds.parquet"))
-        points[part] = _points(records, rows, _nats(law, rows, folder / part) if law else None)
+        kept = count if law else int(part == TEST)
+        rows = run_one(replace(sweep, problems=count, skip=skip), folder / part, traces=kept, by_problem=True)
+        points[part] = _points(summarise(rows, seconds), rows, _nats(law, rows, folder / part) if law else None)
     standings = [_standing(one, contest, points, POINT if law is None else NATS) for one in able]
     standings.sort(key=lambda one: (-(one.aup or 0.0), -one.chosen.tpf))
     return Board(contest=contest, standings=standings, refused=refused, points=points, rows=rows)

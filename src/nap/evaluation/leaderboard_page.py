@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from nap import __version__
 from nap.common.text import markdown_table, printable, short
-from nap.evaluation.decoders import LAW, PACES
-from nap.evaluation.leaderboard import RULE, TEST, VALIDATION, Board, Point, Score, Standing
+from nap.decoding.policies.registry import POLICIES
+from nap.evaluation.decoders import LAW, PACES, usual
+from nap.evaluation.leaderboard import RULE, TEST, TIMED_PROBLEMS, VALIDATION, Board, Point, Score, Standing
 from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Proposed, proposed
 from nap.evaluation.summary import Mean
 from nap.evaluation.tables import mean
@@ -20,10 +21,11 @@ HEADER = (
 )  # fmt: skip
 LAW_HEADER = ("decoder", *(f"at {k}" for k in PACES), "chosen", "its score", "TPF", "tokens/query", *ORDER, "seconds")
 COLUMNS = (
-    "At 1, 2, 4, 8: the score at so many tokens a forward. Tokens/query: tokens per 1,000 query tokens. "
-    "Critical path/forwards: steps that a problem needs one after the other, over the forwards taken. Seconds: wall "
-    "time of a problem on the machine of this run, to compare inside one table only. Brackets: 95 % intervals over "
-    "problems (Wilson; for laws and means the bootstrap), not over training seeds."
+    "At 1, 2, 4, 8: the score at so many tokens a forward. Tokens/query: tokens per 1,000 query tokens. Critical "
+    "path/forwards: steps that a problem needs one after the other, over the forwards taken. Seconds: wall time of a "
+    f"problem decoded alone on the machine of this run, mean over {TIMED_PROBLEMS} test problems, to compare inside "
+    "one table only. Brackets: 95 % intervals over problems (Wilson; for laws and means the bootstrap), not over "
+    "training seeds."
 )
 
 
@@ -74,12 +76,25 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
         "[how-to/leaderboard.md](how-to/leaderboard.md).\n",
         f"**The rule.** {RULE}\n",
         f"**Columns.** {COLUMNS}\n",
+        f"**Not in this run.** {left_out(boards)}\n",
         "## What the default should be\n",
         f"{DEFAULT_RULE}\n",
         f"{default_said(proposed(boards))}\n",
         *(_section(board) for board in boards),
     ]
     return "\n".join(parts)
+
+
+def left_out(boards: Sequence[Board]) -> str:
+    """Which decoders of NAP nobody asked for here, so that none is left out silently."""
+    asked = {name for board in boards for name in (*(one.decoder for one in board.standings), *board.refused)}
+    rest = [name for name in POLICIES if name not in asked]
+    said, known = list[str](), usual()
+    if alone := [name for name in rest if name in known]:
+        said.append(f"Not asked for: {', '.join(alone)}.")
+    if guided := [name for name in rest if name not in known]:
+        said.append(f"Needing a second model that is trained for one denoiser: {', '.join(guided)}; see systems.md.")
+    return " ".join(said) or "Nothing."
 
 
 def _numbers(found: set[int]) -> str:

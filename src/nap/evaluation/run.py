@@ -77,6 +77,7 @@ def run_sweep(
     workers: int = 1,
     backend: Backend = "processes",
     traces: int = 20,
+    by_problem: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
     watch: Watch | None = None,
@@ -87,6 +88,7 @@ def run_sweep(
     workers     processes, each with a model of its own; under the device `cuda` each on a device of its own
     backend     `ray` deals the batches over a Ray cluster instead, a GPU to each where the device is `cuda`
     traces      keep the traces of this many problems of each cell
+    by_problem  run every setting on some problems before the next problems, for a model that remembers (remembering.py)
     report      is told of every batch that is done
     say         is told the size of the batches, and which rows of the folder are reused and which are not
     watch       is told of every forward: the problems done (with fractions) and the number of forwards; only with one
@@ -112,7 +114,8 @@ def run_sweep(
     gpus = float(sweep.device.startswith("cuda"))
     with run_folder(folder, "eval", setting, compared=compared), _journal(folder) as journal:
         found = reusable(journal.done, sweep.cells(), problems, identities, traces)
-        jobs = _jobs(sweep, problems, found.done, {model: batch_size or fit.rows for model, fit in fits.items()})
+        batch = {model: batch_size or fit.rows for model, fit in fits.items()}
+        jobs = _jobs(sweep, problems, found.done, batch, by_problem)
         tell(found, sum(len(todo) for _, todo in jobs), say)
         journal.add(found.renamed)
         for model in dict.fromkeys(cell.model for cell, _ in jobs):
@@ -177,17 +180,19 @@ class _Before:
 
 
 def _jobs(
-    sweep: Sweep, problems: Sequence[Problem], done: Mapping[Key, Entry], batch: Mapping[str, int]
+    sweep: Sweep, problems: Sequence[Problem], done: Mapping[Key, Entry], batch: Mapping[str, int], by_problem: bool
 ) -> "list[Job]":
     """The batches to do; `batch` says how many problems each model decodes together."""
     # Rows of one length need no padding and no mask, which makes a batch half again as fast.
     by_length = sorted(range(len(problems)), key=lambda i: len(problems[i].prompt.split()))
-    return [
+    jobs = [
         (cell, todo[start : start + batch[cell.model]])
         for cell in sweep.cells()
         if (todo := [i for i in by_length if (cell.name, problems[i].id) not in done])
         for start in range(0, len(todo), batch[cell.model])
     ]
+    place = {index: number for number, index in enumerate(by_length)}
+    return sorted(jobs, key=lambda job: place[job[1][0]]) if by_problem else jobs
 
 
 def _journal(folder: FilePath) -> Journal[tuple[str, str], Entry]:

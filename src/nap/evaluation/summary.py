@@ -147,7 +147,6 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: st
     records = []
     for name, members in cells.items():
         first, right = members[0], sum(row.correct for row in members)
-        total = spent.get(name)
         records.append(
             Record(
                 model=first.model, policy=first.policy, pace=first.pace, task=first.task, cell=name,
@@ -155,7 +154,7 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: st
                 accuracy_interval=wilson_interval(right, len(members)), **means[name],
                 when_right=_split(members, True), when_wrong=_split(members, False),
                 parallel_efficiency=_efficiency(members), label=labels[first.model],
-                seconds=None if total is None else total / len(members), comparison=tests.get(name),
+                seconds=spent.get(name), comparison=tests.get(name),
                 aup=areas[first.model, first.policy, first.cache], cache=first.cache,
                 changed=_changed(members, cells.get(plain.get(name, ""), ())), without_cache=against_plain.get(name),
             )
@@ -210,10 +209,11 @@ def _average(values: Sequence[float]) -> float | None:
 
 
 def _seconds(seconds: Sequence[Seconds]) -> dict[str, float]:
-    total: dict[str, float] = {}
+    """By cell the mean over the problems that were timed."""
+    known: dict[str, list[float]] = {}
     for one in seconds:
-        total[one.cell] = total.get(one.cell, 0.0) + one.seconds
-    return total
+        known.setdefault(one.cell, []).append(one.seconds)
+    return {cell: sum(spent) / len(spent) for cell, spent in known.items()}
 
 
 def find_baseline(cells: Iterable[Cell], first_model: str, wanted: str | None) -> str | None:
