@@ -41,6 +41,7 @@ WORDS = {
     "grids": Grids().words,
     "agree": Agree().words,
     "igsm": Igsm().words,
+    "sudoku": ["sudoku", "/", *"0123456"],
 }
 MODELS = [f"{task}-{canvas}" for task in TASKS for canvas in ("nap", "longcot")]
 # Long enough for the longest solution, so that nothing is drawn in vain. The two canvases of a task are equally long.

@@ -24,6 +24,7 @@ TASKS = {
     "arith": "nap.tasks.arith:Arith",
     "countdown": "nap.tasks.countdown:Countdown",
     "sudoku": "nap.tasks.sudoku:Sudoku",
+    "sudoku-6x6": "nap.tasks.sudoku:Sudoku6",
     "grids": "nap.tasks.grids:Grids",
     "agree": "nap.tasks.agree:Agree",
     "igsm": "nap.tasks.igsm:Igsm",

@@ -176,7 +176,7 @@ class Sudoku:
                 continue
             for _ in range(VARIANTS):
                 if split_of(f"sudoku {canonical(puzzle)}") == split:
-                    return _problem(f"sudoku-{split}-{seed}-{index}", puzzle, next(solutions(puzzle)))
+                    return self._problem(f"sudoku-{split}-{seed}-{index}", puzzle, next(solutions(puzzle)))
                 puzzle = shuffled(puzzle, rng)
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
@@ -195,7 +195,7 @@ class Sudoku:
         answer = next(solutions(grids[0]), None) if gold is None else re.sub(r"\s", "", str(gold))
         if answer is None or not is_solution(answer, grids[0]):
             raise InputError(f"problem {id}: {answer or 'nothing'} is not a solution of the sudoku {grids[0]}")
-        return _problem(id, grids[0], answer)
+        return self._problem(id, grids[0], answer)
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The grid in the marked answer of the text, else its last grid, as digits row by row."""
@@ -215,18 +215,26 @@ class Sudoku:
             for cell, near in enumerate(peers(size))
         ]
 
+    def _problem(self, id: str, puzzle: str, solution: str) -> Problem:
+        size = size_of(puzzle)
+        rows = [" ".join(puzzle[start : start + size]) for start in range(0, len(puzzle), size)]
+        return Problem(
+            id=id,
+            prompt=f"sudoku {' / '.join(rows)}",
+            answer=solution,
+            task=self.name,
+            meta={"puzzle": puzzle, "size": size},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sudoku6(Sudoku):
+    """The task in size 6, which a command line asks for by its own name."""
+
+    name: str = "sudoku-6x6"
+    size: int = 6
+    blanks: int = 18
+
 
 def _grids_of_any_size(text: str) -> list[str]:
     return [grid for cells in (81, 36, 16) if (grid := find_grid(text, cells))]
-
-
-def _problem(id: str, puzzle: str, solution: str) -> Problem:
-    size = size_of(puzzle)
-    rows = [" ".join(puzzle[start : start + size]) for start in range(0, len(puzzle), size)]
-    return Problem(
-        id=id,
-        prompt=f"sudoku {' / '.join(rows)}",
-        answer=solution,
-        task="sudoku",
-        meta={"puzzle": puzzle, "size": size},
-    )
