@@ -48,8 +48,8 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
 LAW = "law"
 CONTESTS = (
     "arith=arith-longcot", "arith=arith-nap", "countdown=countdown-longcot", "countdown=countdown-nap",
-    "grids=grids-longcot", "grids=grids-nap", "sudoku=sudoku-4x4", "sudoku-6x6=sudoku-6x6", "grids=exact:grids",
-    "agree=exact:agree",
+    "grids=grids-longcot", "grids=grids-nap", "grids=grids-paths", "sudoku=sudoku-4x4", "sudoku-6x6=sudoku-6x6",
+    "grids=exact:grids", "agree=exact:agree",
 )  # fmt: skip
 
 
