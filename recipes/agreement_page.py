@@ -114,7 +114,19 @@ def in_short(study: Study) -> list[str]:
         lines.append(dependent(study))
     if all(study.seeds(arm) for arm in WIDTHS.values()):
         lines.append(frontiers(study))
+    if "exact-3" in {arm for arm, _ in study.rows}:
+        lines.append(unidentified(study))
     return lines
+
+
+def unidentified(study: Study) -> str:
+    """How far ties move the order of a perfect model."""
+    own, left, right = (study.mean("exact-3", policy, 1, lambda row: row["tau_b"]) or 0.0 for policy in (AO, *TIES))
+    return (
+        "- Order is hardly identified here, even for a perfect model: by confidence, one token a step, tau-b is "
+        f"{own:+.2f} on three grids under the exact law, and {left:+.2f} or {right:+.2f} where equally sure tokens are "
+        "taken from the left or from the right."
+    )
 
 
 def frontiers(study: Study) -> str:
