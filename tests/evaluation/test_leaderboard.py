@@ -218,8 +218,19 @@ def test_the_score_of_an_exact_law_is_its_exact_log_loss(tmp_path):
     assert "nats a token" in page([board], command="c", date="d")
     # Also of texts that were taken back in between, whose steps no law can sum over.
     assert any(event.kind != "commit" for trace in traces for event in trace.events)
-    with pytest.raises(InputError, match="has 12 lines of more than 3 words, and 40 are asked for"):
+    with pytest.raises(
+        InputError, match="has 12 lines of more than 3 words that the law knows the first of, and 40 are asked for"
+    ):
         boards(tmp_path / "many", "ar", models=(f"law={name}",), problems=30, validation=10)
+
+
+def test_a_law_is_asked_no_prompt_with_a_word_that_it_left_out(tmp_path):
+    text = tmp_path / "corpus.txt"
+    text.write_text("the aery cat saw the dog\n" + "the cat saw the dog and the dog bit the cat\n" * 9)
+    name = f"exact:{text},order=2,vocabulary=7"
+    (board,) = boards(tmp_path / "b", "ar", models=(f"law={name}",), problems=4, validation=2)
+    prompts = (tmp_path / "b" / board.contest.place / "prompts.jsonl").read_text()
+    assert prompts.count("the cat saw") == 6 and "aery" not in prompts
 
 
 # The default
