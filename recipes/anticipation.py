@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from agreement_parts.measure import TIES
 from text_order import VIEWS, read_text, results
 from text_order import sample as text_sample
 
@@ -127,15 +128,16 @@ def trained(name: str) -> Numbers:
         return {"arness": arness(rows, ""), "tau_b": mean(rows, "tau_b"), "identified": None}
     if kind == "grids":
         stored = read_parquet(ROOT / "docs/agreement" / f"{AGREEMENT[form]}.parquet")
-        rows = [row for row in stored if (row["policy"], row["pace"]) == ("low_confidence", 1)]
-        return {"arness": arness(rows, "path_"), "tau_b": mean(rows, "tau_b"), "identified": None}
-    arm = {"nap": "nap", "longcot": "long"}[form]
-    stored = [row for row in read_parquet(BANDS) if (row["task"], row["arm"], row["policy"]) == (kind, arm, POLICY)]
-    own, right, left = ([row for row in stored if row["choice"] == choice] for choice in ("own", "right", "left"))
-    value, *ties = (arness(rows, "path_") for rows in (own, right, left))
+        choices = ([row for row in stored if (row["policy"], row["pace"]) == (name, 1)] for name in (POLICY, *TIES))
+    else:
+        arm = {"nap": "nap", "longcot": "long"}[form]
+        stored = [row for row in read_parquet(BANDS) if (row["task"], row["arm"], row["policy"]) == (kind, arm, POLICY)]
+        choices = ([row for row in stored if row["choice"] == choice] for choice in ("own", "left", "right"))
+    own, left, right = choices
+    value, *ties = (arness(rows, "path_") for rows in (own, left, right))
     # 0 is the random order, so the value is its difference from that.
     identified = max(value, *ties) - min(value, *ties) < abs(value)
-    return {"arness": value, "tau_b": mean(own, "tau_b"), "identified": identified, "ties": ties}
+    return {"arness": value, "tau_b": mean(own, "tau_b"), "identified": identified, "ties": sorted(ties)}
 
 
 def arness(rows: Sequence[Mapping[str, Any]], of: str) -> float:
@@ -221,6 +223,12 @@ def written(text: str, found: dict[str, Numbers]) -> str:
     return MARK.join([parts[0], f"\n{tables(found)}\n", parts[2]])
 
 
+def known() -> dict[str, Numbers]:
+    """What was predicted for each corpus, and the order of the model that learned it."""
+    stored: dict[str, Numbers] = json.loads(read_file(STORED)) if STORED.exists() else {}
+    return {name: {"predicted": said, "trained": trained(name)} for name, said in stored.items()}
+
+
 def main() -> int:
     import torch
 
@@ -230,14 +238,14 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="make the table of docs/anticipation.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Numbers] = json.loads(read_file(STORED)) if STORED.exists() else {}
+    found = known()
     if options.scorer:
         scorer = open_scorer(options.scorer)
         assert isinstance(scorer, CausalScorer)
         for name in [name for name in corpora() if name not in found][: options.most]:
             found[name] = {"predicted": predicted(scorer, rows_of(name)), "trained": trained(name)}
             with atomic(STORED) as file:
-                file.write(json.dumps(found, indent=1) + "\n")
+                file.write(json.dumps({name: one["predicted"] for name, one in found.items()}, indent=1) + "\n")
             print(name, flush=True)
     if options.write:
         page = written(read_file(PAGE), found)
