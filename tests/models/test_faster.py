@@ -31,6 +31,7 @@ without_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs
 @pytest.fixture(scope="module", params=NATIVE)
 def folder(request, tmp_path_factory):
     found = tmp_path_factory.mktemp("models") / request.param
+    torch.manual_seed(0)
     make(found, request.param, **NATIVE[request.param])
     return str(found)
 

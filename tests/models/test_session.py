@@ -31,6 +31,7 @@ FAMILIES = {"llama": ("llama", {}), "Dream": ("qwen2", {}), "sdar": ("qwen3", {"
 def model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / request.param
     native, config = FAMILIES[request.param]
+    torch.manual_seed(0)
     make(folder, native, *([] if native == "bert" else [request.param]), **config)
     return load(str(folder))
 

@@ -9,13 +9,14 @@ Does not decide who sees whom (canvas/visibility.py).
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from nap.canvas.visibility import Bools, Ints, Layout, visible
+from nap.models.apart import Part, attend_apart
 
 
 class Keys(Protocol):
@@ -40,6 +41,8 @@ class Soft(NamedTuple):
 class Decoder:
     """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
 
+    parts = True  # Whether its mask may be parts.
+
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.model, model.lm_head, model.config
         self.layers: Sequence[Callable[..., Tensor]] = self.body.layers
@@ -51,7 +54,7 @@ class Decoder:
     def __call__(
         self,
         ids_BQ: Tensor,
-        mask: Tensor | None,
+        mask: Tensor | list[Part] | None,
         position_BQ: Tensor | None = None,
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
@@ -59,6 +62,7 @@ class Decoder:
     ) -> Tensor:
         """The states of the ids, at positions 0.. or `position_BQ`, attending to `keys` where given.
 
+        mask  numbers to add to scores; or, for a model that attends by `products` and without `maps`, parts
         maps  where given, each layer appends its attention weights, [B, Q, K], the mean over heads, in float32
         soft  what is fed in place of some of the ids
         """
@@ -98,9 +102,13 @@ class Encoder:
         return length
 
     def __call__(
-        self, ids_BQ: Tensor, mask: Tensor | None, position_BQ: Tensor | None = None, keys: Keys | None = None
+        self,
+        ids_BQ: Tensor,
+        mask: Tensor | list[Part] | None,
+        position_BQ: Tensor | None = None,
+        keys: Keys | None = None,
     ) -> Tensor:
-        """The states of the ids, as a `Decoder` gives them."""
+        """The states of the ids, as a `Decoder` gives them; the mask is never parts."""
         states_BQD = self.body.embeddings(ids_BQ, position_ids=position_BQ)
         return self.body.encoder(states_BQD, attention_mask=mask, past_key_values=keys)[0]
 
@@ -134,7 +142,7 @@ def products(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | list[Part] | None,
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
@@ -143,6 +151,12 @@ def products(
     Within `machine.fast_float32` these products go through oneDNN and take half the time of torch's fused kernel, which
     makes many small products there.
     """
+    if isinstance(attention_mask, list):
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return products(module, query, key, value, None, scaling)[0]
+
+        return attend_apart(attend, query, key, value, attention_mask, MOST_SCORES), None
     rows, heads, looking, width = query.shape
     shared, seen = key.shape[1:3]
     if query.requires_grad or rows * heads * looking * seen > MOST_SCORES:
@@ -206,6 +220,11 @@ def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> 
     config._attn_implementation = name
 
 
+def takes_parts(body: Decoder | Encoder) -> bool:
+    """Whether a body attends part by part where its mask is a list of parts."""
+    return isinstance(body, Decoder) and body.parts and body.config._attn_implementation == "nap_products"
+
+
 def attention_mask(
     layout: Layout,
     query_BQ: Ints | None = None,
@@ -233,14 +252,17 @@ def added(visible_BQK: Bools, dtype: torch.dtype, device: torch.device) -> Tenso
     return added_BQK.masked_fill_(hidden_BQK, torch.finfo(dtype).min)[:, None]
 
 
-class Remembered:
+Value = TypeVar("Value")
+
+
+class Remembered(Generic[Value]):
     """A function of a Layout that is computed once for each layout: a canvas keeps its layout for many steps."""
 
-    def __init__(self, build: Callable[[Layout], Tensor | None]) -> None:
+    def __init__(self, build: Callable[[Layout], Value]) -> None:
         self.build = build
-        self.known: dict[int, Tensor | None] = {}
+        self.known: dict[int, Value] = {}
 
-    def __call__(self, layout: Layout) -> Tensor | None:
+    def __call__(self, layout: Layout) -> Value:
         """The value of the function for this layout."""
         # Looked up by identity: a layout holds arrays, so it has no hash.
         if id(layout) not in self.known:

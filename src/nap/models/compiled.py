@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nap.common.files import InputError
+from nap.models.apart import Part
 from nap.models.attention import Decoder, Keys, Soft
 from nap.models.store import Opened
 
@@ -41,6 +42,8 @@ def rows_for(count: int) -> int:
 class Compiled(Decoder):
     """The body of a Llama, Qwen2 or Qwen3 whose layers are compiled."""
 
+    parts = False
+
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         self.plain, self.layers = Decoder(model), [_Layer(*each) for each in enumerate(self.body.layers)]
@@ -52,13 +55,14 @@ class Compiled(Decoder):
     def __call__(
         self,
         ids_BQ: Tensor,
-        mask: Tensor | None,
+        mask: Tensor | list[Part] | None,
         position_BQ: Tensor | None = None,
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
         soft: Soft | None = None,
     ) -> Tensor:
         """The states of the ids, as a `Decoder` gives them."""
+        assert not isinstance(mask, list), "`parts` says that it takes none"
         if maps is not None:
             return self.plain(ids_BQ, mask, position_BQ, keys, maps, soft)
         rows, computed = ids_BQ.shape
@@ -68,7 +72,8 @@ class Compiled(Decoder):
         if isinstance(keys, Opened):
             keys = keys.padded(rows + more, computed + beside, seen + hidden)
         if mask is None and hidden:
-            mask = self.body.embed_tokens.weight.new_zeros(1, 1, computed, seen)
+            nothing: Tensor = self.body.embed_tokens.weight.new_zeros(1, 1, computed, seen)
+            mask = nothing
         if mask is not None:
             added = (0, hidden, 0, beside, 0, 0, 0, more if len(mask) > 1 else 0)
             mask = pad(mask, added, value=torch.finfo(mask.dtype).min)

@@ -20,7 +20,17 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Ints, Layout
 from nap.common.files import InputError
 from nap.common.machine import fast_float32
-from nap.models.attention import Decoder, Keys, Looks, Remembered, Soft, attention_mask, body_of
+from nap.models.apart import Part, parts, shared_sight
+from nap.models.attention import (
+    Decoder,
+    Keys,
+    Looks,
+    Remembered,
+    Soft,
+    attention_mask,
+    body_of,
+    takes_parts,
+)
 from nap.models.compiled import compiled_body
 from nap.models.families import FAMILIES
 from nap.models.more import More, more
@@ -174,7 +184,14 @@ class NativeDenoiser(_Loaded):
         self.mask = functools.partial(
             attention_mask, dtype=self.model.dtype, device=self.device, block_size=self.block_size
         )
-        self.whole_mask = Remembered(self.mask)
+        self.apart = takes_parts(self.body)
+        self.sight = Remembered(functools.partial(shared_sight, block_size=self.block_size))
+        self.whole_mask = Remembered(self._mask_or_parts)
+
+    def _mask_or_parts(self, layout: Layout, query_BQ: Ints | None = None) -> Tensor | list[Part] | None:
+        """What hides what these positions do not see: parts, if the body takes them and they save much."""
+        seen = self.sight(layout) if self.apart else None
+        return (seen and parts(seen, query_BQ, self.device)) or self.mask(layout, query_BQ)
 
     @torch.no_grad()
     @fast_float32()
@@ -204,7 +221,8 @@ class NativeDenoiser(_Loaded):
 
         maps  where given, each layer adds its attention weights, [B, Q, K], mean over heads; not of a BERT
         """
-        mask, placed = self.mask(layout, query_BQ), torch.as_tensor(layout.placed(query_BQ), device=self.device)
+        mask = self._mask_or_parts(layout, query_BQ) if maps is None else self.mask(layout, query_BQ)
+        placed = torch.as_tensor(layout.placed(query_BQ), device=self.device)
         if maps is None:
             return self.body(ids_BQ, mask, placed, keys)
         assert isinstance(self.body, Decoder)

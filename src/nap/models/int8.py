@@ -33,12 +33,12 @@ def use_int8(model: Any, kind: Int8) -> None:
     """
     with _quiet():
         quantization = import_module("torchao.quantization")
-    quantization.quantize_(model.base_model, getattr(quantization, CONFIGS[kind])())
+        quantization.quantize_(model.base_model, getattr(quantization, CONFIGS[kind])())
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines about kernels for other devices that torchao cannot load when it is imported."""
+    """Without what torchao says about itself: kernels of other devices that it cannot load, enums that it registers."""
     loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
