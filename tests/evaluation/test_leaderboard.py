@@ -258,6 +258,10 @@ def test_the_fastest_setting_without_a_loss_on_any_model_is_proposed():
     assert found.faster == pytest.approx(6.0) and found.holds
     assert found.gains["a"].value == 0
     assert "`parallel_threshold:tau=0.9`, 6.0 times" in default_said(found) and "So it holds" in default_said(found)
+    assert "the default stays until it holds on arith-longcot, arith-nap" in default_said(found)
+    bundled = [read_contest(text) for text in CONTESTS if "exact:" not in text]
+    every = [board_of(one.model, {REFERENCE: (36, 1.0), sure: (36, 4.0)}) for one in bundled]
+    assert default_said(proposed(every)).endswith("So it holds.")
     # Only wild is left: it loses ten problems on the second model.
     short = [
         board_of(b.contest.model, {k: v for k, v in known.items() if k != sure})

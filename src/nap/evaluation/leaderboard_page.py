@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nap import __version__
 from nap.common.text import markdown_table, printable, short
 from nap.decoding.policies.registry import POLICIES
-from nap.evaluation.decoders import LAW, PACES, usual
+from nap.evaluation.decoders import CONTESTS, LAW, PACES, read_contest, usual
 from nap.evaluation.leaderboard import RULE, TEST, TIMED_PROBLEMS, VALIDATION, Board, Point, Score, Standing
 from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Proposed, proposed
 from nap.evaluation.summary import Mean
@@ -114,8 +114,18 @@ def default_said(found: Proposed | None) -> str:
     return (
         f"Proposed by the validation problems: `{found.policy}`{pace}, {found.faster:.1f} times the tokens a forward "
         f"of {present} on the test problems. Points of accuracy gained there: {gains}; over all "
-        f"{_points(found.together)}. "
-        + ("So it holds." if found.holds else "So it does not hold, and the default stays.")
+        f"{_points(found.together)}. " + _verdict(found)
+    )
+
+
+def _verdict(found: Proposed) -> str:
+    if not found.holds:
+        return "So it does not hold, and the default stays."
+    # Of the bundled models some may not have been asked for, and a default is everybody's.
+    contests = [contest for contest in map(read_contest, CONTESTS) if contest.trained]
+    rest = ", ".join(contest.model for contest in contests if contest.model not in found.gains)
+    return "So it holds" + (
+        f" on these; the default stays until it holds on {rest} too, not run here." if rest else "."
     )
 
 
