@@ -267,6 +267,8 @@ def median_seed(arm: str, results: Path) -> int:
         rows = pq.read_table(path, columns=["policy", "pace", "valid"]).to_pylist()
         valid = next(row["valid"] for row in rows if (row["policy"], row["pace"]) == (AO, 3))
         found.append((valid, int(path.stem.removeprefix(f"{arm}-"))))
+    if not found:
+        raise InputError(f"{results} has no rows of {arm}; train and measure it first: --arms {arm}")
     return sorted(found)[(len(found) - 1) // 2][1]
 
 
