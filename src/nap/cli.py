@@ -5,6 +5,7 @@ standard error and exit code 2.
 """
 
 import io
+import logging
 import os
 import re
 import sys
@@ -139,6 +140,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for a terminal that cannot show it
     keep_memory()
+    # transformers imports torchao where it is installed, which says on every command what it has for other devices.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with guarded():
         _main()
 

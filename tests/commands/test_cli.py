@@ -133,6 +133,12 @@ def test_version(run):
     assert run("--version") == (0, f"{__version__}\n", "")
 
 
+def test_what_torchao_has_for_other_devices_is_not_said_by_the_command():
+    said = "import logging; from nap.cli import main; main(); logging.getLogger('torchao').warning('no kernels')"
+    done = subprocess.run([sys.executable, "-c", said, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
 # decode
 
 
