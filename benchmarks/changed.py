@@ -9,35 +9,39 @@ for --int8. Not a test. Results with date and machine: docs/speed.md. Does not m
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import get_args
 
-import numpy as np
-
 import nap
+from nap.common.parquet import read_parquet
+from nap.common.records import from_row
+from nap.evaluation.rows import Row
+from nap.evaluation.summary import differing
 from nap.models.int8 import Int8
 
 POLICY, PACE = "low_confidence:block=16", 4
 
 
-def decoded(
-    model: str, folder: Path, problems: int, int8: Int8 | None, compiled: bool
-) -> tuple[float, list[list[int]]]:
-    """The accuracy in per cent, and the final canvases."""
-    run = nap.evaluate(
-        model, model.partition("-")[0], policies=[POLICY], tokens_per_step=[PACE], problems=problems, traces=problems,
-        int8=int8, compile=compiled, out=folder,
+def decoded(model: str, folder: Path, problems: int, int8: Int8 | None, compiled: bool) -> list[Row]:
+    """The rows, in the order of the problems."""
+    nap.evaluate(
+        model, model.partition("-")[0], policies=[POLICY], tokens_per_step=[PACE], problems=problems, int8=int8,
+        compile=compiled, out=folder,
     )  # fmt: skip
-    return 100 * run.records[0].accuracy, [[*trace.final] for trace in run.traces()]
+    return [from_row(Row, row) for row in read_parquet(folder / "rows.parquet")]
 
 
-def changed(rows: list[list[int]], others: list[list[int]], masked: list[list[int]]) -> float:
-    """The share of slots' tokens that differ, in per cent, mean over problems."""
-    shares = [
-        float((np.array(row) != np.array(other))[np.array(free)].mean())
-        for row, other, free in zip(rows, others, masked, strict=True)
-    ]
-    return 100 * float(np.mean(shares))
+def changed(rows: Sequence[Row], others: Sequence[Row]) -> float:
+    """The share of slots' tokens that differ, in per cent, mean over problems: as of caches (docs/caches.md)."""
+    pairs = zip(rows, others, strict=True)
+    return 100 * fmean(share for one, other in pairs if (share := differing(one.tokens, other.tokens)) is not None)
+
+
+def accuracy(rows: Sequence[Row]) -> float:
+    """In per cent."""
+    return 100 * fmean(row.correct for row in rows)
 
 
 def main() -> None:
@@ -49,14 +53,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
-            accuracy, rows = decoded(model, Path(folder, model), options.problems, None, False)
-            run = Path(folder, model)
-            masked = [[event.position for event in trace.events] for trace in nap.read_traces(run)]
+            rows = decoded(model, Path(folder, model), options.problems, None, False)
             for int8 in options.int8 or [None]:
-                there = Path(folder, f"{model}-{int8}")
-                now, others = decoded(model, there, options.problems, int8, options.compile)
-                share = changed(rows, others, masked)
-                print(f"{model} {int8 or ''}: {share:.2f} % changed, {accuracy:.1f} -> {now:.1f} %")
+                others = decoded(model, Path(folder, f"{model}-{int8}"), options.problems, int8, options.compile)
+                share, now = changed(rows, others), accuracy(others)
+                print(f"{model} {int8 or ''}: {share:.2f} % changed, {accuracy(rows):.1f} -> {now:.1f} %")
 
 
 if __name__ == "__main__":

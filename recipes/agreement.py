@@ -16,16 +16,15 @@ forced at 3 tokens a step .99, and as confidence has it .5.
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agreement_parts.measure import AO, Work, settings_of
-from bundled import ROOT, Recipe, build_tokenizer, fit, run_each
+from bundled import ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, run_each, schedules
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
@@ -37,17 +36,14 @@ from nap.models.denoiser import Denoiser
 from nap.tasks.registry import load_task
 
 RESULTS = ROOT / "docs/agreement"
-# Share of the held-out grids that a model must get right one token a step before it is evaluated, and the steps of the
-# schedules that it may get there by, each from scratch; a step has so many grids or sentences.
-TARGET, SCHEDULES, UNITS = 0.97, (900, 3600, 7200), 96
-# Peaks of the rates of the longer schedules: a third of the first one's.
-SLOW, SLOW_MATRIX = 1e-3, 7e-3
+# Share of the held-out grids that a model must get right one token a step before it is evaluated; grids or sentences
+# of a training step.
+TARGET, UNITS = 0.97, 96
 # What the package has, under the names that `nap.load` takes: the median seed of an arm.
 BUNDLED = {
     "grids-nap": "grids-3", "grids-longcot": "chain-3", "grids-paths": "paths-3",
     "agree-nap": "stories-3", "agree-longcot": "stories-chain-3",
 }  # fmt: skip
-LAYERS = 4
 # The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
 CHECK_STREAM = 1000
 
@@ -177,15 +173,12 @@ def train_model(model: Model, folder: Path) -> Path:
     def draw(index: int) -> Sample:
         return arm.view(task.sample(model.seed, index))
 
-    for steps in SCHEDULES:
-        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=UNITS // task.count)
-        if steps > SCHEDULES[0]:
-            recipe = replace(recipe, lr=SLOW, matrix_lr=SLOW_MATRIX)
+    for recipe in schedules(UNITS // task.count):
         # The first schedule stands where the first stage of earlier versions did, and is the same.
-        name = "stage-0" if steps == SCHEDULES[0] else f"slow-{steps}"
+        name = "stage-0" if recipe.steps == SCHEDULES[0] else f"slow-{recipe.steps}"
         trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)
         right = validity(model, trained)
-        print(f"{model.name}: {right:.3f} of the held-out grids valid after {steps} steps", flush=True)
+        print(f"{model.name}: {right:.3f} of the held-out grids valid after {recipe.steps} steps", flush=True)
         if right >= TARGET:
             return trained
     raise InputError(f"{model.name} is not right on {TARGET:.0%} of held-out grids after {SCHEDULES[-1]} steps")
@@ -273,20 +266,14 @@ def median_seed(arm: str, results: Path) -> int:
 
 
 def install(names: Sequence[str], runs: Path, results: Path) -> None:
-    """Copy these bundled models to where the package looks for them, and write down what they are."""
-    from nap.models.bundled import write_sums
-
+    """Bundle the median seed of the arm of each of these names."""
     for name in names:
         arm = BUNDLED[name]
         seed = median_seed(arm, results)
-        said = [*(runs / f"{arm}-{seed}").glob("*/final/training.json")]
-        trained = max(said, key=lambda path: path.stat().st_mtime).parent
-        target = ROOT / "src/nap/assets" / name
-        shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        said = json.loads((trained / "training.json").read_text())
-        (target / "training.json").write_text(json.dumps(said | {"name": f"{arm}-{seed}"}, indent=1) + "\n")
+        if (trained := newest(runs / f"{arm}-{seed}")) is None:
+            raise InputError(f"{runs} has no trained model of {arm}-{seed}; train it first: --arms {arm}")
+        bundle(name, trained, f"{arm}-{seed}")
         print(f"{name} is seed {seed} of {arm}")
-    write_sums()
 
 
 def main() -> int:

@@ -114,14 +114,14 @@ def in_short(study: Study) -> list[str]:
         lines.append(dependent(study))
     if all(study.seeds(arm) for arm in WIDTHS.values()):
         lines.append(frontiers(study))
-    if "exact-3" in {arm for arm, _ in study.rows}:
-        lines.append(unidentified(study))
+    known = (study.mean("exact-3", policy, 1, ORDERS["tau-b"]) for policy in (AO, *TIES))
+    if len(order := [value for value in known if value is not None]) == 3:
+        lines.append(unidentified(*order))
     return lines
 
 
-def unidentified(study: Study) -> str:
-    """How far ties move the order of a perfect model."""
-    own, left, right = (study.mean("exact-3", policy, 1, lambda row: row["tau_b"]) or 0.0 for policy in (AO, *TIES))
+def unidentified(own: float, left: float, right: float) -> str:
+    """How far ties move the order of a perfect model: tau-b as it decodes, and with ties taken from a side."""
     return (
         "- Order is hardly identified here, even for a perfect model: by confidence, one token a step, tau-b is "
         f"{own:+.2f} on three grids under the exact law, and {left:+.2f} or {right:+.2f} where equally sure tokens are "

@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from agreement_parts.findings import arness as normalised
 from agreement_parts.measure import TIES
 from text_order import VIEWS, read_text, results
 from text_order import sample as text_sample
@@ -142,8 +143,8 @@ def trained(name: str) -> Numbers:
 
 def arness(rows: Sequence[Mapping[str, Any]], of: str) -> float:
     """Mean ARness, normalised: 0 for the random order, 1 for left to right."""
-    value, chance = mean(rows, f"{of}global_arness@1"), mean(rows, f"{of}global_arness@1_random")
-    return (value - chance) / (1 - chance)
+    columns = (f"{of}global_arness@1", f"{of}global_arness@1_random")
+    return normalised({column: mean(rows, column) for column in columns}, of)
 
 
 def mean(rows: Sequence[Mapping[str, Any]], column: str) -> float:

@@ -12,9 +12,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ SLOTS = {"arith": (30, 3), "countdown": (22, 12)}
 STEPS = {"arith": 5000, "countdown": 3500}
 # Of a training's products. Never by the clock: the other type trains another model.
 DTYPES = ("bfloat16", "float32")
+# Of a model that is trained until it is right: the steps of longer and longer schedules, each from scratch.
+SCHEDULES = (900, 3600, 7200)
+# Peaks of the rates of all but the first: a third of the usual ones.
+SLOW, SLOW_MATRIX = 1e-3, 7e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,14 @@ class Recipe:
     masking: Masking = "plain"
     shift: bool = False
     causal: bool = False
+
+
+def schedules(batch_size: int) -> Iterator[Recipe]:
+    """The trainings of SCHEDULES, of a model of four layers: the first at the usual rates, the others at SLOW."""
+    first = Recipe(steps=SCHEDULES[0], batch_size=batch_size, layers=4)
+    yield first
+    for steps in SCHEDULES[1:]:
+        yield replace(first, steps=steps, lr=SLOW, matrix_lr=SLOW_MATRIX)
 
 
 def slots(task: str, paths: int = 3, **options: Any) -> CanvasSpec:
@@ -240,13 +252,21 @@ def run_each(command: Sequence[str], names: Sequence[str], at_once: int = 2) -> 
         return sum(code != 0 for code in codes)
 
 
-def install(runs: Path) -> None:
-    """Copy the trained models to where the package looks for them, and write down what they are."""
+def bundle(name: str, trained: Path, said: str) -> None:
+    """Copy a model to where the package looks for it, with what it says it is, and write down its digests."""
     from nap.models.bundled import write_sums
 
-    for name in MODELS:
-        shutil.copytree(runs / name / "final", ROOT / "src/nap/assets" / name, dirs_exist_ok=True)
+    target = ROOT / "src/nap/assets" / name
+    shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    setting = json.loads((trained / "training.json").read_text())
+    (target / "training.json").write_text(json.dumps(setting | {"name": said}, indent=1) + "\n")
     write_sums()
+
+
+def newest(folder: Path) -> Path | None:
+    """The model of the training that ended last, of several in a folder; None without any."""
+    ended = sorted(folder.glob("*/final/training.json"), key=lambda path: path.stat().st_mtime)
+    return ended[-1].parent if ended else None
 
 
 def main() -> int:
@@ -260,7 +280,8 @@ def main() -> int:
     options = parser.parse_args()
     keep_memory()
     if options.install:
-        install(options.runs)
+        for name in MODELS:
+            bundle(name, options.runs / name / "final", name)
         return 0
     if not options.model:
         return run_each([__file__, *sys.argv[1:], "--model"], MODELS)

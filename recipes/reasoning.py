@@ -101,18 +101,16 @@ def train_model(model: Model, runs: Path) -> Path:
     for level in range(len(LEVELS)):
         task, right = level_task(level), 0.0
         for stage, steps in enumerate(STAGES):
-            recipe, folder = (
-                recipe_of(steps, LEVEL_TOKENS // task.longest),
-                runs / f"levels-{model.seed}/{level + 1}-{stage}",
-            )
+            recipe = recipe_of(steps, LEVEL_TOKENS // task.longest)
+            folder = runs / f"levels-{model.seed}" / f"{level + 1}-{stage}"
             trained, right = learn(ONE, task, recipe, folder, model.seed, trained, at=stage << 24)
             if right >= LEVEL:
                 break
         reached(right, LEVEL, f"level {level + 1} of seed {model.seed}")
     task, right, final = level_task(len(LEVELS)), 0.0, Path()
     for steps in SCHEDULES:
-        recipe, folder = recipe_of(steps, TOKENS // (PATHS * task.longest)), runs / model.name / str(steps)
-        final, right = learn(ARMS[model.arm], task, recipe, folder, model.seed, trained)
+        recipe = recipe_of(steps, TOKENS // (PATHS * task.longest))
+        final, right = learn(ARMS[model.arm], task, recipe, runs / model.name / f"{steps}", model.seed, trained)
         if right >= VALUES:
             break
     reached(right, VALUES, model.name)

@@ -13,15 +13,12 @@ Does not grade puzzles; a turned or mirrored public puzzle may have been trained
 """
 
 import argparse
-import json
 import random
-import shutil
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bundled import ROOT, Recipe, build_tokenizer, fit
+from bundled import ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, schedules
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, exits_on_bad_input
@@ -36,9 +33,8 @@ from nap.tasks.sudoku import Sudoku, Sudoku6, canonical, dig, solutions
 BLANKS = {4: (6, 10), 6: (12, 20)}
 TASKS = {4: Sudoku(), 6: Sudoku6()}
 PUBLIC = "sudoku/d1_4x4_test_sudoku.csv"
-# As for the models of agreement.py: the share of held-out puzzles to be solved, and the steps to get there by.
-TARGET, SCHEDULES, BATCH, LAYERS = 0.97, (900, 3600, 7200), 96, 4
-SLOW, SLOW_MATRIX = 1e-3, 7e-3
+# As for the models of agreement.py: the share of held-out puzzles to be solved, and the puzzles of a training step.
+TARGET, BATCH = 0.97, 96
 # The test problems are of the stream 0 of the test split; those that say when to stop are of this one.
 CHECK_STREAM, CHECKED = 1000, 100
 
@@ -67,16 +63,10 @@ def draw(size: int, public: frozenset[str], seed: int, index: int) -> Sample:
 
 def train_model(size: int, folder: Path, seed: int) -> Path:
     """The folder of the model that solves TARGET of the puzzles that say when to stop. Raises InputError for none."""
-    public = public_puzzles()
-    for steps in SCHEDULES:
-        recipe = Recipe(layers=LAYERS, steps=steps, batch_size=BATCH)
-        if steps > SCHEDULES[0]:
-            recipe = replace(recipe, lr=SLOW, matrix_lr=SLOW_MATRIX)
-        drawn = partial(draw, size, public, seed)
-        trained = fit(
-            build_tokenizer("sudoku", paths=1), canvas_of(size), drawn, folder / str(steps), recipe, seed=seed
-        )
-        share = report(trained, f"held-out puzzles after {steps} steps", held_out(size))
+    tokenizer, drawn = build_tokenizer("sudoku", paths=1), partial(draw, size, public_puzzles(), seed)
+    for recipe in schedules(BATCH):
+        trained = fit(tokenizer, canvas_of(size), drawn, folder / str(recipe.steps), recipe, seed=seed)
+        share = report(trained, f"held-out puzzles after {recipe.steps} steps", held_out(size))
         if share >= TARGET:
             return trained
     raise InputError(
@@ -108,22 +98,12 @@ def report(trained: Path, what: str, problems: list[Problem]) -> float:
 
 
 def install(runs: Path) -> None:
-    """Copy the trained models to where the package looks for them, and write down what they are."""
-    from nap.models.bundled import write_sums
-
-    for size in TASKS:
-        name = name_of(size)
-        finished = sorted((runs / name).glob("*/final/training.json"), key=lambda path: path.stat().st_mtime)
-        if not finished:
+    """Bundle the models that are trained."""
+    for name in map(name_of, TASKS):
+        if trained := newest(runs / name):
+            bundle(name, trained, name)
+        else:
             print(f"{name} is not trained")
-            continue
-        said = finished[-1]
-        target = ROOT / "src/nap/assets" / name
-        shutil.copytree(said.parent, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        (target / "training.json").write_text(
-            json.dumps(json.loads(said.read_text()) | {"name": name}, indent=1) + "\n"
-        )
-    write_sums()
 
 
 def name_of(size: int) -> str:

@@ -7,7 +7,7 @@ Every rule was written before the runs; what is not there yet is left open. Expe
 numbers: those of docs/agreement.md. Does not write the page.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -68,8 +68,8 @@ def rate(row: Row) -> float:
     return row["tokens"] / row["forwards"]
 
 
-def arness(row: Row, scope: str = "") -> float:
-    """Global-ARness@1 of the canvas, or of its paths (`path_`): 0 is a random order and 1 left to right."""
+def arness(row: Mapping[str, Any], scope: str = "") -> float:
+    """Global-ARness@1 of the canvas, or of its paths (`path_`), normalised: 0 is a random order, 1 left to right."""
     found, chance = row[f"{scope}global_arness@1"], row[f"{scope}global_arness@1_random"]
     return (found - chance) / (1 - chance)
 

@@ -34,6 +34,7 @@ from nap.common.files import InputError
 from nap.common.memory import keep_memory
 from nap.common.terminal import guarded, plain
 from nap.common.text import did_you_mean, printable
+from nap.models.int8 import CHATTY
 
 
 class Runs(Protocol):
@@ -140,8 +141,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for a terminal that cannot show it
     keep_memory()
-    # transformers imports torchao where it is installed, which says on every command what it has for other devices.
-    for name in ("torchao", "torch.utils._pytree"):
+    # transformers imports torchao where it is installed, whatever the command.
+    for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     with guarded():
         _main()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from nap.common.files import InputError
+from nap.models.int8 import Int8
 
 if TYPE_CHECKING:
     from nap.canvas.canvas import CanvasSpec
@@ -35,9 +36,7 @@ class Loading:
     """whether logits predict the next position (default: as the checkpoint or its family says)"""
     block_size: Whole = None
     """block length of block-causal attention (default: as the checkpoint or its family says)"""
-    int8: Annotated[Literal["weights", "products"] | None, arg(metavar="{weights,products}", help_behavior_hint="")] = (
-        None
-    )
+    int8: Annotated[Int8 | None, arg(metavar="{weights,products}", help_behavior_hint="")] = None
     """weights of linear layers as 8-bit integers, or products in 8 bits too; needs torchao (docs/speed.md)"""
     compile: bool = False
     """compile the layers for each shape that they meet: seconds each, worth it in a long run; needs a C++ compiler"""

@@ -130,16 +130,8 @@ class Sweep:
     def opening(self) -> dict[str, Any]:
         """The arguments of `load` for its models."""
         names = (
-            "revision",
-            "device",
-            "dtype",
-            "trust_remote_code",
-            "mask_id",
-            "shift",
-            "block_size",
-            "int8",
-            "compile",
-        )
+            "revision", "device", "dtype", "trust_remote_code", "mask_id", "shift", "block_size", "int8", "compile",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     @property

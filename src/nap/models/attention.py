@@ -38,18 +38,25 @@ class Soft(NamedTuple):
     weight_NV: Tensor
 
 
-class Decoder:
-    """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
+class Body:
+    """What every body of a model has."""
 
-    parts = True  # Whether its mask may be parts.
-
-    def __init__(self, model: Any) -> None:
-        self.body, self.head, self.config = model.model, model.lm_head, model.config
-        self.layers: Sequence[Callable[..., Tensor]] = self.body.layers
+    config: Any
+    parts = False  # Whether its mask may be parts.
 
     def room(self, length: int) -> int:
         """How many positions a store needs for a canvas of this length."""
         return length
+
+
+class Decoder(Body):
+    """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
+
+    parts = True
+
+    def __init__(self, model: Any) -> None:
+        self.body, self.head, self.config = model.model, model.lm_head, model.config
+        self.layers: Sequence[Callable[..., Tensor]] = self.body.layers
 
     def __call__(
         self,
@@ -91,15 +98,11 @@ class Decoder:
         return looks[0]
 
 
-class Encoder:
+class Encoder(Body):
     """The body of a BERT: ids to the last hidden states [B, Q, D]."""
 
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.bert, model.cls, model.config
-
-    def room(self, length: int) -> int:
-        """How many positions a store needs for a canvas of this length."""
-        return length
 
     def __call__(
         self,
@@ -220,9 +223,9 @@ def _use(config: Any, name: str, attend: Callable[..., tuple[Tensor, None]]) -> 
     config._attn_implementation = name
 
 
-def takes_parts(body: Decoder | Encoder) -> bool:
+def takes_parts(body: Body) -> bool:
     """Whether a body attends part by part where its mask is a list of parts."""
-    return isinstance(body, Decoder) and body.parts and body.config._attn_implementation == "nap_products"
+    return body.parts and body.config._attn_implementation == "nap_products"
 
 
 def attention_mask(

@@ -15,6 +15,8 @@ from nap.common.files import InputError
 from nap.common.text import check_known
 
 Int8 = Literal["weights", "products"]
+# Loggers by which torchao says about itself, when it is imported, what it has for other devices.
+CHATTY = ("torchao", "torch.utils._pytree")
 CONFIGS: dict[str, str] = {"weights": "Int8WeightOnlyConfig", "products": "Int8DynamicActivationInt8WeightConfig"}
 
 
@@ -39,7 +41,7 @@ def use_int8(model: Any, kind: Int8) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torchao says about itself: kernels of other devices that it cannot load, enums that it registers."""
-    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    loggers = [logging.getLogger(name) for name in CHATTY]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
