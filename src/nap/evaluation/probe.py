@@ -39,6 +39,7 @@ from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import asked_canvas, canvas_of
 from nap.evaluation.sweep import Sweep
+from nap.models.answerable import check_answerable
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import Gathers, load_task
@@ -159,8 +160,9 @@ class _Probe:
             raise InputError(
                 f"{model}: a canvas without a summary has nothing to write over its paths; --canvas nap has"
             )
-        canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
         task = load_task(sweep.task)
+        check_answerable(denoiser, spec, task, problems)
+        canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
         return cls(sweep=sweep, model=model, task=task, denoiser=denoiser, problems=problems, canvases=canvases, own={})
 
     def rows(self, given: str, chosen: Sequence[int]) -> list[Probed]:

@@ -22,10 +22,11 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of, canvas_spec, infilled
 from nap.decoding.prompting import Prompting, Shown, parse_keywords
 from nap.evaluation.rows import critical_path
+from nap.models.answerable import check_answerable
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
-from nap.tasks.registry import load_reader
+from nap.tasks.registry import load_reader, load_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +155,15 @@ class Sweep:
         return form
 
     def lay_out(self, denoiser: Denoiser, problems: Sequence[Problem]) -> list[Canvas]:
-        """The canvases of problems: with the slots asked for, the model's own, or the text with gaps."""
+        """The canvases of problems: with the slots asked for, the model's own, or the text with gaps.
+
+        Raises InputError where the canvas cannot hold a right answer.
+        """
         form = self.answer_form
         if form is not None:
             return [infilled(denoiser, problem, form, self.prompting) for problem in problems]
         spec = canvas_spec(denoiser, self.canvas, self.attention)
+        check_answerable(denoiser, spec, load_task(self.task), problems)
         return [canvas_of(denoiser, problem, spec, self.prompting) for problem in problems]
 
     def cells(self) -> list[Cell]:

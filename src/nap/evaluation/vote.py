@@ -28,6 +28,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.decoding.prompting import PLAIN, Prompting
 from nap.evaluation.step_judge import Step, cut
+from nap.models.answerable import check_answerable
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import Steps, Task, Votes, answer_text, path_reader
 
@@ -95,9 +96,11 @@ def ballots(
 ) -> list[list[Voter]]:
     """Decode this many independent canvases of each problem.
 
-    Raises InputError for several canvases without a temperature, which would all be the same.
+    Raises InputError for several canvases without a temperature, which would all be the same, and for a canvas that
+    cannot hold a right answer.
     """
     check_least({"canvases": canvases})
+    check_answerable(denoiser, spec, task, problems)
     sampling = settings.get("sampling")
     if canvases > 1 and not (sampling and sampling.temperature):
         raise InputError(f"{canvases} canvases of a problem would all be the same; give a temperature above 0")

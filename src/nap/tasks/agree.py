@@ -171,6 +171,10 @@ class Agree(Units):
                 raise InputError(f"problem {id}: no sentence holds the words {' '.join(words)!r}")
         return self._problem(id, clues, str(gold or "").split(" ; "))
 
+    def filled(self, problem: Problem) -> str:
+        """The words of a sentence for each story."""
+        return " ".join(word for law in self.law(problem) for word in law.contents[0])
+
     def gather(self, paths: Sequence[str], summary: str) -> str:
         """The whole text of a canvas, because the answer is in the paths."""
         return " ".join(paths)

@@ -138,6 +138,10 @@ class Grids(Units):
             return False
         return self.summary == "done" or text.partition(";")[2].split() == self.summarised(grids).split()
 
+    def filled(self, problem: Problem) -> str:
+        """The digits of all grids."""
+        return " ".join(problem.answer.replace(" ", ""))
+
     def valid(self, problem: Problem, units: Sequence[str]) -> list[bool]:
         """For each grid, whether it solves its clues and repeats the rows of the grid before it that it should."""
         rows, grids = self.shared * self.size, ["".join(grid.split()) for grid in units]

@@ -129,6 +129,15 @@ class Constrains(Protocol):
         ...
 
 
+@runtime_checkable
+class Fills(Protocol):
+    """A task all of whose right answers to a problem are equally long: grids."""
+
+    def filled(self, problem: Problem) -> str:
+        """A right answer, as words with spaces between them."""
+        ...
+
+
 def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
     """The text of a decoded canvas to check: its summary, its first path without one (None), or all of it."""
     if isinstance(task, Gathers):

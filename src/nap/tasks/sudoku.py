@@ -206,6 +206,10 @@ class Sudoku:
         grid = self.extract(problem, text)
         return grid is not None and is_solution(grid, problem.meta["puzzle"])
 
+    def filled(self, problem: Problem) -> str:
+        """The digits of a solution."""
+        return " ".join(problem.answer)
+
     def constrained(self, problem: Problem) -> list[int | None]:
         """For each cell, how many digits the givens of its row, column and box leave open; None for a given cell."""
         puzzle = problem.meta["puzzle"]

@@ -18,6 +18,7 @@ from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
+from nap.models.answerable import check_answerable
 from nap.models.denoiser import NativeDenoiser
 from nap.tasks.registry import answer_text, load_task
 from nap.training.settings import Watch
@@ -98,6 +99,7 @@ class DecodeEvery(TrainerCallback):
         if not self.problems:
             raise InputError(f"task {watch.eval_task!r} has no problems to evaluate on")
         # Checked here, because problems that do not fit should stop a training before it starts.
+        check_answerable(self._denoiser(), spec, self.task, self.problems)
         self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]
 
     def _denoiser(self) -> NativeDenoiser:
