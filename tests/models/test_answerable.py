@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from nap.models.answerable import check_answerable
 from nap.tasks.registry import load_task
 
 
-def denoiser(words: str, canvas: CanvasSpec | None = None, eos: str | None = None):
+def denoiser(words: str, canvas: CanvasSpec | None = None, eos: str | None = None) -> Any:
     """A model of words; those it does not know become 0, as its `unk_token_id` says."""
     known = {word: number for number, word in enumerate(words.split(), 1)}
 
@@ -28,7 +29,7 @@ def plain(tokens: int) -> CanvasSpec:
     return CanvasSpec(paths=1, path_tokens=tokens, summary_tokens=0, tags="none")
 
 
-def check(model, spec: CanvasSpec, task: str) -> None:
+def check(model: Any, spec: CanvasSpec, task: str) -> None:
     check_answerable(model, spec, load_task(task), load_task(task).load("test", 2))
 
 
