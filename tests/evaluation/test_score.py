@@ -1,12 +1,14 @@
 """`score_file`: any JSONL of outputs gives the accuracy that its rows hold, and bad rows are named."""
 
 import json
+import sys
 
 import pytest
 
 from nap.common.files import InputError
 from nap.common.stats import wilson_interval
 from nap.evaluation.score import score_file
+from nap.tasks.public import Source
 from nap.tasks.registry import Reads, data_file, load_task
 
 
@@ -51,6 +53,22 @@ def test_a_row_without_its_answer_is_looked_up_by_its_question(tmp_path, monkeyp
     outputs = write(tmp_path / "out.jsonl", {"prompt": "6 x 8?", "text": "48"})
     with pytest.raises(InputError, match=r"out.jsonl:1: no answer in .*, and no gsm8k problem asks '6 x 8"):
         score_file(outputs, "gsm8k")
+
+
+def test_nothing_is_looked_up_for_a_row_without_a_question(tmp_path, monkeypatch):
+    """It may lie on the hub, and without a network that is waited for."""
+    monkeypatch.setattr(Source, "rows", lambda *asked: pytest.fail("the problems of gsm8k were loaded"))
+    (tmp_path / "out.jsonl").write_text('{"output": "The answer is 42"}\n')
+    with pytest.raises(InputError, match="and no question by which a problem could be found"):
+        score_file(tmp_path / "out.jsonl", "gsm8k")
+
+
+def test_problems_that_are_not_on_this_machine_are_said_to_be_absent(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAP_DATA", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    (tmp_path / "out.jsonl").write_text('{"question": "6 x 7?", "output": "The answer is 42"}\n')
+    with pytest.raises(InputError, match="the problems of gsm8k that may have it are not here: no such data"):
+        score_file(tmp_path / "out.jsonl", "gsm8k")
 
 
 def test_a_sudoku_needs_only_its_question(tmp_path):

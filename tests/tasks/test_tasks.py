@@ -325,6 +325,8 @@ def test_the_hub_is_asked_where_no_file_is(tmp_path, monkeypatch):
     def offline(*names: str, split: str):
         raise ConnectionError("no network")
 
+    monkeypatch.setattr("nap.common.hub.unreachable", lambda: None)
+
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=offline))
     with pytest.raises(InputError, match=r"the hub does not give openai/gsm8k \(no network\); give a file"):
         Gsm8k().load()

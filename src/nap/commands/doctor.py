@@ -103,18 +103,12 @@ def _devices() -> Iterator[Line]:
 
 def _hub() -> Line:
     """Whether the hub answers within two seconds."""
-    import socket
-    from urllib.parse import urlsplit
+    from nap.common.hub import address, unreachable
 
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        return Line("network", False, "HF_HUB_OFFLINE is set: only folders and what was fetched before")
-    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=2).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return Line("network", False, f"{address.hostname} cannot be reached ({reason}); give models as folders")
-    return Line("network", True, f"{address.hostname} can be reached")
+    reason, host = unreachable(), address()[0]
+    if reason is None:
+        return Line("network", True, f"{host} can be reached")
+    return Line("network", False, f"{host} cannot be reached ({reason}); give models as folders, or fetched before")
 
 
 def checkpoint(name: str) -> Iterator[Line]:

@@ -214,23 +214,31 @@ class _Scorer:
                 return self.task.read(f"{name}-{row.number}", question, gold)
             except InputError as error:
                 raise InputError(f"{row.where}: {error}") from None
-        known = None if gold is not None or self.columns.answer else self._known.get(_spaced(question))
-        if known is not None:
-            return known
         if gold is None and not self.columns.answer:
-            raise InputError(
-                f"{row.where}: no answer in {', '.join(GOLD)} (name another with --answer-field), and no "
-                f"{name} problem asks {question[:60]!r}"
-            )
+            return self._asked(row, question)
         answer = gold_text(self.task, row, self.columns)
         return Problem(id=f"{name}-{row.number}", prompt=question, answer=answer, task=name)
 
+    def _asked(self, row: FileRow, question: str) -> Problem:
+        """The task's own problem that asks this. Raises InputError where there is none, or they are not here."""
+        # Without a question nothing is looked up, as that may wait for a network.
+        known, absent = self._known if question.strip() else ({}, None)
+        if found := known.get(_spaced(question)):
+            return found
+        why = f"no {self.task.name} problem asks {question[:60]!r}"
+        if absent and hasattr(self.task, "source"):
+            why = f"the problems of {self.task.name} that may have it are not here: {absent.partition(';')[0]}"
+        elif not question.strip():
+            why = "no question by which a problem could be found"
+        raise InputError(f"{row.where}: no answer in {', '.join(GOLD)} (name another with --answer-field), and {why}")
+
     @cached_property
-    def _known(self) -> dict[str, Problem]:
+    def _known(self) -> tuple[dict[str, Problem], str | None]:
+        """The task's own problems by their question, and why there are none."""
         try:
-            return {_spaced(problem.prompt): problem for problem in self.task.load("test")}
-        except InputError:
-            return {}  # The problems are not available here, so only answers in the file can be used.
+            return {_spaced(problem.prompt): problem for problem in self.task.load("test")}, None
+        except InputError as error:
+            return {}, str(error)
 
 
 def _spaced(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, check_files, read_json
+from nap.common.hub import hub
 from nap.common.terminal import natives_guarded
 from nap.common.text import printable
 from nap.models.families import Config
@@ -64,13 +65,14 @@ def find(
 def _fetch(name: str, revision: str | None, wanted: list[str]) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # The hub's clients raise a dozen types of errors, which differ between versions.
-        raise InputError(
-            f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
-            f"({brief(error)}); check the name and the network, or copy the model to a folder"
-        ) from None
+    with hub() as absent:
+        try:
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        except Exception as error:  # The hub's clients raise a dozen types of errors, which differ between versions.
+            raise InputError(
+                f"no folder {name!r}, and the hub did not give {name}@{revision or 'main'} "
+                f"({absent or brief(error)}); check the name and the network, or copy the model to a folder"
+            ) from None
     return folder, folder.name
 
 

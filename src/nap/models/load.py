@@ -16,6 +16,7 @@ import torch
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
+from nap.common.hub import hub
 from nap.common.machine import choose_dtype, dtype_hint, onednn_is_exact, usable_device
 from nap.models import adapter, checkpoint
 from nap.models.attention import use_products
@@ -199,9 +200,10 @@ def _load_remote(
     number = choose_dtype(dtype, device, own_dtype(config))
     maker = AutoModelForCausalLM if "AutoModelForCausalLM" in config.get("auto_map", {}) else AutoModel
     try:
-        model = maker.from_pretrained(folder, trust_remote_code=True, use_safetensors=True, dtype=number)
-        written = (folder / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True) if written else None
+        with hub():  # Its code may lie in another repository.
+            model = maker.from_pretrained(folder, trust_remote_code=True, use_safetensors=True, dtype=number)
+            written = (folder / "tokenizer_config.json").is_file()
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True) if written else None
     except Exception as error:  # The checkpoint's own code may raise anything.
         reason = checkpoint.brief(error)
         raise InputError(f"{folder}: its own code does not load with transformers {__version__} ({reason})") from None

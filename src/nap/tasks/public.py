@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nap.common.files import InputError
+from nap.common.hub import hub
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
@@ -51,10 +52,12 @@ class Source:
             from datasets import load_dataset  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise InputError(f"no such data; {choices}, or: pip install 'nap-dlm[hub]'") from None
-        try:
-            rows: Any = load_dataset(*self.hub, split=split)
-        except OSError as error:
-            raise InputError(f"the hub does not give {self.hub[0]} ({error!s:.80}); {choices}") from None
+        with hub() as absent:
+            try:
+                rows: Any = load_dataset(*self.hub, split=split)
+            except OSError as error:
+                reason = absent or f"{error!s:.80}"
+                raise InputError(f"the hub does not give {self.hub[0]} ({reason}); {choices}") from None
         return (FileRow(f"{self.hub[0]}:{number}", number, row) for number, row in enumerate(rows, 1))
 
 
