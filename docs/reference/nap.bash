@@ -9,7 +9,7 @@ _nap() {
         "doctor") words="--help --model" ;;
         "leaderboard") words="--help --models --add-models --decoders --add-decoders --problems --validation --out --page --json --no-json" ;;
         "order") words="--help --k --count-padding --no-count-padding --ties-within --model --law --json --no-json --task --policy --tokens-per-step --problems --data --out --device --dtype --revision --mask-id --shift --block-size --int8 --compile --no-compile --trust-remote-code --no-trust-remote-code" ;;
-        "report") words="--help --out --figures" ;;
+        "report") words="--help --out --explained --figures" ;;
         "score") words="--help --task --by --output-field --answer-field --prompt-field --stop --out --strict --no-strict --json --no-json" ;;
         "seqdep") words="--help --limit --json --no-json --scorer --text-field --prompt-field --tokenizer --model --device --dtype --segments --max-tokens" ;;
         "seqdep filter") words="--help --out --max-seqdep --keep --weight --no-weight --scorer --text-field --prompt-field --tokenizer --model --device --dtype --segments --max-tokens" ;;

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, Event, Trace
-from nap.data.trace_files import write_traces
+from nap.data.trace_files import read_traces, write_traces
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.explain import Effort, explain
+from nap.evaluation.explained import read_explained
 from nap.models.load import load
 from tiny import nap
 from toys import MASK, ToyDenoiser, UniformDenoiser
@@ -194,6 +195,9 @@ def test_the_command_prints_a_line_a_trace_and_a_line_a_step_and_writes_json(tra
     first, _ = map(json.loads, (tmp_path / "why.jsonl").read_text().splitlines())
     (step,) = first["steps"]
     assert len(step["positions"]) == 6 and step["violation"][0] == 0 and step["error"] > 0
+    read, traces = [*read_explained(tmp_path / "why.jsonl")], [*read_traces(traced)]
+    assert [one.of(trace) for one in read for trace in traces] == [True, False, False, True]
+    assert read[0].steps[0].violation == tuple(step["violation"])
     process = nap("trace", "explain", traced, "--index", 1, "--samples", 0)
     header, line = process.stdout.splitlines()
     assert "most violated" in header and line.split()[:2] == ["1", "6"]
@@ -209,3 +213,22 @@ def test_the_command_prints_a_line_a_trace_and_a_line_a_step_and_writes_json(tra
 def test_the_command_names_what_is_wrong_in_one_line(traced, told, said):
     process = nap("trace", "explain", traced, *told)
     assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1
+
+
+GOOD = {"step": 0, "positions": [4, 5], "violation": [0, 1.5], "correlation": None, "error": None, "exact": False}
+LINE = {"cell": "toy | ar | 1/step", "problem_id": "p0", "correct": True, "steps": [GOOD]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [], {}, LINE | {"steps": {}}, LINE | {"cell": 3}, LINE | {"correct": "yes"}, LINE | {"steps": [3]},
+        LINE | {"steps": [GOOD | {"violation": [0]}]}, LINE | {"steps": [GOOD | {"violation": [0, "1"]}]},
+        LINE | {"steps": [GOOD | {"violation": [0, float("nan")]}]}, LINE | {"steps": [GOOD | {"step": -1}]},
+        LINE | {"steps": [GOOD | {"positions": [4, True]}]}, LINE | {"steps": [GOOD | {"exact": 1}]},
+    ],
+)  # fmt: skip
+def test_a_line_that_explains_nothing_is_named(tmp_path, line):
+    (tmp_path / "why.jsonl").write_text(json.dumps(LINE) + "\n" + json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=r"why.jsonl:2"):
+        list(read_explained(tmp_path / "why.jsonl"))

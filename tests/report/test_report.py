@@ -15,7 +15,8 @@ import pytest
 
 from nap.cli import main
 from nap.common.files import InputError
-from nap.data.trace import COMMIT
+from nap.data.cells import cell_of
+from nap.data.trace import COMMIT, Trace
 from nap.data.trace_files import trace_to_row, write_traces
 from nap.order.arness import global_arness, random_baseline
 from nap.order.order import order_of
@@ -130,6 +131,37 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(run_folder, tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         write_report([run_folder, tmp_path], tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text() == "old"
+
+
+def explanations(path: Path, *lines: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def why(trace: Trace, violation: float = 1.5) -> dict[str, Any]:
+    """A line of `nap trace explain --out` about the first step of a trace of three paths."""
+    positions = [event.position for event in trace.events if event.step == 0]
+    step = {"step": 0, "positions": positions, "violation": [0, 0, violation], "exact": True}
+    step |= {"correlation": 0.25, "error": 0.0}
+    return {"cell": cell_of(trace).name, "problem_id": trace.problem_id, "correct": True, "steps": [step]}
+
+
+def test_what_explains_a_trace_is_in_the_page_beside_that_trace_alone(tmp_path):
+    traces = [lanes(problem_id="p0"), lanes(problem_id="p1")]
+    write_traces(traces, tmp_path / "t.jsonl")
+    write_report([tmp_path / "t.jsonl"], tmp_path / "r.html", [explanations(tmp_path / "why.jsonl", why(traces[1]))])
+    shown = {one["problem"]: one["explained"] for one in Document((tmp_path / "r.html").read_text()).data["traces"]}
+    assert shown == {"p0": None, "p1": [[0, 0.25, 0.0, [0.0, 0.0, 1.5]]]}
+
+
+@pytest.mark.parametrize("other", [{"problem_id": "p9"}, {"cell": "other | ar | 1/step"}, "positions"])
+def test_explanations_of_other_traces_are_refused(tmp_path, other):
+    trace = lanes()
+    line = why(trace)
+    line |= {"steps": [line["steps"][0] | {"positions": [4, 5, 6]}]} if other == "positions" else other
+    write_traces([trace], tmp_path / "t.jsonl")
+    with pytest.raises(InputError, match=r"why\.jsonl explains no trace of these runs"):
+        write_report([tmp_path / "t.jsonl"], tmp_path / "r.html", [explanations(tmp_path / "why.jsonl", line)])
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed: the page's arithmetic is not tested")

@@ -1,10 +1,13 @@
 """How a page looks: the first screen, the replay, the maps, the table, on paper, in both themes, for everybody."""
 
+import json
 import re
 
 import pytest
 
+from nap.data.cells import cell_of
 from nap.data.trace import COMMIT
+from nap.data.trace_files import write_traces
 from nap.face.page import framed
 from nap.report.page import page as page_of
 from nap.report.page import payload, write_report
@@ -267,20 +270,63 @@ def test_on_paper_it_is_light_fits_a4_and_has_no_controls(visit, two, shots):
     assert 2 <= pages <= 8
 
 
+# Why a decode may err
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """A page of one trace of three tokens a step, whose third step contradicts itself."""
+    folder = tmp_path_factory.mktemp("explained")
+    trace = decoded("toy", "ar", "p0", 3)
+    steps = [
+        {"step": n, "positions": [4 + 3 * n + i for i in range(3)], "violation": [0, 0.25, 2.0 * (n == 2) - 0.5],
+         "correlation": 0.125, "error": 0.0625, "exact": False}
+        for n in range(WIDE // 3)
+    ]  # fmt: skip
+    line = {"cell": cell_of(trace).name, "problem_id": "p0", "correct": True, "steps": steps}
+    (folder / "why.jsonl").write_text(json.dumps(line))
+    write_traces([trace], folder / "t.jsonl")
+    write_report([folder / "t.jsonl"], folder / "r.html", [folder / "why.jsonl"])
+    return folder / "r.html"
+
+
+def test_the_replay_has_a_lane_of_what_contradicts_itself_which_leads_to_its_step(visit, explained, shots):
+    page = visit(explained)
+    lane = page.locator(".pane .why")
+    cells = lane.locator(".nats")
+    assert cells.all_inner_texts() == ["−.3", "−.3", "1.8", *["−.3"] * 5]
+    assert [cells.nth(n).get_attribute("class").split()[1] for n in (0, 2)] == ["along", "against"]
+    cells.nth(2).click()
+    assert page.locator(".when").inner_text().startswith("3 /")
+    assert (
+        page.locator(".status")
+        .inner_text()
+        .startswith("Step 3 of 8: 3 written, mean probability .90, violation 1.75 nats, correlation .13 ± .06.")
+    )
+    assert "fresh" in (cells.nth(2).get_attribute("class") or "") and lane.locator(".count").inner_text() == "1.3 nats"
+    assert lane.locator(".coming").count() == 5
+    assert page.locator(".lane .token.fresh").last.get_attribute("title").endswith(", violation 1.50 nats")
+    page.locator(".pane").screenshot(path=shots / "why.png")
+
+
+def test_a_page_without_explanations_has_no_such_lane(visit, two):
+    assert visit(two).locator(".why").count() == 0
+
+
 # Everybody
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_nothing_serious(browser, two, scheme, width):
+def test_axe_finds_nothing_serious(browser, two, explained, scheme, width):
     found = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
     # Its script is not the page's, whose policy would not let it run.
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
-    page.goto(two.as_uri())
-    for view in ("tokens", "order"):
+    for file, view in ((two, "tokens"), (two, "order"), (explained, "tokens")):
+        page.goto(file.as_uri())
         page.get_by_label("View").select_option(view)
         violations = found.Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []

@@ -24,6 +24,8 @@ class ReportCommand:
     """folders made by nap eval --out, or files of traces (.jsonl, .parquet)"""
     out: Annotated[str, arg(aliases=["-o"])] = "report.html"
     """the page to write"""
+    explained: Annotated[tuple[str, ...], arg(metavar="FILE...")] = ()
+    """files of nap trace explain --out about these traces, which replays then show"""
     figures: Words = None
     """also write the figures as SVG and PDF into this folder (needs matplotlib)"""
 
@@ -35,7 +37,7 @@ class ReportCommand:
             raise InputError("there is no run; give a folder made by nap eval --out, or a file of traces")
         if not self.out.endswith((".html", ".htm")):
             raise InputError(f"the report is one HTML page; --out must end in .html, got {self.out!r}")
-        found = write_report(self.runs, self.out)
+        found = write_report(self.runs, self.out, self.explained)
         for run in found:
             for note in run.notes:
                 print(f"{run.name}: {note}", file=sys.stderr)

@@ -13,7 +13,7 @@ from nap.common.files import InputError
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
-    from nap.evaluation.explain import Explained, Parallel
+    from nap.evaluation.explained import Explained, Parallel
     from nap.order.importers import Known
 
 
@@ -77,7 +77,7 @@ class TraceExplain:
     seed: int = 0
     """seed of all random draws"""
     out: Words = None
-    """write one line of JSON for each trace to this .jsonl file"""
+    """write one line of JSON for each trace to this .jsonl file, which nap report --explained shows"""
     loading: OmitArgPrefixes[Loading] = Loading()
 
     def run(self) -> None:

@@ -29,51 +29,15 @@ from torch import Tensor
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.common.files import InputError
+from nap.data.cells import cell_of
 from nap.data.trace import COMMIT, Event, Replay, Trace
 from nap.decoding.candidates import in_float64
+from nap.evaluation.explained import Explained, Parallel
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, Session
 
 # How many canvases one forward has: enough for a small model, few enough for a large one.
 ROWS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parallel:
-    """The results for one step that committed several tokens, in nats.
-
-    violation    the violation of each token, in the order of `positions`; 0 for the first
-    correlation  None where none was asked for
-    error        its standard error; 0 where it is exact
-    exact        whether it was enumerated
-    """
-
-    step: int
-    positions: tuple[int, ...]
-    violation: tuple[float, ...]
-    correlation: float | None
-    error: float | None
-    exact: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """A trace's steps of several commits."""
-
-    problem_id: str
-    correct: bool | None
-    steps: tuple[Parallel, ...]
-
-    @property
-    def violation(self) -> float:
-        """The sum over all steps, nats."""
-        return sum(sum(step.violation) for step in self.steps)
-
-    @property
-    def correlation(self) -> float | None:
-        """The sum over all steps, nats; None where none was asked for."""
-        known = [step.correlation for step in self.steps if step.correlation is not None]
-        return sum(known) if len(known) == len(self.steps) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +72,7 @@ def explain(denoiser: Denoiser, trace: Trace, effort: Effort = Effort(), seed: i
         commits = [event for event in events if event.kind == COMMIT]
         if len(commits) > 1:
             steps.append(_explained(asker.at(before), commits, effort, rng))
-    return Explained(problem_id=trace.problem_id, correct=trace.correct, steps=tuple(steps))
+    return Explained(cell=cell_of(trace).name, problem_id=trace.problem_id, correct=trace.correct, steps=tuple(steps))
 
 
 def _steps(trace: Trace) -> Iterator[tuple[list[int], list[Event]]]:

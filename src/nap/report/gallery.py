@@ -15,6 +15,7 @@ from itertools import groupby
 
 from nap.common.records import Json, to_row
 from nap.data.trace import COMMIT
+from nap.evaluation.explained import Explained
 from nap.evaluation.rows import order_columns
 from nap.order.arness import global_arness
 from nap.order.order import order_of
@@ -111,6 +112,8 @@ class Packed:
     region       [code, length] of each run of equal region codes
     probability  in thousandths
     ms           milliseconds of each step
+    explained    [step, correlation, its standard error, violation of each token in the order of the step's commits] of
+                 each step of several commits, in nats; None where no model was asked
     """
 
     run: int
@@ -132,6 +135,7 @@ class Packed:
     probability: list[int | None]
     ms: list[float]
     measured: dict[str, Json]
+    explained: list[list[Json]] | None
 
 
 def pack(choices: Sequence[Choice], vocabulary: Vocabulary) -> list[dict[str, Json]]:
@@ -170,7 +174,17 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
         probability=[None if math.isnan(p) else round(1000 * p) for p in probability],
         ms=[round(1000 * seconds, 2) for seconds in trace.seconds],
         measured={name: _rounded(found[name]) for name in MEASURED},
+        explained=_explained(one.explained),
     )  # fmt: skip
+
+
+def _explained(found: Explained | None) -> list[list[Json]] | None:
+    if found is None:
+        return None
+    return [
+        [one.step, _rounded(one.correlation), _rounded(one.error), [_rounded(value) for value in one.violation]]
+        for one in found.steps
+    ]
 
 
 def _rounded(value: Json) -> Json:

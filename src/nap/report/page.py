@@ -22,6 +22,7 @@ from nap.common.files import atomic
 from nap.common.folder import flat
 from nap.common.records import Json, column, to_row
 from nap.data.cells import with_cache
+from nap.evaluation.explained import read_explained
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
@@ -32,7 +33,7 @@ from nap.report.maps import BINS, heat_maps
 from nap.report.pair import PAIR_RULE
 from nap.report.places import Places
 from nap.report.rerun import rerun
-from nap.report.runs import Run, finite, read_run
+from nap.report.runs import Run, explain_runs, finite, read_run
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
@@ -46,9 +47,18 @@ ASSETS = files("nap") / "assets" / "page"
 ENTRY, STYLES = "main.js", ("base.css", "charts.css", "replay.css", "print.css")
 
 
-def write_report(sources: Sequence[str | FilePath], out: str | FilePath) -> list[Run]:
-    """Write the page of these runs, and return them. Raises InputError for anything that is not a run."""
+def write_report(
+    sources: Sequence[str | FilePath], out: str | FilePath, explained: Sequence[str | FilePath] = ()
+) -> list[Run]:
+    """Write the page of these runs, and return them.
+
+    explained  files of `nap trace explain --out` about traces of these runs
+
+    Raises InputError for anything that is not a run or such a file, and where none of a file is about these traces.
+    """
     runs = [read_run(source) for source in sources]
+    for file in explained:
+        runs = explain_runs(runs, [*read_explained(file)], str(file))
     with atomic(out) as file:
         file.write(page(payload(runs)))
     return runs

@@ -9,7 +9,7 @@ Does not choose what to show (gallery.py) and does not make the page (page.py).
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from nap.common.text import printable
 from nap.data.cells import Cell, cell_of, with_cache
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
+from nap.evaluation.explained import Explained
 from nap.evaluation.record_files import read_record
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
 from nap.evaluation.summary import Record, grouped, summarise
@@ -38,13 +39,14 @@ UNREAD = ("text", "paths", "answer", "tokens")
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A trace with the setting under which it is shown."""
+    """A trace with the setting under which it is shown, and what its model says of its parallel steps, if known."""
 
     trace: Trace
     model: str
     policy: str
     pace: str
     cache: str = "none"
+    explained: Explained | None = None
 
     @property
     def shown_policy(self) -> str:
@@ -197,9 +199,9 @@ def _unfinished(journal: FilePath, notes: list[str]) -> tuple[list[Row], list[Re
         rows[key] = row
         try:
             if trace:
-                names = {name: str(row[name]) for name in ("model", "policy", "pace")}
-                cache = str(row.get("cache") or "none")
-                traces[key] = Recorded(trace=trace_from_row(trace), cache=cache, **names)
+                model, policy, pace = (str(row[name]) for name in ("model", "policy", "pace"))
+                named = Cell(model, policy, pace, str(row.get("cache") or "none"))
+                traces[key] = Recorded(trace=trace_from_row(trace), **named._asdict())
         except (InputError, KeyError):
             bad += 1
     usable = _usable(rows.values(), notes)
@@ -257,6 +259,22 @@ def _labelled(traces: Sequence[Trace], rows: Sequence[Row]) -> list[Recorded]:
 def recorded(trace: Trace) -> Recorded:
     """A trace with the cell that its own setting names."""
     return Recorded(trace=trace, **cell_of(trace)._asdict())
+
+
+def explain_runs(runs: Sequence[Run], explained: Sequence[Explained], file: str) -> list[Run]:
+    """The runs with what is known of their traces. Raises InputError where it is about none of them."""
+    known: dict[tuple[str, str], list[Explained]] = {}
+    for one in explained:
+        known.setdefault((one.cell, one.problem_id), []).append(one)
+    found = [replace(run, traces=[_explained(one, known) for one in run.traces]) for run in runs]
+    if not any(one.explained for run in found for one in run.traces):
+        raise InputError(f"{file} explains no trace of these runs; was it made from them, by nap trace explain --out?")
+    return found
+
+
+def _explained(one: Recorded, known: Mapping[tuple[str, str], Sequence[Explained]]) -> Recorded:
+    about = known.get((cell_of(one.trace).name, one.trace.problem_id), ())
+    return replace(one, explained=next((found for found in about if found.of(one.trace)), one.explained))
 
 
 def _row(one: Recorded, correct: bool) -> Row:

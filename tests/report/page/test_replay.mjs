@@ -65,3 +65,12 @@ test("a link to what is not here is no link, and its odd parts are left out", ()
   for (const hash of ["", "#sweep", "#trace=0", "#trace=10", "#trace=x&step=1", "#trace=-1", "#trace=1e3"]) assert.equal(parseLink(hash, 9), null);
   assert.deepEqual(parseLink("#trace=1,1,2,3,4&step=-5&clock=constructor", 9), { traces: [0, 1, 2], step: 0, clock: "step" });
 });
+
+test("what explains a trace goes to its steps, and to the positions that these committed", () => {
+  const explained = [[0, 0.5, 0.1, [0, 1.5]], [2, null, null, [-0.25]]];
+  const found = unpack({ ...packed, explained }).explained;
+  assert.deepEqual([...found.keys()], [0, 2]);
+  assert.deepEqual(found.get(0), { correlation: 0.5, error: 0.1, tokens: new Map([[2, 0], [5, 1.5]]), violation: 1.5 });
+  assert.deepEqual([...found.get(2).tokens], [[2, -0.25]]);
+  assert.equal(unpack(packed).explained, undefined);
+});

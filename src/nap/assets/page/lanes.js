@@ -3,6 +3,7 @@
 import { h, printable, short } from "./dom.js";
 import { COMMIT, EDIT, FILL, REMASK } from "./order.js";
 import { HEADER, MASK, PROMPT, slotName, slots } from "./trace.js";
+import { sayWhy } from "./why.js";
 
 const DID = { [COMMIT]: "written", [REMASK]: "masked again", [EDIT]: "edited", [FILL]: "filled" };
 
@@ -93,7 +94,9 @@ export class Lanes {
 /** `position 17, written at step 4, probability .93`. */
 function describeEvent(lanes, event) {
   const sure = event.probability === null ? "" : `, probability ${short(event.probability)}`;
-  return `${printable(lanes.vocabulary[event.token] ?? "mask", 200)} · position ${event.position}, ${DID[event.kind]} at step ${event.step + 1}${sure}`;
+  const nats = event.kind === COMMIT ? lanes.trace.explained?.get(event.step)?.tokens.get(event.position) : undefined;
+  const against = nats === undefined ? "" : `, violation ${short(nats)} nats`;
+  return `${printable(lanes.vocabulary[event.token] ?? "mask", 200)} · position ${event.position}, ${DID[event.kind]} at step ${event.step + 1}${sure}${against}`;
 }
 
 /** One line on what a step did, for everyone: how many tokens, where, how sure. */
@@ -107,5 +110,6 @@ export function describeStep(trace, vocabulary, done, fresh) {
     const text = event.token === MASK ? "mask" : printable(vocabulary[event.token] ?? "?", 12);
     return `${slotName(trace, trace.region[event.position])}: ${text}${event.probability === null ? "" : ` ${short(event.probability)}`}`;
   });
-  return `Step ${done} of ${trace.steps}: ${did || "nothing"}${mean}. ${some.join(" · ")}${fresh.length > 4 ? " …" : ""}`;
+  const found = trace.explained?.get(done - 1), why = found ? `, ${sayWhy(found)}` : "";
+  return `Step ${done} of ${trace.steps}: ${did || "nothing"}${mean}${why}. ${some.join(" · ")}${fresh.length > 4 ? " …" : ""}`;
 }

@@ -5,6 +5,7 @@ import { TraceMap } from "./heat.js";
 import { describeStep, Lanes } from "./lanes.js";
 import { metrics } from "./order.js";
 import { Canvas } from "./trace.js";
+import { whyLane } from "./why.js";
 
 export class Pane {
   constructor(player, index, place) {
@@ -14,10 +15,11 @@ export class Pane {
     this.canvas = new Canvas(trace);
     this.lanes = new Lanes(trace, player.vocabulary, this.canvas);
     this.lanes.element.setAttribute("aria-label", `Canvas of ${this.letter}`);
+    this.why = whyLane(trace, (done) => this.goToStep(done));
     this.map = new TraceMap(trace, (token) => this.lanes.text(token), (done) => this.goToStep(done));
     this.status = h("p", { class: "status" });
     this.element = h("section", { class: `pane ${this.look}`, "aria-label": `Trace ${index + 1}: ${trace.label}` },
-      this.heading(), this.lanes.element, this.status, this.map.element);
+      this.heading(), this.lanes.element, this.why?.element ?? "", this.status, this.map.element);
   }
 
   heading() {
@@ -37,6 +39,7 @@ export class Pane {
     if (done !== this.canvas.done || !this.status.textContent) {
       this.lanes.update(this.canvas.moveTo(done));
       this.map.moveTo(done);
+      this.why?.moveTo(done);
     }
     this.status.textContent = describeStep(this.trace, this.player.vocabulary, done, this.canvas.fresh);
   }

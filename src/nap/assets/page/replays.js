@@ -15,7 +15,7 @@ export class ReplaySection {
     const own = this.traces.filter((trace) => group.numbers.includes(trace.run));
     if (!own.length) return (this.element = section("replay", "Replay", "There is no trace to replay."));
     const open = (chosen) => { this.player.open(chosen); this.element.scrollIntoView(); };
-    this.element = section("replay", "Replay", `It opens half way through the shorter of two traces: ${this.rules.pair}.`, keyToMarks(), this.player.element,
+    this.element = section("replay", "Replay", `It opens half way through the shorter of two traces: ${this.rules.pair}.`, keyToMarks(own), this.player.element,
       h("div", { class: "gallery" }, h("h3", {}, "Choose a trace"), h("p", { class: "lead" }, this.ruleText()),
         gallery(own, (i) => open([i]), (i) => { this.player.add(i); this.element.scrollIntoView(); })));
     if (link) this.player.open(link.traces, link);
@@ -51,10 +51,11 @@ export class ReplaySection {
   }
 }
 
-function keyToMarks() {
+function keyToMarks(traces) {
   const mark = (look, text, meaning) => h("div", {}, h("dt", {}, h("span", { class: `token ${look}` }, text)), h("dd", {}, meaning));
   return h("dl", { class: "marks" }, mark("masked", "·", "masked"), mark("written", "word", "written; the bar below it: how sure"), mark("written fresh did0", "word", "written in this step"),
-    mark("masked fresh did1", "·", "masked again"), mark("edited fresh did2", "word", "edited"), mark("filled", "pad", "filled without the model"), mark("given", "word", "given text"));
+    mark("masked fresh did1", "·", "masked again"), mark("edited fresh did2", "word", "edited"), mark("filled", "pad", "filled without the model"), mark("given", "word", "given text"),
+    traces.some((trace) => trace.explained) && h("div", {}, h("dt", {}, h("span", { class: "nats against" }, "1.5")), h("dd", {}, "how far the tokens of one step contradict each other, as the model says, in nats; below 0 they support each other")));
 }
 
 function inView(element) {

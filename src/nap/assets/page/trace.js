@@ -28,11 +28,22 @@ export function unpack(packed) {
     steps,
     paths: Math.max(1, ...new Set(region)),
     uncounted,
+    explained: packed.explained && explainedSteps(packed.explained, events),
     when, // the step that finalised a position
     padding: new Set(region.map((_, p) => p).filter((p) => region[p] >= 0 && uncounted.has(last[p]))),
     // A step of ours is a forward. Where another system's is not, its forwards are spread evenly.
     forwardsAt: (step) => ((step + 1) * packed.forwards) / Math.max(steps, 1),
   };
+}
+
+/** By step of several commits: its violation and that of each token by position, and its correlation, in nats. */
+function explainedSteps(columns, events) {
+  const commits = new Map(columns.map(([step]) => [step, []]));
+  for (const event of events) if (event.kind === COMMIT) commits.get(event.step)?.push(event.position);
+  return new Map(columns.map(([step, correlation, error, each]) => {
+    const tokens = new Map(each.map((nats, i) => [commits.get(step)[i], nats]));
+    return [step, { correlation, error, tokens, violation: each.reduce((a, b) => a + b, 0) }];
+  }));
 }
 
 /** The slots in canvas order: {code, name, positions}. The prompt is not among them. */
