@@ -2,9 +2,11 @@
 
     python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap
     python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap --caches dual drift    # what these cost
+    python recipes/antiberty.py ../models/antiberty ../models/antiberty-nap --texts masked.jsonl
 
 The first folder is what `get_models.sh antiberty` unpacks (PyPI package antiberty 0.1.3, MIT, 26 M parameters); the
-second is written. Expected wall time: half a minute on one core. Expected of trastuzumab's heavy chain, 20 random masks
+second is written. The masked texts are a contest of `nap leaderboard`: restore@masked.jsonl=../models/antiberty-nap.
+Expected wall time: half a minute on one core. Expected of trastuzumab's heavy chain, 20 random masks
 each: 81.4, 80.7 and 79.8 % of 15, 40 and 70 % masked residues come back in one step, 80.6, 82.4 and 77.7 % in eight.
 
 AntiBERTy is BERT over single residues (2112.07782), trained with masking only: a real pretrained masked denoiser.
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
+from nap.common.files import write_jsonl
 from nap.common.stats import bootstrap_mean
 from nap.data.trace import PROMPT, Trace
 from nap.decoding.budget import Budget
@@ -41,7 +44,7 @@ SPECIAL = {
     "mask_token": "[MASK]",
 }
 STEPS = 8
-# Positions of a block where caches are compared, and the share that is masked there.
+# Positions of a block where caches are compared, and the share that is masked there and in texts.
 BLOCK, MASKED = 16, 0.4
 TRASTUZUMAB_VH = (
     "EVQLVESGGGLVQPGGSLRLSCAASGFNIKDTYIHWVRQAPGKGLEWVARIYPTNGYTRYADSVKGRFTISADTSKNTAYLQMNSLRAEDTAVYYC"
@@ -130,6 +133,13 @@ def print_costs(denoiser: Denoiser, caches: Sequence[str], fraction: float, coun
         print(f"{cache:16} {queries:6.0f} query tokens, {shares[0]} restored, {shares[1]} changed", flush=True)
 
 
+def write_texts(denoiser: Denoiser, path: Path, fraction: float, count: int = 64) -> None:
+    """Write `masked_rows` as problems of the task `restore`: each text with its masks, and the whole text."""
+    truth_L, ids_BL = masked_rows(denoiser, fraction, count=count)
+    answer, *texts = ("".join(denoiser.tokenizer.convert_ids_to_tokens(ids)) for ids in (truth_L, *ids_BL))
+    write_jsonl(path, ({"text": text, "answer": answer} for text in texts))
+
+
 def _percent(holds_BN: Tensor) -> str:
     each_B = (100 * holds_BN.double().mean(1)).tolist()
     low, high = bootstrap_mean(each_B)
@@ -150,9 +160,12 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="the unpacked antiberty package")
     parser.add_argument("target", type=Path, help="the checkpoint folder to write")
     parser.add_argument("--caches", nargs="+", default=(), help="compare these with none, instead")
+    parser.add_argument("--texts", type=Path, help="write masked texts to this .jsonl instead")
     arguments = parser.parse_args()
     convert(arguments.source, arguments.target)
     denoiser = load(str(arguments.target), dtype="float32")
+    if arguments.texts:
+        return write_texts(denoiser, arguments.texts, MASKED)
     if arguments.caches:
         return print_costs(denoiser, arguments.caches, MASKED)
     for fraction in (0.15, 0.4, 0.7):

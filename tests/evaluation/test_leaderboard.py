@@ -249,6 +249,34 @@ def board_of(model: str, solved: dict[tuple[str, str], tuple[int, float]], probl
     return Board(contest=contest, standings=(), refused={}, points={VALIDATION: points, TEST: points}, rows=rows)
 
 
+def restoring(folder: Path, *answers: str) -> tuple[str, ...]:
+    """A contest of texts with three masked tokens each."""
+    texts = [{"text": "Ann has [MASK] pears . Bob has [MASK:2]", "answer": answer} for answer in answers]
+    (folder / "t.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    return (f"restore@{folder / 't.jsonl'}=arith-nap",)
+
+
+def test_the_score_of_restored_texts_is_the_share_of_masked_tokens(tmp_path):
+    answers = ["Ann has 2 pears . Bob has 3 .", "Ann has 3 pears . Bob has 2 more", "Ann has 2 pears . Bob has more ."]
+    contest = restoring(tmp_path, *answers)
+    (board,) = boards(tmp_path / "b", "low_confidence", models=contest, problems=2, validation=1)
+    said = {entry.problem_id: entry.tokens or () for entry in board.rows if entry.pace == "1/step"}
+    encode = load("arith-nap").tokenizer.encode
+    truth = {f"restore-{n}": encode(answer, add_special_tokens=False) for n, answer in enumerate(answers, 1)}
+    shares = [sum(tokens[i] == truth[name][i] for i in (2, 7, 8)) / 3 for name, tokens in said.items()]
+    (point,) = (point for point in board.points[TEST].values() if point.record.pace == "1/step")
+    assert [*said] == ["restore-2", "restore-3"] and point.score.value == sum(shares) / 2
+    text = page([board], command="nap leaderboard", date="today")
+    assert "Score: masked tokens that are restored, in %." in text
+    assert proposed([board]) is None  # It has no right answers that a default could lose.
+
+
+def test_an_answer_that_is_not_its_text_with_the_gaps_filled_is_refused(tmp_path):
+    contest = restoring(tmp_path, "Ann has 2 pears . Bob has 3", "Ann has 2 pears . Bob has 3 .")
+    with pytest.raises(InputError, match="restore-1: its answer is not its text with 3 tokens in the gaps"):
+        boards(tmp_path / "b", "low_confidence", models=contest, problems=1, validation=1)
+
+
 def test_the_fastest_setting_without_a_loss_on_any_model_is_proposed():
     sure, wild = ("parallel_threshold:tau=0.9", "own"), ("threshold:tau=0.5", "own")
     first = board_of("a", {REFERENCE: (36, 1.0), sure: (36, 4.0), wild: (36, 9.0)})

@@ -38,7 +38,8 @@ class Eval:
     models: Annotated[tuple[str, ...], arg(aliases=["--model"])]
     """bundled names, folders or hub names"""
     task: str
-    """arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with --data"""
+    """arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl or restore
+    with --data"""
     policies: tuple[str, ...] = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
     """each a name or name:setting=value,... such as threshold:tau=0.8"""
     tokens_per_step: tuple[int, ...] = ()

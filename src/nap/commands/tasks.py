@@ -94,7 +94,8 @@ class Problems:
     """Print a task's problems as JSONL."""
 
     task: str
-    """arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with --data"""
+    """arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl or restore
+    with --data"""
     split: str = "test"
     """train or test"""
     limit: int = 5

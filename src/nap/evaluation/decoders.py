@@ -46,6 +46,8 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 # A contest of this task is about a law's texts: `law=exact:FILE`.
 LAW = "law"
+# Texts with gaps: the score is the share of masked tokens that is restored.
+RESTORE = "restore"
 CONTESTS = (
     "arith=arith-longcot", "arith=arith-nap", "countdown=countdown-longcot", "countdown=countdown-nap",
     "grids=grids-longcot", "grids=grids-nap", "grids=grids-paths", "sudoku=sudoku-4x4", "sudoku-6x6=sudoku-6x6",
@@ -73,8 +75,8 @@ class Contest:
 
     @property
     def trained(self) -> bool:
-        """Whether the model has learned anything: an exact law has not."""
-        return not self.model.startswith("exact:")
+        """Whether the model has learned a task with right answers: not an exact law, nor what restores texts."""
+        return not self.model.startswith("exact:") and self.task != RESTORE
 
 
 def read_contest(text: str) -> Contest:

@@ -6,7 +6,7 @@ A contest has a folder with three runs of `run_sweep` in it, of the first proble
 next (`test`), and of a few of these again, one at a time, for the seconds (`timed`), so all is resumable and grows. The
 model remembers what it said of a canvas, as decoders often ask about the same. RULE says how a setting is chosen. For
 an exact law of texts (`law=exact:FILE`) the score is not accuracy but the exact log-loss of what was written, in nats a
-token.
+token, and for texts with gaps (`restore@FILE=MODEL`) the share of masked tokens that is restored.
 
 Does not decode (run.py), and does not write the page (leaderboard_page.py).
 """
@@ -25,7 +25,7 @@ from nap.common.stats import Interval, bootstrap_mean
 from nap.data.trace_files import read_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
-from nap.evaluation.decoders import LAW, PACES, Contest, Decoder
+from nap.evaluation.decoders import LAW, PACES, RESTORE, Contest, Decoder
 from nap.evaluation.rows import Row, read_seconds
 from nap.evaluation.run import keep_open
 from nap.evaluation.summary import Record, summarise
@@ -157,7 +157,7 @@ def _board(
     if not able:
         raise InputError(f"{contest.model} can run none of these decoders: {next(iter(refused.values()))}")
     law = denoiser if contest.task == LAW else None
-    task, data = contest.task, contest.data
+    task, data, gapped = contest.task, contest.data, contest.task == RESTORE
     if law is not None:
         if not isinstance(law, ExactDenoiser):
             raise InputError(f"law= takes the law of a file's texts, law=exact:FILE, got {contest}")
@@ -173,8 +173,10 @@ def _board(
     keep_open(memory, sweep)
     for part, skip, count in ((VALIDATION, 0, validation), (TEST, validation, problems)):
         kept = count if law else int(part == TEST)
-        rows = run_one(replace(sweep, problems=count, skip=skip), folder / part, traces=kept, by_problem=True)
-        points[part] = _points(summarise(rows, seconds), rows, _nats(law, rows, folder / part) if law else None)
+        asked = replace(sweep, problems=count, skip=skip)
+        rows = run_one(asked, folder / part, traces=kept, by_problem=True)
+        scores = _nats(law, rows, folder / part) if law else _restored(asked, denoiser, rows) if gapped else None
+        points[part] = _points(summarise(rows, seconds), rows, scores)
     standings = [_standing(one, contest, points, POINT if law is None else NATS) for one in able]
     standings.sort(key=lambda one: (-(one.aup or 0.0), -one.chosen.tpf))
     return Board(contest=contest, standings=standings, refused=refused, points=points, rows=rows)
@@ -266,7 +268,35 @@ def _nats(law: ExactDenoiser, rows: Sequence[Row], folder: Path) -> dict[str, Sc
     for row, trace in zip(rows, read_traces(folder / "traces.jsonl"), strict=True):
         tokens, nats = nats_of(law, trace)
         found.setdefault(row.cell, []).append(-nats / max(1, tokens))
+    return _means(found)
+
+
+def _means(found: Mapping[str, Sequence[float]]) -> dict[str, Score]:
     return {
         cell: Score(sum(values) / len(values), bootstrap_mean(values) if len(values) > 1 else None)
         for cell, values in found.items()
     }
+
+
+# Texts with gaps
+
+
+def _restored(sweep: Sweep, denoiser: Denoiser, rows: Sequence[Row]) -> dict[str, Score]:
+    """Of each cell the mean share of masked tokens that is restored, with the interval over its texts.
+
+    Raises InputError for an answer whose tokens are not those around the gaps of its text.
+    """
+    asked, found = sweep.load_problems(), dict[str, list[float]]()
+    wanted: dict[str, dict[int, int]] = {}
+    for problem, canvas in zip(asked, sweep.lay_out(denoiser, asked), strict=True):
+        truth = denoiser.tokenizer.encode(problem.answer, add_special_tokens=False)
+        given = canvas.ids.tolist()
+        masked = {place for start, stop in canvas.gaps for place in range(start, stop)}
+        if len(truth) != len(given) or any(truth[i] != given[i] for i in range(len(given)) if i not in masked):
+            raise InputError(f"{problem.id}: its answer is not its text with {len(masked)} tokens in the gaps")
+        wanted[problem.id] = {place: truth[place] for place in masked}
+    for row in rows:
+        gaps = wanted[row.problem_id]
+        right = sum((row.tokens or ())[place] == token for place, token in gaps.items())
+        found.setdefault(row.cell, []).append(right / len(gaps))
+    return _means(found)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nap import __version__
 from nap.common.text import markdown_table, printable, short
 from nap.decoding.policies.registry import POLICIES
-from nap.evaluation.decoders import CONTESTS, LAW, PACES, read_contest, usual
+from nap.evaluation.decoders import CONTESTS, LAW, PACES, RESTORE, read_contest, usual
 from nap.evaluation.leaderboard import RULE, TEST, TIMED_PROBLEMS, VALIDATION, Board, Point, Score, Standing
 from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Proposed, proposed
 from nap.evaluation.summary import Mean
@@ -136,7 +136,8 @@ def _points(gain: Mean) -> str:
 
 def _section(board: Board) -> str:
     header, lines = table(board)
-    what = "nats a token, lower is better" if board.contest.task == LAW else "accuracy in %"
+    scores = {LAW: "nats a token, lower is better", RESTORE: "masked tokens that are restored, in %"}
+    what = scores.get(board.contest.task, "accuracy in %")
     text = f"## {printable(str(board.contest), 120)}\n\nScore: {what}.\n\n{markdown_table(header, lines)}"
     if board.refused:
         refused = "; ".join(f"{name}: {printable(reason, 300)}" for name, reason in board.refused.items())

@@ -36,7 +36,6 @@ from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import asked_canvas
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
@@ -151,9 +150,7 @@ def _prepared(
 ) -> tuple[Identity, Fit]:
     """A model's identity and the batches that fit in memory. Raises InputError where the model cannot run."""
     denoiser = _denoiser(model, sweep)
-    form = sweep.answer_form
-    laid = asdict(form) if form else asked_canvas(denoiser, sweep.canvas, sweep.attention).said()
-    canvases = sweep.lay_out(denoiser, problems)
+    laid, canvases = sweep.laid(denoiser), sweep.lay_out(denoiser, problems)
     for policy, cache in product(policies, sweep.cache):
         check_needs(policy, denoiser, cache, sweep.guidance)
     said = denoiser.setting | {"weights": _weights(denoiser), "canvas": laid}

@@ -5,7 +5,7 @@ Does not run it (run.py).
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from nap.canvas.canvas import Canvas, CanvasSpec
@@ -19,14 +19,14 @@ from nap.data.problems import Problem
 from nap.decoding.asked import pair
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
-from nap.decoding.prompt import canvas_of, canvas_spec, infilled
+from nap.decoding.prompt import asked_canvas, canvas_of, canvas_spec, infilled
 from nap.decoding.prompting import Prompting, Shown, parse_keywords
 from nap.evaluation.rows import critical_path
 from nap.models.answerable import check_answerable
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
-from nap.tasks.registry import load_reader, load_task
+from nap.tasks.registry import Gapped, load_reader, load_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,10 @@ class Sweep:
         _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)], self.answer_form
         if self.infill is not None and (self.canvas or self.attention):
             raise InputError("a text with gaps is its own canvas; drop the flags of a canvas, or --infill")
+        if (self.infill or self.canvas or self.attention) and isinstance(load_task(self.task), Gapped):
+            raise InputError(
+                f"the texts of task {self.task!r} are their own canvases; drop --infill and those of a canvas"
+            )
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -159,12 +163,22 @@ class Sweep:
 
         Raises InputError where the canvas cannot hold a right answer.
         """
-        form = self.answer_form
+        form, task = self.answer_form, load_task(self.task)
+        if isinstance(task, Gapped):
+            texts = [(replace(problem, prompt=""), Infill(task.given(problem))) for problem in problems]
+            return [infilled(denoiser, problem, text, self.prompting) for problem, text in texts]
         if form is not None:
             return [infilled(denoiser, problem, form, self.prompting) for problem in problems]
         spec = canvas_spec(denoiser, self.canvas, self.attention)
-        check_answerable(denoiser, spec, load_task(self.task), problems)
+        check_answerable(denoiser, spec, task, problems)
         return [canvas_of(denoiser, problem, spec, self.prompting) for problem in problems]
+
+    def laid(self, denoiser: Denoiser) -> dict[str, Any]:
+        """What the canvases of `lay_out` follow from, as a run's folder says it."""
+        if isinstance(load_task(self.task), Gapped):
+            return {"given": True}
+        form = self.answer_form
+        return asdict(form) if form else asked_canvas(denoiser, self.canvas, self.attention).said()
 
     def cells(self) -> list[Cell]:
         """Every setting once, in the order given. Raises InputError for a policy that lacks its budget."""

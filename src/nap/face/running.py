@@ -127,7 +127,8 @@ def evaluate(
     """Compare policies and paces of a model, or of several that are named, over a task's problems.
 
     model     an open model, or names for `nap.load`, which are opened on `device` in `dtype`, with `int8` and `compile`
-    task      arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl with `data`
+    task      arith, countdown, sudoku, sudoku-6x6, grids, agree, igsm, gsm8k, math500, multiarith, or jsonl or
+              restore with `data`
     policies  names with their settings. Those that follow a budget run once for each of `tokens_per_step` (1, 2, 4 and
               8 unless `steps` are given) and of `steps`; all others run once
     infill    a text for every answer in which only gaps are decoded: "The answer is [MASK:4]." (see nap.decode)

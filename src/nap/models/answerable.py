@@ -16,11 +16,13 @@ from nap.common.files import InputError
 from nap.common.text import printable
 from nap.data.problems import Problem
 from nap.models.denoiser import Denoiser
-from nap.tasks.registry import Fills, Gathers, Task
+from nap.tasks.registry import Fills, Gapped, Gathers, Task
 
 
 def check_answerable(denoiser: Denoiser, spec: CanvasSpec, task: Task, problems: Sequence[Problem]) -> None:
     """Raise InputError for the first problem whose right answers this canvas cannot hold, or the model cannot say."""
+    if isinstance(task, Gapped):
+        raise InputError(f"the texts of task {task.name!r} are their own canvases, and have no slots; try nap eval")
     if not isinstance(task, Fills):
         return
     room = spec.summary_tokens or spec.path_tokens

@@ -32,6 +32,7 @@ TASKS = {
     "multiarith": "nap.tasks.public:MultiArith",
     "math500": "nap.tasks.public:Math500",
     "jsonl": "nap.tasks.jsonl:Jsonl",
+    "restore": "nap.tasks.restore:Restore",
 }
 
 # One generated problem in this many is held out for testing.
@@ -126,6 +127,15 @@ class Constrains(Protocol):
 
     def constrained(self, problem: Problem) -> Sequence[int | None]:
         """For each cell, how many digits the givens leave open; None for a cell that is given."""
+        ...
+
+
+@runtime_checkable
+class Gapped(Protocol):
+    """A task whose problems are texts with gaps, which are their own canvases."""
+
+    def given(self, problem: Problem) -> str:
+        """The text with gaps."""
         ...
 
 
