@@ -169,6 +169,7 @@ def fit(
     if (final / "training.json").exists():
         return final
     torch.set_num_threads(1)
+    keep_memory()
     usable_device(device)
     setting = {"name": folder.name, "seed": seed, "device": device, "dtype": f"torch.{dtype}", **asdict(recipe)}
     # Earlier versions claimed nothing: what they left of a training is gone on with.
@@ -278,7 +279,6 @@ def main() -> int:
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products")
     parser.add_argument("--install", action="store_true", help="copy the finished models into src/nap/assets and stop")
     options = parser.parse_args()
-    keep_memory()
     if options.install:
         for name in MODELS:
             bundle(name, options.runs / name / "final", name)

@@ -1,12 +1,13 @@
-"""Models that have to reason: a graded curriculum, and the gate that a model passes before arms are compared.
+"""Models that have to reason: an autoregressive start, then diffusion, and the gate before arms are compared.
 
     python recipes/reasoning.py --arms chain --seeds 0        # trains, then measures the gate
 
-A model is an arm and a training seed. It learns problems of one operation first, then of two, three and four, each
-level until LEVEL of the values are right, and then the task of docs/reasoning.md. The levels show one path, so that no
-value can be copied from another, and the arms of a seed have them in common. A value counts as right where the model,
-shown a right path up to it and nothing after it, would write it. What the gate asks and why, and what came out:
-docs/reasoning.md. A killed run goes on where it was. Expected wall time: hours on one core for a model.
+A model is an arm and a training seed. It first learns autoregressively, from single solutions, until the values are
+right: each is then learnt from whole operands, which a masked canvas seldom shows. From there it goes on as a masked
+diffusion model, on the canvases of its arm, as Dream went on from Qwen. The arms of a seed have their start in common.
+A value counts as right where the model, shown a right path up to it and nothing after it, would write it. What the gate
+asks and why, and what came out: docs/reasoning.md. A killed run goes on where it was.
+Expected wall time: two hours on one core for a model.
 
 Does not compare arms: that begins when a recipe has passed the gate.
 """
@@ -16,8 +17,9 @@ import dataclasses
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -25,6 +27,7 @@ import numpy as np
 from agreement import Model, open_model
 from bundled import ROOT, Recipe, build_tokenizer, fit
 from paths_used import decoded, over
+from study_parts.claims import normalised
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
 from nap.common.files import InputError, atomic, exits_on_bad_input
@@ -38,16 +41,15 @@ from nap.models.denoiser import Denoiser
 from nap.models.session import Question, open_session
 from nap.tasks.igsm import Igsm
 
-RESULTS = ROOT / "docs/reasoning"
-# Levels of the curriculum: operations, and words of a path.
-LEVELS = ((1, 8, 16), (2, 17, 28), (3, 26, 40), (4, 36, 50))
-# Shares of values right before the next level and before arms are compared.
-LEVEL, VALUES = 0.95, 0.97
-# Steps: a level goes on by longer and longer schedules; each of the last ones is a whole one from what the levels gave.
-STAGES, SCHEDULES = (600, 1200, 2400, 4800), (4000, 8000)
+# Share of values right before diffusion begins and before arms are compared.
+VALUES = 0.97
+# Steps of longer and longer trainings: of the start, each from scratch, and of the diffusion, each from that start.
+FIRST, SCHEDULES = (1200, 2400, 4800), (2000, 4000, 8000)
+# Peaks of the rates, of the start and of the diffusion: of other weights and of matrices.
+RATES, SLOW = (1.5e-3, 1e-2), (1e-3, 5e-3)
 WIDTH, HEADS = 192, 3
-# Tokens of the paths of one step, in a level and in the task: short paths come in more rows.
-LEVEL_TOKENS, TOKENS = 4000, 8000
+# Words of one step, of prompts and paths.
+WORDS = 9000
 PATHS = 3
 # Problems of a check of values, and of the gate.
 CHECKED, MEASURED, BATCH = 256, 100, 16
@@ -84,65 +86,42 @@ ONE = Arm(what="one solution", paths=1)
 ARMS = {"chain": Arm(what="three solutions as one chain without marks", chain=True), "nap": Arm(what="a slot for each")}
 
 
-def level_task(level: int) -> Igsm:
-    """The task of a level; after the last one the whole task."""
-    if level == len(LEVELS):
-        return Igsm()
-    operations, shortest, longest = LEVELS[level]
-    return Igsm(least=operations, most=operations, shortest=shortest, longest=longest)
-
-
 # Training
 
 
 def train_model(model: Model, runs: Path) -> Path:
     """The folder of the model once its values are right. Raises InputError for one that does not get there."""
-    trained = None
-    for level in range(len(LEVELS)):
-        task, right = level_task(level), 0.0
-        for stage, steps in enumerate(STAGES):
-            recipe = recipe_of(steps, LEVEL_TOKENS // task.longest)
-            folder = runs / f"levels-{model.seed}" / f"{level + 1}-{stage}"
-            trained, right = learn(ONE, task, recipe, folder, model.seed, trained, at=stage << 24)
-            if right >= LEVEL:
-                break
-        reached(right, LEVEL, f"level {level + 1} of seed {model.seed}")
-    task, right, final = level_task(len(LEVELS)), 0.0, Path()
-    for steps in SCHEDULES:
-        recipe = recipe_of(steps, TOKENS // (PATHS * task.longest))
-        final, right = learn(ARMS[model.arm], task, recipe, runs / model.name / f"{steps}", model.seed, trained)
+    start = long_enough(ONE, FIRST, runs / f"start-{model.seed}", model.seed)
+    return long_enough(ARMS[model.arm], SCHEDULES, runs / model.name, model.seed, start)
+
+
+def long_enough(arm: Arm, schedules: Sequence[int], folder: Path, seed: int, start: Path | None = None) -> Path:
+    """The first of longer and longer trainings after which enough values are right; without a start autoregressive."""
+    right, task = 0.0, Igsm()
+    rows = WORDS // (len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest)
+    lr, matrix_lr = SLOW if start else RATES
+    for steps in schedules:
+        recipe = Recipe(
+            width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=lr, matrix_lr=matrix_lr, shift=True,
+            causal=start is None,
+        )  # fmt: skip
+        trained = fit(
+            build_tokenizer("igsm"), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths)),
+            folder / f"{steps}", recipe, seed=seed, start=start,
+        )  # fmt: skip
+        denoiser = open_model(trained)
+        said = causal_tokens(trained) if recipe.causal else partial(likeliest, denoiser)
+        right = value_accuracy(denoiser, arm, task, said)
+        print(f"{folder.name}/{steps}: {right:.3f} of the values right", flush=True)
         if right >= VALUES:
-            break
-    reached(right, VALUES, model.name)
-    return final
+            return trained
+    raise InputError(f"{folder.name}: {right:.3f} of the values are right after the longest training, {VALUES} asked")
 
 
-def reached(right: float, asked: float, name: str) -> None:
-    """Raise InputError, one line, for a training that its longest schedule did not bring there."""
-    if right < asked:
-        raise InputError(f"{name}: {right:.3f} of the values are right after the longest schedule; {asked} are asked")
+Says = Callable[[Sequence[Canvas], Sequence[int]], list[int]]
 
 
-def recipe_of(steps: int, rows: int) -> Recipe:
-    """The settings of every training here."""
-    return Recipe(width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=1.5e-3, matrix_lr=1e-2)
-
-
-def learn(
-    arm: Arm, task: Igsm, recipe: Recipe, folder: Path, seed: int, start: Path | None, at: int = 0
-) -> tuple[Path, float]:
-    """Train on the samples from number `at` on: the folder of the model, and the share of values it is right about."""
-
-    def draw(index: int) -> Sample:
-        return arm.view(task.sample(seed, at + index, arm.paths))
-
-    trained = fit(build_tokenizer("igsm"), arm.canvas(task), draw, folder, recipe, seed=seed, start=start)
-    right = value_accuracy(open_model(trained), arm, task)
-    print(f"{folder.parent.name}/{folder.name}: {right:.3f} of the values right", flush=True)
-    return trained, right
-
-
-def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
+def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm, said: Says) -> float:
     """The share of values that the model is right about: shown the first path up to one, and nothing after it."""
     rng, right = random.Random(0), []
     for start in range(0, CHECKED, BATCH):
@@ -157,7 +136,7 @@ def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm) -> float:
             canvases.append(dataclasses.replace(canvas, ids=np.where(seen, ids, canvas.ids)))
             asked.append(at)
             wanted.append(int(ids[at]))
-        right += [said == want for said, want in zip(likeliest(denoiser, canvases, asked), wanted, strict=True)]
+        right += [token == want for token, want in zip(said(canvases, asked), wanted, strict=True)]
     return fmean(right)
 
 
@@ -181,6 +160,21 @@ def likeliest(denoiser: Denoiser, canvases: Sequence[Canvas], asked: Sequence[in
     return session.ask(questions).logits(slice(0, len(questions))).argmax(1).tolist()
 
 
+def causal_tokens(trained: Path) -> Says:
+    """The same of an autoregressive model, which sees what stands before the position."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def said(canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
+        before = (torch.from_numpy(canvas.ids[None, :at]) for canvas, at in zip(canvases, asked, strict=True))
+        return [int(model(ids_1L).logits[0, -1].argmax()) for ids_1L in before]
+
+    return said
+
+
 # The gate
 
 
@@ -200,7 +194,7 @@ def gate_rows(model: Model, trained: Path, problems: int) -> dict[str, dict[str,
 
 def told(traces: Sequence[Trace], canvases: Sequence[Canvas], task: Igsm, denoiser: Denoiser) -> dict[str, float]:
     """Accuracy, certainty and order of traces: means over them."""
-    right, sure, ties, arness = [], [], [], []
+    right, sure, ties, orders = [], [], [], []
     for index, (trace, canvas) in enumerate(zip(traces, canvases, strict=True)):
         summary = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted).summary
         right.append(task.check(task.generate(0, index, "test"), summary))
@@ -208,10 +202,9 @@ def told(traces: Sequence[Trace], canvases: Sequence[Canvas], task: Igsm, denois
         row = order_columns(trace)
         ties.append(row.tau_b or 0.0)
         if row.global_arness_at_1 is not None and row.global_arness_at_1_random is not None:
-            arness.append(
-                (row.global_arness_at_1 - row.global_arness_at_1_random) / (1 - row.global_arness_at_1_random)
-            )
-    return {"right": fmean(right), "sure": fmean(sure), "tau_b": fmean(ties), "arness": fmean(arness)}
+            orders.append((row.global_arness_at_1, row.global_arness_at_1_random))
+    arness = normalised(*np.array(orders).T)
+    return {"right": fmean(right), "sure": fmean(sure), "tau_b": fmean(ties), "arness": float(arness.mean())}
 
 
 def verdicts(rows: dict[str, dict[str, float]], chance: float) -> dict[str, tuple[float, bool]]:
