@@ -17,7 +17,7 @@ forced at 3 tokens a step .99, and as confidence has it .5.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,8 @@ from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import load_task
+
+Setting, Row = tuple[str, int | None], dict[str, Any]
 
 RESULTS = ROOT / "docs/agreement"
 # Share of the held-out grids that a model must get right one token a step before it is evaluated; grids or sentences
@@ -211,27 +213,31 @@ def work_of(model: Model, denoiser: Denoiser | None, stream: int) -> Work:
 
 def measure_model(model: Model, trained: Path | None, folder: Path) -> list[dict[str, Any]]:
     """The rows of a model, of which those that are in its journal are not made again."""
+    work = work_of(model, open_model(trained) if trained else None, 0)
+    return journaled(settings_of(work.task.count), work.row, folder)
+
+
+def journaled(settings: Iterable[Setting], row: Callable[..., Row], folder: Path) -> list[Row]:
+    """The rows of these settings, each written down as it is made, so that a killed run goes on from there."""
     folder.mkdir(parents=True, exist_ok=True)
-    journal = folder / "rows.jsonl"
+    journal, settings = folder / "rows.jsonl", [*settings]
     whole = journal.read_text().rpartition("\n")[0].splitlines() if journal.exists() else []
     done = {(row["policy"], row["pace"]): row for row in map(json.loads, whole)}
-    work = work_of(model, open_model(trained) if trained else None, 0)
     with journal.open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in done.values())
-        for setting in settings_of(work.task.count):
+        for setting in settings:
             if setting not in done:
-                done[setting] = work.row(*setting)
+                done[setting] = row(*setting)
                 file.write(json.dumps(done[setting]) + "\n")
                 file.flush()
-    return [done[setting] for setting in settings_of(work.task.count)]
+    return [done[setting] for setting in settings]
 
 
-def write_rows(model: Model, rows: list[dict[str, Any]], path: Path, setting: dict[str, Any]) -> None:
+def write_rows(rows: list[Row], path: Path, told: dict[str, Any]) -> None:
     """One file a model, with what it is made of."""
     import pyarrow as pa
 
     table = pa.Table.from_pylist([{k: round(v, 5) if isinstance(v, float) else v for k, v in r.items()} for r in rows])
-    told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, **setting}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_parquet(path, table.replace_schema_metadata({"setting": json.dumps(told)}))
 
@@ -245,7 +251,8 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
     trained = None if ARMS[model.arm].exact else train_model(model, folder)
     rows = measure_model(model, trained, folder)
     steps = json.loads((trained / "training.json").read_text())["steps"] if trained else 0
-    write_rows(model, rows, results / f"{model.name}.parquet", {"steps": steps})
+    told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, "steps": steps}
+    write_rows(rows, results / f"{model.name}.parquet", told)
 
 
 # Bundling
@@ -276,34 +283,55 @@ def install(names: Sequence[str], runs: Path, results: Path) -> None:
         print(f"{name} is seed {seed} of {arm}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=ARMS)
+# The queue of a study
+
+
+def study_parser(said: str | None, models: Sequence[Model], name: str) -> argparse.ArgumentParser:
+    """The flags of a recipe that works through such models."""
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", choices=dict.fromkeys(model.arm for model in models))
     parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/agreement", help="checkpoints and journals")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows go")
+    parser.add_argument("--runs", type=Path, default=ROOT / f"runs/{name}", help="checkpoints and journals")
+    parser.add_argument("--results", type=Path, default=ROOT / f"docs/{name}", help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
-    parser.add_argument(
-        "--install", nargs="*", choices=BUNDLED, help="copy these bundled models (default: all) into src/nap/assets"
-    )
-    parser.add_argument("--only", choices=[model.name for model in queue()], help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    parser.add_argument("--only", choices=[model.name for model in models], help=argparse.SUPPRESS)
+    return parser
+
+
+def work_through(
+    options: argparse.Namespace, models: Sequence[Model], said: Callable[[Model], str],
+    run_one: Callable[[Model, Path, Path], None],
+) -> int:  # fmt: skip
+    """Run what is missing of the models asked for, each in a process of its own, or list them. Returns how many failed.
+
+    said  what the arm of a model is
+    """
     chosen = [
         model
-        for model in queue()
-        if model.arm in (options.arms or ARMS) and (options.seeds is None or model.seed in options.seeds)
+        for model in models
+        if (not options.arms or model.arm in options.arms) and (options.seeds is None or model.seed in options.seeds)
     ]
     missing = [model for model in chosen if not (options.results / f"{model.name}.parquet").exists()]
     if options.only:
-        run_one(next(model for model in queue() if model.name == options.only), options.runs, options.results)
-    elif options.install is not None:
-        install(options.install or [*BUNDLED], options.runs, options.results)
+        run_one(next(model for model in models if model.name == options.only), options.runs, options.results)
     elif options.list:
-        print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<12} {ARMS[m.arm].what}" for m in chosen))
+        print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<14} {said(m)}" for m in chosen))
     else:
-        return run_each([__file__, *sys.argv[1:], "--only"], [model.name for model in missing], options.at_once)
+        return run_each([*sys.argv, "--only"], [model.name for model in missing], options.at_once)
     return 0
+
+
+def main() -> int:
+    parser = study_parser(__doc__, queue(), "agreement")
+    parser.add_argument(
+        "--install", nargs="*", choices=BUNDLED, help="copy these bundled models (default: all) into src/nap/assets"
+    )
+    options = parser.parse_args()
+    if options.install is not None:
+        install(options.install or [*BUNDLED], options.runs, options.results)
+        return 0
+    return work_through(options, queue(), lambda model: ARMS[model.arm].what, run_one)
 
 
 if __name__ == "__main__":

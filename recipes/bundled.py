@@ -191,7 +191,8 @@ def _train(
 
     seed, device = setting["seed"], setting["device"]
     slots = spec.paths * spec.path_tokens + spec.summary_tokens
-    model = build_model(tokenizer, recipe, seed, positions=256 if slots <= 160 else 512)
+    positions = 256 if slots <= 160 else 512 if slots <= 400 else 1024
+    model = build_model(tokenizer, recipe, seed, positions)
     if start:
         model.load_state_dict(type(model).from_pretrained(start, dtype=torch.float32).state_dict())
     batches = (causal_batches() if recipe.causal else DiffusionBatches)(

@@ -58,8 +58,8 @@ def over(canvas: Canvas, ids: NDArray[np.int64]) -> Canvas:
     )
 
 
-def decoded(denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, tokens: int) -> list[Trace]:
-    """Traces of the canvases, so many tokens a step."""
+def decoded(denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, tokens: int | None) -> list[Trace]:
+    """Traces of the canvases, so many tokens a step; None where the policy sets its own pace."""
     batches = [canvases[start : start + BATCH] for start in range(0, len(canvases), BATCH)]
     return [t for batch in batches for t in decode_traces(denoiser, batch, policy, budget=Budget(tokens=tokens))]
 

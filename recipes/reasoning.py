@@ -1,18 +1,19 @@
-"""Models that have to reason: an autoregressive start, then diffusion, and the gate before arms are compared.
+"""Models that have to reason: an autoregressive start, then diffusion; the gate, and the arms that it opens.
 
-    python recipes/reasoning.py --arms chain --seeds 0        # trains, then measures the gate
+    python recipes/reasoning.py --arms chain --seeds 0        # trains and measures it, and says whether it passes
+    python recipes/reasoning.py --list                        # every model, and whether it is done
 
 A model is an arm and a training seed. It first learns autoregressively, from single solutions, until the values are
 right: each is then learnt from whole operands, which a masked canvas seldom shows. From there it goes on as a masked
 diffusion model, on the canvases of its arm, as Dream went on from Qwen. The arms of a seed have their start in common.
-A value counts as right where the model, shown a right path up to it and nothing after it, would write it. What the gate
-asks and why, and what came out: docs/reasoning.md. A killed run goes on where it was.
+A value counts as right where the model, shown a right path up to it and nothing after it, would write it. Its rows (one
+a decoder and pace) go to docs/reasoning/ARM-SEED.parquet. What the gate asks and why, what arms are compared by, and
+what came out: docs/reasoning.md. A killed run goes on where it was.
 Expected wall time: two hours on one core for a model.
 
-Does not compare arms: that begins when a recipe has passed the gate.
+Does not write the page.
 """
 
-import argparse
 import dataclasses
 import json
 import random
@@ -22,21 +23,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
-from agreement import Model, open_model
-from bundled import ROOT, Recipe, build_tokenizer, fit
-from paths_used import decoded, over
-from study_parts.claims import normalised
+from agreement import Model, journaled, open_model, study_parser, work_through, write_rows
+from bundled import Recipe, build_tokenizer, fit
+from reasoning_measure import Measure, chance, gate, settings_of
 
-from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
-from nap.common.files import InputError, atomic, exits_on_bad_input
+from nap.canvas.canvas import Canvas, CanvasSpec, fill
+from nap.canvas.visibility import Attention
+from nap.common.files import InputError, exits_on_bad_input
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
-from nap.data.trace import Trace
-from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
-from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, open_session
 from nap.tasks.igsm import Igsm
@@ -50,40 +49,66 @@ RATES, SLOW = (1.5e-3, 1e-2), (1e-3, 5e-3)
 WIDTH, HEADS = 192, 3
 # Words of one step, of prompts and paths.
 WORDS = 9000
-PATHS = 3
-# Problems of a check of values, and of the gate.
-CHECKED, MEASURED, BATCH = 256, 100, 16
-# A commit of more than this is one that the model does not rank; candidates so close are equally sure.
-SURE, WITHIN = 0.999, 0.01
-AO, MASKED = "low_confidence", "over masked paths"
-DECODERS = (
-    (AO, 1), (AO, 4), ("random", 1), *((f"{AO}:within={WITHIN},prefer={side}", 1) for side in ("left", "right")),
-)  # fmt: skip
+# What every tokenizer knows: the tags of as many paths as any arm has, and a mark.
+MOST_PATHS, MARK = 6, "|"
+# Problems of a check of values.
+CHECKED, BATCH = 256, 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """How the paths are laid out: each in a slot, or all in one chain without marks."""
+    """How the solutions of a problem are laid out: each in a slot, or all in one.
+
+    one_slot  all in one chain; with `marks` a mark stands before each but the first
+    rows      samples of a training step, instead of as many as make WORDS
+    """
 
     what: str
-    chain: bool = False
-    paths: int = PATHS
+    one_slot: bool = False
+    marks: bool = False
+    paths: int = 3
+    attention: Attention = "full"
+    rows: int | None = None
+    seeds: int = 3
+
+    @property
+    def slots(self) -> int:
+        """Slots of the canvas, without the summary."""
+        return 1 if self.one_slot else self.paths
 
     def canvas(self, task: Igsm) -> CanvasSpec:
         """Slots for paths of the longest kind, each with its closing tag."""
-        words = self.paths * task.longest if self.chain else task.longest
-        return CanvasSpec(paths=1 if self.chain else self.paths, path_tokens=words + 1, summary_tokens=2)
+        words = (self.paths * task.longest + (self.paths - 1) * self.marks) // self.slots
+        return CanvasSpec(paths=self.slots, path_tokens=words + 1, summary_tokens=2, attention=self.attention)
 
     def view(self, sample: Sample) -> Sample:
         """The sample in the form of the canvas."""
-        if not self.chain:
+        if not self.one_slot:
             return sample
-        joined = Solution(text=" ".join(path.text for path in sample.paths))
-        return Sample(problem=sample.problem, paths=(joined,), summary=sample.summary)
+        text = (f" {MARK} " if self.marks else " ").join(path.text for path in sample.paths)
+        return Sample(problem=sample.problem, paths=(Solution(text=text),), summary=sample.summary)
 
 
 ONE = Arm(what="one solution", paths=1)
-ARMS = {"chain": Arm(what="three solutions as one chain without marks", chain=True), "nap": Arm(what="a slot for each")}
+ARMS = {
+    "chain": Arm(what="three solutions as one chain without marks", one_slot=True, seeds=5),
+    "nap": Arm(what="a slot for each of three", seeds=5),
+    "paths": Arm(what="three that cannot see each other", attention="paths"),
+    "floating": Arm(what="three in one slot, with marks that the model writes", one_slot=True, marks=True),
+    "one-tokens": Arm(what="one solution, as many tokens in training", paths=1),
+    "one-problems": Arm(what="one solution, as many problems in training", paths=1, rows=31),
+    "two": Arm(what="a slot for each of two", paths=2),
+    "six": Arm(what="a slot for each of six", paths=6),
+}
+
+
+def queue() -> list[Model]:
+    """Every model: chain and nap first, then the other arms, each group seed by seed."""
+    groups = ([*ARMS][:2], [*ARMS][2:])
+    return [
+        Model(arm=arm, seed=seed)
+        for group in groups for seed in range(5) for arm in group if seed < ARMS[arm].seeds
+    ]  # fmt: skip
 
 
 # Training
@@ -95,18 +120,23 @@ def train_model(model: Model, runs: Path) -> Path:
     return long_enough(ARMS[model.arm], SCHEDULES, runs / model.name, model.seed, start)
 
 
+def words() -> Any:
+    """The tokenizer of every model here."""
+    return build_tokenizer("igsm", MOST_PATHS, [MARK])
+
+
 def long_enough(arm: Arm, schedules: Sequence[int], folder: Path, seed: int, start: Path | None = None) -> Path:
     """The first of longer and longer trainings after which enough values are right; without a start autoregressive."""
     right, task = 0.0, Igsm()
-    rows = WORDS // (len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest)
+    length = len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest
     lr, matrix_lr = SLOW if start else RATES
     for steps in schedules:
         recipe = Recipe(
-            width=WIDTH, heads=HEADS, steps=steps, batch_size=rows, lr=lr, matrix_lr=matrix_lr, shift=True,
-            causal=start is None,
+            width=WIDTH, heads=HEADS, steps=steps, batch_size=arm.rows or WORDS // length, lr=lr, matrix_lr=matrix_lr,
+            shift=True, causal=start is None,
         )  # fmt: skip
         trained = fit(
-            build_tokenizer("igsm"), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths)),
+            words(), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths)),
             folder / f"{steps}", recipe, seed=seed, start=start,
         )  # fmt: skip
         denoiser = open_model(trained)
@@ -175,85 +205,28 @@ def causal_tokens(trained: Path) -> Says:
     return said
 
 
-# The gate
+# Measuring
 
 
-def gate_rows(model: Model, trained: Path, problems: int) -> dict[str, dict[str, float]]:
-    """What the gate is about, by decoder and pace."""
-    denoiser, task, arm = open_model(trained), Igsm(), ARMS[model.arm]
-    canvases = [canvas_of(denoiser, task.sample(0, i, split="test").problem, arm.canvas(task)) for i in range(problems)]
-    rows = {}
-    for policy, pace in DECODERS:
-        name = f"{policy} at {pace}"
-        rows[name] = told(decoded(denoiser, canvases, parse_policy(policy), pace), canvases, task, denoiser)
-        print(name, {key: round(value, 3) for key, value in rows[name].items()}, flush=True)
-    masked = [over(canvas, canvas.ids) for canvas in canvases]
-    rows[MASKED] = told(decoded(denoiser, masked, parse_policy(AO), 1), canvases, task, denoiser)
-    return rows
-
-
-def told(traces: Sequence[Trace], canvases: Sequence[Canvas], task: Igsm, denoiser: Denoiser) -> dict[str, float]:
-    """Accuracy, certainty and order of traces: means over them."""
-    right, sure, ties, orders = [], [], [], []
-    for index, (trace, canvas) in enumerate(zip(traces, canvases, strict=True)):
-        summary = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted).summary
-        right.append(task.check(task.generate(0, index, "test"), summary))
-        sure += [event.probability > SURE for event in trace.events if event.token not in trace.uncounted]
-        row = order_columns(trace)
-        ties.append(row.tau_b or 0.0)
-        if row.global_arness_at_1 is not None and row.global_arness_at_1_random is not None:
-            orders.append((row.global_arness_at_1, row.global_arness_at_1_random))
-    arness = normalised(*np.array(orders).T)
-    return {"right": fmean(right), "sure": fmean(sure), "tau_b": fmean(ties), "arness": float(arness.mean())}
-
-
-def verdicts(rows: dict[str, dict[str, float]], chance: float) -> dict[str, tuple[float, bool]]:
-    """Each condition of the gate: what was measured, and whether it holds."""
-    one, four, masked = rows[f"{AO} at 1"], rows[f"{AO} at 4"], rows[MASKED]
-    sides = [rows[f"{AO}:within={WITHIN},prefer={side} at 1"]["tau_b"] for side in ("left", "right")]
-    return {
-        "at most 20 % of commits with p > .999": (one["sure"], one["sure"] <= 0.2),
-        "tau-b moves by less than .1 within ties of .01": (abs(sides[0] - sides[1]), abs(sides[0] - sides[1]) < 0.1),
-        "normalised ARness at least .4": (one["arness"], one["arness"] >= 0.4),
-        "random order at least 10 points below": (
-            one["right"] - rows["random at 1"]["right"], one["right"] - rows["random at 1"]["right"] >= 0.1,
-        ),
-        "from 1 to 4 tokens a step at least 10 points lost": (
-            one["right"] - four["right"], one["right"] - four["right"] >= 0.1,
-        ),
-        "over masked paths at most 10 points above chance": (
-            masked["right"] - chance, masked["right"] - chance <= 0.1,
-        ),
-    }  # fmt: skip
-
-
-def run_one(model: Model, runs: Path, problems: int) -> None:
-    """Train what is missing of a model, measure it at the gate and write that down."""
+def run_one(model: Model, runs: Path, results: Path) -> None:
+    """Train and measure what is missing of a model; of a chain, say whether it passes the gate."""
     import torch
 
     torch.set_num_threads(1)
+    arm, task = ARMS[model.arm], Igsm()
     trained = train_model(model, runs)
-    rows = gate_rows(model, trained, problems)
-    answers = [Igsm().generate(1, index, "test").answer for index in range(2000)]
-    chance = max(map(answers.count, set(answers))) / len(answers)
-    found = verdicts(rows, chance)
-    for condition, (value, holds) in found.items():
-        print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
-    with atomic(runs / model.name / "gate.json") as file:
-        json.dump({"problems": problems, "chance": chance, "rows": rows, "gate": found}, file, indent=1)
+    measure = Measure.of(open_model(trained), task, arm.canvas(task))
+    rows = journaled(settings_of(arm.paths, arm.slots), measure.row, runs / model.name)
+    told = {"arm": model.arm, "seed": model.seed, "steps": json.loads((trained / "training.json").read_text())["steps"]}
+    write_rows(rows, results / f"{model.name}.parquet", told)
+    if model.arm == "chain":
+        for condition, (value, holds) in gate(rows, chance(task)).items():
+            print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["chain"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/reasoning", help="checkpoints, and gate.json of each")
-    parser.add_argument("--problems", type=int, default=MEASURED, help="of the gate, a decoder")
-    options = parser.parse_args()
-    for arm in options.arms:
-        for seed in options.seeds:
-            run_one(Model(arm=arm, seed=seed), options.runs, options.problems)
-    return 0
+    options = study_parser(__doc__, queue(), "reasoning").parse_args()
+    return work_through(options, queue(), lambda model: ARMS[model.arm].what, run_one)
 
 
 if __name__ == "__main__":

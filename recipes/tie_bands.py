@@ -46,7 +46,10 @@ THIRDS = 3
 
 
 def third_arness(order: Order) -> tuple[float, float]:
-    """(Global-ARness@1, that of a random order), means over equal thirds of what a chain wrote, or over three paths."""
+    """(Global-ARness@1, that of a random order), means over equal thirds of what a chain wrote, or over three paths.
+
+    Not a number where nothing was written.
+    """
     in_paths = order.where(order.region < order.paths)
     if order.paths == THIRDS:
         parts = [in_paths.where(in_paths.region == path) for path in range(THIRDS)]
@@ -54,6 +57,8 @@ def third_arness(order: Order) -> tuple[float, float]:
         places = np.array_split(np.arange(len(in_paths)), THIRDS)
         parts = [in_paths.where(np.isin(np.arange(len(in_paths)), place)) for place in places]
     known = [part for part in parts if len(part)]
+    if not known:
+        return float("nan"), float("nan")
     values = [global_arness(part) or 0.0 for part in known]
     return float(np.mean(values)), float(np.mean([random_baseline(len(part)) for part in known]))
 

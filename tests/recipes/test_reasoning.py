@@ -6,25 +6,28 @@ from functools import partial
 import pytest
 import torch
 
-from nap.data.trace import OUTSIDE
+from nap.data.trace import OUTSIDE, PROMPT
 from nap.tasks.igsm import BASE, OPERATIONS, Igsm
 from nap.training.batches import lay_out
 from tiny import RECIPES, recipe
 
 sys.path.insert(0, str(RECIPES))
 REASONING = recipe("reasoning")
+MEASURE = recipe("reasoning_measure")
 build_model = recipe("bundled").build_model
 SMALL = Igsm(least=2, most=2, shortest=17, longest=28)
+PROBLEMS = [SMALL.generate(0, index, "test") for index in range(3)]
 
 
 class Reckons:
     """Works each value out from the words of its sentence, and `by` more."""
 
     max_length = canvas = None
+    eos_ids = ()
     device = torch.device("cpu")
 
     def __init__(self, by=0):
-        self.by, self.tokenizer, self.setting = by, REASONING.build_tokenizer("igsm"), {"model": "reckons"}
+        self.by, self.tokenizer, self.setting = by, REASONING.words(), {"model": "reckons"}
         self.mask_id, self.pad_id = self.tokenizer.mask_token_id, self.tokenizer.pad_token_id
         self.vocabulary = len(self.tokenizer)
 
@@ -46,13 +49,38 @@ class Reckons:
         return states_ND
 
 
+class Answers(Reckons):
+    """Writes the answer, or by another digit, wherever the summary begins, and padding elsewhere."""
+
+    def states(self, ids_BL, layout, at):
+        said = []
+        for row, position in zip(*at, strict=True):
+            region = layout.region_BL[row]
+            prompt = self.tokenizer.decode(ids_BL[row, torch.from_numpy(region == PROMPT)].tolist())
+            answer = next(problem.answer for problem in PROBLEMS if problem.prompt in prompt)
+            first = position == (region == region.max()).nonzero()[0][0]
+            said.append(
+                self.tokenizer.convert_tokens_to_ids(str((int(answer) + self.by) % BASE)) if first else self.pad_id
+            )
+        return 50 * torch.nn.functional.one_hot(torch.tensor(said), len(self.tokenizer)).float()
+
+
 @pytest.mark.parametrize("arm", [*REASONING.ARMS.values(), REASONING.ONE], ids=[*REASONING.ARMS, "one"])
 def test_samples_fit_the_canvas(arm):
-    tokenizer, task = REASONING.build_tokenizer("igsm"), Igsm()
+    tokenizer, task = REASONING.words(), Igsm()
     for index in range(20):
         sample = arm.view(task.sample(0, index, arm.paths))
         canvas = lay_out(sample, arm.canvas(task), tokenizer, 0, tokenizer.pad_token_id)
-        assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 512
+        assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 1024
+        assert canvas.spec.paths == arm.slots == len(sample.paths)
+
+
+def test_marks_stand_before_every_solution_but_the_first():
+    sample, arm = Igsm().sample(0, 0), REASONING.ARMS["floating"]
+    (joined,) = arm.view(sample).paths
+    first, second, third = (path.text for path in sample.paths)
+    assert joined.text == f"{first} | {second} | {third}"
+    assert REASONING.ARMS["chain"].view(sample).paths[0].text == f"{first} {second} {third}"
 
 
 def test_values_are_the_words_that_a_step_computes():
@@ -69,7 +97,7 @@ def test_who_works_every_value_out_is_right_about_all_and_who_errs_about_none(ar
 
 
 def test_an_autoregressive_start_is_asked_about_what_stands_before(tmp_path):
-    tokenizer, task = REASONING.build_tokenizer("igsm"), Igsm()
+    tokenizer, task = REASONING.words(), Igsm()
     recipe_of = REASONING.Recipe(steps=1, width=32, heads=2, layers=2, shift=True)
     model = build_model(tokenizer, recipe_of, seed=0)
     model.save_pretrained(tmp_path)
@@ -80,18 +108,44 @@ def test_an_autoregressive_start_is_asked_about_what_stands_before(tmp_path):
     assert REASONING.causal_tokens(tmp_path)([canvas, canvas], [60, 90]) == [int(wanted[59]), int(wanted[89])]
 
 
+def test_a_row_says_who_is_right_and_in_which_order(monkeypatch):
+    monkeypatch.setattr(MEASURE, "COMPARED", 3)
+    monkeypatch.setattr(MEASURE, "FEW", 2)
+    rows = {}
+    for by in (0, 1):
+        arm = REASONING.ARMS["chain"]
+        measure = MEASURE.Measure.of(Answers(by), SMALL, arm.canvas(SMALL))
+        rows[by] = [measure.row(*setting) for setting in ((MEASURE.AO, 4), (MEASURE.MASKED, 1), ("random", 8))]
+    for by, (ao, masked, random) in rows.items():
+        assert [ao["problems"], masked["problems"], random["problems"]] == [3, 2, 2]
+        assert ao["right"] == masked["right"] == random["right"] == 1 - by and ao["each"] == [not by] * 3
+        assert ao["sure"] == 1 and masked["sure"] is None and masked["forwards"] == 2 * 2
+        assert {*ao} == {*masked} and ao["global_arness@1"] is not None
+
+
 def test_a_condition_of_the_gate_fails_alone():
-    fine = {"right": 0.9, "sure": 0.1, "tau_b": 0.5, "arness": 0.5}
-    rows = {f"{policy} at {pace}": dict(fine) for policy, pace in REASONING.DECODERS}
-    rows[f"{REASONING.AO} at 4"]["right"] = rows["random at 1"]["right"] = 0.7
-    rows[REASONING.MASKED] = {"right": 0.15}
-    assert all(holds for _, holds in REASONING.verdicts(rows, 0.12).values())
+    fine = {"right": 0.9, "sure": 0.1, "tau_b": 0.5, "global_arness@1": 0.5, "global_arness@1_random": 0.02}
+    settings = [*MEASURE.settings_of(3, 1)]
+
+    def measured(**changes):
+        rows = [{"policy": policy, "pace": pace, **fine} for policy, pace in settings]
+        for row in rows:
+            paced = {"random": 0.7, MEASURE.MASKED: 0.15}.get(row["policy"], 0.7 if row["pace"] == 4 else 0.9)
+            row |= {"right": paced} | changes.get(f"{row['policy']} {row['pace']}", {})
+            row["each"] = [row["right"]] * 5
+        return [holds for _, holds in MEASURE.gate(rows, 0.12).values()]
+
+    assert measured() == [True] * 6
     changes = [
-        (f"{REASONING.AO} at 1", "sure", 0.3), (f"{REASONING.AO}:within=0.01,prefer=left at 1", "tau_b", 0.2),
-        (f"{REASONING.AO} at 1", "arness", 0.3), ("random at 1", "right", 0.85),
-        (f"{REASONING.AO} at 4", "right", 0.85), (REASONING.MASKED, "right", 0.3),
+        (f"{MEASURE.AO} 1", "sure", 0.3), (f"{MEASURE.TIES[0]} 1", "tau_b", 0.2),
+        (f"{MEASURE.AO} 1", "global_arness@1", 0.3), ("random 1", "right", 0.85),
+        (f"{MEASURE.AO} 4", "right", 0.85), (f"{MEASURE.MASKED} 1", "right", 0.3),
     ]  # fmt: skip
-    for number, (name, column, value) in enumerate(changes):
-        changed = {key: dict(row) for key, row in rows.items()}
-        changed[name][column] = value
-        assert [holds for _, holds in REASONING.verdicts(changed, 0.12).values()].index(False) == number
+    for number, (setting, column, value) in enumerate(changes):
+        assert measured(**{setting: {column: value}}) == [at != number for at in range(6)]
+
+
+def test_what_is_measured_depends_on_the_slots():
+    assert MEASURE.FORCED not in dict(MEASURE.settings_of(3, 1))
+    paces = [pace for policy, pace in MEASURE.settings_of(6, 6) if policy == MEASURE.FORCED]
+    assert paces == [1, 2, 4, 6, 12] and len({*MEASURE.settings_of(3, 3)}) == len([*MEASURE.settings_of(3, 3)])

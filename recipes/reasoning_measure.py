@@ -1,0 +1,139 @@
+"""Measure a decoder on a model that reasons: accuracy, certainty and order; and whether a model passes the gate.
+
+    measure = Measure.of(denoiser, Igsm(), canvas)             # recipes/reasoning.py
+    rows = [measure.row(*setting) for setting in settings_of(solutions=3, slots=1)]
+    print(gate(rows))
+
+A row is one decoder at one pace. Expected wall time: 10 minutes on a free core for a row of one token a step and 200
+problems, less for others. The conditions of the gate and their reasons: docs/reasoning.md.
+
+Does not train or decide what is compared.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from agreement import Row, Setting
+from agreement_parts.findings import arness
+from agreement_parts.measure import AO, FORCED, KEPT, TIES, mean_of
+from paths_used import decoded, over
+from tie_bands import third_arness
+
+from nap.canvas.canvas import Canvas, CanvasSpec, parse
+from nap.data.problems import Problem
+from nap.data.trace import COMMIT, Trace
+from nap.decoding.policies.registry import parse_policy
+from nap.decoding.prompt import canvas_of
+from nap.evaluation.rows import order_columns
+from nap.models.denoiser import Denoiser
+from nap.order.order import order_of
+from nap.tasks.igsm import Igsm
+
+# Problems of the rows by which arms are compared, and of the others, among them those of the gate.
+COMPARED, FEW = 200, 100
+# A commit of more than this is one that the model does not rank.
+SURE = 0.999
+# The summary alone, over paths that stay masked: a row beside those of decoders.
+MASKED = "over masked paths"
+OWN_PACE = ("threshold:tau=0.9", "parallel_threshold:tau=0.9")
+
+
+def settings_of(solutions: int, slots: int) -> Iterator[Setting]:
+    """Every decoder and pace for a model of so many solutions in so many slots, the gate's first.
+
+    A pace of None is the decoder's own. In a single slot forced decoding is confidence, and left out.
+    """
+    paces = sorted({1, 2, 4, solutions, 2 * solutions})
+    yield from ((AO, pace) for pace in (1, 4))
+    yield from ((policy, 1) for policy in (MASKED, "random", *TIES))
+    yield from ((AO, pace) for pace in paces if pace not in (1, 4))
+    yield from ((FORCED, pace) for pace in paces if slots > 1)
+    yield from ((policy, None) for policy in OWN_PACE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A denoiser, and the first problems of the test on its canvas."""
+
+    denoiser: Denoiser
+    task: Igsm
+    problems: list[Problem]
+    canvases: list[Canvas]
+
+    @classmethod
+    def of(cls, denoiser: Denoiser, task: Igsm, spec: CanvasSpec) -> "Measure":
+        """Lay them out."""
+        problems = [task.generate(0, index, "test") for index in range(COMPARED)]
+        canvases = [canvas_of(denoiser, problem, spec) for problem in problems]
+        return cls(denoiser=denoiser, task=task, problems=problems, canvases=canvases)
+
+    def row(self, policy: str, pace: int | None) -> Row:
+        """What a decoder does at a pace: means over the problems, and which of them are right."""
+        canvases = self.canvases[: COMPARED if policy in (AO, FORCED, *OWN_PACE) else FEW]
+        if policy == MASKED:
+            shown = [over(canvas, canvas.ids) for canvas in canvases]
+            traces = decoded(self.denoiser, shown, parse_policy(AO), pace)
+        else:
+            traces = decoded(self.denoiser, canvases, parse_policy(policy), pace)
+        asked = self.problems[: len(traces)]
+        right = [self._right(*each) for each in zip(asked, canvases, traces, strict=True)]
+        row = {
+            "policy": policy, "pace": pace, "problems": len(traces), "right": fmean(right),
+            "forwards": sum(trace.forwards for trace in traces), "tokens": sum(len(trace.events) for trace in traces),
+            "each": right,
+        }  # fmt: skip
+        print(policy, pace, row["right"], flush=True)
+        return row | (dict.fromkeys(order_names()) if policy == MASKED else orders_of(traces))
+
+    def _right(self, problem: Problem, canvas: Canvas, trace: Trace) -> bool:
+        return self.task.check(problem, parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted).summary)
+
+
+def order_names() -> list[str]:
+    """The columns of `orders_of`."""
+    return ["sure", *KEPT, "third_global_arness@1", "third_global_arness@1_random"]
+
+
+def orders_of(traces: Sequence[Trace]) -> Row:
+    """Certainty and order, means over traces: of the canvas, in a path, and in thirds of a chain or three paths."""
+    columns = [vars(order_columns(trace)) for trace in traces]
+    values: list[list[float | None]] = [[column[name.replace("@", "_at_")] for column in columns] for name in KEPT]
+    thirds = [third_arness(order_of(trace)) for trace in traces]
+    values += [[third[side] for third in thirds] for side in (0, 1)]
+    sure: list[float | None] = [
+        event.probability > SURE
+        for trace in traces for event in trace.events if event.kind == COMMIT and event.token not in trace.uncounted
+    ]  # fmt: skip
+    return dict(zip(order_names(), map(mean_of, [sure, *values]), strict=True))
+
+
+# The gate
+
+
+def chance(task: Igsm) -> float:
+    """How often the most frequent answer is right."""
+    answers = [task.generate(1, index, "test").answer for index in range(2000)]
+    return max(map(answers.count, set(answers))) / len(answers)
+
+
+def gate(rows: Iterable[Row], chance: float) -> dict[str, tuple[float, bool]]:
+    """Each condition: what was measured of a chain, and whether it holds."""
+    found = {(row["policy"], row["pace"]): row for row in rows}
+    one = found[AO, 1]
+
+    def right(policy: str, pace: int) -> float:
+        return float(np.mean(found[policy, pace]["each"][:FEW]))
+
+    ties = abs(found[TIES[0], 1]["tau_b"] - found[TIES[1], 1]["tau_b"])
+    drop, fall = right(AO, 1) - right("random", 1), right(AO, 1) - right(AO, 4)
+    guessed, order = right(MASKED, 1) - chance, arness(one)
+    return {
+        "at most 20 % of commits with p > .999": (one["sure"], one["sure"] <= 0.2),
+        "tau-b moves by less than .1 within ties of .01": (ties, ties < 0.1),
+        "normalised ARness at least .4": (order, order >= 0.4),
+        "random order at least 10 points below": (drop, drop >= 0.1),
+        "from 1 to 4 tokens a step at least 10 points lost": (fall, fall >= 0.1),
+        "over masked paths at most 10 points above chance": (guessed, guessed <= 0.1),
+    }
