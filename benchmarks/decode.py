@@ -12,11 +12,11 @@ loop's time to its own, with the smallest and the largest. All have the same can
 what a forward computes. `same_tokens` is the share of tokens that equal those of the published loop; under `paths`,
 where that cannot decode, those of the first way. `products` is the share of the time that the matrix products of a row
 take when nothing else is done: the same shapes forward by forward, attention's two included, each layer with weights of
-its own. A way such as `exact-int8p-compile` is `exact` with settings of the model: `int8w` weights of 8 bits, `int8p`
-products of 8 bits, `compile` compiled layers (in the first run, which is not timed). With --cpu all times are processor
-seconds, which other work on the machine changes less. With --published-steps the published loop, whose steps are all
-alike, does only so many of them and its time is scaled up; tokens are then compared with `full`. Not a test: nothing
-here fails on a slow machine. Results with date and machine: docs/speed.md.
+its own (products.py). A way such as `exact-int8p-compile` is `exact` with settings of the model: `int8w` weights of 8
+bits, `int8p` products of 8 bits, `compile` compiled layers (in the first run, which is not timed). With --cpu all times
+are processor seconds, which other work on the machine changes less. With --published-steps the published loop, whose
+steps are all alike, does only so many of them and its time is scaled up; tokens are then compared with `full`. Not a
+test: nothing here fails on a slow machine. Results with date and machine: docs/speed.md.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from products import Products, Sizes
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Attention
@@ -229,46 +230,6 @@ def side(way: str, shape: Shape, most: int | None, clock: Callable[[], float]) -
         print(json.dumps(found), flush=True)
 
 
-class Products:
-    """The matrix products of a forward and nothing else: what its time would be if all the rest cost none."""
-
-    def __init__(self, shape: Shape, clock: Callable[[], float]) -> None:
-        wide = 3 * shape.width
-        sizes = [(shape.width, shape.width)] * 4 + [(shape.width, wide)] * 2 + [(wide, shape.width)]
-        self.shape, self.clock, self.known = shape, clock, dict[tuple[str, int], float]()
-        self.layers = [[torch.randn(size) for size in sizes] for _ in range(shape.layers)]
-        self.head = torch.randn(shape.width, shape.vocab)
-
-    def seconds(self, each: list[tuple[int, int]]) -> float:
-        """Of forwards that compute so many positions and ask for the logits of so many."""
-        return sum(self._of("body", queries) + self._of("head", asked) for queries, asked in each)
-
-    def _of(self, part: str, rows: int) -> float:
-        if (part, rows) not in self.known:
-            times = []
-            for _ in range(3):
-                started = self.clock()
-                self._body(rows) if part == "body" else self._head(rows)
-                times.append(self.clock() - started)
-            self.known[part, rows] = min(times)
-        return self.known[part, rows]
-
-    def _body(self, rows: int) -> None:
-        shape, heads = self.shape, self.shape.width // 64
-        narrow, wide = torch.randn(rows, shape.width), torch.randn(rows, 3 * shape.width)
-        query = torch.randn(shape.batch * heads, rows // shape.batch, 64)
-        key = torch.randn(shape.batch * heads, shape.length, 64)
-        for weights in self.layers:
-            for weight in weights:
-                _ = (narrow if len(weight) == shape.width else wide) @ weight
-            _ = query @ key.transpose(1, 2) @ key
-
-    def _head(self, rows: int) -> None:
-        # Not all at once: a whole canvas's logits would not fit.
-        for part in torch.randn(rows, self.shape.width).split(256):
-            _ = part @ self.head
-
-
 def share_of_equal(tokens: list[list[int]] | None, others: list[list[int]] | None) -> float | None:
     return float((np.array(tokens) == np.array(others)).mean()) if tokens and others else None
 
@@ -283,7 +244,10 @@ def measure(
     runs = [{way: one.run() for way, one in sides.items()} for _ in range(repeats)] or [first]
     for one in sides.values():
         one.process.kill()
-    products, rows = Products(shape, clock), []
+    sizes = Sizes(
+        width=shape.width, layers=shape.layers, vocab=shape.vocab, batch=shape.batch, length=shape.length
+    )  # fmt: skip
+    products, rows = Products(sizes, clock), list[dict[str, Any]]()
     for way in ways:
         attention, cache, int8, compiled = WAYS[way]
         alike = (other for other in first if WAYS[other].attention == attention and first[other]["tokens"])

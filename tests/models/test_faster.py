@@ -17,10 +17,10 @@ from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.models.caches import CACHES
-from nap.models.compiled import rows_for, size_for
 from nap.models.int8 import Int8
 from nap.models.load import load
 from nap.models.session import open_session
+from nap.models.sizes import rows_for, size_for
 
 NATIVE = {"llama": {}, "qwen2": {}, "qwen3": {"block_size": 4}}
 KINDS: tuple[Int8, Int8] = ("weights", "products")

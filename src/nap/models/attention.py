@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from nap.canvas.visibility import Bools, Ints, Layout, visible
 from nap.models.apart import Part, attend_apart
+from nap.models.last import Read, last_layer
 
 
 class Keys(Protocol):
@@ -43,6 +44,7 @@ class Body:
 
     config: Any
     parts = False  # Whether its mask may be parts.
+    skips = False  # Whether its last layer may be computed where it is read alone.
 
     def room(self, length: int) -> int:
         """How many positions a store needs for a canvas of this length."""
@@ -52,7 +54,7 @@ class Body:
 class Decoder(Body):
     """The body of a Llama, Qwen2 or Qwen3: ids to the last hidden states [B, Q, D]."""
 
-    parts = True
+    parts = skips = True
 
     def __init__(self, model: Any) -> None:
         self.body, self.head, self.config = model.model, model.lm_head, model.config
@@ -66,12 +68,14 @@ class Decoder(Body):
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
         soft: Soft | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         """The states of the ids, at positions 0.. or `position_BQ`, attending to `keys` where given.
 
         mask  numbers to add to scores; or, for a model that attends by `products` and without `maps`, parts
         maps  where given, each layer appends its attention weights, [B, Q, K], the mean over heads, in float32
         soft  what is fed in place of some of the ids
+        read  where given, and no `maps`, the states that are read alone: [B, M, D]
         """
         states_BQD = self.body.embed_tokens(ids_BQ)
         if soft is not None:
@@ -84,9 +88,12 @@ class Decoder(Body):
             use_recordable(self.config)
             kept["maps"] = maps
         rotary = self.body.rotary_emb(states_BQD, position_BQ)
-        for layer in self.layers:
+        *layers, last = self.layers
+        for layer in layers:
             states_BQD = layer(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept)
-        return self.body.norm(states_BQD)
+        if read is not None:
+            return self.body.norm(last_layer(last, states_BQD, read, rotary, keys))
+        return self.body.norm(last(states_BQD, attention_mask=mask, position_embeddings=rotary, **kept))
 
     def first(self, ids_BQ: Tensor, position_BQ: Tensor) -> "Looks":
         """What the first layer's attention is given for the ids at these positions: it depends on nothing else."""

@@ -20,29 +20,18 @@ from torch.nn.functional import pad
 from nap.common.files import InputError
 from nap.models.apart import Part
 from nap.models.attention import Decoder, Keys, Soft
+from nap.models.last import Read
+from nap.models.sizes import rows_for, size_for
 from nap.models.store import Opened
 
-# Sizes a doubling: what is added is at most an eighth.
-EACH_OCTAVE = 8
 # What one process may compile, far more than a decode meets; torch's own limit of 8 is for code that should not vary.
 MOST_SHAPES = 512
-
-
-def size_for(count: int) -> int:
-    """The next size of the scale: a multiple of 8 up to 128, of 16 up to 256, of 32 up to 512, and so on."""
-    step = max(8, (1 << (count - 1).bit_length() - 1) // EACH_OCTAVE) if count > 1 else 8
-    return -(-count // step) * step
-
-
-def rows_for(count: int) -> int:
-    """The next power of two."""
-    return 1 << (count - 1).bit_length()
 
 
 class Compiled(Decoder):
     """The body of a Llama, Qwen2 or Qwen3 whose layers are compiled."""
 
-    parts = False
+    parts = skips = False
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -60,9 +49,10 @@ class Compiled(Decoder):
         keys: Keys | None = None,
         maps: list[Tensor] | None = None,
         soft: Soft | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         """The states of the ids, as a `Decoder` gives them."""
-        assert not isinstance(mask, list), "`parts` says that it takes none"
+        assert not isinstance(mask, list) and read is None, "`parts` and `skips` say that it takes none"
         if maps is not None:
             return self.plain(ids_BQ, mask, position_BQ, keys, maps, soft)
         rows, computed = ids_BQ.shape

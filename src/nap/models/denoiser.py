@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from nap.models.attention import (
 )
 from nap.models.compiled import compiled_body
 from nap.models.families import FAMILIES
+from nap.models.last import Read, read_at
 from nap.models.more import More, more
 
 if TYPE_CHECKING:
@@ -138,11 +140,6 @@ class _Loaded(ABC):
         """logits_NV in float32 for the tokens at (rows_N, positions_N). Only their states go through the head."""
         return self.head(self.states(ids_BL, layout, at))
 
-    def _pick(self, states: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
-        """The entries of a [B, L, ...] tensor that predict the tokens at `at`."""
-        rows_N, positions_N = at
-        return states[rows_N, predicted_from(positions_N, self.shift)]
-
 
 Positions = TypeVar("Positions", Tensor, Ints)
 
@@ -195,38 +192,68 @@ class NativeDenoiser(_Loaded):
 
     @torch.no_grad()
     @fast_float32()
-    def hidden(self, ids_BL: Tensor, layout: Layout, soft: Soft | None = None) -> Tensor:
-        """The last hidden states, [B, L, D], before any shift and the output head."""
-        assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
-        placed = None if layout.position_BL is None else torch.as_tensor(layout.position_BL, device=self.device)
-        if soft is None:
-            return self.body(ids_BL, self.whole_mask(layout), placed)
-        assert isinstance(self.body, Decoder), "`gives` has no mixes for others"
-        return self.body(ids_BL, self.whole_mask(layout), placed, soft=soft)
+    def hidden(self, ids_BL: Tensor, layout: Layout) -> Tensor:
+        """The last hidden states of all positions, [B, L, D], before any shift and the output head."""
+        placed, mask = self._whole(ids_BL, layout)
+        return self.body(ids_BL, mask, placed)
 
     def states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """states_ND that predict the tokens at (rows_N, positions_N)."""
-        return self._pick(self.hidden(ids_BL, layout), at)
+        return self._states(ids_BL, layout, at)
 
     def mixed(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor], soft: Soft) -> Tensor:
         """states_ND that predict the tokens at (rows_N, positions_N), where some positions are fed a mix of tokens."""
-        return self._pick(self.hidden(ids_BL, layout, soft), at)
+        return self._states(ids_BL, layout, at, soft)
+
+    @torch.no_grad()
+    @fast_float32()
+    def _states(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor], soft: Soft | None = None) -> Tensor:
+        placed, mask = self._whole(ids_BL, layout)
+        at = at[0], predicted_from(at[1], self.shift)
+        if not isinstance(self.body, Decoder):
+            assert soft is None, "`gives` has no mixes for others"
+            return self.body(ids_BL, mask, placed)[at]
+        read = self._read(at, mask, layout, ids_BL.shape)
+        return _picked(self.body(ids_BL, mask, placed, soft=soft, read=read), at, read)
+
+    def _whole(self, ids_BL: Tensor, layout: Layout) -> tuple[Tensor | None, Tensor | list[Part] | None]:
+        """Position numbers, unless they count up, and mask of whole canvases."""
+        assert ids_BL.shape == layout.region_BL.shape, f"ids {ids_BL.shape}, layout {layout.region_BL.shape}"
+        placed = None if layout.position_BL is None else torch.as_tensor(layout.position_BL, device=self.device)
+        return placed, self.whole_mask(layout)
+
+    def _read(
+        self, at: tuple[Tensor, Tensor], mask: Tensor | list[Part] | None, layout: Layout, shape: tuple[int, ...],
+        query_BQ: Ints | None = None,
+    ) -> Read | None:  # fmt: skip
+        """What the last layer needs to be computed at these places of a forward alone; None where it is everywhere."""
+        read = read_at(*at, shape, self.body.config.hidden_size) if self.body.skips else None
+        if read is None:
+            return None
+        if not isinstance(mask, list):
+            return read.masked(mask)
+        place_BM = read.place_BM.cpu().numpy()
+        asked_BM = place_BM if query_BQ is None else np.take_along_axis(query_BQ, place_BM, axis=1)
+        return read._replace(mask=self._mask_or_parts(layout, asked_BM))
 
     @torch.no_grad()
     @fast_float32()
     def part(
-        self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints, keys: Keys, maps: list[Tensor] | None = None
-    ) -> Tensor:
-        """The hidden states [B, Q, D] of the ids at these canvas positions, which look at `keys` and add their own.
+        self, ids_BQ: Tensor, layout: Layout, query_BQ: Ints, keys: Keys, at: tuple[Tensor, Tensor],
+        maps: list[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """states_ND of a forward of the ids at these canvas positions, which look at `keys` and add their own.
 
+        at    rows_N and, of what is computed, the places whose states are wanted
         maps  where given, each layer adds its attention weights, [B, Q, K], mean over heads; not of a BERT
         """
         mask = self._mask_or_parts(layout, query_BQ) if maps is None else self.mask(layout, query_BQ)
         placed = torch.as_tensor(layout.placed(query_BQ), device=self.device)
-        if maps is None:
-            return self.body(ids_BQ, mask, placed, keys)
-        assert isinstance(self.body, Decoder)
-        return self.body(ids_BQ, mask, placed, keys, maps)
+        if not isinstance(self.body, Decoder):
+            assert maps is None
+            return self.body(ids_BQ, mask, placed, keys)[at]
+        read = self._read(at, mask, layout, query_BQ.shape, query_BQ) if maps is None else None
+        return _picked(self.body(ids_BQ, mask, placed, keys, maps, read=read), at, read)
 
     @torch.no_grad()
     @fast_float32()
@@ -241,6 +268,11 @@ class NativeDenoiser(_Loaded):
         return self.body.head(states_ND).float()
 
 
+def _picked(states: Tensor, at: tuple[Tensor, Tensor], read: Read | None) -> Tensor:
+    """What was asked, of a body's states: of all that it computed, or of those that are read."""
+    return states[at] if read is None else states[read.wanted_BM]
+
+
 class RemoteDenoiser(_Loaded):
     """A checkpoint that runs its own code, called as `model(ids).logits`, with full attention and without padding."""
 
@@ -253,7 +285,8 @@ class RemoteDenoiser(_Loaded):
                 "length, as they stand; use attention 'full', positions 'canvas' and a batch of 1, or a natively "
                 "supported family: " + ", ".join(FAMILIES)
             )
-        return self._pick(self.model(ids_BL).logits, at)
+        rows_N, positions_N = at
+        return self.model(ids_BL).logits[rows_N, predicted_from(positions_N, self.shift)]
 
     def head(self, states_ND: Tensor) -> Tensor:
         """The logits in float32, as a copy."""

@@ -234,11 +234,11 @@ class StoredSession(Session):
         places = np.array([self.store.places[question.row] for question in questions])
         opened = Opened(self.store, self._there(places), self._there(written_BQ), layout.region_BL.shape[1])
         maps: list[Tensor] | None = [] if "influence" in self.cache.reads else None
-        states_BQD = self.native.part(self._there(ids_BQ), layout, query_BQ, opened, maps)
+        at = self._at(questions)[0], self._there(self._index(questions, stale))
+        states_ND = self.native.part(self._there(ids_BQ), layout, query_BQ, opened, at, maps)
         if maps is not None:
             self._weigh(questions, stale, maps)
-        rows_N, _ = self._at(questions)
-        return self._answer(states_BQD[rows_N, self._there(self._index(questions, stale))], [*map(len, stale)])
+        return self._answer(states_ND, [*map(len, stale)])
 
     def _stale(self, question: Question) -> Ints:
         """The positions to compute for a row: those of the cache, and those that predict what is asked."""
