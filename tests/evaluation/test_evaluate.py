@@ -470,6 +470,18 @@ def test_a_run_of_a_judge_that_was_trained_again_is_refused(tiny, tmp_path):
             run_sweep(sweep, tmp_path / "run")
 
 
+def test_a_run_grows_by_a_policy_with_a_guide_and_by_one_without(tiny, tmp_path):
+    judge, said = tmp_path / "judge", list[str]()
+    save_judge(Judge(JudgeSetting(model=fingerprint(load(str(tiny))))), judge)
+    guided = f"learned:guide={judge}"
+    for policies in (("threshold",), ("threshold", guided), ("threshold", guided, "factor"), ("factor",)):
+        sweep = sweep_of(tiny, policies=policies, problems=2, tokens_per_step=(2,))
+        assert len(run_sweep(sweep, tmp_path / "run", say=said.append)) == 2 * len(policies)
+    assert [line for line in said if "used again" in line] == [
+        "2 finished rows are used again, 2 are to do", "4 finished rows are used again, 2 are to do"
+    ]  # fmt: skip
+
+
 def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny, model)

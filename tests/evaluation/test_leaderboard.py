@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,22 @@ def test_settings_of_one_policy_are_one_decoder_and_more_than_four_are_refused()
         decoders(["threshold", "threshold:tau=0.6"])
     with pytest.raises(InputError, match="'entropy' has 8 settings"):
         decoders(["entropy", "entropy:block=8"])
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Policies with a guide can be named without one."""
+    guided = SimpleNamespace(paced=False)
+    monkeypatch.setattr("nap.evaluation.decoders.parse_policy", lambda text: guided)
+
+
+def test_a_second_model_is_of_one_decoder_whose_settings_follow_from_it(opened):
+    found = decoders(["demask:guide=a/heads", "demask:guide=b/other,tau=0.3", "codila:guide=a/heads,block=2,beam=8"])
+    assert [one.name for one in found] == ["demask (heads)", "demask (other)", "codila (heads)"]
+    assert found[0].policies == tuple(f"demask:guide=a/heads,tau={tau}" for tau in ("0.05", "0.2", "0.5", "2"))
+    assert [one.policies for one in found[1:]] == [
+        ("demask:guide=b/other,tau=0.3",), ("codila:guide=a/heads,block=2,beam=8",)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

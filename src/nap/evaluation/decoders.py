@@ -44,6 +44,12 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "draft_redo": ("share", (0.1, 0.25, 0.5, 0.75)),
     "token_edit": ("tau", (0.95, 0.9, 0.7, 0.5)),
 }
+# The same of those with a second model, `demask:guide=DIR`, which are decoders of its denoiser.
+GUIDED_KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "demask": ("tau", (0.05, 0.2, 0.5, 2.0)),
+    "codila": ("block", (1, 2, 3, 4)),
+    "draft_revise": ("share", (0.1, 0.25, 0.5, 0.75)),
+}
 # A contest of this task is about a law's texts: `law=exact:FILE`.
 LAW = "law"
 # Texts with gaps: the score is the share of masked tokens that is restored.
@@ -93,7 +99,7 @@ def read_contest(text: str) -> Contest:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """A policy's name, and the texts of its settings."""
+    """A policy's name (with that of its guide, where it has one), and the texts of its settings."""
 
     name: str
     policies: tuple[str, ...]
@@ -113,14 +119,13 @@ class Decoder:
 
 
 def decoders(texts: Iterable[str]) -> list[Decoder]:
-    """The decoders of policies as `parse_policy` reads them: texts of one name are settings of one decoder.
+    """The decoders of policies as `parse_policy` reads them: texts of one name and guide are settings of one decoder.
 
     A bare name of KNOBS stands for its four. Raises InputError for more than EFFORT settings of a decoder.
     """
     found: dict[str, list[str]] = {}
     for text in dict.fromkeys(texts):
-        name = text.partition(":")[0]
-        found.setdefault(name, []).extend(_settings(text))
+        found.setdefault(_name(text), []).extend(_settings(text))
     made = [Decoder(name=name, policies=tuple(dict.fromkeys(given))) for name, given in found.items()]
     for decoder in made:
         if len(decoder.settings) > EFFORT:
@@ -131,11 +136,20 @@ def decoders(texts: Iterable[str]) -> list[Decoder]:
     return made
 
 
+def _name(text: str) -> str:
+    """`threshold`, or `demask (DIR)` for a policy with a second model: those of two guides are two decoders."""
+    name, _, said = text.partition(":")
+    guide = next((part.removeprefix("guide=") for part in said.split(",") if part.startswith("guide=")), None)
+    return name if guide is None else f"{name} ({Path(guide).name})"
+
+
 def _settings(text: str) -> Sequence[str]:
-    if text not in KNOBS:
+    name, _, said = text.partition(":")
+    guided = name in GUIDED_KNOBS and said.startswith("guide=") and "," not in said
+    if text not in KNOBS and not guided:
         return [text]
-    knob, values = KNOBS[text]
-    return [f"{text}:{knob}={value:g}" for value in values]
+    knob, values = (GUIDED_KNOBS if guided else KNOBS)[name]
+    return [f"{text}{',' if guided else ':'}{knob}={value:g}" for value in values]
 
 
 def usual() -> list[str]:

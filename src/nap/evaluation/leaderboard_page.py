@@ -49,8 +49,9 @@ def _line(one: Standing, law: bool) -> list[str]:
 
 
 def _setting(point: Point) -> str:
-    """`tau=0.9`, or at `4/step`."""
-    _, _, said = point.record.policy.partition(":")
+    """`tau=0.9`, or at `4/step`. The guide is in the decoder's name."""
+    _, _, told = point.record.policy.partition(":")
+    said = ",".join(part for part in told.split(",") if not part.startswith("guide="))
     return " ".join(part for part in (said, point.record.pace if point.record.pace != "own" else "") if part) or "own"
 
 
@@ -87,7 +88,8 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
 
 def left_out(boards: Sequence[Board]) -> str:
     """Which decoders of NAP nobody asked for here, so that none is left out silently."""
-    asked = {name for board in boards for name in (*(one.decoder for one in board.standings), *board.refused)}
+    named = (name for board in boards for name in (*(one.decoder for one in board.standings), *board.refused))
+    asked = {name.partition(" ")[0] for name in named}
     rest = [name for name in POLICIES if name not in asked]
     said, known = list[str](), usual()
     if alone := [name for name in rest if name in known]:

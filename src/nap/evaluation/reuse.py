@@ -49,9 +49,10 @@ def identify(said: Setting, sweep: Sweep, problems: Sequence[Problem], canvases:
 
 
 def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
-    """The parts of two settings of one folder that must agree: all but their extent, for models that both have."""
+    """The parts of two settings of one folder that must agree: all but their extent, for models and guides of both."""
     models = _models(old).keys() & _models(now).keys()
-    found = _identity_of(old, models), _identity_of(now, models)
+    guides = _guides(old).keys() & _guides(now).keys()
+    found = _identity_of(old, models, guides), _identity_of(now, models, guides)
     # Earlier versions had one cache a folder, and did not name it in their rows.
     one, asked = old.get("cache", "none"), now.get("cache")
     if isinstance(one, str) and one != "none" and isinstance(asked, list | tuple) and one not in asked:
@@ -60,12 +61,21 @@ def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, o
 
 
 def _models(setting: Setting) -> dict[str, object]:
+    return _made_of(setting, "models")
+
+
+def _guides(setting: Setting) -> dict[str, object]:
+    """The digest of the second model of each policy that has one."""
+    return _made_of(setting, "guides")
+
+
+def _made_of(setting: Setting, what: str) -> dict[str, object]:
     made_of = setting.get("made_of")
-    found = made_of.get("models") if isinstance(made_of, dict) else None
+    found = made_of.get(what) if isinstance(made_of, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _identity_of(setting: Setting, models: Set[str]) -> dict[str, object]:
+def _identity_of(setting: Setting, models: Set[str], guides: Set[str]) -> dict[str, object]:
     kept = {name: value for name, value in setting.items() if name not in (*EXTENT, "made_of")}
     own = {name: said for name, said in _models(setting).items() if name in models}
     # Earlier versions wrote a digest of all prompts together.
@@ -73,9 +83,8 @@ def _identity_of(setting: Setting, models: Set[str]) -> dict[str, object]:
         name: {key: value for key, value in said.items() if key != "inputs"} if isinstance(said, dict) else said
         for name, said in own.items()
     }
-    made_of = setting.get("made_of")
-    guides = made_of.get("guides") if isinstance(made_of, dict) else None
-    return kept | {"made_of": {"models": own, "guides": guides}}
+    asked = {text: digest for text, digest in _guides(setting).items() if text in guides}
+    return kept | {"made_of": {"models": own, "guides": asked}}
 
 
 @dataclass(frozen=True, kw_only=True)
