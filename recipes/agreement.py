@@ -35,7 +35,8 @@ from nap.data.samples import Sample
 from nap.models.denoiser import Denoiser
 from nap.tasks.registry import load_task
 
-Setting, Row = tuple[str, int | None], dict[str, Any]
+Setting = tuple[str, int | None]
+Row = dict[str, Any]
 
 RESULTS = ROOT / "docs/agreement"
 # Share of the held-out grids that a model must get right one token a step before it is evaluated; grids or sentences

@@ -99,14 +99,13 @@ def order_names() -> list[str]:
 def orders_of(traces: Sequence[Trace]) -> Row:
     """Certainty and order, means over traces: of the canvas, in a path, and in thirds of a chain or three paths."""
     columns = [vars(order_columns(trace)) for trace in traces]
-    values: list[list[float | None]] = [[column[name.replace("@", "_at_")] for column in columns] for name in KEPT]
     thirds = [third_arness(order_of(trace)) for trace in traces]
-    values += [[third[side] for third in thirds] for side in (0, 1)]
-    sure: list[float | None] = [
+    values = [[column[name.replace("@", "_at_")] for column in columns] for name in KEPT]
+    sure = [
         event.probability > SURE
         for trace in traces for event in trace.events if event.kind == COMMIT and event.token not in trace.uncounted
     ]  # fmt: skip
-    return dict(zip(order_names(), map(mean_of, [sure, *values]), strict=True))
+    return dict(zip(order_names(), map(mean_of, [sure, *values, *zip(*thirds, strict=True)]), strict=True))
 
 
 # The gate
