@@ -9,7 +9,7 @@ Expected numbers: those of docs/agreement.md. Does not train, and has no rules o
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from agreement_parts.findings import (
     rate,
     valid,
 )  # fmt: skip
-from agreement_parts.measure import AO, FORCED, OWN_PACE, TIES, paces
+from agreement_parts.measure import AO, FORCED, OWN_PACE, TIES
 from bundled import ROOT
 
 from nap.common.files import atomic
@@ -58,8 +58,9 @@ def share(value: float | None) -> str:
 
 
 def by_pace(study: Study, policy: str, arms: Sequence[str]) -> list[str]:
-    """Validity of each arm at every pace."""
-    columns = sorted({pace for arm in arms for pace in paces(ARMS[arm].load().count)})
+    """Validity of each arm at every pace that was measured."""
+    measured = (setting for (arm, _), rows in study.rows.items() if arm in arms for setting in rows)
+    columns = sorted({pace for name, pace in measured if name == policy and pace})
     lines = [
         [f"`{arm}`", *(share(study.mean(arm, policy, pace, valid)) for pace in columns)]
         for arm in arms
@@ -67,18 +68,18 @@ def by_pace(study: Study, policy: str, arms: Sequence[str]) -> list[str]:
     return table(["tokens a step", *map(str, columns)], lines)
 
 
-def by_decoder(study: Study, arms: Sequence[str]) -> list[str]:
-    """Validity and tokens a forward of the decoders that set their own pace."""
+def by_decoder(study: Study, arms: Sequence[str], policies: Sequence[str] = OWN_PACE) -> list[str]:
+    """Validity and tokens a forward of decoders that set their own pace."""
 
     def cell(arm: str, policy: str) -> str:
         speed = study.mean(arm, policy, None, rate)
         return "" if speed is None else f"{share(study.mean(arm, policy, None, valid))} at {speed:.2f}"
 
-    lines = [[f"`{policy}`", *(cell(arm, policy) for arm in arms)] for policy in OWN_PACE]
+    lines = [[f"`{policy}`", *(cell(arm, policy) for arm in arms)] for policy in policies]
     return table(["decoder", *(f"`{arm}`" for arm in arms)], lines)
 
 
-def by_order(study: Study, arms: Sequence[str]) -> list[str]:
+def by_order(study: Study, arms: Sequence[str], orders: Mapping[str, Callable[[Row], float]] = ORDERS) -> list[str]:
     """The order of each arm one token a step by confidence, and how far choices among equally sure tokens move it."""
 
     def cell(arm: str, column: Callable[[Row], float]) -> str:
@@ -89,8 +90,8 @@ def by_order(study: Study, arms: Sequence[str]) -> list[str]:
         low, high = min(own, *known), max(own, *known)
         return f"{own:+.2f} (ties {low:+.2f} to {high:+.2f})" + ", not identified" * (high - low >= abs(own))
 
-    lines = [[f"`{arm}`", *(cell(arm, column) for column in ORDERS.values())] for arm in arms]
-    return table(["", *ORDERS], lines)
+    lines = [[f"`{arm}`", *(cell(arm, column) for column in orders.values())] for arm in arms]
+    return table(["", *orders], lines)
 
 
 def in_short(study: Study) -> list[str]:
@@ -213,21 +214,36 @@ def curve(study: Study, arm: str, policy: str) -> tuple[list[float], list[float]
     return [value for value in x if value is not None], [value for value in y if value is not None]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+def write_page(
+    said: str | None, page_of: Callable[[Path], str], drawn: Callable[[Path, Path], None] | None, results: Path,
+    written: Path,
+) -> int:  # fmt: skip
+    """Rewrite what stands below the mark of a page, or say whether it is as the rows make it (--check).
+
+    page_of, drawn  make the text and the pictures of the rows in a folder
+    """
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--page", type=Path, default=written)
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 where the page differs")
     options = parser.parse_args()
-    before, study = options.page.read_text(encoding="utf-8"), Study(options.results)
-    made = before.partition(MARK)[0] + page(study)
+    before = options.page.read_text(encoding="utf-8")
+    made = before.partition(MARK)[0] + page_of(options.results)
     if options.check:
         print("as the rows make it" if made == before else "differs from the rows: run this without --check")
         return int(made != before)
     with atomic(options.page) as file:
         file.write(made)
-    draw(study, options.page.parent / PICTURE)
+    if drawn:
+        drawn(options.results, options.page.parent)
     return 0
+
+
+def main() -> int:
+    return write_page(
+        __doc__, lambda results: page(Study(results)),
+        lambda results, folder: draw(Study(results), folder / PICTURE), RESULTS, PAGE,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

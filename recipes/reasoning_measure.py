@@ -70,7 +70,10 @@ class Measure:
         return cls(denoiser=denoiser, task=task, problems=problems, canvases=canvases)
 
     def row(self, policy: str, pace: int | None) -> Row:
-        """What a decoder does at a pace: means over the problems, and which of them are right."""
+        """What a decoder does at a pace: means over the problems, and which of them are right.
+
+        `valid` is accuracy, under the name that the findings of recipes/agreement.py read.
+        """
         canvases = self.canvases[: COMPARED if policy in (AO, FORCED, *OWN_PACE) else FEW]
         if policy == MASKED:
             shown = [over(canvas, canvas.ids) for canvas in canvases]
@@ -80,11 +83,11 @@ class Measure:
         asked = self.problems[: len(traces)]
         right = [self._right(*each) for each in zip(asked, canvases, traces, strict=True)]
         row = {
-            "policy": policy, "pace": pace, "problems": len(traces), "right": fmean(right),
+            "policy": policy, "pace": pace, "problems": len(traces), "valid": fmean(right),
             "forwards": sum(trace.forwards for trace in traces), "tokens": sum(len(trace.events) for trace in traces),
             "each": right,
         }  # fmt: skip
-        print(policy, pace, row["right"], flush=True)
+        print(policy, pace, row["valid"], flush=True)
         return row | (dict.fromkeys(order_names()) if policy == MASKED else orders_of(traces))
 
     def _right(self, problem: Problem, canvas: Canvas, trace: Trace) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from agreement import ARMS, queue
+from agreement import ARMS, Model, queue
 
 from agreement_parts.measure import AO, FORCED, TIES
 from nap.common.stats import Interval, mean_interval
@@ -37,9 +37,9 @@ LOSSLESS = 0.02
 class Study:
     """The rows that there are."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: Iterable[Model] | None = None) -> None:
         self.rows: dict[tuple[str, int], Rows] = {}
-        for model in queue():
+        for model in models or queue():
             path = folder / f"{model.name}.parquet"
             if path.exists():
                 found = pq.read_table(path).to_pylist()

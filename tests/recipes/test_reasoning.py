@@ -14,6 +14,7 @@ from tiny import RECIPES, recipe
 sys.path.insert(0, str(RECIPES))
 REASONING = recipe("reasoning")
 MEASURE = recipe("reasoning_measure")
+PAGE = recipe("reasoning_page")
 build_model = recipe("bundled").build_model
 SMALL = Igsm(least=2, most=2, shortest=17, longest=28)
 PROBLEMS = [SMALL.generate(0, index, "test") for index in range(3)]
@@ -118,28 +119,28 @@ def test_a_row_says_who_is_right_and_in_which_order(monkeypatch):
         rows[by] = [measure.row(*setting) for setting in ((MEASURE.AO, 4), (MEASURE.MASKED, 1), ("random", 8))]
     for by, (ao, masked, random) in rows.items():
         assert [ao["problems"], masked["problems"], random["problems"]] == [3, 2, 2]
-        assert ao["right"] == masked["right"] == random["right"] == 1 - by and ao["each"] == [not by] * 3
+        assert ao["valid"] == masked["valid"] == random["valid"] == 1 - by and ao["each"] == [not by] * 3
         assert ao["sure"] == 1 and masked["sure"] is None and masked["forwards"] == 2 * 2
         assert {*ao} == {*masked} and ao["global_arness@1"] is not None
 
 
 def test_a_condition_of_the_gate_fails_alone():
-    fine = {"right": 0.9, "sure": 0.1, "tau_b": 0.5, "global_arness@1": 0.5, "global_arness@1_random": 0.02}
+    fine = {"sure": 0.1, "tau_b": 0.5, "global_arness@1": 0.5, "global_arness@1_random": 0.02}
     settings = [*MEASURE.settings_of(3, 1)]
 
     def measured(**changes):
         rows = [{"policy": policy, "pace": pace, **fine} for policy, pace in settings]
         for row in rows:
             paced = {"random": 0.7, MEASURE.MASKED: 0.15}.get(row["policy"], 0.7 if row["pace"] == 4 else 0.9)
-            row |= {"right": paced} | changes.get(f"{row['policy']} {row['pace']}", {})
-            row["each"] = [row["right"]] * 5
+            row |= {"valid": paced} | changes.get(f"{row['policy']} {row['pace']}", {})
+            row["each"] = [row["valid"]] * 5
         return [holds for _, holds in MEASURE.gate(rows, 0.12).values()]
 
     assert measured() == [True] * 6
     changes = [
         (f"{MEASURE.AO} 1", "sure", 0.3), (f"{MEASURE.TIES[0]} 1", "tau_b", 0.2),
-        (f"{MEASURE.AO} 1", "global_arness@1", 0.3), ("random 1", "right", 0.85),
-        (f"{MEASURE.AO} 4", "right", 0.85), (f"{MEASURE.MASKED} 1", "right", 0.3),
+        (f"{MEASURE.AO} 1", "global_arness@1", 0.3), ("random 1", "valid", 0.85),
+        (f"{MEASURE.AO} 4", "valid", 0.85), (f"{MEASURE.MASKED} 1", "valid", 0.3),
     ]  # fmt: skip
     for number, (setting, column, value) in enumerate(changes):
         assert measured(**{setting: {column: value}}) == [at != number for at in range(6)]
@@ -149,3 +150,43 @@ def test_what_is_measured_depends_on_the_slots():
     assert MEASURE.FORCED not in dict(MEASURE.settings_of(3, 1))
     paces = [pace for policy, pace in MEASURE.settings_of(6, 6) if policy == MEASURE.FORCED]
     assert paces == [1, 2, 4, 6, 12] and len({*MEASURE.settings_of(3, 3)}) == len([*MEASURE.settings_of(3, 3)])
+
+
+def write_arm(folder, arm, seed, valid_at_4, arness):
+    """Rows of a model that is right on .9 at one token a step, and on so many at four."""
+    rows = []
+    for policy, pace in MEASURE.settings_of(3, 1 if arm == "chain" else 3):
+        right = 0.9 if pace != 4 else valid_at_4
+        orders = {f"{scope}global_arness@1": arness for scope in ("", "path_", "third_")}
+        chances = {f"{scope}global_arness@1_random": 0.0 for scope in ("", "path_", "third_")}
+        row = {
+            "policy": policy,
+            "pace": pace,
+            "valid": right,
+            "forwards": 10,
+            "tokens": 20,
+            "each": [right],
+            "sure": 0.1,
+        }
+        rows.append(row | {"tau_b": 0.1} | orders | chances)
+    REASONING.write_rows(rows, folder / f"{arm}-{seed}.parquet", {})
+
+
+@pytest.mark.parametrize(
+    ("nap_at_4", "verdict"),
+    [(0.79, "supported; Dream's size not refuted"), (0.595, "open; Dream's size refuted")],
+)
+def test_the_page_decides_by_the_rules_of_the_protocol(tmp_path, nap_at_4, verdict):
+    for seed, noise in enumerate((-0.005, 0.0, 0.005)):
+        write_arm(tmp_path, "chain", seed, 0.6, 0.5)
+        write_arm(tmp_path, "nap", seed, nap_at_4 + noise, 0.3)
+    text = PAGE.page(PAGE.Study(tmp_path, REASONING.queue()))
+    first = next(line for line in text.splitlines() if line.startswith("| R1 ") and "forced" in line)
+    assert first.endswith(f"| 3 | {verdict} |")
+    assert "| R2 | ARness in thirds, chain less NAP | +0.20 [+0.20, +0.20] | 3 | lowers order |" in text
+    assert "| R3 | cannot see each other, forced at 4 | not run yet | 0 | |" in text
+
+
+def test_the_page_is_as_the_rows_make_it(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["reasoning_page.py", "--check"])
+    assert PAGE.main() == 0, capsys.readouterr().out
