@@ -40,12 +40,28 @@ from nap.models.denoiser import Denoiser
 from nap.models.session import Question, open_session
 from nap.tasks.igsm import Igsm
 
-# Share of values right before diffusion begins and before arms are compared.
+# Share of values right before the next phase begins and before arms are compared.
 VALUES = 0.97
-# Steps of longer and longer trainings: of the start, each from scratch, and of the diffusion, each from that start.
-FIRST, SCHEDULES = (1200, 2400, 4800), (2000, 4000, 8000)
-# Peaks of the rates, of the start and of the diffusion: of other weights and of matrices.
-RATES, SLOW = (1.5e-3, 1e-2), (1e-3, 5e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of a training, by longer and longer schedules, each from where the phase before ended.
+
+    rates  peaks, of matrices last
+    power  of the noise levels
+    """
+
+    steps: tuple[int, ...]
+    rates: tuple[float, float]
+    power: float = 0.5
+    causal: bool = False
+
+
+# From single solutions, autoregressively and then masked; then on the canvases of the arm.
+CAUSAL = Phase(steps=(1200, 2400, 4800), rates=(1.5e-3, 1e-2), causal=True)
+MASKED_ONE = Phase(steps=(1500, 3000, 6000), rates=(5e-4, 2.5e-3), power=1.0)
+LAST = Phase(steps=(2000, 4000, 8000), rates=(3e-4, 1.5e-3))
 WIDTH, HEADS = 192, 3
 # Words of one step, of prompts and paths.
 WORDS = 9000
@@ -116,8 +132,9 @@ def queue() -> list[Model]:
 
 def train_model(model: Model, runs: Path) -> Path:
     """The folder of the model once its values are right. Raises InputError for one that does not get there."""
-    start = long_enough(ONE, FIRST, runs / f"start-{model.seed}", model.seed)
-    return long_enough(ARMS[model.arm], SCHEDULES, runs / model.name, model.seed, start)
+    causal = long_enough(ONE, CAUSAL, runs / f"causal-{model.seed}", model.seed)
+    masked = long_enough(ONE, MASKED_ONE, runs / f"masked-{model.seed}", model.seed, causal)
+    return long_enough(ARMS[model.arm], LAST, runs / model.name, model.seed, masked)
 
 
 def words() -> Any:
@@ -125,15 +142,14 @@ def words() -> Any:
     return build_tokenizer("igsm", MOST_PATHS, [MARK])
 
 
-def long_enough(arm: Arm, schedules: Sequence[int], folder: Path, seed: int, start: Path | None = None) -> Path:
-    """The first of longer and longer trainings after which enough values are right; without a start autoregressive."""
+def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None) -> Path:
+    """The model of the first training of a phase after which enough values are right."""
     right, task = 0.0, Igsm()
     length = len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest
-    lr, matrix_lr = SLOW if start else RATES
-    for steps in schedules:
+    for steps in phase.steps:
         recipe = Recipe(
-            width=WIDTH, heads=HEADS, steps=steps, batch_size=arm.rows or WORDS // length, lr=lr, matrix_lr=matrix_lr,
-            shift=True, causal=start is None,
+            width=WIDTH, heads=HEADS, steps=steps, batch_size=arm.rows or WORDS // length, lr=phase.rates[0],
+            matrix_lr=phase.rates[1], power=phase.power, shift=True, causal=phase.causal,
         )  # fmt: skip
         trained = fit(
             words(), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths)),
