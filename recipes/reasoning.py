@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from agreement import Model, journaled, open_model, study_parser, work_through, write_rows
 from bundled import Recipe, build_tokenizer, fit
-from reasoning_measure import Measure, chance, gate, settings_of
+from reasoning_parts.measure import Measure, chance, gate, settings_of
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill
 from nap.canvas.visibility import Attention

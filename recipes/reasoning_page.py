@@ -31,7 +31,7 @@ from agreement_parts.findings import (
 from agreement_parts.measure import AO, FORCED
 from bundled import ROOT
 from reasoning import ARMS, queue
-from reasoning_measure import MASKED, OWN_PACE, chance, gate
+from reasoning_parts.measure import MASKED, OWN_PACE, chance, gate
 
 from nap.common.stats import Interval
 from nap.tasks.igsm import Igsm

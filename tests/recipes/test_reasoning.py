@@ -1,5 +1,6 @@
 """The gate of the models that reason: which words count as values, who is right about them, what passes."""
 
+import importlib
 import sys
 from functools import partial
 
@@ -13,7 +14,7 @@ from tiny import RECIPES, recipe
 
 sys.path.insert(0, str(RECIPES))
 REASONING = recipe("reasoning")
-MEASURE = recipe("reasoning_measure")
+MEASURE = importlib.import_module("reasoning_parts.measure")
 PAGE = recipe("reasoning_page")
 build_model = recipe("bundled").build_model
 SMALL = Igsm(least=2, most=2, shortest=17, longest=28)
