@@ -26,7 +26,7 @@ from nap.evaluation.leaderboard import (
     choose,
     run_boards,
 )
-from nap.evaluation.leaderboard_default import REFERENCE, proposed
+from nap.evaluation.leaderboard_default import REFERENCE, nearest, proposed
 from nap.evaluation.leaderboard_page import default_said, page
 from nap.evaluation.rows import Row
 from nap.evaluation.run import run_sweep
@@ -314,6 +314,18 @@ def test_the_fastest_setting_without_a_loss_on_any_model_is_proposed():
                                               {REFERENCE: (30, 1.0), wild: (20, 16.0)}), strict=True)
     ]  # fmt: skip
     assert proposed(short) is None and "the default stays" in default_said(None)
+
+
+def test_where_nothing_is_without_loss_the_nearest_is_named():
+    wild, calm, slow = (("threshold:tau=0.5", "own"), ("ar", "2/step"), ("ar", "1/step"))
+    first = board_of("a", {REFERENCE: (36, 1.0), wild: (36, 9.0), calm: (30, 2.0), slow: (36, 1.0)})
+    second = board_of("b", {REFERENCE: (36, 1.0), wild: (16, 4.0), calm: (36, 2.0), slow: (36, 2.0)})
+    assert proposed([first, second]) is None
+    found = nearest([first, second])
+    assert found is not None and (found.policy, found.pace, found.model) == (*calm, "a")
+    said = default_said(None, found)
+    assert "Nearest comes `ar` at 2/step: 2.0 times the tokens a forward" in said and "with a, -15.0 points" in said
+    assert nearest([board_of("a", {REFERENCE: (36, 1.0), slow: (36, 1.0)})]) is None
 
 
 def test_a_proposal_that_loses_on_the_test_problems_does_not_hold():

@@ -61,7 +61,7 @@ class LeaderboardCommand:
         """Run what is left, choose, measure, print and write."""
         from nap.evaluation.decoders import CONTESTS, decoders, read_contest, usual
         from nap.evaluation.leaderboard import TEST, run_boards
-        from nap.evaluation.leaderboard_default import proposed
+        from nap.evaluation.leaderboard_default import nearest, proposed
         from nap.evaluation.leaderboard_page import default_said, page, table
         from nap.report.page import write_report
 
@@ -85,7 +85,7 @@ class LeaderboardCommand:
             file.write(page(boards, command=self.command(), date=datetime.now(UTC).date().isoformat()))
         write_report([folder / board.contest.place / TEST for board in boards], folder / "leaderboard.html")
         if not self.json:
-            console.print(f"\n{default_said(proposed(boards))}", markup=False)
+            console.print(f"\n{default_said(proposed(boards), nearest(boards))}", markup=False)
         print(f"the leaderboard is {written}, with curves and replays {folder / 'leaderboard.html'}", file=sys.stderr)
 
     def command(self) -> str:

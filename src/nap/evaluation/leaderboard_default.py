@@ -67,6 +67,45 @@ def proposed(boards: Sequence[Board]) -> Proposed | None:
     return Proposed(policy=best[0], pace=best[1], gains=found, together=together, faster=faster, holds=holds)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """Of the settings that are faster with every model, the one that loses least where it loses most.
+
+    worst   what it gains there on the validation problems, from -1 to 1
+    model   where that is
+    faster  geometric mean of tokens a forward over the reference's
+    """
+
+    policy: str
+    pace: str
+    worst: float
+    model: str
+    faster: float
+
+
+def nearest(boards: Sequence[Board]) -> Nearest | None:
+    """What comes nearest to DEFAULT_RULE; None where the reference did not run, or nothing is faster with every model.
+
+    Of those that lose equally little the fastest.
+    """
+    known = [board for board in boards if board.contest.trained]
+    cells = [_by_setting(board, VALIDATION) for board in known]
+    if not known or any(REFERENCE not in of for of in cells):
+        return None
+    found = []
+    for setting in sorted(set.intersection(*(set(of) for of in cells)) - {REFERENCE}):
+        speed = [of[setting].tpf / of[REFERENCE].tpf for of in cells]
+        if min(speed) <= 1:
+            continue
+        gains = [of[setting].score.value - of[REFERENCE].score.value for of in cells]
+        at = gains.index(min(gains))
+        faster = exp(sum(map(log, speed)) / len(speed))
+        found.append(
+            Nearest(policy=setting[0], pace=setting[1], worst=gains[at], model=known[at].contest.model, faster=faster)
+        )
+    return max(found, key=lambda one: (round(one.worst, 9), one.faster), default=None)
+
+
 def _by_setting(board: Board, part: str) -> dict[tuple[str, str], Point]:
     return {(point.record.policy, point.record.pace): point for point in board.points[part].values()}
 

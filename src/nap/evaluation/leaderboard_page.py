@@ -10,7 +10,7 @@ from nap.common.text import markdown_table, printable, short
 from nap.decoding.policies.registry import POLICIES
 from nap.evaluation.decoders import CONTESTS, LAW, PACES, RESTORE, read_contest, usual
 from nap.evaluation.leaderboard import RULE, TEST, TIMED_PROBLEMS, VALIDATION, Board, Point, Score, Standing
-from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Proposed, proposed
+from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Nearest, Proposed, nearest, proposed
 from nap.evaluation.summary import Mean
 from nap.evaluation.tables import mean
 
@@ -80,7 +80,7 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
         f"**Not in this run.** {left_out(boards)}\n",
         "## What the default should be\n",
         f"{DEFAULT_RULE}\n",
-        f"{default_said(proposed(boards))}\n",
+        f"{default_said(proposed(boards), nearest(boards))}\n",
         *(_section(board) for board in boards),
     ]
     return "\n".join(parts)
@@ -103,13 +103,13 @@ def _numbers(found: set[int]) -> str:
     return " to ".join(str(number) for number in ([min(found), max(found)] if len(found) > 1 else found))
 
 
-def default_said(found: Proposed | None) -> str:
-    """What DEFAULT_RULE comes to, in one paragraph."""
+def default_said(found: Proposed | None, near: Nearest | None = None) -> str:
+    """What DEFAULT_RULE comes to, in one paragraph; `near` is what comes nearest where nothing is proposed."""
     present = " at ".join(REFERENCE)
     if found is None:
         return (
             f"No setting writes more tokens a forward than {present} with every trained model without losing a point "
-            "on the validation problems: the default stays."
+            "on the validation problems: the default stays." + (_near(near) if near else "")
         )
     gains = ", ".join(f"{printable(model)} {_points(gain)}" for model, gain in found.gains.items())
     pace = "" if found.pace == "own" else f" at {found.pace}"
@@ -117,6 +117,14 @@ def default_said(found: Proposed | None) -> str:
         f"Proposed by the validation problems: `{found.policy}`{pace}, {found.faster:.1f} times the tokens a forward "
         f"of {present} on the test problems. Points of accuracy gained there: {gains}; over all "
         f"{_points(found.together)}. " + _verdict(found)
+    )
+
+
+def _near(near: Nearest) -> str:
+    pace = "" if near.pace == "own" else f" at {near.pace}"
+    return (
+        f" Nearest comes `{near.policy}`{pace}: {near.faster:.1f} times the tokens a forward, and where it loses most, "
+        f"with {printable(near.model)}, {100 * near.worst:+.1f} points there."
     )
 
 
