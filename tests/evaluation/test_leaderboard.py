@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +165,14 @@ def test_a_decoder_that_a_model_cannot_run_is_left_out_with_the_reason(tmp_path)
     assert "Not run: wino" in page([board], command="c", date="d")
     with pytest.raises(InputError, match="exact:grids can run none of these decoders"):
         boards(tmp_path / "other", "wino")
+
+
+def test_decoders_of_other_models_are_named_in_one_line(tmp_path):
+    (board,) = boards(tmp_path / "b", "low_confidence", problems=1, validation=1)
+    others = dict.fromkeys(["demask (a)", "codila (b)"], "was trained on another model (fingerprint 1)")
+    text = page([replace(board, refused={"dawn": "needs attention weights"} | others)], command="nap", date="today")
+    assert "Not run: dawn: needs attention weights.\n" in text and "fingerprint" not in text
+    assert "Not run, as their second model is of another one: demask (a), codila (b).\n" in text
 
 
 def test_the_page_names_every_decoder_that_nobody_asked_for(tmp_path):

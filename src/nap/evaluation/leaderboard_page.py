@@ -149,7 +149,9 @@ def _section(board: Board) -> str:
     scores = {LAW: "nats a token, lower is better", RESTORE: "masked tokens that are restored, in %"}
     what = scores.get(board.contest.task, "accuracy in %")
     text = f"## {printable(str(board.contest), 120)}\n\nScore: {what}.\n\n{markdown_table(header, lines)}"
-    if board.refused:
-        refused = "; ".join(f"{name}: {printable(reason, 300)}" for name, reason in board.refused.items())
-        text += f"\nNot run: {refused}.\n"
+    guided = [name for name in board.refused if " (" in name]
+    if refused := {name: reason for name, reason in board.refused.items() if name not in guided}:
+        text += f"\nNot run: {'; '.join(f'{name}: {printable(said, 300)}' for name, said in refused.items())}.\n"
+    if guided:
+        text += f"\nNot run, as their second model is of another one: {', '.join(guided)}.\n"
     return text
