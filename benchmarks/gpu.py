@@ -5,8 +5,10 @@
 
 The models are random and made on the device in bfloat16: speed does not depend on weights, so none is downloaded. A row
 is a shape, a prompt, a canvas, a batch and a way to decode; `published` is LLaDA's loop (2502.09992, Algorithm 5), the
-others are this package's. All write --pace tokens a step in blocks of 32, and are run once before they are timed.
-Rows that would begin after --minutes are named and left out. Not a test. Results with date and card: docs/speed.md.
+others are this package's: `-compile` with compiled layers, `-graphs` with these and CUDA graphs, which torch.compile
+records. (A CPU records none: `-graphs` is prepared, and no graph has been recorded yet.) All write --pace tokens a step
+in blocks of 32, and are run once before they are timed. Rows that would begin after --minutes are named and left out.
+Not a test. Results with date and card: docs/speed.md.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from decode import BLOCK, published_loop
 from decode import WAYS as ALL_WAYS
+from torch._inductor import config as inductor
 
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Attention
@@ -33,7 +36,13 @@ from nap.decoding.policies.ordered import LowConfidence
 from nap.models.denoiser import NativeDenoiser
 
 # The first is what the others are compared with.
-WAYS = {name: ALL_WAYS[name] for name in ("published", "full", "dual", "exact")}
+WAYS = {
+    name: ALL_WAYS[name.replace("graphs", "compile")]
+    for name in (
+        "published", "full", "full-compile", "full-graphs", "dual", "dual-compile", "exact", "exact-compile",
+        "exact-graphs",
+    )
+}  # fmt: skip
 PATHS = 3
 
 
@@ -68,8 +77,8 @@ SHAPES = {
 }
 
 
-def random_model(shape: Shape, device: str, dtype: torch.dtype) -> NativeDenoiser:
-    """A denoiser of the shape with random weights, made where it is used."""
+def random_model(shape: Shape, device: str, dtype: torch.dtype) -> dict[bool, NativeDenoiser]:
+    """A denoiser of the shape with random weights, made where it is used; and the same with compiled layers."""
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
     config = CONFIG_MAPPING[shape.native](
@@ -81,10 +90,14 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> NativeDenoise
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
-    return NativeDenoiser(
-        model=model, tokenizer=None, mask_id=shape.vocab - 1, pad_id=shape.vocab - 3, eos_ids=(), shift=shape.shift,
-        setting={"model": "random"}, max_length=None, canvas=None, block_size=None,
-    )  # fmt: skip
+    return {
+        compiled: NativeDenoiser(
+            model=model, tokenizer=None, mask_id=shape.vocab - 1, pad_id=shape.vocab - 3, eos_ids=(),
+            shift=shape.shift, setting={"model": "random"}, max_length=None, canvas=None, block_size=None,
+            compiled=compiled,
+        )
+        for compiled in (False, True)
+    }  # fmt: skip
 
 
 def canvases(shape: Shape, attention: Attention, prompt: int, canvas: int, batch: int) -> list[Canvas]:
@@ -147,7 +160,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     device = "cpu" if options.dry_run else "cuda"
     for name in options.shapes:
         shape = SHAPES[name].small() if options.dry_run else SHAPES[name]
-        denoiser = random_model(shape, device, torch.float32 if options.dry_run else torch.bfloat16)
+        denoisers = random_model(shape, device, torch.float32 if options.dry_run else torch.bfloat16)
         for canvas, batch, prompt in product(options.canvas, options.batch, options.prompt):
             first = None
             for way in options.only:
@@ -156,11 +169,14 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     print(f"left out, after {options.minutes:g} minutes: {said}", file=sys.stderr)
                     continue
                 rows = canvases(shape, WAYS[way][0], prompt, canvas, batch)
-                row = said | timed(decoder(denoiser, way, rows, options.pace), device)
+                # Without it, what was compiled without graphs would be used again with them.
+                torch._dynamo.reset()
+                with inductor.patch({"triton.cudagraphs": way.endswith("-graphs")}):
+                    row = said | timed(decoder(denoisers[WAYS[way].compile], way, rows, options.pace), device)
                 row["tokens_per_second"] = canvas * batch / row["seconds"]
                 first = first or row
                 yield row | {"against_" + first["way"]: first["seconds"] / row["seconds"]}
-        del denoiser
+        del denoisers
 
 
 def main() -> None:

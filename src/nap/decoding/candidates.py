@@ -25,6 +25,8 @@ from nap.models.session import Answer
 
 # Bytes of float32 logits in a chunk.
 CHUNK = 16 << 20
+# Neighbouring tokens of which `likeliest` compares the best ones.
+GROUP = 64
 # Rounds of `_draw` in which a token outside the nucleus is passed over, before what is left is sorted.
 PATIENCE = 8
 
@@ -168,7 +170,7 @@ class Heard:
         return Chunk(part, logits_nV, weight_nV, total_n, top_n1, current_n)
 
     def _candidates(self, chunk: Chunk) -> Tensor:
-        token_n = chunk.logits_nV.argmax(dim=-1)
+        token_n = likeliest(chunk.logits_nV)
         for row, here in self._rows_in(chunk.part):
             if row.sampling.temperature:
                 token_n[here] = draw(chunk.logits_nV[here], row.sampling, row.noise)
@@ -180,6 +182,16 @@ class Heard:
             here = slice(max(own.start, part.start) - part.start, min(own.stop, part.stop) - part.start)
             if here.start < here.stop:
                 yield row, here
+
+
+def likeliest(logits_nV: Tensor) -> Tensor:
+    """The first of each row's largest. By groups on a CPU, where torch's argmax takes four times as long."""
+    count, vocabulary = logits_nV.shape
+    if logits_nV.device.type != "cpu" or vocabulary % GROUP:
+        return logits_nV.argmax(dim=-1)
+    logits_nGg = logits_nV.unflatten(-1, (-1, GROUP))
+    group_n = logits_nGg.amax(dim=-1).argmax(dim=-1)
+    return group_n * GROUP + logits_nGg[torch.arange(count), group_n].argmax(dim=-1)
 
 
 def in_float64(tensor: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from nap.models.compiled import check_compiler
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids, template_keywords
 from nap.models.int8 import Int8, check_int8, use_int8
+from nap.models.packed import use_packed
 from nap.models.weights import open_weights
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def load(
     model = _opened(known, chosen | {"mask_token_id": ids.mask_id}, number, place)
     if int8 is not None:
         use_int8(model, int8)
+    elif multiplies_by_onednn(place, number) and not compile:
+        use_packed(model)
     said = str(number).removeprefix("torch.")
     if dtype == "auto" and (hint := dtype_hint(place, said, known.native["hidden_size"])):
         _say(hint)
@@ -159,9 +162,14 @@ def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device
         model = adapter.merged(found.folder, found.base, dtype=number, device=place)
     else:
         model = open_weights(found.folder, found.native | told, found.family, dtype=number, device=str(place))
-    if place.type == "cpu" and number == torch.float32 and onednn_is_exact():
+    if multiplies_by_onednn(place, number):
         use_products(model)
     return model
+
+
+def multiplies_by_onednn(place: torch.device, number: torch.dtype) -> bool:
+    """Whether products of this type go through oneDNN there (`machine.fast_float32`)."""
+    return place.type == "cpu" and number == torch.float32 and onednn_is_exact()
 
 
 def say_unsaid(name: str, native: Config, family: Family, shift: bool | None, block_size: int | None) -> None:
