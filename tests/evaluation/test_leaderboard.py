@@ -294,7 +294,8 @@ def test_the_score_of_restored_texts_is_the_share_of_masked_tokens(tmp_path):
     assert [*said] == ["restore-2", "restore-3"] and point.score.value == sum(shares) / 2
     text = page([board], command="nap leaderboard", date="today")
     assert "Score: masked tokens that are restored, in %." in text
-    assert proposed([board]) is None  # It has no right answers that a default could lose.
+    # It has no right answers that a default could lose.
+    assert proposed([board]) is None and "What the default should be" not in text
 
 
 def test_an_answer_that_is_not_its_text_with_the_gaps_filled_is_refused(tmp_path):

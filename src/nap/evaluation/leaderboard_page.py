@@ -78,12 +78,21 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
         f"**The rule.** {RULE}\n",
         f"**Columns.** {COLUMNS}\n",
         f"**Not in this run.** {left_out(boards)}\n",
-        "## What the default should be\n",
-        f"{DEFAULT_RULE}\n",
-        f"{default_said(proposed(boards), nearest(boards))}\n",
+        *_default(boards),
         *(_section(board) for board in boards),
     ]
     return "\n".join(parts)
+
+
+def _default(boards: Sequence[Board]) -> list[str]:
+    """What the default should be, where there is a model that has a say in it."""
+    if not any(board.contest.trained for board in boards):
+        return []
+    return [
+        "## What the default should be\n",
+        f"{DEFAULT_RULE}\n",
+        f"{default_said(proposed(boards), nearest(boards))}\n",
+    ]
 
 
 def left_out(boards: Sequence[Board]) -> str:
