@@ -3,13 +3,14 @@
     python recipes/reasoning.py --arms chain --seeds 0        # trains and measures it, and says whether it passes
     python recipes/reasoning.py --list                        # every model, and whether it is done
 
-A model is an arm and a training seed. It first learns autoregressively, from single solutions, until the values are
-right: each is then learnt from whole operands, which a masked canvas seldom shows. From there it goes on as a masked
-diffusion model, on the canvases of its arm, as Dream went on from Qwen. The arms of a seed have their start in common.
-A value counts as right where the model, shown a right path up to it and nothing after it, would write it. Its rows (one
-a decoder and pace) go to docs/reasoning/ARM-SEED.parquet. What the gate asks and why, what arms are compared by, and
-what came out: docs/reasoning.md. A killed run goes on where it was.
-Expected wall time: two hours on one core for a model.
+A model is an arm and a training seed. It first learns autoregressively, from single solutions: each value is then
+learnt from whole operands, which a masked canvas seldom shows. From there it goes on as a masked diffusion model, first
+on single solutions and then on the canvases of its arm, as Dream went on from Qwen. The arms of a seed have the first
+two phases in common. A phase is over when values and answers are right. A value counts as right where the model, shown
+a right path up to it and nothing after it, would write it, and an answer where all is written from left to right. The
+rows of a model (one a decoder and pace) go to docs/reasoning/ARM-SEED.parquet. What the gate asks and why, what arms
+are compared by, and what came out: docs/reasoning.md. A killed run goes on where it was.
+Expected wall time: some three hours on one core for a model.
 
 Does not write the page.
 """
@@ -18,9 +19,8 @@ import dataclasses
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,20 +28,23 @@ from typing import Any
 import numpy as np
 from agreement import Model, journaled, open_model, study_parser, work_through, write_rows
 from bundled import Recipe, build_tokenizer, fit
+from numpy.typing import NDArray
+from paths_used import decoded
 from reasoning_parts.measure import Measure, chance, gate, settings_of
 
-from nap.canvas.canvas import Canvas, CanvasSpec, fill
+from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError, exits_on_bad_input
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
+from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, open_session
 from nap.tasks.igsm import Igsm
 
-# Share of values right before the next phase begins and before arms are compared.
-VALUES = 0.97
+# Shares of values and of answers right before the next phase begins and before arms are compared.
+VALUES, ANSWERS = 0.97, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,8 @@ WIDTH, HEADS = 192, 3
 WORDS = 9000
 # What every tokenizer knows: the tags of as many paths as any arm has, and a mark.
 MOST_PATHS, MARK = 6, "|"
-# Problems of a check of values.
-CHECKED, BATCH = 256, 16
+# Problems of a check of values, and of answers.
+CHECKED, BATCH, ANSWERED = 256, 16, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +146,8 @@ def words() -> Any:
 
 
 def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None) -> Path:
-    """The model of the first training of a phase after which enough values are right."""
-    right, task = 0.0, Igsm()
+    """The model of the first training of a phase after which enough values and answers are right."""
+    found, task = "", Igsm()
     length = len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest
     for steps in phase.steps:
         recipe = Recipe(
@@ -156,20 +159,68 @@ def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | N
             folder / f"{steps}", recipe, seed=seed, start=start,
         )  # fmt: skip
         denoiser = open_model(trained)
-        said = causal_tokens(trained) if recipe.causal else partial(likeliest, denoiser)
-        right = value_accuracy(denoiser, arm, task, said)
-        print(f"{folder.name}/{steps}: {right:.3f} of the values right", flush=True)
-        if right >= VALUES:
+        writer = Causal(denoiser, trained) if phase.causal else Masked(denoiser)
+        values, answers = value_accuracy(writer, arm, task), answer_accuracy(writer, arm, task)
+        found = f"{folder.name}/{steps}: {values:.3f} of the values and {answers:.3f} of the answers right"
+        print(found, flush=True)
+        if values >= VALUES and answers >= ANSWERS:
             return trained
-    raise InputError(f"{folder.name}: {right:.3f} of the values are right after the longest training, {VALUES} asked")
+    raise InputError(f"{found} after the longest training; {VALUES} and {ANSWERS} are asked")
 
 
-Says = Callable[[Sequence[Canvas], Sequence[int]], list[int]]
+class Masked:
+    """A masked model that is asked from left to right."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    def said(self, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
+        """The likeliest token of each canvas at its position, of one forward."""
+        session, questions = open_session(self.denoiser), []
+        for row, (canvas, at) in enumerate(zip(canvases, asked, strict=True)):
+            session.admit(row, canvas)
+            questions.append(Question(row, canvas.ids, np.array([at]), at, at + 1))
+        return session.ask(questions).logits(slice(0, len(questions))).argmax(1).tolist()
+
+    def written(self, canvases: Sequence[Canvas]) -> list[Sequence[int]]:
+        """The ids of canvases that are filled from left to right."""
+        return [trace.final for trace in decoded(self.denoiser, canvases, parse_policy("ar"), 1)]
 
 
-def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm, said: Says) -> float:
+class Causal(Masked):
+    """An autoregressive model, which sees what stands before a position."""
+
+    def __init__(self, denoiser: Denoiser, trained: Path) -> None:
+        import torch
+        from transformers import LlamaForCausalLM
+
+        super().__init__(denoiser)
+        self.model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval()
+
+    def said(self, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
+        """The likeliest token of each canvas after what stands before its position."""
+        return [self._next(canvas.ids[:at]) for canvas, at in zip(canvases, asked, strict=True)]
+
+    def written(self, canvases: Sequence[Canvas]) -> list[Sequence[int]]:
+        """The ids of canvases that are filled from left to right."""
+        found = []
+        for canvas in canvases:
+            ids = canvas.ids.copy()
+            for at in np.flatnonzero(canvas.region >= 0):
+                ids[at] = self._next(ids[:at])
+            found.append(ids.tolist())
+        return found
+
+    def _next(self, ids_L: NDArray[np.int64]) -> int:
+        import torch
+
+        with torch.inference_mode():
+            return int(self.model(torch.from_numpy(ids_L[None])).logits[0, -1].argmax())
+
+
+def value_accuracy(writer: Masked, arm: Arm, task: Igsm) -> float:
     """The share of values that the model is right about: shown the first path up to one, and nothing after it."""
-    rng, right = random.Random(0), []
+    rng, right, denoiser = random.Random(0), [], writer.denoiser
     for start in range(0, CHECKED, BATCH):
         canvases, asked, wanted = [], [], []
         for index in range(start, start + BATCH):
@@ -182,7 +233,19 @@ def value_accuracy(denoiser: Denoiser, arm: Arm, task: Igsm, said: Says) -> floa
             canvases.append(dataclasses.replace(canvas, ids=np.where(seen, ids, canvas.ids)))
             asked.append(at)
             wanted.append(int(ids[at]))
-        right += [token == want for token, want in zip(said(canvases, asked), wanted, strict=True)]
+        right += [token == want for token, want in zip(writer.said(canvases, asked), wanted, strict=True)]
+    return fmean(right)
+
+
+def answer_accuracy(writer: Masked, arm: Arm, task: Igsm) -> float:
+    """The share of problems that are answered right when all is written from left to right, greedily."""
+    denoiser, problems = writer.denoiser, [task.generate(1, index, "test") for index in range(ANSWERED)]
+    canvases = [canvas_of(denoiser, problem, arm.canvas(task)) for problem in problems]
+    uncounted = (denoiser.pad_id, *denoiser.eos_ids)
+    right = [
+        task.check(problem, parse(canvas, ids, denoiser.tokenizer, uncounted).summary)
+        for problem, canvas, ids in zip(problems, canvases, writer.written(canvases), strict=True)
+    ]
     return fmean(right)
 
 
@@ -195,30 +258,6 @@ def value_places(text: str) -> list[int]:
             found += digits[2:3]
             digits = []
     return found
-
-
-def likeliest(denoiser: Denoiser, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
-    """The likeliest token of each canvas at its position, of one forward."""
-    session, questions = open_session(denoiser), []
-    for row, (canvas, at) in enumerate(zip(canvases, asked, strict=True)):
-        session.admit(row, canvas)
-        questions.append(Question(row, canvas.ids, np.array([at]), at, at + 1))
-    return session.ask(questions).logits(slice(0, len(questions))).argmax(1).tolist()
-
-
-def causal_tokens(trained: Path) -> Says:
-    """The same of an autoregressive model, which sees what stands before the position."""
-    import torch
-    from transformers import LlamaForCausalLM
-
-    model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval()
-
-    @torch.inference_mode()
-    def said(canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
-        before = (torch.from_numpy(canvas.ids[None, :at]) for canvas, at in zip(canvases, asked, strict=True))
-        return [int(model(ids_1L).logits[0, -1].argmax()) for ids_1L in before]
-
-    return said
 
 
 # Measuring

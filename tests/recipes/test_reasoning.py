@@ -1,9 +1,10 @@
 """The gate of the models that reason: which words count as values, who is right about them, what passes."""
 
+import dataclasses
 import importlib
 import sys
-from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ MEASURE = importlib.import_module("reasoning_parts.measure")
 PAGE = recipe("reasoning_page")
 build_model = recipe("bundled").build_model
 SMALL = Igsm(least=2, most=2, shortest=17, longest=28)
-PROBLEMS = [SMALL.generate(0, index, "test") for index in range(3)]
+PROBLEMS = [SMALL.generate(seed, index, "test") for index in range(3) for seed in (0, 1)]
 
 
 class Reckons:
@@ -94,20 +95,32 @@ def test_values_are_the_words_that_a_step_computes():
 @pytest.mark.parametrize("arm", [*REASONING.ARMS.values(), REASONING.ONE], ids=[*REASONING.ARMS, "one"])
 def test_who_works_every_value_out_is_right_about_all_and_who_errs_about_none(arm, by, share, monkeypatch):
     monkeypatch.setattr(REASONING, "CHECKED", 32)
-    reckons = Reckons(by)
-    assert REASONING.value_accuracy(reckons, arm, SMALL, partial(REASONING.likeliest, reckons)) == share
+    assert REASONING.value_accuracy(REASONING.Masked(Reckons(by)), arm, SMALL) == share
 
 
-def test_an_autoregressive_start_is_asked_about_what_stands_before(tmp_path):
+@pytest.mark.parametrize("by", [0, 1])
+def test_answers_are_written_from_left_to_right_and_checked(by, monkeypatch):
+    monkeypatch.setattr(REASONING, "ANSWERED", 3)
+    writer = REASONING.Masked(Answers(by))
+    assert REASONING.answer_accuracy(writer, REASONING.ONE, SMALL) == 1 - by
+
+
+def test_an_autoregressive_model_sees_what_stands_before_and_writes_on_from_it(tmp_path):
     tokenizer, task = REASONING.words(), Igsm()
     recipe_of = REASONING.Recipe(steps=1, width=32, heads=2, layers=2, shift=True)
     model = build_model(tokenizer, recipe_of, seed=0)
     model.save_pretrained(tmp_path)
-    sample = task.sample(0, 0, 1)
-    canvas = lay_out(sample, REASONING.ONE.canvas(task), tokenizer, tokenizer.mask_token_id, tokenizer.pad_token_id)
+    sample, spec = task.sample(0, 0, 1), REASONING.ONE.canvas(task)
+    canvas = lay_out(sample, spec, tokenizer, tokenizer.mask_token_id, tokenizer.pad_token_id)
+    writer = REASONING.Causal(Reckons(), tmp_path)
+    (written,) = writer.written([canvas])
     with torch.inference_mode():
-        wanted = model(torch.from_numpy(canvas.ids[None])).logits[0].argmax(1)
-    assert REASONING.causal_tokens(tmp_path)([canvas, canvas], [60, 90]) == [int(wanted[59]), int(wanted[89])]
+        said = model(torch.tensor([written])).logits[0].argmax(1)
+    places = [at for at in range(len(canvas)) if canvas.region[at] >= 0]
+    assert [written[at] for at in places] == [int(said[at - 1]) for at in places]
+    assert [written[at] for at in range(len(canvas)) if canvas.region[at] < 0] == canvas.ids[canvas.region < 0].tolist()
+    filled = dataclasses.replace(canvas, ids=np.array(written))
+    assert writer.said([filled, filled], places[7:9]) == [written[at] for at in places[7:9]]
 
 
 def test_a_row_says_who_is_right_and_in_which_order(monkeypatch):
