@@ -226,6 +226,7 @@ LINE = {"cell": "toy | ar | 1/step", "problem_id": "p0", "correct": True, "steps
         LINE | {"steps": [GOOD | {"violation": [0]}]}, LINE | {"steps": [GOOD | {"violation": [0, "1"]}]},
         LINE | {"steps": [GOOD | {"violation": [0, float("nan")]}]}, LINE | {"steps": [GOOD | {"step": -1}]},
         LINE | {"steps": [GOOD | {"positions": [4, True]}]}, LINE | {"steps": [GOOD | {"exact": 1}]},
+        LINE | {"steps": [GOOD | {"positions": [4, -5]}]}, LINE | {"steps": [GOOD | {"violation": [0, 10**400]}]},
     ],
 )  # fmt: skip
 def test_a_line_that_explains_nothing_is_named(tmp_path, line):

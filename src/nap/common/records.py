@@ -1,7 +1,7 @@
 """Frozen dataclasses as flat rows: the columns of a Parquet file and the keys of JSON follow from the fields.
 
 A field `global_arness_at_1` is the column `global_arness@1`. Values that are read are checked against the type of the
-field: text that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts or of whole
+field: text that UTF-8 can hold, whole numbers of 64 bits, finite numbers, truth values, tuples of texts or of
 numbers, and None where the type allows it. A missing column takes the default of the field.
 
 Does not know nested records.
@@ -197,6 +197,13 @@ def _wholes(value: object) -> tuple[int, ...]:
     return tuple(map(_whole, value))
 
 
+def _numbers(value: object) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of numbers")
+    return tuple(map(_number, value))
+
+
 CHECKS: dict[object, Check] = {
     str: _text, bool: _truth, int: _whole, float: _number, tuple[str, ...]: _texts, tuple[int, ...]: _wholes,
+    tuple[float, ...]: _numbers,
 }  # fmt: skip

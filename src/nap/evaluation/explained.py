@@ -6,10 +6,10 @@ Does not ask a model (explain.py), and imports none.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
 from pathlib import Path
 
 from nap.common.files import InputError
+from nap.common.records import from_row
 from nap.common.rows import read_values
 from nap.data.cells import cell_of
 from nap.data.trace import COMMIT, Trace
@@ -34,12 +34,18 @@ class Parallel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explained:
-    """A trace's steps of several commits; `cell` says its model, policy, pace and cache."""
+class About:
+    """Which trace; `cell` says its model, policy, pace and cache."""
 
     cell: str
     problem_id: str
     correct: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained(About):
+    """A trace's steps of several commits."""
+
     steps: tuple[Parallel, ...]
 
     @property
@@ -67,43 +73,21 @@ def read_explained(path: str | Path) -> Iterator[Explained]:
     for where, value in read_values(Path(path)):
         try:
             yield _explained(value)
-        except (KeyError, TypeError, ValueError):
+        except (InputError, KeyError, TypeError, ValueError):
             raise InputError(f"{where}: this is not a line that nap trace explain --out writes") from None
 
 
 def _explained(row: object) -> Explained:
-    """Raises KeyError, TypeError or ValueError for anything else."""
+    """Raises InputError, KeyError, TypeError or ValueError for anything else."""
     if not isinstance(row, Mapping) or not isinstance(row["steps"], list):
         raise TypeError
-    cell, problem, correct = row["cell"], row["problem_id"], row["correct"]
-    if not (isinstance(cell, str) and isinstance(problem, str) and (correct is None or isinstance(correct, bool))):
-        raise TypeError
-    return Explained(cell=cell, problem_id=problem, correct=correct, steps=tuple(map(_parallel, row["steps"])))
+    return Explained(**vars(from_row(About, row)), steps=tuple(map(_parallel, row["steps"])))
 
 
-def _parallel(row: Mapping[str, object]) -> Parallel:
-    positions, violation, exact = row["positions"], row["violation"], row["exact"]
-    if not isinstance(positions, list) or not isinstance(violation, list) or not isinstance(exact, bool):
+def _parallel(row: object) -> Parallel:
+    if not isinstance(row, Mapping):
         raise TypeError
-    if len(positions) != len(violation):
+    found = from_row(Parallel, row)
+    if len(found.positions) != len(found.violation) or min(found.step, *found.positions, 0) < 0:
         raise ValueError
-    return Parallel(
-        step=_whole(row["step"]), positions=tuple(map(_whole, positions)), violation=tuple(map(_number, violation)),
-        correlation=_or_none(row["correlation"]), error=_or_none(row["error"]), exact=exact,
-    )  # fmt: skip
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise TypeError
-    return float(value)
-
-
-def _or_none(value: object) -> float | None:
-    return None if value is None else _number(value)
+    return found
