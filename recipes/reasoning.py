@@ -79,7 +79,7 @@ class Arm:
     """How the solutions of a problem are laid out: each in a slot, or all in one.
 
     one_slot  all in one chain; with `marks` a mark stands before each but the first
-    rows      samples of a training step, instead of as many as make WORDS
+    rows_of   a training step has as many samples as with so many paths; by default as many as make WORDS
     """
 
     what: str
@@ -87,7 +87,7 @@ class Arm:
     marks: bool = False
     paths: int = 3
     attention: Attention = "full"
-    rows: int | None = None
+    rows_of: int | None = None
     seeds: int = 3
 
     @property
@@ -115,7 +115,7 @@ ARMS = {
     "paths": Arm(what="three that cannot see each other", attention="paths"),
     "floating": Arm(what="three in one slot, with marks that the model writes", one_slot=True, marks=True),
     "one-tokens": Arm(what="one solution, as many tokens in training", paths=1),
-    "one-problems": Arm(what="one solution, as many problems in training", paths=1, rows=31),
+    "one-problems": Arm(what="one solution, as many problems in training", paths=1, rows_of=3),
     "two": Arm(what="a slot for each of two", paths=2),
     "six": Arm(what="a slot for each of six", paths=6),
 }
@@ -148,10 +148,10 @@ def words() -> Any:
 def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None) -> Path:
     """The model of the first training of a phase after which enough values and answers are right."""
     found, task = "", Igsm()
-    length = len(task.generate(0, 0, "train").prompt.split()) + arm.paths * task.longest
+    length = len(task.generate(0, 0, "train").prompt.split()) + (arm.rows_of or arm.paths) * task.longest
     for steps in phase.steps:
         recipe = Recipe(
-            width=WIDTH, heads=HEADS, steps=steps, batch_size=arm.rows or WORDS // length, lr=phase.rates[0],
+            width=WIDTH, heads=HEADS, steps=steps, batch_size=WORDS // length, lr=phase.rates[0],
             matrix_lr=phase.rates[1], power=phase.power, shift=True, causal=phase.causal,
         )  # fmt: skip
         trained = fit(

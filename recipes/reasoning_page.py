@@ -10,7 +10,6 @@ Does not train, and its rules are those of the page's protocol.
 import sys
 from collections.abc import Callable
 from functools import partial
-from math import log
 
 from agreement_page import MARK, by_decoder, by_order, by_pace, table, write_page
 from agreement_parts.findings import (
@@ -22,11 +21,11 @@ from agreement_parts.findings import (
     above_zero,
     arness,
     did,
-    proportional,
-    rate,
-    slope,
+    lossless,
+    own_pace,
     unneeded,
     valid,
+    width_slope,
 )  # fmt: skip
 from agreement_parts.measure import AO, FORCED
 from bundled import ROOT
@@ -39,8 +38,8 @@ from nap.tasks.igsm import Igsm
 PAGE, RESULTS = ROOT / "docs/reasoning.md", ROOT / "docs/reasoning"
 PACE = 4
 WIDTHS = {1: "one-tokens", 2: "two", 3: "nap", 6: "six"}
-# Differences that matter: Dream's is refuted below this; an order is lowered from this on; accuracy may be lost.
-DREAM, LOWER, LOSSLESS = 0.03, 0.05, 0.02
+# Differences that matter: Dream's is refuted below this; an order is lowered from this on.
+DREAM, LOWER = 0.03, 0.05
 ORDERS: dict[str, Callable[[Row], float]] = {
     "ARness of the canvas": arness, "in a third": partial(arness, scope="third_"), "tau-b": lambda row: row["tau_b"],
 }  # fmt: skip
@@ -74,19 +73,6 @@ def less(first: tuple[str, int], second: tuple[str, int], one: Rows, other: Rows
     return valid(one[first]) - valid(other[second])
 
 
-def frontiers(*models: Rows) -> float:
-    """How tokens a forward of a threshold in every path grow with the number of paths."""
-    return slope(map(log, WIDTHS), (log(rate(rows[IN_PATHS, None])) for rows in models))
-
-
-def kept(study: Study) -> Callable[[Interval], str]:
-    """The rule of R6, where no width loses accuracy."""
-    known = [rows for (arm, _), rows in study.rows.items() if arm in WIDTHS.values()]
-    losses = [valid(rows[IN_PATHS, None]) - valid(rows[AO, 1]) for rows in known]
-    worst = min(losses, default=0.0)
-    return proportional if worst >= -LOSSLESS else lambda interval: f"not lossless ({100 * worst:+.1f} points)"
-
-
 def findings(study: Study) -> list[Finding]:
     """The questions of the protocol, in its order."""
     pair, points, widths = ("chain", "nap"), partial(Finding, percent=True), tuple(WIDTHS.values())
@@ -104,7 +90,8 @@ def findings(study: Study) -> list[Finding]:
         says, gained = f"NAP (forced) less {arm} (AO), one token a step", partial(less, (FORCED, 1), (AO, 1))
         found.append(points("R5", says, ("nap", arm), gained, above_zero))
     says = f"tokens a forward against P, `{IN_PATHS}`: slope"
-    return [*found, Finding("R6", says, widths, frontiers, kept(study))]
+    grows = partial(width_slope, own_pace(IN_PATHS), widths=tuple(WIDTHS))
+    return [*found, Finding("R6", says, widths, grows, lossless(study, IN_PATHS, widths))]
 
 
 def gates(study: Study) -> list[str]:

@@ -95,9 +95,9 @@ def slope(x: Iterable[float], y: Iterable[float]) -> float:
     return float(np.polyfit([*x], [*y], 1)[0])
 
 
-def width_slope(value: Callable[[Rows], float], *models: Rows) -> float:
-    """How a value grows with the number of grids: 1 is in proportion, 0 not at all."""
-    return slope(map(log, WIDTHS), (log(value(rows)) for rows in models))
+def width_slope(value: Callable[[Rows], float], *models: Rows, widths: Iterable[int] = tuple(WIDTHS)) -> float:
+    """How a value grows with the number of paths: 1 is in proportion, 0 not at all."""
+    return slope(map(log, widths), (log(value(rows)) for rows in models))
 
 
 def correlated(*models: Rows) -> float:
@@ -223,10 +223,10 @@ def findings(study: Study) -> list[Finding]:
     return found + differences("Q11", "sentences: chain's fall less that of paths", ("stories-chain-3", "stories-3"), 3)
 
 
-def lossless(study: Study, policy: str) -> Callable[[Interval], str]:
+def lossless(study: Study, policy: str, arms: Iterable[str] = tuple(WIDTHS.values())) -> Callable[[Interval], str]:
     """The rule of Q3: in proportion, if no width loses more than `LOSSLESS` to one token a step."""
     losses = [
-        study.each(lambda rows: valid(rows[policy, None]) - valid(rows[AO, 1]), arm) for arm in WIDTHS.values()
+        study.each(lambda rows: valid(rows[policy, None]) - valid(rows[AO, 1]), arm) for arm in arms
     ]  # fmt: skip
     worst = min((fmean(loss) for loss in losses if loss), default=0.0)
     return proportional if worst >= -LOSSLESS else lambda interval: f"not lossless ({100 * worst:+.1f} points)"

@@ -75,11 +75,9 @@ class Measure:
         `valid` is accuracy, under the name that the findings of recipes/agreement.py read.
         """
         canvases = self.canvases[: COMPARED if policy in (AO, FORCED, *OWN_PACE) else FEW]
-        if policy == MASKED:
-            shown = [over(canvas, canvas.ids) for canvas in canvases]
-            traces = decoded(self.denoiser, shown, parse_policy(AO), pace)
-        else:
-            traces = decoded(self.denoiser, canvases, parse_policy(policy), pace)
+        masked = policy == MASKED
+        shown = [over(canvas, canvas.ids) for canvas in canvases] if masked else canvases
+        traces = decoded(self.denoiser, shown, parse_policy(AO if masked else policy), pace)
         asked = self.problems[: len(traces)]
         right = [self._right(*each) for each in zip(asked, canvases, traces, strict=True)]
         row = {
@@ -88,7 +86,7 @@ class Measure:
             "each": right,
         }  # fmt: skip
         print(policy, pace, row["valid"], flush=True)
-        return row | (dict.fromkeys(order_names()) if policy == MASKED else orders_of(traces))
+        return row | (dict.fromkeys(order_names()) if masked else orders_of(traces))
 
     def _right(self, problem: Problem, canvas: Canvas, trace: Trace) -> bool:
         return self.task.check(problem, parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted).summary)

@@ -9,6 +9,7 @@ Does not mask texts, and knows no tokenizer.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 from nap.common.files import InputError
 from nap.common.rows import FileRow, read_rows
@@ -27,8 +28,7 @@ class Restore:
         """The first `limit` problems of the file. Raises InputError without one, and for a row that lacks a text."""
         if path is None:
             raise InputError(f"task {self.name!r} reads a file of texts with gaps; name it with --data FILE")
-        rows = (row for _, row in zip(range(limit), read_rows(path), strict=False)) if limit else read_rows(path)
-        return [self._problem(row) for row in rows]
+        return [self._problem(row) for row in islice(read_rows(path), limit or None)]
 
     def given(self, problem: Problem) -> str:
         """The text with gaps."""
