@@ -5,7 +5,7 @@
 
 The texts are those that ten models of this repository learned from: the six bundled ones and the four of
 recipes/text_order.py. A language model that was not trained on them, SmolLM2-135M, gives both predictions. The
-order of the trained models is that of the stored rows (docs/study/ties.parquet and text-*.parquet, docs/agreement).
+order of the trained models is that of the stored rows (docs/study/ties.parquet, docs/agreement, docs/text_order).
 Rank correlations over the ten say which prediction agrees with it. The first command measures what
 docs/anticipation.json lacks, a corpus at a time, and can be killed and started again; the second makes the tables of
 docs/anticipation.md. Expected wall time: three minutes of one free core. Expected numbers: docs/anticipation.md.
@@ -14,7 +14,7 @@ docs/anticipation.md. Expected wall time: three minutes of one free core. Expect
 import argparse
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from agreement_parts.findings import arness as normalised
 from agreement_parts.measure import TIES
-from text_order import VIEWS, read_text, results
+from text_order import RESULTS, VIEWS, read_text
 from text_order import sample as text_sample
 
 from nap.common.files import InputError, atomic, exits_on_bad_input
@@ -124,21 +124,29 @@ def trained(name: str) -> Numbers:
     within .01 allow where that was measured.
     """
     kind, _, form = name.partition("-")
-    if kind == "text":
-        rows = [row for row in read_parquet(results(form)) if row["policy"] == "low_confidence"]
-        return {"arness": arness(rows, ""), "tau_b": mean(rows, "tau_b"), "identified": None}
-    if kind == "grids":
-        stored = read_parquet(ROOT / "docs/agreement" / f"{AGREEMENT[form]}.parquet")
-        choices = ([row for row in stored if (row["policy"], row["pace"]) == (name, 1)] for name in (POLICY, *TIES))
-    else:
+    own, left, right = (list(rows) for rows in choices(kind, form))
+    scope = "" if kind == "text" else "path_"
+    found = {"arness": arness(own, scope), "tau_b": mean(own, "tau_b")}
+    if not left or not right:
+        return found | {"identified": None}
+    value, ties = found["arness"], sorted(arness(rows, scope) for rows in (left, right))
+    # 0 is the random order, so the value is its difference from that.
+    return found | {"identified": max(value, *ties) - min(value, *ties) < abs(value), "ties": ties}
+
+
+def choices(kind: str, form: str) -> Iterator[Iterable[Mapping[str, Any]]]:
+    """The stored rows of a model as it decodes, and with ties taken from the left and from the right."""
+    if kind in ("arith", "countdown"):
         arm = {"nap": "nap", "longcot": "long"}[form]
         stored = [row for row in read_parquet(BANDS) if (row["task"], row["arm"], row["policy"]) == (kind, arm, POLICY)]
-        choices = ([row for row in stored if row["choice"] == choice] for choice in ("own", "left", "right"))
-    own, left, right = choices
-    value, *ties = (arness(rows, "path_") for rows in (own, left, right))
-    # 0 is the random order, so the value is its difference from that.
-    identified = max(value, *ties) - min(value, *ties) < abs(value)
-    return {"arness": value, "tau_b": mean(own, "tau_b"), "identified": identified, "ties": sorted(ties)}
+        for choice in ("own", "left", "right"):
+            yield [row for row in stored if row["choice"] == choice]
+    else:
+        named = sorted(RESULTS.glob(f"{form}-?.parquet"))
+        paths = [ROOT / f"docs/agreement/{AGREEMENT[form]}.parquet"] if kind == "grids" else named
+        stored = [row for path in paths for row in read_parquet(path)]
+        for name in (POLICY, *TIES):
+            yield [row for row in stored if row["policy"] == name and row.get("pace", 1) == 1]
 
 
 def arness(rows: Sequence[Mapping[str, Any]], of: str) -> float:

@@ -62,7 +62,7 @@ class Phase:
 
 
 # From single solutions, autoregressively and then masked; then on the canvases of the arm.
-CAUSAL = Phase(steps=(1200, 2400, 4800), rates=(1.5e-3, 1e-2), causal=True)
+CAUSAL = Phase(steps=(2400, 4800), rates=(1.5e-3, 1e-2), causal=True)
 MASKED_ONE = Phase(steps=(1500, 3000, 6000), rates=(5e-4, 2.5e-3), power=1.0)
 LAST = Phase(steps=(2000, 4000, 8000), rates=(3e-4, 1.5e-3))
 WIDTH, HEADS = 192, 3

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import paths_used
-import text_order
 from bundled import ROOT
 from study import queue
 from study_parts.bands import band_table, baseline_table, read_bands
@@ -46,8 +45,7 @@ def details() -> str:
     parts = [BEHIND, "## Every claim", FOUND, claim_table(tasks)]
     parts += [*levels(tasks), "## How much of the order is the model's?", *orders(tasks)]
     parts += ["## Does low sequential dependence cause low ARness?", CAUSAL, causal_table(tasks["countdown"])]
-    if any(text_order.results(view).exists() for view in text_order.VIEWS):
-        parts += ["## Where does order become high, and do independent paths lower it there?", TEXT, text_table()]
+    parts += ["## Where does order become high, and do independent paths lower it there?", TEXT, text_table()]
     if paths_used.USED.exists():
         parts += ["## Do the answers come from the paths?", PUT, used_table()]
     for task, rows in tasks.items():
@@ -154,14 +152,16 @@ CAUSAL = """Three paths of `countdown`, each after the first a copy of the deriv
 with probability q, else any derivation, so that a path by itself looks the same at every q. SeqDep is that of the
 data's own distribution, a closed form: no scorer sees more. If low dependence makes low ARness, ARness rises with q."""
 
-TEXT = """Models of the same size that write 96 letters of tinyshakespeare after 32, one at a time, 200 problems, one
-seed (`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they
+TEXT = """Models of the same size that write 96 letters of tinyshakespeare after 32, one at a time, 200 problems
+(`python recipes/text_order.py`). They differ only in what is left of the order in the 96 letters that they
 learned: all of it; three passages that have nothing to do with each other, each after its third of the prompt (what
 NAP's data are to a chain); words in random order; letters in random order. If order in the data makes decoding go left
 to right, the first falls to random along the rows, as does tau-b; if it is the letters, the slot or the prompt, nothing
 falls. If independent paths lower order where there is some, the passages are below the text. In a third of the slot a
 random order has .127: what is as high there as before only takes turns. Local-ARness says whether neighbours follow
-each other, as letters do inside a word. A dash: not run yet, or run before that column was measured."""
+each other, as letters do inside a word. Intervals are Student's t over training seeds, or of one seed a bootstrap over
+problems. The last column has tau-b with letters within .01 of the surest taken from the right, and from the left. A
+dash: not run yet, or run before that column was measured."""
 
 
 def main() -> int:

@@ -1,18 +1,18 @@
 """Where does order become high? The letters of real text, and the same text with less and less order in it.
 
-    python recipes/text_order.py              # what is missing of four models, two at a time
-    python recipes/text_order.py --view words # one of them
+    python recipes/text_order.py                            # what is missing of twelve models, one at a time
+    python recipes/text_order.py --arms words --seeds 0     # one of them
 
 Each model learns, from scratch and by the study's recipe, the 96 letters of tinyshakespeare that follow 32: as they
 stand; as three unrelated passages of 32 letters, each after its third of the prompt, which corresponds to NAP's data
 against a chain; with the words of the 96 in random order, so that only words are left; and with the letters in random
 order, so that nothing is left. The letter frequencies and the slot are the same for all. Then it writes on the text's
-last tenth, one letter at a time. Nothing here is right or wrong: the order is all that is measured. The rows of a view
-go to docs/study/text-VIEW.parquet, of which recipes/study_page.py makes a table of docs/study_details.md.
-Expected wall time: 20 to 90 minutes a model on one core; resumable.
+last tenth, one letter at a time: by confidence, the same with equally sure letters taken from the left or the right,
+and in random order. Nothing here is right or wrong: the order is all that is measured. The rows of a view and a
+training seed go to docs/text_order/VIEW-SEED.parquet, of which recipes/study_page.py makes a table of
+docs/study_details.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,11 +20,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from bundled import ROOT, Recipe, fit, run_each
+from agreement import Model, study_parser, work_through, write_rows
+from agreement_parts.measure import TIES
+from bundled import ROOT, Recipe, fit
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import atomic
-from nap.common.parquet import write_parquet
 from nap.data.problems import Problem
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
@@ -32,7 +33,7 @@ from nap.order.arness import global_arness
 from nap.order.order import Order, order_of
 from nap.tasks.registry import data_file
 
-RESULTS = ROOT / "docs/study"
+RESULTS = ROOT / "docs/text_order"
 PROMPT, SLOT = 32, 96
 # Letters of each passage: its share of the prompt, and of the slot.
 LEADS, PASSAGE = (11, 11, 10), SLOT // 3
@@ -43,8 +44,8 @@ VIEWS = {
     "words": "words in random order",
     "letters": "letters in random order",
 }
-POLICIES = ("low_confidence", "random")
-PROBLEMS, STEPS = 200, 2500
+POLICIES = ("low_confidence", "random", *TIES)
+PROBLEMS, STEPS, SEEDS = 200, 2500, 3
 MEASURES = ("global_arness@1", "global_arness@1_random", "third_arness@1", "local_arness@1", "tau_b")
 
 
@@ -100,60 +101,46 @@ def build_tokenizer(text: str) -> Any:
     )  # fmt: skip
 
 
-def results(view: str) -> Path:
-    return RESULTS / f"text-{view}.parquet"
+def queue() -> list[Model]:
+    """Every model: seed by seed, so that what there is compares views."""
+    return [Model(arm=view, seed=seed) for seed in range(SEEDS) for view in VIEWS]
 
 
-def run_view(view: str, runs: Path, steps: int, problems: int) -> None:
-    """Train and decode what is missing of a view, and write its rows."""
+def run_one(model: Model, runs: Path, results: Path) -> None:
+    """Train and decode what is missing of a model, and write its rows."""
     from nap.common.records import to_row
     from nap.evaluation.run import run_sweep
     from nap.evaluation.sweep import Sweep
     from nap.report.runs import read_run
 
     text, held_out = read_text()
-    folder = runs / view
-    model = fit(
-        build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, 0, index), folder,
-        Recipe(steps=steps), seed=0,
+    view, folder = model.arm, runs / model.name
+    trained = fit(
+        build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, model.seed, index), folder,
+        Recipe(steps=STEPS), seed=model.seed,
     )  # fmt: skip
     asked = folder / "problems.jsonl"
     with atomic(asked) as file:
-        for index in range(problems):
+        for index in range(PROBLEMS):
             prompt = sample(held_out, view, 1, index).problem.prompt
             file.write(json.dumps({"id": str(index), "prompt": prompt, "answer": "none"}) + "\n")
-    what = Sweep(
-        task="jsonl", data=str(asked), models=(str(model),), policies=POLICIES, tokens_per_step=(1,),
-        problems=problems,
+    sweep = Sweep(
+        task="jsonl", data=str(asked), models=(str(trained),), policies=POLICIES, tokens_per_step=(1,),
+        problems=PROBLEMS,
     )  # fmt: skip
-    rows = [to_row(row) for row in run_sweep(what, folder / "rows", batch_size=25, traces=problems)]
+    rows = [to_row(row) for row in run_sweep(sweep, folder / "rows", batch_size=25, traces=PROBLEMS)]
     orders = {(one.policy, one.trace.problem_id): order_of(one.trace) for one in read_run(folder / "rows").traces}
     for row in rows:
         row["third_arness@1"] = third_arness(orders[row["policy"], row["problem_id"]])
-    dtype = json.loads((model / "training.json").read_bytes())["dtype"]
+    dtype = json.loads((trained / "training.json").read_bytes())["dtype"]
     kept = [{name: row[name] for name in ("index", "policy", *MEASURES)} for row in rows]
-    write_results(results(view), kept, {"view": view, "steps": steps, "problems": problems, "dtype": dtype})
-
-
-def write_results(path: Path, rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
-    import pyarrow as pa
-
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({"setting": json.dumps(setting)})
-    write_parquet(path, table)
+    told = {"view": view, "seed": model.seed, "steps": STEPS, "problems": PROBLEMS, "dtype": dtype}
+    write_rows(kept, results / f"{model.name}.parquet", told)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--view", choices=VIEWS, help="train and decode this one alone, here")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/text-order", help="checkpoints and sweeps")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--problems", type=int, default=PROBLEMS)
-    options = parser.parse_args()
-    if options.view:
-        run_view(options.view, options.runs, options.steps, options.problems)
-        return 0
-    missing = [view for view in VIEWS if not results(view).exists()]
-    return run_each([__file__, *sys.argv[1:], "--view"], missing)
+    options = study_parser(__doc__, queue(), "text_order").parse_args()
+    return work_through(options, queue(), lambda model: VIEWS[model.arm], run_one)
 
 
 if __name__ == "__main__":

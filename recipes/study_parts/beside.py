@@ -6,20 +6,23 @@
 Expected wall time: seconds.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from math import log
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import paths_used
 import pyarrow.parquet as pq
 import study
 import text_order
+from agreement_parts.measure import TIES
 from numpy.typing import NDArray
 from paths_used import GIVEN, OTHER
-from text_order import MEASURES, POLICIES, VIEWS
+from text_order import MEASURES, VIEWS
 
-from nap.common.stats import crossed_bootstrap
+from nap.common.stats import crossed_bootstrap, mean_interval
 from nap.tasks.countdown import Countdown
 from study_parts.rows import AO, Rows, Setting, interval_of, percent, table, wilson
 
@@ -42,16 +45,32 @@ def text_table() -> str:
     """Models of real letters: their order beside a random order's, by how much of the text's own order was left."""
     body = []
     for view, what in VIEWS.items():
-        if not text_order.results(view).exists():
-            body.append([what, *["-"] * (1 + len(MEASURES))])
-            continue
-        for policy in POLICIES:
+        for policy in (AO, "random"):
             found = text_columns(view, policy)
-            cells = [interval_of(found[name][None]) if name in found else "-" for name in MEASURES]
-            body.append([what, policy, *cells])
+            cells = [over_seeds(found[name]) if name in found else "-" for name in MEASURES]
+            body.append([what, policy, f"{len(found.get('tau_b', ()))}", *cells, band(view) if policy == AO else "-"])
     return table(
-        ["the slot's text", "decoder", "Global-ARness@1", "(random)", "in a third", "Local-ARness@1", "tau-b"], body
-    )
+        [
+            "the slot's text", "decoder", "seeds", "Global-ARness@1", "(random)", "in a third", "Local-ARness@1",
+            "tau-b", "tau-b by ties",
+        ],
+        body,
+    )  # fmt: skip
+
+
+def over_seeds(values_SN: Sequence[NDArray[np.float64]]) -> str:
+    """A mean with Student's interval over the training seeds; of one seed with a bootstrap over problems."""
+    if len(values_SN) == 1:
+        return interval_of(np.array(values_SN))
+    means = [float(np.nanmean(values_N)) for values_N in values_SN]
+    low, high = mean_interval(means)
+    return f"{fmean(means):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def band(view: str) -> str:
+    """Tau-b where equally sure letters are taken from the right, and from the left."""
+    sides = [text_columns(view, policy).get("tau_b") for policy in reversed(TIES)]
+    return " to ".join(f"{np.nanmean(side):.3f}" for side in sides if side) or "-"
 
 
 @cache
@@ -80,10 +99,15 @@ def gain_of(task: str, arm: str, first: str, second: str) -> str:
     return f"{gain.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def text_columns(view: str, policy: str) -> dict[str, NDArray[np.float64]]:
-    """What was measured of a view's model under a decoder, problem by problem."""
-    table_ = pq.read_table(text_order.results(view), filters=[("policy", "=", policy)])
-    return {name: table_[name].to_numpy().astype(float) for name in MEASURES if name in table_.column_names}
+def text_columns(view: str, policy: str) -> dict[str, list[NDArray[np.float64]]]:
+    """What was measured of a view's models under a decoder: seed by seed, problem by problem."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for path in sorted(text_order.RESULTS.glob(f"{view}-?.parquet")):
+        rows = pq.read_table(path, filters=[("policy", "=", policy)])
+        for name in {*MEASURES} & {*rows.column_names}:
+            if rows[name].null_count < len(rows):
+                found.setdefault(name, []).append(rows[name].to_numpy().astype(float))
+    return found
 
 
 def ideal_seqdep(share: float, problems: int = 300) -> float:

@@ -397,6 +397,20 @@ def test_a_bundled_model_follows_the_paths_that_are_put_there(monkeypatch, tmp_p
     assert "| arith | nap | " in BESIDE.used_table() and " | 100 [51, 100] | " in BESIDE.used_table()
 
 
+def test_letters_are_shown_over_seeds_with_the_band_of_their_ties(tmp_path, monkeypatch):
+    text_order, write_rows = recipe("text_order"), part("agreement").write_rows
+    monkeypatch.setattr(BESIDE.text_order, "RESULTS", tmp_path)
+    for seed, tau in ((0, 0.2), (1, 0.4)):
+        of = {"low_confidence": tau, "random": 0.0, **dict(zip(text_order.TIES, (0.5, 0.1), strict=True))}
+        rows = [{"policy": policy, "tau_b": value, "third_arness@1": None} for policy, value in of.items()]
+        write_rows(rows, tmp_path / f"text-{seed}.parquet", {})
+    lines = BESIDE.text_table().splitlines()
+    (own,) = [line for line in lines if line.startswith("| as it stands | low_confidence | 2 |")]
+    # Student's t of .2 and .4: .3 +- 12.706 x .1.
+    assert "0.300 [-0.971, 1.571] | 0.100 to 0.500 |" in own
+    assert "| words in random order | low_confidence | 0 | - | - | - | - | - | - |" in lines
+
+
 def test_the_other_problem_has_another_answer_and_not_only_another_summary():
     samples = [sample("nap", "arith", index) for index in range(40)]
     found = USED.others(load_task("arith"), samples)

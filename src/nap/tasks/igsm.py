@@ -1,7 +1,7 @@
 """Problems to be reasoned out step by step, over a graph in the manner of iGSM (arXiv 2407.20311), in free wordings.
 
     Ann is 3 . Tom is gap Ann Bob . Bob is 7 . Eve is sum Tom Ann . Eve ?      # the prompt, its sentences shuffled
-    with 3 7 the gap so makes Tom 4 . Tom 4 Ann 3 have indeed sum 7 for Eve .          # a path
+    Tom is gap so Ann 3 Bob 7 4 . for Eve take sum Tom 4 indeed Ann 3 7 .              # a path
 
 A value is a digit. `gap` is the distance of two values, `sum` the last digit of their sum and `turn` the last digit of
 twice the first plus the second: nested, they neither associate nor add up to one sum, so an answer takes its operations
@@ -29,22 +29,23 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "sum": lambda a, b: (a + b) % BASE,
     "turn": lambda a, b: (2 * a + b) % BASE,
 }
-# X is the one computed, O the operation, a and b the values that it takes of A and B, v what it gives.
+# X is the one computed, O the operation, a and b the values that it takes of A and B, v what it gives. Every word can
+# be told from the prompt and from what stands before it in one step: names first, then what is looked up for them.
 WORDINGS = tuple(
     wording.split()
     for wording in (
-        "X is O of a b : v .",
-        "O a b makes X v .",
-        "X takes A a with B b , their O v .",
-        "from a and b the O gives v for X .",
-        "A a B b have O v for X .",
-        "for X take O : a b to v .",
-        "next comes X , O of a and b , v .",
-        "with a b the O makes X v .",
-        "a b under O yield v , X gets it .",
-        "we know A a and B b : X gets O v .",
-        "O of a with b : v , call it X .",
-        "a to b is O v , so X v .",
+        "X O A a B b v .",
+        "X A a B b O v .",
+        "X : O A a B b v .",
+        "X is O A a B b v .",
+        "X A a with B b O v .",
+        "for X take O A a B b v .",
+        "X gets O : A a B b v .",
+        "X by O of A a B b v .",
+        "X takes A a and B b O v .",
+        "let X be O of A a B b v .",
+        "X with A a to B b is O v .",
+        "next comes X , O of A a and B b v .",
     )
 )
 GIVEN = tuple(
