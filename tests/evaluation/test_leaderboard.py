@@ -28,7 +28,7 @@ from nap.evaluation.leaderboard import (
     run_boards,
 )
 from nap.evaluation.leaderboard_default import REFERENCE, nearest, proposed
-from nap.evaluation.leaderboard_page import default_said, page
+from nap.evaluation.leaderboard_page import default_of, default_said, page
 from nap.evaluation.rows import Row
 from nap.evaluation.run import run_sweep
 from nap.evaluation.summary import Mean, summarise
@@ -64,6 +64,10 @@ def run_one(sweep: Sweep, folder: Path, /, **settings: Any) -> list[Row]:
 def boards(folder: Path, *texts: str, models: tuple[str, ...] = ("grids=exact:grids",), problems=4, validation=3):
     contests = [read_contest(text) for text in models]
     return [*run_boards(contests, decoders(texts), folder, run_one, problems=problems, validation=validation)]
+
+
+def page_of(found: list[Board]) -> str:
+    return page(found, default=default_of(found), command="nap leaderboard", date="today")
 
 
 # What is compared
@@ -162,7 +166,7 @@ def test_a_decoder_that_a_model_cannot_run_is_left_out_with_the_reason(tmp_path)
     (board,) = boards(tmp_path, "low_confidence", "wino", problems=1, validation=1)
     assert [one.decoder for one in board.standings] == ["low_confidence"]
     assert "leave-one-out probabilities, which exact:grids does not give" in board.refused["wino"]
-    assert "Not run: wino" in page([board], command="c", date="d")
+    assert "Not run: wino" in page_of([board])
     with pytest.raises(InputError, match="exact:grids can run none of these decoders"):
         boards(tmp_path / "other", "wino")
 
@@ -170,14 +174,14 @@ def test_a_decoder_that_a_model_cannot_run_is_left_out_with_the_reason(tmp_path)
 def test_decoders_of_other_models_are_named_in_one_line(tmp_path):
     (board,) = boards(tmp_path / "b", "low_confidence", problems=1, validation=1)
     others = dict.fromkeys(["demask (a)", "codila (b)"], "was trained on another model (fingerprint 1)")
-    text = page([replace(board, refused={"dawn": "needs attention weights"} | others)], command="nap", date="today")
+    text = page_of([replace(board, refused={"dawn": "needs attention weights"} | others)])
     assert "Not run: dawn: needs attention weights.\n" in text and "fingerprint" not in text
     assert "Not run, as their second model is of another one: demask (a), codila (b).\n" in text
 
 
 def test_the_page_names_every_decoder_that_nobody_asked_for(tmp_path):
     (board,) = boards(tmp_path, "low_confidence", "wino", problems=1, validation=1)
-    text = page([board], command="c", date="d")
+    text = page_of([board])
     line = next(line for line in text.splitlines() if line.startswith("**Not in this run.**"))
     named = {*re.findall(r"\w+", line)}
     assert {*POLICIES} - named == {"low_confidence", "wino"} and not {"low_confidence", "wino"} & named
@@ -223,7 +227,7 @@ def test_a_leaderboard_that_was_killed_goes_on_and_ends_in_the_same_page(tmp_pat
 
 
 def without_seconds(found: list[Board]) -> list[list[str]]:
-    lines = page(found, command="c", date="d").splitlines()
+    lines = page_of(found).splitlines()
     return [line.split("|")[:-2] if line.startswith("|") else [line] for line in lines]
 
 
@@ -241,7 +245,7 @@ def test_the_score_of_an_exact_law_is_its_exact_log_loss(tmp_path):
     at_one = board.points[TEST][f"{name} | ar | 1/step"].score
     costs = [cost_of(law, trace, correlation=False) for trace in plain]
     assert -at_one.value == pytest.approx(sum(cost.nats / cost.tokens for cost in costs) / 3)
-    assert "nats a token" in page([board], command="c", date="d")
+    assert "nats a token" in page_of([board])
     # Also of texts that were taken back in between, whose steps no law can sum over.
     assert any(event.kind != "commit" for trace in traces for event in trace.events)
     with pytest.raises(
@@ -292,7 +296,7 @@ def test_the_score_of_restored_texts_is_the_share_of_masked_tokens(tmp_path):
     shares = [sum(tokens[i] == truth[name][i] for i in (2, 7, 8)) / 3 for name, tokens in said.items()]
     (point,) = (point for point in board.points[TEST].values() if point.record.pace == "1/step")
     assert [*said] == ["restore-2", "restore-3"] and point.score.value == sum(shares) / 2
-    text = page([board], command="nap leaderboard", date="today")
+    text = page_of([board])
     assert "Score: masked tokens that are restored, in %." in text
     # It has no right answers that a default could lose.
     assert proposed([board]) is None and "What the default should be" not in text
@@ -353,8 +357,12 @@ def test_exact_laws_have_no_say_in_the_default():
     sure = ("parallel_threshold:tau=0.9", "own")
     exact = board_of("exact:grids", {REFERENCE: (36, 1.0), sure: (0, 4.0)})
     assert proposed([exact]) is None
-    found = proposed([exact, board_of("a", {REFERENCE: (36, 1.0), sure: (36, 4.0)})])
+    assert default_of([exact]) == "" and "What the default should be" not in page_of([exact])
+    both = [exact, board_of("a", {REFERENCE: (36, 1.0), sure: (36, 4.0)})]
+    found = proposed(both)
     assert found is not None and [*found.gains] == ["a"]
+    # What the terminal says is what the page says.
+    assert default_of(both) == default_said(found) and f"\n{default_said(found)}\n" in page_of(both)
 
 
 # The command

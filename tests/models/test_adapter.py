@@ -289,10 +289,11 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(tmp_path, spoil, said) 
 
 def test_patterns_that_never_end_are_given_up(tmp_path) -> None:
     saved = Saved(tmp_path, target_modules=["q_proj"]).edit(target_modules=ENDLESS)
-    started = time.monotonic()
+    # Not the seconds on the wall, which another program on the same core can stretch.
+    started = time.process_time()
     with pytest.raises(InputError, match="takes more than"):
         logits(saved.folder)
-    assert time.monotonic() - started < PATIENCE + 10
+    assert time.process_time() - started < PATIENCE + 10
 
 
 def test_a_base_that_the_adapter_names_is_found_beside_it_and_never_asked_of_the_hub(tmp_path, monkeypatch) -> None:

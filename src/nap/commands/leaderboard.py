@@ -61,8 +61,7 @@ class LeaderboardCommand:
         """Run what is left, choose, measure, print and write."""
         from nap.evaluation.decoders import CONTESTS, decoders, read_contest, usual
         from nap.evaluation.leaderboard import TEST, run_boards
-        from nap.evaluation.leaderboard_default import nearest, proposed
-        from nap.evaluation.leaderboard_page import default_said, page, table
+        from nap.evaluation.leaderboard_page import default_of, page, table
         from nap.report.page import write_report
 
         if self.page is not None and not self.page.endswith(".md"):
@@ -80,12 +79,12 @@ class LeaderboardCommand:
                 continue
             console.print(f"\n{board.contest}", style="bold", markup=False)
             draw(console, *table(board))
-        written = Path(self.page) if self.page else folder / "leaderboard.md"
+        written, default = Path(self.page) if self.page else folder / "leaderboard.md", default_of(boards)
         with atomic(written) as file:
-            file.write(page(boards, command=self.command(), date=datetime.now(UTC).date().isoformat()))
+            file.write(page(boards, default=default, command=self.command(), date=datetime.now(UTC).date().isoformat()))
         write_report([folder / board.contest.place / TEST for board in boards], folder / "leaderboard.html")
-        if not self.json:
-            console.print(f"\n{default_said(proposed(boards), nearest(boards))}", markup=False)
+        if default and not self.json:
+            console.print(f"\n{default}", markup=False)
         print(f"the leaderboard is {written}, with curves and replays {folder / 'leaderboard.html'}", file=sys.stderr)
 
     def command(self) -> str:

@@ -63,8 +63,11 @@ def score(found: Score, law: bool) -> str:
     return f"{100 * value:.1f}" + (f" [{100 * interval.low:.0f}, {100 * interval.high:.0f}]" if interval else "")
 
 
-def page(boards: Sequence[Board], *, command: str, date: str) -> str:
-    """The whole leaderboard as Markdown. The same boards, command and date give the same text."""
+def page(boards: Sequence[Board], *, default: str, command: str, date: str) -> str:
+    """The whole leaderboard as Markdown. The same boards, command and date give the same text.
+
+    default  what `default_of` says of these boards
+    """
     tested = {len(board.rows) // max(1, len(board.points[TEST])) for board in boards}
     validated = {point.record.problems for board in boards for point in board.points[VALIDATION].values()}
     parts = [
@@ -78,21 +81,22 @@ def page(boards: Sequence[Board], *, command: str, date: str) -> str:
         f"**The rule.** {RULE}\n",
         f"**Columns.** {COLUMNS}\n",
         f"**Not in this run.** {left_out(boards)}\n",
-        *_default(boards),
+        *_default(default),
         *(_section(board) for board in boards),
     ]
     return "\n".join(parts)
 
 
-def _default(boards: Sequence[Board]) -> list[str]:
-    """What the default should be, where there is a model that has a say in it."""
+def default_of(boards: Sequence[Board]) -> str:
+    """What DEFAULT_RULE comes to on these boards; empty where no model has a say in it."""
     if not any(board.contest.trained for board in boards):
-        return []
-    return [
-        "## What the default should be\n",
-        f"{DEFAULT_RULE}\n",
-        f"{default_said(proposed(boards), nearest(boards))}\n",
-    ]
+        return ""
+    found = proposed(boards)
+    return default_said(found, None if found else nearest(boards))
+
+
+def _default(said: str) -> list[str]:
+    return ["## What the default should be\n", f"{DEFAULT_RULE}\n", f"{said}\n"] if said else []
 
 
 def left_out(boards: Sequence[Board]) -> str:

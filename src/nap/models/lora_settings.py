@@ -29,7 +29,8 @@ IDLE = frozenset({
 # Initial values of the factors that leave the base unchanged. The others (pissa, olora, corda, loftq) train from
 # changed base weights, which the file of an adapter does not contain.
 INNOCENT = (True, False, None, "true", "false", "gaussian", "orthogonal", "eva")
-# Seconds that all patterns of one adapter may take together: anybody may have written these regular expressions.
+# Seconds of the processor that all patterns of one adapter may take together: anybody may have written these
+# expressions. The timeout of `regex` counts these too, so that a busy machine refuses no more than an idle one.
 PATIENCE = 2.0
 # A pattern that names every projection of a model of a hundred layers has some 40,000 characters.
 LONGEST_PATTERN = 100_000
@@ -47,7 +48,7 @@ class Patterns:
 
         if len(pattern) > LONGEST_PATTERN:
             raise InputError(f"{self.where}: a pattern of {len(pattern)} characters; {LONGEST_PATTERN} is the most")
-        started = time.monotonic()
+        started = time.process_time()
         try:
             return regex.fullmatch(pattern, name, timeout=max(self.left, 1e-3)) is not None
         except (regex.error, RecursionError, OverflowError) as error:
@@ -58,7 +59,7 @@ class Patterns:
                 "write the names of the layers as a list"
             ) from None
         finally:
-            self.left -= time.monotonic() - started
+            self.left -= time.process_time() - started
 
     def ends(self, pattern: str, name: str) -> bool:
         """Whether the pattern matches the end of a dotted name, starting at one of its words."""
