@@ -263,6 +263,16 @@ def test_a_law_is_asked_no_prompt_with_a_word_that_it_left_out(tmp_path):
     assert prompts.count("the cat saw") == 6 and "aery" not in prompts
 
 
+def test_a_law_of_letters_is_asked_to_go_on_from_the_same_words(tmp_path):
+    text = tmp_path / "corpus.txt"
+    text.write_text("the cat saw a dog\n" * 9 + "the caf\N{LATIN SMALL LETTER E WITH ACUTE} was shut\n")
+    (board,) = boards(tmp_path / "b", "ar", models=(f"law=exact:{text},unit=letter,vocabulary=14",), problems=6)
+    prompts = (tmp_path / "b" / board.contest.place / "prompts.jsonl").read_text()
+    assert prompts.count("the cat saw") == 9 and "shut" not in prompts and "caf" not in prompts
+    at_one = board.points[TEST][f"{board.contest.model} | ar | 1/step"].score
+    assert 0 < -at_one.value < 1
+
+
 # The default
 
 
@@ -342,6 +352,15 @@ def test_where_nothing_is_without_loss_the_nearest_is_named():
     assert nearest([board_of("a", {REFERENCE: (36, 1.0), slow: (36, 1.0)})]) is None
 
 
+def test_where_the_present_default_did_not_run_nothing_is_said_of_it():
+    both = [board_of("a", {REFERENCE: (36, 1.0)}), board_of("b", {("ar", "1/step"): (36, 1.0)})]
+    assert default_of(both) == (
+        "Nothing is said of the default: parallel_forced at 1/step, which is the present one, did not run with b. "
+        "Ask for it with --add-decoders parallel_forced."
+    )
+    assert "the default stays" in default_of(both[:1])
+
+
 def test_a_proposal_that_loses_on_the_test_problems_does_not_hold():
     sure = ("parallel_threshold:tau=0.9", "own")
     board = board_of("a", {REFERENCE: (36, 1.0), sure: (36, 4.0)})
@@ -371,15 +390,19 @@ def test_exact_laws_have_no_say_in_the_default():
 def test_one_flag_adds_a_model_and_one_file_a_decoder(tmp_path, tiny):
     file = tmp_path / "mine.py"
     file.write_text(HALVES)
+    other = tmp_path / "other.py"
+    other.write_text(HALVES.replace("TwoSurest", "ThreeSurest").replace("_N, 2)", "_N, 3)"))
     arguments = (
         "leaderboard", "--models", "grids=exact:grids", "--add-models", f"arith={tiny}", "--decoders", "low_confidence",
-        "--add-decoders", file, "--problems", 2, "--validation", 2, "--out", tmp_path / "out", "--json",
+        other, "--add-decoders", file, "--problems", 2, "--validation", 2, "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     done = nap(*arguments, "--page", tmp_path / "page.md")
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert {(one["model"], one["decoder"]) for one in told} == {
-        (model, decoder) for model in ("exact:grids", str(tiny)) for decoder in ("low_confidence", "two_surest")
+        (model, decoder)
+        for model in ("exact:grids", str(tiny))
+        for decoder in ("low_confidence", "two_surest", "three_surest")
     }
     mine = next(one for one in told if one["decoder"] == "two_surest" and one["model"] == "exact:grids")
     assert mine["at"]["2"]["filled"] == pytest.approx(2.0) and mine["at"]["8"] is None

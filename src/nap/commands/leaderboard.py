@@ -43,9 +43,10 @@ class LeaderboardCommand:
     add_models: tuple[str, ...] = ()
     """more of them, beside the default"""
     decoders: tuple[str, ...] = ()
-    """policies by name or with settings, at most four of each (default: all that need no second model)"""
+    """policies by name or with settings, at most four of each (default: all that need no second model); also FILE.py
+    with a policy of yours, which is run"""
     add_decoders: tuple[str, ...] = ()
-    """more of them, beside the default; also FILE.py with a policy of yours, which is run"""
+    """more of them, beside the default; also FILE.py"""
     problems: int = 200
     """on which decoders are measured"""
     validation: int = 100
@@ -67,8 +68,8 @@ class LeaderboardCommand:
         if self.page is not None and not self.page.endswith(".md"):
             raise InputError(f"the leaderboard is a page of Markdown; --page must end in .md, got {self.page!r}")
         contests = [read_contest(text) for text in dict.fromkeys((*(self.models or CONTESTS), *self.add_models))]
-        added, digests = _own(self.add_decoders)
-        found = decoders((*(self.decoders or usual()), *added))
+        texts, digests = _own((*(self.decoders or usual()), *self.add_decoders))
+        found = decoders(texts)
         folder, boards, console = Path(self.out), list["Board"](), open_console()
         for board in run_boards(
             contests, found, folder, _run, problems=self.problems, validation=self.validation, digests=digests

@@ -243,10 +243,10 @@ def _prompts(contest: Contest, folder: Path, law: ExactDenoiser, count: int) -> 
     from nap.models.exact import read_name
 
     file, _ = read_name(contest.model)
-    known = law.tokenizer.get_vocab()
     lines = [line for line in map(str.split, read_text(file).splitlines()) if len(line) > PROMPT_WORDS]
-    # A law's vocabulary may leave out rare words, and it refuses a prompt with one.
-    lines = [line for line in lines if all(word in known for word in line[:PROMPT_WORDS])]
+    # A law's vocabulary may leave out rare words or letters, and it refuses a prompt with one.
+    unknown, encode = law.tokenizer.unk_token_id, law.tokenizer.encode
+    lines = [line for line in lines if unknown not in encode(" ".join(line[:PROMPT_WORDS]), add_special_tokens=False)]
     if len(lines) < count:
         raise InputError(
             f"{file} has {len(lines)} lines of more than {PROMPT_WORDS} words that the law knows the first of, "

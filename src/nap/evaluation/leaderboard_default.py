@@ -40,6 +40,11 @@ class Proposed:
     holds: bool
 
 
+def compared(board: Board) -> bool:
+    """Whether the reference ran in it, which all others are compared with."""
+    return REFERENCE in _by_setting(board, VALIDATION)
+
+
 def proposed(boards: Sequence[Board]) -> Proposed | None:
     """What DEFAULT_RULE proposes; None where the reference did not run, or nothing is faster at no loss."""
     known = [board for board in boards if board.contest.trained]
@@ -93,9 +98,9 @@ def _faster(known: Sequence[Board]) -> dict[tuple[str, str], tuple[float, list[f
     Of each the geometric mean of that gain, and what is gained in score with each model. Nothing where the reference
     did not run.
     """
-    cells = [_by_setting(board, VALIDATION) for board in known]
-    if not known or any(REFERENCE not in of for of in cells):
+    if not known or not all(map(compared, known)):
         return {}
+    cells = [_by_setting(board, VALIDATION) for board in known]
     found = {}
     for setting in set.intersection(*(set(of) for of in cells)) - {REFERENCE}:
         speed = [of[setting].tpf / of[REFERENCE].tpf for of in cells]

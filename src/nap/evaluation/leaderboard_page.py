@@ -10,7 +10,7 @@ from nap.common.text import markdown_table, printable, short
 from nap.decoding.policies.registry import POLICIES
 from nap.evaluation.decoders import CONTESTS, LAW, PACES, RESTORE, read_contest, usual
 from nap.evaluation.leaderboard import RULE, TEST, TIMED_PROBLEMS, VALIDATION, Board, Point, Score, Standing
-from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Nearest, Proposed, nearest, proposed
+from nap.evaluation.leaderboard_default import DEFAULT_RULE, REFERENCE, Nearest, Proposed, compared, nearest, proposed
 from nap.evaluation.summary import Mean
 from nap.evaluation.tables import mean
 
@@ -89,8 +89,14 @@ def page(boards: Sequence[Board], *, default: str, command: str, date: str) -> s
 
 def default_of(boards: Sequence[Board]) -> str:
     """What DEFAULT_RULE comes to on these boards; empty where no model has a say in it."""
-    if not any(board.contest.trained for board in boards):
+    known = [board for board in boards if board.contest.trained]
+    if not known:
         return ""
+    if without := [board.contest.model for board in known if not compared(board)]:
+        return (
+            f"Nothing is said of the default: {' at '.join(REFERENCE)}, which is the present one, did not run with "
+            f"{', '.join(map(printable, without))}. Ask for it with --add-decoders {REFERENCE[0]}."
+        )
     found = proposed(boards)
     return default_said(found, None if found else nearest(boards))
 
