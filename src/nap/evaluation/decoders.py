@@ -121,7 +121,8 @@ class Decoder:
 def decoders(texts: Iterable[str]) -> list[Decoder]:
     """The decoders of policies as `parse_policy` reads them: texts of one name and guide are settings of one decoder.
 
-    A bare name of KNOBS stands for its four. Raises InputError for more than EFFORT settings of a decoder.
+    A bare name of KNOBS stands for its four, and one of GUIDED_KNOBS with a guide, and settings that are not its
+    number, for its four. Raises InputError for more than EFFORT settings of a decoder.
     """
     found: dict[str, list[str]] = {}
     for text in dict.fromkeys(texts):
@@ -145,7 +146,8 @@ def _name(text: str) -> str:
 
 def _settings(text: str) -> Sequence[str]:
     name, _, said = text.partition(":")
-    guided = name in GUIDED_KNOBS and said.startswith("guide=") and "," not in said
+    told = [part.partition("=")[0] for part in said.split(",")]
+    guided = name in GUIDED_KNOBS and "guide" in told and GUIDED_KNOBS[name][0] not in told
     if text not in KNOBS and not guided:
         return [text]
     knob, values = (GUIDED_KNOBS if guided else KNOBS)[name]
