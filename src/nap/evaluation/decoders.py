@@ -47,7 +47,7 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
 # The same of those with a second model, `demask:guide=DIR`, which are decoders of its denoiser.
 GUIDED_KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "demask": ("tau", (0.05, 0.2, 0.5, 2.0)),
-    "codila": ("block", (1, 2, 3, 4)),
+    "codila": ("block", (1, 2, 4, 8)),
     "draft_revise": ("share", (0.1, 0.25, 0.5, 0.75)),
 }
 # A contest of this task is about a law's texts: `law=exact:FILE`.
