@@ -15,6 +15,7 @@ docs/study_details.md. Expected wall time: 20 to 90 minutes a model on one core;
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -108,34 +109,42 @@ def queue() -> list[Model]:
 
 def run_one(model: Model, runs: Path, results: Path) -> None:
     """Train and decode what is missing of a model, and write its rows."""
-    from nap.common.records import to_row
-    from nap.evaluation.run import run_sweep
-    from nap.evaluation.sweep import Sweep
-    from nap.report.runs import read_run
-
     text, held_out = read_text()
     view, folder = model.arm, runs / model.name
     trained = fit(
         build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, model.seed, index), folder,
         Recipe(steps=STEPS), seed=model.seed,
     )  # fmt: skip
+    prompts = [sample(held_out, view, 1, index).problem.prompt for index in range(PROBLEMS)]
+    rows = order_rows(trained, prompts, POLICIES, folder)
+    dtype = json.loads((trained / "training.json").read_bytes())["dtype"]
+    told = {"view": view, "seed": model.seed, "steps": STEPS, "problems": PROBLEMS, "dtype": dtype}
+    write_rows(rows, results / f"{model.name}.parquet", told)
+
+
+def order_rows(trained: Path, prompts: Sequence[str], policies: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+    """The order in which a model writes after each of these prompts, one token a step: a row a policy and prompt.
+
+    A killed run goes on from what is in `folder`.
+    """
+    from nap.common.records import to_row
+    from nap.evaluation.run import run_sweep
+    from nap.evaluation.sweep import Sweep
+    from nap.report.runs import read_run
+
     asked = folder / "problems.jsonl"
     with atomic(asked) as file:
-        for index in range(PROBLEMS):
-            prompt = sample(held_out, view, 1, index).problem.prompt
+        for index, prompt in enumerate(prompts):
             file.write(json.dumps({"id": str(index), "prompt": prompt, "answer": "none"}) + "\n")
     sweep = Sweep(
-        task="jsonl", data=str(asked), models=(str(trained),), policies=POLICIES, tokens_per_step=(1,),
-        problems=PROBLEMS,
+        task="jsonl", data=str(asked), models=(str(trained),), policies=tuple(policies), tokens_per_step=(1,),
+        problems=len(prompts),
     )  # fmt: skip
-    rows = [to_row(row) for row in run_sweep(sweep, folder / "rows", batch_size=25, traces=PROBLEMS)]
+    rows = [to_row(row) for row in run_sweep(sweep, folder / "rows", batch_size=25, traces=len(prompts))]
     orders = {(one.policy, one.trace.problem_id): order_of(one.trace) for one in read_run(folder / "rows").traces}
     for row in rows:
         row["third_arness@1"] = third_arness(orders[row["policy"], row["problem_id"]])
-    dtype = json.loads((trained / "training.json").read_bytes())["dtype"]
-    kept = [{name: row[name] for name in ("index", "policy", *MEASURES)} for row in rows]
-    told = {"view": view, "seed": model.seed, "steps": STEPS, "problems": PROBLEMS, "dtype": dtype}
-    write_rows(kept, results / f"{model.name}.parquet", told)
+    return [{name: row[name] for name in ("index", "policy", *MEASURES)} for row in rows]
 
 
 def main() -> int:
