@@ -15,8 +15,10 @@ take when nothing else is done: the same shapes forward by forward, attention's 
 its own (products.py). A way such as `exact-int8p-compile` is `exact` with settings of the model: `int8w` weights of 8
 bits, `int8p` products of 8 bits, `compile` compiled layers (in the first run, which is not timed). With --cpu all times
 are processor seconds, which other work on the machine changes less. With --published-steps the published loop, whose
-steps are all alike, does only so many of them and its time is scaled up; tokens are then compared with `full`. Not a
-test: nothing here fails on a slow machine. Results with date and machine: docs/speed.md.
+steps are all alike, does only so many of them and its time is scaled up; tokens are then compared with `full`. With
+--published-rows it does so for that many rows of the batch alone: what it makes of 32 canvases of 656 tokens and
+126,464 words takes 53 GB. With --dtype bfloat16 all sides compute in that, LLaDA's own, the products included. Not a
+test: nothing here fails on a slow machine. Results: docs/speed.md.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -165,7 +167,17 @@ def published_loop(
     return ids_BL
 
 
-def decoder(way: str, shape: Shape, most: int | None) -> Callable[[], dict[str, Any]]:
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Part(NamedTuple):
+    """How much of the published loop is timed, all of it by default: some steps, some rows of the batch."""
+
+    steps: int | None = None
+    rows: int | None = None
+
+
+def decoder(way: str, shape: Shape, part: Part, dtype: Dtype) -> Callable[[], dict[str, Any]]:
     """One decode of the shape, its tokens and its costs, and what its time counts for; the published loop in part."""
     attention, cache, int8, compiled = WAYS[way]
     canvases = shape.canvases(attention)
@@ -173,20 +185,22 @@ def decoder(way: str, shape: Shape, most: int | None) -> Callable[[], dict[str, 
     if way == "published":
         from transformers import LlamaForCausalLM
 
-        model, ids_BL = LlamaForCausalLM.from_pretrained(shape.folder).eval(), np.stack([c.ids for c in canvases])
-        queries, taken = steps * ids_BL.size, min(steps, most or steps)
+        model = LlamaForCausalLM.from_pretrained(shape.folder, dtype=getattr(torch, dtype)).eval()
+        ids_BL = np.stack([canvas.ids for canvas in canvases])
+        taken, rows = min(steps, part.steps or steps), min(shape.batch, part.rows or shape.batch)
+        times = steps / taken * shape.batch / rows
 
         def published() -> dict[str, Any]:
-            given = model, torch.as_tensor(ids_BL), torch.as_tensor(free_N), shape.pace, shape.mask
+            given = model, torch.as_tensor(ids_BL[:rows]), torch.as_tensor(free_N), shape.pace, shape.mask
             tokens = published_loop(*given, most=taken)[:, free_N].tolist()
             return {
-                "tokens": tokens if taken == steps else None, "forwards": steps, "queries": queries,
-                "each": [(ids_BL.size, ids_BL.size)] * steps, "times": steps / taken,
+                "tokens": tokens if times == 1 else None, "forwards": steps, "queries": steps * ids_BL.size,
+                "each": [(ids_BL.size, ids_BL.size)] * steps, "times": times,
             }  # fmt: skip
 
         return published
     keep_memory()
-    denoiser = load(str(shape.folder), mask_id=shape.mask, int8=int8, compile=compiled)
+    denoiser = load(str(shape.folder), mask_id=shape.mask, dtype=dtype, int8=int8, compile=compiled)
     policy = LowConfidence(block=BLOCK)
     asked = [shape.batch * (BLOCK - step * shape.pace % BLOCK) for step in range(steps)]
 
@@ -219,9 +233,9 @@ class Side:
         return json.loads(self.process.stdout.readline())
 
 
-def side(way: str, shape: Shape, most: int | None, clock: Callable[[], float]) -> None:
+def side(way: str, shape: Shape, part: Part, dtype: Dtype, clock: Callable[[], float]) -> None:
     """What a `Side`'s process does: a decode for every line it is sent."""
-    decode = decoder(way, shape, most)
+    decode = decoder(way, shape, part, dtype)
     for _ in sys.stdin:
         started = clock()
         found = decode()
@@ -235,7 +249,7 @@ def share_of_equal(tokens: list[list[int]] | None, others: list[list[int]] | Non
 
 
 def measure(
-    shape: Shape, ways: list[str], repeats: int, clock: Callable[[], float], told: list[str]
+    shape: Shape, ways: list[str], dtype: Dtype, repeats: int, clock: Callable[[], float], told: list[str]
 ) -> list[dict[str, Any]]:
     """A row for each way, with its ratio to the published loop. `told` are the flags of the sides."""
     shape.make()
@@ -245,7 +259,8 @@ def measure(
     for one in sides.values():
         one.process.kill()
     sizes = Sizes(
-        width=shape.width, layers=shape.layers, vocab=shape.vocab, batch=shape.batch, length=shape.length
+        width=shape.width, layers=shape.layers, vocab=shape.vocab, batch=shape.batch, length=shape.length,
+        dtype=getattr(torch, dtype),
     )  # fmt: skip
     products, rows = Products(sizes, clock), list[dict[str, Any]]()
     for way in ways:
@@ -255,7 +270,7 @@ def measure(
         ratios = [run["published"]["seconds"] / run[way]["seconds"] for run in runs]
         seconds = statistics.median(run[way]["seconds"] for run in runs)
         rows.append({
-            "name": way, "attention": attention, "cache": cache, "int8": int8, "compile": compiled,
+            "name": way, "attention": attention, "cache": cache, "dtype": dtype, "int8": int8, "compile": compiled,
             "vocab": shape.vocab, "batch": shape.batch,
             "prompt": shape.prompt, "paths": shape.paths, "width": shape.width, "layers": shape.layers,
             "speedup": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios),
@@ -276,25 +291,29 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WAYS, default=USUAL)
     for name, value in asdict(Shape()).items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="float32")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs after one that is not; 0: time that one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu", action="store_true", help="measure processor seconds, of one thread")
     parser.add_argument(
         "--published-steps", type=int, help="steps of the published loop that are timed; all by default"
     )
+    parser.add_argument("--published-rows", type=int, help="rows of the batch for which that is done; all by default")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     parser.add_argument("--side", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shape = Shape(**{name: getattr(options, name) for name in asdict(Shape())})
-    clock, most = time.process_time if options.cpu else time.perf_counter, options.published_steps
+    clock = time.process_time if options.cpu else time.perf_counter
     if options.side:
-        side(options.side, shape, most, clock)
+        side(options.side, shape, Part(options.published_steps, options.published_rows), options.dtype, clock)
         return
-    told = ["--threads", str(options.threads), *["--cpu"] * options.cpu]
-    told += ["--published-steps", str(most)] if most else []
+    told = ["--threads", str(options.threads), "--dtype", options.dtype, *["--cpu"] * options.cpu]
+    for name in ("published-steps", "published-rows"):
+        if number := getattr(options, name.replace("-", "_")):
+            told += [f"--{name}", str(number)]
     with fast_float32():
-        rows = measure(shape, options.only, options.repeats, clock, told)
+        rows = measure(shape, options.only, options.dtype, options.repeats, clock, told)
     for row in rows:
         if options.json:
             print(json.dumps(row), flush=True)

@@ -20,6 +20,7 @@ class Sizes:
     vocab: int
     batch: int
     length: int
+    dtype: torch.dtype = torch.float32
 
 
 class _Given(NamedTuple):
@@ -33,9 +34,9 @@ class _Given(NamedTuple):
     @classmethod
     def of(cls, sizes: Sizes, rows: int) -> "_Given":
         """For so many rows of states."""
-        heads = sizes.batch * sizes.width // 64
-        states = torch.randn(rows, sizes.width), torch.randn(rows, 3 * sizes.width)
-        return cls(*states, torch.randn(heads, rows // sizes.batch, 64), torch.randn(heads, sizes.length, 64))
+        heads, per_row = sizes.batch * sizes.width // 64, rows // sizes.batch
+        shapes = (rows, sizes.width), (rows, 3 * sizes.width), (heads, per_row, 64), (heads, sizes.length, 64)
+        return cls(*(torch.randn(shape, dtype=sizes.dtype) for shape in shapes))
 
     def multiply(self, weights: list[torch.Tensor]) -> None:
         """Each weight by what fits it."""
@@ -58,8 +59,8 @@ class Products:
         # Keys and values; queries, attention's output and the MLP.
         weights = [(width, width)] * 4 + [(width, wide)] * 2 + [(wide, width)]
         self.sizes, self.clock, self.known = sizes, clock, dict[tuple[int, int], float]()
-        self.layers = [[torch.randn(weight) for weight in weights] for _ in range(sizes.layers)]
-        self.head = torch.randn(width, sizes.vocab)
+        self.layers = [[torch.randn(weight, dtype=sizes.dtype) for weight in weights] for _ in range(sizes.layers)]
+        self.head = torch.randn(width, sizes.vocab, dtype=sizes.dtype)
 
     def seconds(self, each: list[tuple[int, int]]) -> float:
         """Of forwards that compute so many positions and ask for the logits of so many."""

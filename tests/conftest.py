@@ -1,6 +1,7 @@
 """What every test module shares: the data folder and hypothesis without deadlines. Toy models are in `toys.py`."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,16 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from scorers import save_causal
 
     return save_causal(tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Ray on this machine with two workers, which can import the tests' modules."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
+    tests = Path(__file__).parent
+    folders = [tests.parent / "src", tests, *(path for path in tests.iterdir() if path.is_dir())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+        ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    yield
+    ray.shutdown()

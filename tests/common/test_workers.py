@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nap.common.files import InputError
+from nap.common.ray_workers import map_on_actors
 from nap.common.workers import AHEAD, map_rows, worker_number
 
 ROWS = list(range(200))
@@ -122,16 +124,18 @@ def test_ray_that_is_not_installed_is_named() -> None:
         list(map_rows(square, ROWS, backend="ray"))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Ray on this machine, with few workers."""
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
-    with pytest.MonkeyPatch.context() as patch:
-        # Ray's workers import the functions of this module by name.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
-        ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        yield ray
-        ray.shutdown()
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for asked in (address, f"ray://{address}"):
+            monkeypatch.setenv("RAY_ADDRESS", asked)
+            with pytest.raises(InputError, match=f"no Ray cluster answers at RAY_ADDRESS='{asked}'") as caught:
+                list(map_rows(square, ROWS, backend="ray"))
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -142,9 +146,24 @@ def test_ray_gives_the_same_rows_also_when_a_worker_is_killed(cluster, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ray_lets_no_function_fail_silently(cluster) -> None:
-    with pytest.raises(Exception, match="row 40"):
+def test_what_the_function_raises_in_ray_comes_out_as_it_is(cluster) -> None:
+    with pytest.raises(KeyError, match=r"^'row 40'$"):
         list(map_rows(boom, ROWS, backend="ray"))
+    with pytest.raises(KeyError, match=r"^'row 40'$"):
+        list(map_on_actors(boom, iter(ROWS), workers=1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_actors_of_which_some_are_killed_give_every_row_once_and_in_order(cluster, tmp_path: Path) -> None:
+    found = list(map_on_actors(Dies(str(tmp_path), fatal=(1, 5)), iter(range(8)), workers=2))
+    assert found == [square(row) for row in range(8)]
+    assert len(list(tmp_path.iterdir())) == 2, "no worker was killed"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_without_a_gpu_is_named_before_the_first_row(cluster) -> None:
+    with pytest.raises(InputError, match="the Ray cluster has no GPU"):
+        list(map_rows(square, ROWS, backend="ray", gpus=1))
 
 
 @dataclass(frozen=True)

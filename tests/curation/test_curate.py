@@ -87,7 +87,15 @@ def test_the_card_names_what_the_data_is_made_of(tmp_path, problems) -> None:
         make(server, tmp_path / "run", problems, licences=(("data", "mit"), ("problems", "x"), ("teacher", "apache")))
     text = (tmp_path / "run/README.md").read_text()
     digest = hashlib.sha256((tmp_path / "run/samples.parquet").read_bytes()).hexdigest()
-    for part in ('license: "mit"', "Please reason step by step", "apache", digest, '"temperature": 1.0', "12 of 12"):
+    for part in (
+        'license: "mit"',
+        "Please reason step by step",
+        "apache",
+        digest,
+        '"temperature": 1.0',
+        "12 of 12",
+        "Add `--attention paths`",
+    ):
         assert part in text
     assert server.url not in text
 

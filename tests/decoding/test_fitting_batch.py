@@ -18,6 +18,7 @@ from nap.decoding import batches
 from nap.decoding.batches import USUAL, fitting_batch, row_bytes
 from nap.evaluation.run import run_sweep
 from nap.evaluation.sweep import Sweep
+from nap.models.packed import copies, use_packed
 from tiny import QUESTION, environment, save_tiny
 
 # LLaDA-8B's shape.
@@ -38,6 +39,9 @@ class Model:
 
     def parameters(self) -> list[torch.Tensor]:
         return [torch.empty(8 * 10**9, dtype=self.dtype, device="meta")]
+
+    def modules(self) -> list[torch.nn.Module]:
+        return []
 
 
 @dataclass
@@ -62,6 +66,23 @@ def test_what_the_processes_of_a_sweep_share_is_divided_and_each_has_its_own_wei
     # 16 GB of weights are freed here and taken twice: 12 GB are left for each of two.
     assert fit(monkeypatch, free, processes=2).free == (40 - 16) * 10**9 // 2
     assert fit(monkeypatch, free, processes=8).rows == 1
+
+
+def test_packed_weights_that_are_still_to_be_made_are_kept_free_in_every_process(monkeypatch) -> None:
+    model, free = Model(LLADA), 40 * 10**9
+    layers = [torch.nn.Linear(1000, 1000, bias=False, device="meta") for _ in range(250)]
+    monkeypatch.setattr(Model, "modules", lambda self: layers)
+    use_packed(model)
+    monkeypatch.setattr(Shaped, "model", model, raising=False)
+    assert copies(model) == (0, 10**9)
+    assert fit(monkeypatch, free).free == free - 10**9
+    assert fit(monkeypatch, free, processes=2).free == (40 - 16) * 10**9 // 2 - 10**9
+    for layer in layers[:100]:
+        monkeypatch.setattr(layer, "_packed", layer.weight.detach())
+    # What is made is no longer free here; another process makes its own.
+    assert copies(model) == (4 * 10**8, 6 * 10**8)
+    assert fit(monkeypatch, free).free == free - 6 * 10**8
+    assert fit(monkeypatch, free, processes=2).free == (40 * 10**9 - 164 * 10**8) // 2 - 6 * 10**8
 
 
 def test_what_is_not_known_changes_nothing(monkeypatch) -> None:

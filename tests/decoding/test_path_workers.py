@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,10 @@ def test_at_most_eight_bytes_a_path_token_come_back_and_the_prompt_goes_there(de
 class Dies(PathWork):
     """Kills its process before the third step, once for each worker."""
 
+    marks: str
+
     def _steps(self, denoiser: Any, canvas, paths):
-        mark = Path(os.environ["NAP_TEST_MARKS"]) / f"{paths}"
+        mark = Path(self.marks) / f"{paths}"
         if not mark.exists():
             mark.touch()
             original = denoiser.part
@@ -122,8 +125,7 @@ class Sleeps(PathWork):
 
 
 def test_processes_of_which_one_is_killed_in_mid_path_write_the_same(deep, tmp_path, monkeypatch):
-    monkeypatch.setenv("NAP_TEST_MARKS", str(tmp_path))
-    monkeypatch.setattr(path_workers, "PathWork", Dies)
+    monkeypatch.setattr(path_workers, "PathWork", partial(Dies, marks=str(tmp_path)))
     (found,), (one,) = apart(deep, 2, backend="processes"), together(deep)
     assert [*tmp_path.iterdir()], "nobody died"
     assert written(found.trace) == written(one)
@@ -176,13 +178,23 @@ def test_the_command_says_what_travelled(deep):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_paths_over_a_ray_cluster_are_the_same_and_travel_once(deep, monkeypatch):
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"), os.pathsep)
-    ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    try:
-        (found,) = apart(deep, 3, backend="ray")
-    finally:
-        ray.shutdown()
+def test_paths_over_a_ray_cluster_are_the_same_and_travel_once(deep, cluster):
+    (found,) = apart(deep, 3, backend="ray")
     assert written(found.trace) == written(together(deep)[0])
     assert found.received <= 8 * SPEC.paths * SPEC.path_tokens
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_actors_of_which_one_is_killed_in_mid_path_write_the_same(deep, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(path_workers, "PathWork", partial(Dies, marks=str(tmp_path)))
+    (found,), (one,) = apart(deep, 2, backend="ray"), together(deep)
+    assert [*tmp_path.iterdir()], "nobody died"
+    assert written(found.trace) == written(one)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_ray_actor_that_never_answers_is_told_in_one_line(deep, cluster, monkeypatch):
+    monkeypatch.setattr(path_workers, "PathWork", Sleeps)
+    with pytest.raises(InputError, match=r"3 workers gave no answer for 0.5 s in a row") as caught:
+        apart(deep, 2, backend="ray", patience=0.5)
+    assert "\n" not in str(caught.value)

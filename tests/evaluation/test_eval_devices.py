@@ -1,8 +1,5 @@
 """A sweep over several devices or machines: a model on each, problems dealt out, the same bytes as one process."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -49,18 +46,10 @@ def test_problems_dealt_over_processes_give_the_bytes_of_one(tiny, tmp_path, wor
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_problems_dealt_over_a_ray_cluster_give_the_bytes_of_one_process(tiny, tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'nap-dlm[ray]'")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"), os.pathsep)
-    ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    try:
-        run_sweep(sweep_of(tiny), tmp_path / "one", batch_size=1)
-        done = list[int]()
-        run_sweep(
-            sweep_of(tiny), tmp_path / "ray", batch_size=1, backend="ray", report=lambda now: done.append(now.done)
-        )
-    finally:
-        ray.shutdown()
+def test_problems_dealt_over_a_ray_cluster_give_the_bytes_of_one_process(tiny, tmp_path, cluster):
+    run_sweep(sweep_of(tiny), tmp_path / "one", batch_size=1)
+    done = list[int]()
+    run_sweep(sweep_of(tiny), tmp_path / "ray", batch_size=1, backend="ray", report=lambda now: done.append(now.done))
     assert done == [1, 2, 3, 4, 5], "each batch is kept when it is done"
     assert (tmp_path / "one/rows.parquet").read_bytes() == (tmp_path / "ray/rows.parquet").read_bytes()
 

@@ -145,6 +145,20 @@ def test_an_evaluation_of_an_open_model_is_that_of_its_name_and_resumes(model, t
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("cache", [None, 5, ["dual"], "Dual", "dual:refresh"])
+def test_a_cache_that_is_no_name_is_told_the_names(model, cache):
+    with pytest.raises(InputError, match="cache") as caught:
+        nap.decode(model, QUESTION, cache=cache)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_policy_one_pace_and_one_cache_need_no_list(model, tmp_path):
+    run = nap.evaluate(model, "arith", policies="low_confidence:block=16", tokens_per_step=8, problems=1, cache="dual")
+    assert [(one.policy, one.pace, one.cache) for one in run.records] == [("low_confidence:block=16", "8/step", "dual")]
+    with pytest.raises(InputError, match="one of the caches must be a text, got 'None'"):
+        nap.evaluate(model, "arith", policies="ar", problems=1, cache=None)  # pyright: ignore[reportArgumentType]
+
+
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing(model):
     html = nap.decode(model, QUESTION, tokens_per_step=8)._repr_html_()
     run = nap.evaluate(model, "arith", policies=["ar"], tokens_per_step=[4, 8], problems=2)

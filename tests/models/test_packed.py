@@ -11,7 +11,7 @@ from test_denoiser import everywhere, full, make, some_ids
 import nap.models.packed as packed
 from nap.common.machine import onednn_is_exact
 from nap.models.load import load
-from nap.models.packed import Packed, use_packed
+from nap.models.packed import Packed, copies, use_packed
 
 pytestmark = pytest.mark.skipif(not onednn_is_exact(), reason="oneDNN is not asked on this processor")
 
@@ -53,6 +53,15 @@ def test_a_layer_multiplies_by_what_its_weight_is_now_whatever_the_shape(shape):
         for change in changes:
             change()
             torch.testing.assert_close(layer(states), plain(states, layer.weight, layer.bias))
+
+
+def test_a_model_says_how_large_its_copies_are_before_and_after_they_are_made(tmp_path):
+    make(tmp_path, "llama")
+    denoiser = load(str(tmp_path))
+    every = sum(layer.weight.nbytes for layer in layers(denoiser.model))
+    assert copies(denoiser.model) == (0, every) and every
+    logits(denoiser)
+    assert copies(denoiser.model) == (every, 0)
 
 
 def test_it_is_saved_copied_and_trained_as_before(tmp_path):

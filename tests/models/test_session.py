@@ -204,6 +204,37 @@ def test_under_parallel_positions_no_path_is_the_first(model):
             assert close(said[0, 1], said[1, 0]) is (positions == "parallel")
 
 
+ALIKE = ("parallel_forced", "parallel_threshold:tau=.1", "parallel_entropy_bound:gamma=2", "threshold:tau=.1")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_in_whatever_order_paths_stand_each_is_written_the_same_and_so_is_the_summary(model, data):
+    """Any number of paths of any tokens given and masked, any order, with and without the cache, by any policy."""
+    if model.block_size is not None:
+        return  # Its blocks are counted on the canvas.
+    paths, length = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 4))
+    token, policy = st.integers(7, 19) | st.none(), parse_policy(data.draw(st.sampled_from(ALIKE)))
+    if policy.paced:
+        # Tokens that cannot be dealt equally go to the first paths, so that here all are open.
+        token = st.none()
+    texts = data.draw(st.lists(st.lists(token, min_size=length, max_size=length), min_size=paths, max_size=paths))
+    order, cache = data.draw(st.permutations(range(paths))), data.draw(st.sampled_from(["none", "exact"]))
+    budget = Budget(tokens=paths) if policy.paced else None
+    spec = CanvasSpec(paths=paths, path_tokens=length, summary_tokens=2, attention="paths", positions="parallel")
+    found = []
+    for places in (range(paths), order):
+        # A header is the same token for all paths: its number would tell them apart.
+        slots = [code for slot in range(paths + 1) for code in (HEADER, *[slot] * (length if slot < paths else 2))]
+        ids = [id for place in places for id in (6, *(model.mask_id if t is None else t for t in texts[place]))]
+        ids = np.array([5, 8, *ids, 6, model.mask_id, model.mask_id])
+        canvas = Canvas(ids=ids, region=np.array([PROMPT, PROMPT, *slots]), spec=spec)
+        (trace,) = decode_traces(model, [canvas], policy, budget=budget, cache=cache)
+        written = np.array(trace.final[2:-3]).reshape(paths, length + 1)
+        found.append(([*written[np.argsort(places)].ravel()], trace.final[-2:], trace.forwards))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("policy", ["parallel_forced", "low_confidence", "parallel_threshold:tau=.02", "remdm:k=1"])
 def test_independent_paths_decode_the_same_with_the_exact_cache(model, policy):
     regions = [SLOTS, (PROMPT,) * 9 + SLOTS[2:], SLOTS]

@@ -34,6 +34,13 @@ def test_full_attention_writes_what_the_published_loop_writes_and_the_exact_cach
 
 
 def test_a_published_loop_that_is_timed_in_part_is_compared_by_nothing_that_it_did_not_write(tmp_path):
-    found = rows_of(tmp_path, "--only", "published", "full", "--published-steps", "2", "--cpu")
+    part = "--published-steps", "2", "--published-rows", "1", "--batch", "2"
+    found = rows_of(tmp_path, "--only", "published", "full", *part, "--cpu")
     assert found["published"]["same_tokens"] is None and found["published"]["speedup"] == 1
     assert found["full"]["against"] == "full"
+
+
+def test_in_bfloat16_both_loops_compute_in_it(tmp_path):
+    found = rows_of(tmp_path, "--only", "full", "exact", "--dtype", "bfloat16")
+    assert {row["dtype"] for row in found.values()} == {"bfloat16"}
+    assert found["full"]["against"] == "published" and found["full"]["same_tokens"] > 0.5

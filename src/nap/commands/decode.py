@@ -107,7 +107,7 @@ class Decode:
         canvases = laid_out(denoiser, asked, lambda: asked_canvas(denoiser, wanted, self.canvas.attention), prompting)
         settings: Settings = {"budget": budget, "sampling": sampling, "cache": self.cache}
         settings |= {"eos": self.drawing.eos, "seed": self.drawing.seed}
-        if self.workers != 1:
+        if self.workers != 1 or self.backend == "ray":
             traces = self._over_workers(denoiser, canvases, policy, budget)
             found = told(denoiser, asked, canvases, traces)
         else:

@@ -17,9 +17,13 @@ Kind = TypeVar("Kind")
 def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
     """One of `kinds`, from `name` or `name:setting=value,...`. Errors call it `what`.
 
-    Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
-    given.
+    Raises InputError for what is no text, an unknown name or setting, a value of the wrong kind, and a setting that is
+    needed and not given.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # people pass None, or an object
+        raise InputError(
+            f"a {what} is given as text, name or name:setting=value, got {text!r}; known: {', '.join(kinds)}"
+        )
     name, _, rest = text.partition(":")
     check_known(what, name, kinds)
     kind: Any = kinds[name]

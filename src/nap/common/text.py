@@ -63,7 +63,9 @@ def check_known(what: str, name: object, known: Iterable[object]) -> None:
 
 
 def check_text(what: str, text: str) -> None:
-    """Raise InputError for a text that cannot be written as UTF-8, such as a broken file name or half a character."""
+    """Raise InputError for what is no text, or cannot be written as UTF-8: a broken file name, half a character."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what Python gives is not checked
+        raise InputError(f"{what} must be a text, got {str(text)[:80]!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -10,9 +10,7 @@ Does not retry after an exception of `fn`, which is raised again here. Does not 
 `ray start` does.
 """
 
-import logging
 import os
-import pickle
 import signal
 import threading
 import time
@@ -22,10 +20,11 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import active_children, current_process, get_context, parent_process
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from nap.common.bounds import WORKERS, check
 from nap.common.files import InputError
+from nap.common.ray_workers import AHEAD, DEATHS, map_with_data
 from nap.common.text import check_known
 
 Row = TypeVar("Row")
@@ -34,12 +33,6 @@ Backend = Literal["threads", "processes", "ray"]
 
 # Submitting a chunk costs some 0.1 ms, as much as a cheap row.
 CHUNK = 32
-# Chunks in flight for each worker: enough that no worker waits while the oldest chunk is not done.
-AHEAD = 4
-# How many workers may die in a row without a finished row in between, before the rows are blamed.
-DEATHS = 3
-# How many rows Ray holds at a time.
-RAY_ROWS = 8192
 
 
 def map_rows(
@@ -55,7 +48,7 @@ def map_rows(
     """`fn(row)` of each row, in order. With one worker the work is done in this process, without a pool.
 
     workers   number of threads or processes; Ray uses what its cluster has
-    chunk     rows that are sent to a process together, and that are done again where it dies
+    chunk     rows that are sent to a process or task together, and that are done again where it dies
     patience  seconds without the next row after which processes are taken for dead
     gpus      number of GPUs that each of Ray's workers has to itself
 
@@ -64,7 +57,7 @@ def map_rows(
     check_known("backend", backend, get_args(Backend))
     check("workers", workers, WORKERS)
     if backend == "ray":
-        return _with_ray(fn, iter(rows), gpus)
+        return map_with_data(fn, iter(rows), chunk=chunk, gpus=gpus)
     if workers == 1:
         return map(fn, rows)
     if backend == "threads":
@@ -173,41 +166,3 @@ def worker_number() -> int | None:
     """The number of this worker process, None in any other. Processes of one pool have neighbouring numbers."""
     digits = current_process().name.rpartition("-")[2]
     return int(digits) if parent_process() is not None and digits.isdigit() else None
-
-
-def _with_ray(fn: Callable[[Row], Result], rows: Iterator[Row], gpus: float) -> Iterator[Result]:
-    try:
-        import ray  # pyright: ignore[reportMissingImports]
-        import ray.data  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise InputError("the backend 'ray' needs Ray; install it with: pip install 'nap-dlm[ray]'") from None
-    if not ray.is_initialized():
-        # Joins the cluster of RAY_ADDRESS, or starts one on this machine.
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    call = _RayCall(fn)
-    while block := list(islice(rows, RAY_ROWS)):
-        # Rows are sent as bytes: as Arrow columns they would come back with other types.
-        items = [{"row": pickle.dumps(numbered)} for numbered in enumerate(block)]
-        # Each task asks for a fraction of a core: tasks that ask for a whole one starve the readers on a small machine.
-        found = ray.data.from_items(items)
-        results, given = dict[int, Result](), 0
-        # As they come, so that what is done can be kept, but in order.
-        for record in found.map(call, num_cpus=0.5, num_gpus=gpus or None).iter_rows():
-            index, result = pickle.loads(record["result"])
-            results[index] = result
-            while given in results:
-                yield results.pop(given)
-                given += 1
-
-
-class _RayCall(Generic[Row, Result]):
-    """`fn` as Ray Data calls it."""
-
-    def __init__(self, fn: Callable[[Row], Result]) -> None:
-        self.fn = fn
-
-    def __call__(self, record: dict[str, bytes]) -> dict[str, bytes]:
-        index, row = pickle.loads(record["row"])
-        return {"result": pickle.dumps((index, self.fn(row)))}

@@ -249,7 +249,7 @@ def markdown(card: Card, plan: Plan, prompts: Mapping[str, str], example: Mappin
         f"# {plan.task}: {plan.paths} independent paths a problem\n",
         "Made by `nap curate` (NAP, arXiv 2602.23225). `samples.parquet` has the paths of each problem side by side, "
         "`longchain.parquet` the same paths written one after the other.\n",
-        f"## Use\n\n{fenced(LOAD, 'python')}\n{fenced(train_command(card.setting), 'sh')}",
+        f"## Use\n\n{fenced(LOAD, 'python')}\n{fenced(train_command(card.setting), 'sh')}\n{UNSEEN}",
         *([f"## One row\n\n{fenced(json.dumps(example, indent=1, ensure_ascii=False), 'json')}"] if example else []),
         _section("Files", ("file", "samples", "sha256"), [(name, file.rows, file.sha256) for name, file in files]),
         _section("Problems", ("what became of them", "", "problems"), _counted(card.problems, ENDS)),
@@ -278,6 +278,7 @@ LOAD = """from datasets import load_dataset
 
 samples = load_dataset("parquet", data_files="samples.parquet", split="train")
 print(samples[0]["prompt"], [path["text"] for path in samples[0]["paths"]], samples[0]["summary"])"""
+UNSEEN = "Add `--attention paths` for a model whose paths do not see each other, in training and when it decodes.\n"
 
 
 def train_command(

@@ -4,7 +4,8 @@
 
 A forward keeps some states of every position of every row, including those of the widest layer, and an attention mask.
 The logits are made in chunks, so they do not grow with the number of rows (candidates.py). The estimate adds up what
-torch allocates at the same time in transformers' classes; tests compare it with measurements.
+torch allocates at the same time in transformers' classes; tests compare it with measurements. Packed copies of weights
+(models/packed.py), which a model makes in its first forward, are kept free.
 
 Does not know what a cache keeps, and does not measure anything.
 """
@@ -16,6 +17,7 @@ from nap.common.machine import free_memory
 from nap.decoding.candidates import CHUNK
 from nap.models.attention import MOST_SCORES
 from nap.models.denoiser import Denoiser
+from nap.models.packed import copies
 
 # Problems decoded together where there is room; on a CPU larger batches are not faster.
 USUAL = 16
@@ -51,9 +53,12 @@ def fitting_batch(denoiser: Denoiser, length: int, *, most: int = USUAL, process
     row, free = row_bytes(denoiser, length), free_memory(denoiser.device)
     if row is None or free is None:
         return Fit(rows=most, row=row, free=free)
+    made, coming = copies(getattr(denoiser, "model", None))
     if processes > 1:
         # The model of this process makes room for theirs.
-        free = (free + _weights(denoiser)) // processes - _weights(denoiser)
+        weights = _weights(denoiser) + made
+        free = (free + weights) // processes - weights
+    free -= coming
     room = free * SHARE - CHUNKS * CHUNK - 8 * MOST_SCORES
     return Fit(rows=max(1, min(most, int(room // row))), row=row, free=max(0, free))
 

@@ -4,9 +4,9 @@
 
 Each worker opens the model itself. Only the prompt is sent to it; it sends back the id (4 bytes) and step (2) of each
 token and the query tokens (2) of each step. That is at most 8 bytes a path token, because every step commits at least
-one. In a worker's canvas the paths of other workers are padding, which nothing sees under `paths` attention, and keys
-and values are kept exactly. A worker that dies or does not answer in time is replaced, and its paths are written again
-with the same tokens, because nothing is drawn at random.
+one. With Ray a worker is an actor, which keeps the model open. In a worker's canvas the paths of other workers are
+padding, which nothing sees under `paths` attention, and keys and values are kept exactly. A worker that dies or does
+not answer in time is replaced, and its paths are written again with the same tokens, because nothing is drawn.
 
 Letters: P paths, N workers. Does not stop paths on agreement, which needs all of them, and shares nothing between
 requests but the open model.
@@ -26,6 +26,7 @@ import numpy as np
 from nap.canvas.canvas import Canvas, CanvasSpec, layout
 from nap.common.bounds import WORKERS, check
 from nap.common.files import InputError
+from nap.common.ray_workers import map_on_actors
 from nap.common.workers import Backend, map_rows
 from nap.data.trace import COMMIT, FILL, PROMPT, Cost, Event, Step, Trace
 from nap.decoding.agreement import share_of
@@ -91,9 +92,12 @@ def decode_over_workers(
     # One worker is this process, which has the model already.
     _models[known] = denoiser
     started = time.perf_counter()
-    replies = map_rows(
-        work, chain.from_iterable(requests), backend=backend, workers=workers, chunk=1, patience=patience
-    )
+    every = chain.from_iterable(requests)
+    if backend == "ray":
+        gpus, several = float(str(opening.get("device")).startswith("cuda")), max(map(len, requests), default=1)
+        replies = map_on_actors(work, every, workers=several, patience=patience, gpus=gpus)
+    else:
+        replies = map_rows(work, every, backend=backend, workers=workers, chunk=1, patience=patience)
     for canvas, asked, groups in zip(canvases, requests, shares, strict=True):
         found = [next(replies) for _ in groups]
         seconds, started = time.perf_counter() - started, time.perf_counter()

@@ -118,10 +118,11 @@ class Sweep:
         check_least({"skip": self.skip}, 0)
         check_known("eos setting", self.eos, get_args(Eos))
         for name in ("models", "policies", "cache"):
+            several = "caches" if name == "cache" else name
             if not getattr(self, name):
-                raise InputError(f"a sweep needs at least one of its {'caches' if name == 'cache' else name}")
+                raise InputError(f"a sweep needs at least one of its {several}")
             for text in getattr(self, name):
-                check_text(f"one of the {name}", text)
+                check_text(f"one of the {several}", text)
         # These classes check their own values.
         _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)], self.answer_form
         if self.infill is not None and (self.canvas or self.attention):

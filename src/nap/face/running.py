@@ -6,12 +6,12 @@ Does not run (evaluation/run.py) or summarise (evaluation/summary.py).
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
@@ -28,6 +28,8 @@ from nap.face.traces import Trace, read_traces
 from nap.models.checkpoint import find, read_canvas
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
+
+One = TypeVar("One")
 
 
 class Table(str):
@@ -95,9 +97,9 @@ def evaluate(
     model: Denoiser | str | Sequence[str],
     task: str,
     *,
-    policies: Sequence[str] = ("ar", "low_confidence", "random", "threshold", "parallel_forced"),
-    tokens_per_step: Sequence[int] = (),
-    steps: Sequence[int] = (),
+    policies: str | Sequence[str] = ("ar", "low_confidence", "random", "threshold", "parallel_forced"),
+    tokens_per_step: int | Sequence[int] = (),
+    steps: int | Sequence[int] = (),
     problems: int = 200,
     split: str = "test",
     data: str | None = None,
@@ -153,10 +155,10 @@ def evaluate(
     # The checkpoints are looked at only where a name has to be understood.
     wanted = chosen_canvas(_owns(opened, names) if isinstance(canvas, str) and canvas != "own" else [], canvas)
     sweep = Sweep(
-        task=task, models=names, policies=tuple(policies),
-        tokens_per_step=tuple(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=tuple(steps),
+        task=task, models=names, policies=_several(policies),
+        tokens_per_step=_several(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=_several(steps),
         problems=problems, split=split, data=data, canvas=wanted, attention=attention,
-        cache=(cache,) if isinstance(cache, str) else tuple(cache), infill=infill, gap_tokens=gap_tokens,
+        cache=_several(cache), infill=infill, gap_tokens=gap_tokens,
         temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
         **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype, int8=int8, compile=compile)),
     )  # fmt: skip
@@ -206,3 +208,10 @@ def _names(model: Denoiser | str | Sequence[str]) -> tuple[str, ...]:
 def _owns(opened: Denoiser | None, names: Sequence[str]) -> list[CanvasSpec | None]:
     """The models' own canvases."""
     return [opened.canvas] if opened else [read_canvas(find(name, weights=False)[0]) for name in names]
+
+
+def _several(given: One | Sequence[One]) -> tuple[One, ...]:
+    """One of them as a tuple, several as they are. A text is one."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return (given,)  # pyright: ignore[reportReturnType]  # a text is no sequence here
+    return tuple(given)

@@ -6,7 +6,7 @@ first used; the numbers that come out are the same to the bit where this was tri
 is left as it is. Does not round anything (int8.py) and is for decoding alone: with gradients layers work as ever.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,30 @@ def use_packed(model: Any) -> None:
             layer.__class__ = Packed
 
 
+class Copies(NamedTuple):
+    """Bytes of a model's packed weights: those that it has, and those that it will make when they are first used."""
+
+    made: int
+    coming: int
+
+
+def copies(model: Any) -> Copies:
+    """How large the packed weights of a model are."""
+    layers = [module for module in model.modules() if isinstance(module, Packed)]
+    made = sum(layer.weight.nbytes for layer in layers if layer.is_packed)
+    return Copies(made=made, coming=sum(layer.weight.nbytes for layer in layers) - made)
+
+
 class Packed(nn.Linear):
     """A linear layer that packs its weight when it is first used and whenever that has changed."""
 
     _packed: Tensor | None = None
     _known = (0, 0)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it has a packed copy in memory."""
+        return self._packed is not None
 
     def forward(self, input: Tensor) -> Tensor:
         """The product and the bias, without a gradient."""
