@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from nap.data.trace import HEADER, PROMPT
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.engine import Engine
-from nap.decoding.policies.registry import parse_policy
+from nap.decoding.policies.registry import POLICIES, parse_policy
 from nap.models.attention import Decoder
 from nap.models.caches import CACHES, Dual, Exact, NoCache, Prefix, cache_of
 from nap.models.load import load
@@ -33,6 +34,14 @@ def model(request, tmp_path_factory):
     native, config = FAMILIES[request.param]
     torch.manual_seed(0)
     make(folder, native, *([] if native == "bert" else [request.param]), **config)
+    return load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "one"
+    torch.manual_seed(0)
+    make(folder, "llama", "llama")
     return load(str(folder))
 
 
@@ -246,6 +255,28 @@ def test_independent_paths_decode_the_same_with_the_exact_cache(model, policy):
         for cache in ("none", "exact")
     )
     assert [[e[:4] for e in trace.events] for trace in with_it] == [[e[:4] for e in trace.events] for trace in without]
+
+
+@pytest.mark.parametrize("name", [name for name, kind in POLICIES.items() if not hasattr(kind, "open_guide")])
+@pytest.mark.parametrize("positions", ["canvas", "parallel"])
+def test_every_policy_decodes_the_same_with_the_exact_cache_or_is_refused_before_the_first_forward(
+    llama, name, positions
+):
+    """Ragged rows that end at different times, tokens drawn, written, taken back and edited."""
+    policy = parse_policy(name)
+    regions = [SLOTS, (PROMPT,) * 9 + SLOTS[2:], (PROMPT, HEADER, 0, HEADER, 1, HEADER, 2, 2, 2)]
+    rows = [dataclasses.replace(three_slots(llama, region), problem_id=str(n)) for n, region in enumerate(regions)]
+    rows = [dataclasses.replace(row, spec=dataclasses.replace(row.spec, positions=positions)) for row in rows]
+    told: Any = {"budget": Budget(tokens=2) if policy.paced else None, "sampling": Sampling(temperature=0.7)}
+    needs = {*policy.needs, *policy.reads} & {"drafts", "attention", "without", "mixes"}
+    if needs:
+        with pytest.raises(InputError, match=r"which (a forward with )?the cache 'exact' does not"):
+            decode_traces(llama, rows, policy, cache="exact", **told)
+        return
+    without, with_it = (decode_traces(llama, rows, policy, cache=cache, **told) for cache in ("none", "exact"))
+    assert [[e[:4] for e in trace.events] for trace in with_it] == [[e[:4] for e in trace.events] for trace in without]
+    spent, all_of_it = (sum(cost.queries for trace in found for cost in trace.costs) for found in (with_it, without))
+    assert spent < all_of_it
 
 
 def test_under_independent_paths_the_prompt_and_a_finished_path_are_computed_once(tmp_path):
