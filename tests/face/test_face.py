@@ -152,6 +152,12 @@ def test_a_cache_that_is_no_name_is_told_the_names(model, cache):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("policy", [None, 5, ["ar"], "Threshold"])
+def test_a_policy_that_is_neither_a_name_nor_a_policy_is_told_the_names(model, policy):
+    with pytest.raises(InputError, match="policy"):
+        nap.decode(model, QUESTION, policy=policy)
+
+
 def test_one_policy_one_pace_and_one_cache_need_no_list(model, tmp_path):
     run = nap.evaluate(model, "arith", policies="low_confidence:block=16", tokens_per_step=8, problems=1, cache="dual")
     assert [(one.policy, one.pace, one.cache) for one in run.records] == [("low_confidence:block=16", "8/step", "dual")]

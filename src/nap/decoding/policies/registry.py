@@ -76,7 +76,7 @@ def parse_policy(text: str) -> Policy:
     Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
     given.
     """
-    known = text.partition(":")[0] in POLICIES
+    known = str(text).partition(":")[0] in POLICIES
     return parse_named("policy", text, POLICIES if known else POLICIES | _plugins())
 
 
