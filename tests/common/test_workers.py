@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nap.common.files import InputError
-from nap.common.ray_workers import map_on_actors
+from nap.common.ray_workers import map_on_actors, seats
 from nap.common.workers import AHEAD, map_rows, worker_number
 
 ROWS = list(range(200))
@@ -158,6 +158,13 @@ def test_actors_of_which_some_are_killed_give_every_row_once_and_in_order(cluste
     found = list(map_on_actors(Dies(str(tmp_path), fatal=(1, 5)), iter(range(8)), workers=2))
     assert found == [square(row) for row in range(8)]
     assert len(list(tmp_path.iterdir())) == 2, "no worker was killed"
+
+
+def test_no_more_actors_than_gpus_are_asked_for_and_without_gpus_all() -> None:
+    found = [
+        seats(4, gpus, cluster) for gpus, cluster in ((0, {}), (1, {"GPU": 2}), (0.5, {"GPU": 1}), (1, {"GPU": 9}))
+    ]
+    assert found == [4, 2, 2, 4]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -14,7 +14,7 @@ import os
 import pickle
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle, islice
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -51,13 +51,17 @@ def joined(gpus: float = 0) -> ModuleType:
             _knock(address)
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
+            what = f"no Ray cluster answers at RAY_ADDRESS={address!r}" if address else "Ray does not start here"
             said = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"no Ray cluster answers at RAY_ADDRESS={address!r} ({said}); start one with: ray start --head"
-            ) from None
+            raise InputError(f"{what} ({said}); start a cluster with: ray start --head") from None
     if gpus > ray.cluster_resources().get("GPU", 0):
         raise InputError("the Ray cluster has no GPU; give --device cpu, or start Ray on a machine with one")
     return ray
+
+
+def seats(workers: int, gpus: float, cluster: Mapping[str, float]) -> int:
+    """How many of so many workers have their GPUs on a cluster with these resources; without GPUs all of them."""
+    return min(workers, int(cluster.get("GPU", 0) // gpus)) if gpus else workers
 
 
 def _knock(address: str) -> None:
@@ -98,18 +102,15 @@ def map_on_actors(
     Raises InputError as `joined`, and where actors die or do not answer three times in a row.
     """
     ray = joined(gpus)
-    # An actor that asks for cores of its own would wait for ever on a cluster with fewer cores than workers.
-    hire = ray.remote(_Actor).options(num_cpus=0, num_gpus=gpus, scheduling_strategy="SPREAD").remote
-    actors, turn = [hire(fn) for _ in range(workers)], cycle(range(workers))
-    waiting, deaths = deque[tuple[Row, int, Any]](), 0
+    workers = seats(workers, gpus, ray.cluster_resources())
+    crew, deaths = _Crew(ray, fn, workers, gpus), 0
     try:
         while True:
-            for row in islice(rows, workers * AHEAD - len(waiting)):
-                place = next(turn)
-                waiting.append((row, place, actors[place].call.remote(row)))
-            if not waiting:
+            for row in islice(rows, workers * AHEAD - len(crew.waiting)):
+                crew.ask(row)
+            if not crew.waiting:
                 return
-            _, dead, promise = waiting[0]
+            _, place, promise = crew.waiting[0]
             try:
                 outcome = ray.get(promise, timeout=patience)
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
@@ -118,19 +119,42 @@ def map_on_actors(
                     silent = isinstance(error, ray.exceptions.GetTimeoutError)
                     what = f"gave no answer for {patience:g} s" if silent else "died"
                     raise InputError(f"{DEATHS} workers {what} in a row on the same row; try fewer workers") from None
-                ray.kill(actors[dead])
-                actors[dead] = hire(fn)
-                waiting = deque(
-                    (row, place, actors[dead].call.remote(row) if place == dead else promise)
-                    for row, place, promise in waiting
-                )
+                crew.replace(place)
                 continue
-            waiting.popleft()
+            crew.waiting.popleft()
             deaths = 0
             yield _result(outcome)
     finally:
-        for actor in actors:
-            ray.kill(actor)
+        crew.dismiss()
+
+
+class _Crew(Generic[Row, Result]):
+    """Actors, and what they were asked and have not answered: row, which actor, and Ray's promise."""
+
+    def __init__(self, ray: Any, fn: Callable[[Row], Result], workers: int, gpus: float) -> None:
+        self.ray, self.fn = ray, fn
+        # An actor that asks for cores of its own would wait for ever on a cluster with fewer cores than workers.
+        self.hire = ray.remote(_Actor).options(num_cpus=0, num_gpus=gpus, scheduling_strategy="SPREAD").remote
+        self.actors, self.turn = [self.hire(fn) for _ in range(workers)], cycle(range(workers))
+        self.waiting: deque[tuple[Row, int, Any]] = deque()
+
+    def ask(self, row: Row) -> None:
+        """The next actor in turn."""
+        place = next(self.turn)
+        self.waiting.append((row, place, self.actors[place].call.remote(row)))
+
+    def replace(self, dead: int) -> None:
+        """A new actor for one that died or does not answer, which is asked the same again."""
+        self.ray.kill(self.actors[dead])
+        new = self.actors[dead] = self.hire(self.fn)
+        self.waiting = deque(
+            (row, place, new.call.remote(row) if place == dead else promise) for row, place, promise in self.waiting
+        )
+
+    def dismiss(self) -> None:
+        """End all of them, whatever they are doing."""
+        for actor in self.actors:
+            self.ray.kill(actor)
 
 
 def _outcome(fn: Callable[[Row], Result], row: Row) -> tuple[bool, Any]:

@@ -146,8 +146,9 @@ def decode(
     (True, 2, 4)
     """
     denoiser = load(model) if isinstance(model, str) else model
-    # What is neither, such as None, is refused as a name.
-    chosen = policy if not isinstance(policy, str) and hasattr(policy, "ask") else parse_policy(policy)
+    chosen = parse_policy(policy) if isinstance(policy, str) else policy
+    if not hasattr(chosen, "ask"):
+        raise InputError(f"policy is a name, such as 'threshold:tau=0.9', or a policy, got {policy!r}")
     settings: DecodeSettings = {
         "budget": Budget.of(chosen, tokens_per_step, steps),
         "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),
