@@ -8,7 +8,7 @@ padding: of problems of GSM8K with their solutions, one after the other, or of w
 stands; passages are three unrelated windows of 32 tokens, each after its third of the context, which is what NAP's data
 are to a chain. Then it writes on held-out text by confidence, a token a step; and the profile of the same held-out
 windows is measured with SmolLM2 as it came. What is asked and the rules: docs/anticipation.md. Rows and profile of a
-model go to docs/real_text/CORPUS-FORM-SEED.parquet. Expected wall time: an hour and a half a model on one core; resumable.
+model go to docs/real_text/CORPUS-FORM-SEED.parquet. Expected wall time: 1.5 hours a model on one core; resumable.
 """
 
 import json
