@@ -11,8 +11,8 @@ a model and its editor in one folder of 5 MB. Expected wall time: 15 minutes of 
 
 Expected numbers (2026-11-29, seed 0, 100 problems of arith): the editor gains nothing. Drafts by confidence at 4 and 8
 tokens a step are right on 67 and 67, edited by the same model 67 and 66, redone 67 and 69, by the editor 67 and 66; a
-threshold of .7 on 82, and 82 whatever edits it; arith-nap itself has 81, 83 and 89. On grids (--steps 300 --samples 4800
---paces 2 4) drafts have 18, 3 and 44, redone 57, 23 and 84, by the editor 9, 1 and 41 (docs/systems.md).
+threshold of .7 on 82, and 82 whatever edits it; arith-nap itself has 81, 83 and 89. On grids (--steps 300
+--samples 4800 --paces 2 4) drafts have 18, 3 and 44, redone 57, 23 and 84, by the editor 9, 1 and 41 (docs/systems.md).
 """
 
 import argparse

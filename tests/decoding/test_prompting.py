@@ -9,9 +9,10 @@ import pytest
 from nap.common.files import InputError
 from nap.data.trace import PROMPT
 from nap.data.trace_files import read_traces
-from nap.decoding.prompt import encode_prompt
+from nap.decoding.prompt import encode_prompt, known_ids
 from nap.decoding.prompting import Prompting, load_examples, parse_keywords
 from nap.models import checkpoint
+from nap.models.any import load
 from tiny import QUESTION, nap
 
 # Says what it is given, in words that the tiny tokenizer knows.
@@ -159,6 +160,11 @@ def test_a_keyword_that_the_template_never_speaks_of_is_refused(tokenizer: Any) 
 
 def test_without_a_template_a_system_prompt_stands_before_the_text(tokenizer: Any) -> None:
     assert encode_prompt("8", tokenizer, Prompting(raw=True, system="Bob")) == words(tokenizer, "Bob\n\n8")
+
+
+def test_a_word_that_a_law_has_no_token_for_is_named() -> None:
+    with pytest.raises(InputError, match=r"^exact:grids does not know the word 'hello' of the prompt$"):
+        known_ids(load("exact:grids"), "grid 1 hello 0")
 
 
 def test_decode_and_eval_take_the_settings_of_a_prompt_and_of_a_checkpoint(tiny: Path, tmp_path: Path) -> None:

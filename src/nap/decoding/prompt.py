@@ -137,9 +137,29 @@ def known_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> li
     """`prompt_ids`. Raises InputError for a word that the model does not know, and for what is no text, as well."""
     if not text.isascii() and re.search("[\ud800-\udfff]", text):
         raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
-    ids = prompt_ids(denoiser, text, prompting)
+    try:
+        ids = prompt_ids(denoiser, text, prompting)
+    except InputError:
+        # A tokenizer of whole words that has no token for all others fails on the whole text.
+        if denoiser.tokenizer is not None and (word := next(_failing(denoiser.tokenizer, text), None)):
+            raise _unknown(denoiser, word) from None
+        raise
     _check_words(denoiser, text, ids)
     return ids
+
+
+def _failing(tokenizer: Any, text: str) -> Iterator[str]:
+    """The words that the tokenizer fails on."""
+    for word in text.split():
+        try:
+            with foreign("the tokenizer fails"):
+                tokenizer.encode(word, add_special_tokens=False)
+        except InputError:
+            yield word
+
+
+def _unknown(denoiser: Denoiser, word: str, what: str = "prompt") -> InputError:
+    return InputError(f"{denoiser.setting.get('model')} does not know the word {word[:40]!r} of the {what}")
 
 
 def _check_words(denoiser: Denoiser, text: str, ids: Sequence[int], what: str = "prompt") -> None:
@@ -149,4 +169,4 @@ def _check_words(denoiser: Denoiser, text: str, ids: Sequence[int], what: str = 
         return
     for word in text.split():
         if word != tokenizer.unk_token and unknown in tokenizer.encode(word, add_special_tokens=False):
-            raise InputError(f"{denoiser.setting.get('model')} does not know the word {word[:40]!r} of the {what}")
+            raise _unknown(denoiser, word, what)
