@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nap.data.trace import OUTSIDE, PROMPT
-from nap.tasks.igsm import BASE, OPERATIONS, Igsm
+from nap.tasks.igsm import BASE, CLOSING, FILLERS, OPERATIONS, Igsm
 from nap.training.batches import lay_out
 from tiny import RECIPES, recipe
 
@@ -18,7 +18,7 @@ REASONING = recipe("reasoning")
 MEASURE = importlib.import_module("reasoning_parts.measure")
 PAGE = recipe("reasoning_page")
 build_model = recipe("bundled").build_model
-SMALL = Igsm(least=2, most=2, shortest=17, longest=28)
+SMALL = Igsm(least=2, most=2, longest=48)
 PROBLEMS = [SMALL.generate(seed, index, "test") for index in range(3) for seed in (0, 1)]
 
 
@@ -72,18 +72,21 @@ class Answers(Reckons):
 def test_samples_fit_the_canvas(arm):
     tokenizer, task = REASONING.words(), Igsm()
     for index in range(20):
-        sample = arm.view(task.sample(0, index, arm.paths))
+        sample = arm.view(task.sample(0, index, arm.paths), task)
         canvas = lay_out(sample, arm.canvas(task), tokenizer, 0, tokenizer.pad_token_id)
         assert tokenizer.unk_token_id not in canvas.ids and len(canvas) <= 1024
+        # The end of a slot says nothing of where its text ends: there is no padding.
+        assert tokenizer.pad_token_id not in canvas.ids[(canvas.region >= 0) & (canvas.region < arm.slots)]
         assert canvas.spec.paths == arm.slots == len(sample.paths)
 
 
 def test_marks_stand_before_every_solution_but_the_first():
-    sample, arm = Igsm().sample(0, 0), REASONING.ARMS["floating"]
-    (joined,) = arm.view(sample).paths
+    sample = Igsm().sample(0, 0)
+    (joined,), (chained,) = (REASONING.ARMS[name].view(sample, Igsm()).paths for name in ("floating", "chain"))
     first, second, third = (path.text for path in sample.paths)
-    assert joined.text == f"{first} | {second} | {third}"
-    assert REASONING.ARMS["chain"].view(sample).paths[0].text == f"{first} {second} {third}"
+    for text, written in ((joined.text, f"{first} | {second} | {third}"), (chained.text, f"{first} {second} {third}")):
+        after = text.removeprefix(written).split()
+        assert text.startswith(f"{written} ") and after and set(after) <= {*FILLERS, *CLOSING.split()}
 
 
 def test_values_are_the_words_that_a_step_computes():

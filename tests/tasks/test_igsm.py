@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nap.common.files import InputError
-from nap.tasks.igsm import OPERATIONS, Igsm
+from nap.tasks.igsm import CLOSING, FILLERS, OPERATIONS, Igsm
 from nap.tasks.registry import load_task
 
 TASK = Igsm()
@@ -56,10 +56,36 @@ def test_each_path_says_all_steps_truly_and_each_after_those_that_it_takes():
 
 def test_paths_fit_their_slot_are_worded_anew_and_answer_alike():
     lengths = [len(path.text.split()) for sample in DRAWN for path in sample.paths]
-    assert min(lengths) >= TASK.shortest and max(lengths) <= TASK.longest
+    assert min(lengths) >= 50 and max(lengths) <= TASK.longest
     for sample in DRAWN:
         assert len({path.text for path in sample.paths}) == 3
         assert {TASK.vote(sample.problem, path.text) for path in sample.paths} == {sample.problem.answer}
+
+
+def test_all_that_is_given_is_said_before_the_steps_and_in_the_order_of_the_prompt():
+    for sample in DRAWN:
+        given = re.findall(r"(\w+) is \d \.", sample.problem.prompt)
+        for path in sample.paths:
+            sentences = path.text.split(" .")[:-1]
+            assert [len(re.findall(r"\d", s)) for s in sentences] == [1] * len(given) + [3] * (
+                len(sentences) - len(given)
+            )
+            opening = zip(given, sentences, strict=False)
+            assert all(name in sentence.split() for name, sentence in opening)
+
+
+def test_the_last_operation_is_not_the_one_whose_results_are_easily_guessed():
+    assert not any(re.search(rf"{s.problem.meta['asked']} is gap ", s.problem.prompt) for s in DRAWN)
+
+
+def test_a_lengthened_text_has_so_many_words_and_ends_in_closing_words_with_fillers_between():
+    text = DRAWN[0].paths[0].text
+    longer = TASK.lengthened(text, 150)
+    assert len(longer.split()) == 150 and longer == TASK.lengthened(text, 150)
+    after = [word for word in longer.removeprefix(text).split() if word not in FILLERS]
+    said = [word for word in CLOSING.split() * 3 if word not in FILLERS]
+    assert longer.startswith(text) and after == said[: len(after)]
+    assert TASK.lengthened(text, len(text.split())) == text
 
 
 def test_all_words_are_known():
@@ -72,7 +98,7 @@ def test_no_graph_of_the_test_is_in_training():
     def graph(problem):
         return tuple(sorted(problem.prompt.removesuffix(" ?").split(" . ")))
 
-    small = Igsm(least=1, most=1, shortest=8, longest=16)
+    small = Igsm(least=1, most=1, longest=40)
     seen = {graph(small.generate(0, index, "train")) for index in range(3000)}
     assert not seen & {graph(small.generate(1, index, "test")) for index in range(300)}
 

@@ -1,19 +1,20 @@
 """Problems to be reasoned out step by step, over a graph in the manner of iGSM (arXiv 2407.20311), in free wordings.
 
     Ann is 3 . Tom is gap Ann Bob . Bob is 7 . Eve is sum Tom Ann . Eve ?      # the prompt, its sentences shuffled
-    Tom is gap so Ann 3 Bob 7 4 . for Eve take sum Tom 4 indeed Ann 3 7 .              # a path
+    Ann is 3 . Bob is so 7 . Tom gap Ann 3 Bob 7 4 . then for Eve take sum Tom 4 Ann 3 7 .   # a path
 
 A value is a digit. `gap` is the distance of two values, `sum` the last digit of their sum and `turn` the last digit of
 twice the first plus the second: nested, they neither associate nor add up to one sum, so an answer takes its operations
-one after the other. Every step is said in one of twelve wordings of different lengths, and between any two words may
-stand a filler: what stands far ahead is uncertain, as in text. The paths of a sample compute in orders of their own.
+one after the other. Every step is said in one of twelve wordings of different lengths, one of them usual, and between
+any two words may stand a filler: the next word is likely, and what stands far ahead is uncertain, as in text. The paths
+of a sample compute in orders of their own.
 
 The graph decides the split, with its names and values: no test problem is in training under another order of sentences.
 Does not lay out, tokenize or train (recipes/reasoning.py does).
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nap.common.files import InputError
@@ -35,16 +36,16 @@ WORDINGS = tuple(
     wording.split()
     for wording in (
         "X O A a B b v .",
-        "X A a B b O v .",
-        "X : O A a B b v .",
         "X is O A a B b v .",
+        "X : O A a B b v .",
+        "X A a B b O v .",
         "X A a with B b O v .",
-        "for X take O A a B b v .",
         "X gets O : A a B b v .",
         "X by O of A a B b v .",
         "X takes A a and B b O v .",
-        "let X be O of A a B b v .",
         "X with A a to B b is O v .",
+        "for X take O A a B b v .",
+        "let X be O of A a B b v .",
         "next comes X , O of A a and B b v .",
     )
 )
@@ -52,13 +53,13 @@ GIVEN = tuple(
     wording.split()
     for wording in ("A is a .", "we have a for A .", "A starts from a .", "note that A is given as a .", "a is A .")
 )
-REMARKS = tuple(
-    wording.split()
-    for wording in (
-        "let us go on .", "this is known by now .", "good .", "what comes after this is simple .", "so far all fits .",
-        "keep that in mind for the next step .",
-    )
-)  # fmt: skip
+# What is said once all is computed, over and over to the end of a slot.
+CLOSING = (
+    "this is what was asked for , so we can stop here and look back once more : all that was taken had been given or "
+    "found before , and each step took just two of them ."
+)
+# How often the first of several ways to say a thing is taken; the others share the rest.
+USUAL = 0.7
 FILLERS = ("well", "then", "now", "so", "just", "thus", "indeed", "again")
 
 
@@ -95,15 +96,14 @@ class Igsm:
 
     least, most  operations, all of which the answer needs
     fillers      how often a filler stands before a word
-    shortest, longest  words of a path; it is drawn again until it fits
+    longest      words of a path; its steps are said anew until they fit
     """
 
     name: str = "igsm"
-    least: int = 4
+    least: int = 6
     most: int = 8
-    fillers: float = 0.12
-    shortest: int = 68
-    longest: int = 80
+    fillers: float = 0.2
+    longest: int = 100
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most <= len(NAMES) // 2:
@@ -113,7 +113,7 @@ class Igsm:
     @property
     def words(self) -> tuple[str, ...]:
         """Every word of its questions and answers."""
-        spoken = {word for form in (*WORDINGS, *GIVEN, *REMARKS) for word in form if word not in "XOABabv"}
+        spoken = {word for form in (*WORDINGS, *GIVEN, CLOSING.split()) for word in form if word not in "XOABabv"}
         return (*NAMES, *map(str, range(BASE)), *OPERATIONS, "?", *sorted(spoken | {*FILLERS}))
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
@@ -123,8 +123,16 @@ class Igsm:
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
         """A problem and `paths` solutions, each in an order and wording of its own."""
         problem, graph, rng = self._draw(seed, index, split)
-        written = [Path(text=self._write(graph, rng), answer=problem.answer, correct=True) for _ in range(paths)]
+        given = sorted(graph.given, key=lambda name: problem.prompt.index(f"{name} is {graph.given[name]} ."))
+        written = [Path(text=self._write(graph, given, rng), answer=problem.answer, correct=True) for _ in range(paths)]
         return Sample(problem=problem, paths=tuple(written), summary=problem.answer)
+
+    def lengthened(self, text: str, words: int) -> str:
+        """A text with its closing words, so many words in all: where a slot ends does not say where the text does."""
+        rng, said = random.Random(text), text.split()
+        while len(said) < words:
+            said += self._filled(CLOSING.split(), rng)
+        return " ".join(said[: max(words, len(text.split()))])
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
         """The first `limit` (default 200) problems of a split of the stream with seed 0."""
@@ -163,36 +171,26 @@ class Igsm:
         )  # fmt: skip
         return problem, graph, rng
 
-    def _write(self, graph: Graph, rng: random.Random) -> str:
-        """One path of a fitting length: its steps, with remarks between them where there is room."""
+    def _write(self, graph: Graph, given: Sequence[str], rng: random.Random) -> str:
+        """One path that fits: what is given, in the order of the prompt, then its steps in an order of its own."""
         steps = [*ordered(graph, rng)]
-        said = [self._filled(_said(step, graph, rng), rng) for step in steps]
-        said_of: list[Step | None] = [*steps]
-        while not self.shortest <= (length := sum(map(len, said))) <= self.longest:
-            at = rng.randrange(len(said))
-            if length < self.shortest:
-                # Something more: a given value before it is used, or a remark.
-                said.insert(at, self._filled(self._more(at, said_of, graph, rng), rng))
-                said_of.insert(at, None)
-            elif step := said_of[at]:
-                said[at] = self._filled(_said(step, graph, rng), rng)
-            else:
-                del said[at], said_of[at]
+        said = [self._filled(_told(name, graph, rng), rng) for name in given]
+        said += [self._filled(_said(step, graph, rng), rng) for step in steps]
+        while sum(map(len, said)) > self.longest:
+            at = rng.randrange(len(steps))
+            said[at - len(steps)] = self._filled(_said(steps[at], graph, rng), rng)
         return " ".join(word for sentence in said for word in sentence)
 
-    def _more(self, at: int, said_of: list[Step | None], graph: Graph, rng: random.Random) -> list[str]:
-        ahead = [step for step in said_of[at:] if step]
-        used = [name for step in ahead for name in (step.left, step.right) if name in graph.given]
-        if not used or rng.random() < 0.5:
-            return [*rng.choice(REMARKS)]
-        name = rng.choice(used)
-        return [{"A": name, "a": str(graph.given[name])}.get(word, word) for word in rng.choice(GIVEN)]
-
-    def _filled(self, sentence: list[str], rng: random.Random) -> list[str]:
+    def _filled(self, sentence: Sequence[str], rng: random.Random) -> list[str]:
         filled = []
         for word in sentence:
             filled += [rng.choice(FILLERS), word] if rng.random() < self.fillers else [word]
         return filled
+
+
+def _told(name: str, graph: Graph, rng: random.Random) -> list[str]:
+    """A given value."""
+    return [{"A": name, "a": str(graph.given[name])}.get(word, word) for word in usually(GIVEN, rng)]
 
 
 def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
@@ -200,7 +198,12 @@ def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
     values = {"a": graph.values[step.left], "b": graph.values[step.right], "v": graph.values[step.name]}
     names = {"X": step.name, "O": step.operation, "A": step.left, "B": step.right}
     said = names | {letter: str(value) for letter, value in values.items()}
-    return [said.get(word, word) for word in rng.choice(WORDINGS)]
+    return [said.get(word, word) for word in usually(WORDINGS, rng)]
+
+
+def usually(ways: Sequence[list[str]], rng: random.Random) -> list[str]:
+    """One of several ways to say a thing, the first of them mostly."""
+    return ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
 
 
 def draw_graph(operations: int, rng: random.Random) -> Graph:
@@ -217,7 +220,9 @@ def draw_graph(operations: int, rng: random.Random) -> Graph:
         free = [name for name in free if name != second]
         pair = [first, second]
         rng.shuffle(pair)
-        step = Step(names.pop(), rng.choice([*OPERATIONS]), *pair)
+        # Small distances are the most frequent: of the last operation they would be a good guess.
+        operation = rng.choice([name for name in OPERATIONS if left_to_do > 1 or name != "gap"])
+        step = Step(names.pop(), operation, *pair)
         values[step.name] = OPERATIONS[step.operation](values[step.left], values[step.right])
         steps.append(step)
         free.append(step.name)
