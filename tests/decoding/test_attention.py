@@ -16,6 +16,7 @@ from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.decoding.budget import Sampling
 from nap.decoding.decode import decode_traces
+from nap.decoding.engine import Engine
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
 from nap.models.attention import Decoder
@@ -182,9 +183,24 @@ def test_a_model_with_shifted_logits_has_weights_and_no_shadows(tiny):
     check_needs(parse_policy("dawn"), shifted, "none", 0.0)
 
 
-def test_leave_one_out_probabilities_are_not_guided_and_say_so():
-    with pytest.raises(InputError, match=r"needs leave-one-out probabilities, which are not guided; drop the guidance"):
-        run(HashDenoiser(), [plain(4)], "wino", sampling=Sampling(guidance=1.0))
+@pytest.mark.parametrize(("policy", "need"), [("dawn", "attention weights"), ("wino", "leave-one-out probabilities")])
+def test_what_is_not_guided_is_said_before_the_first_forward(policy, need):
+    with pytest.raises(InputError, match=f"needs {need}, which are not guided; drop the guidance"):
+        run(HashDenoiser(), [plain(4)], policy, sampling=Sampling(guidance=1.0))
+
+
+@pytest.mark.parametrize("policy", ["dawn:edge=0.02,sink=0.5", "wino"])
+def test_a_row_that_looks_inside_goes_on_beside_a_guided_one(policy, tiny):
+    denoiser, found = load(str(tiny)), {}
+    row = layout([5, 6], CanvasSpec(paths=1, path_tokens=6, summary_tokens=0, tags="none"), None, denoiser.mask_id)
+    engine = Engine(denoiser)
+    engine.add(row, parse_policy("threshold"), sampling=Sampling(guidance=1.0))
+    engine.add(row, parse_policy(policy))
+    while engine.running:
+        for step in engine.step():
+            found.setdefault(step.row, []).extend(step.events)
+    (alone,) = decode_traces(denoiser, [row], parse_policy(policy))
+    assert [event[:4] for event in found[1]] == [event[:4] for event in alone.events]
 
 
 def test_a_row_that_looks_inside_does_not_change_its_neighbours(tiny):

@@ -347,6 +347,7 @@ def test_a_name_reads_back_as_the_same_policy(policy):
         ("", "unknown policy ''; known: "),
         ("threshold:tua=0.5", "policy 'threshold' has no setting 'tua'; did you mean 'tau'? it has: tau, block"),
         ("ar:block=4", "policy 'ar' has no setting 'block'; it has: none"),
+        ("threshold:tau=0.5,tau=0.6", "policy 'threshold': tau is given twice"),
         ("threshold:tau=high", "policy 'threshold': tau must be float, got 'high'"),
         ("threshold:tau", "policy 'threshold': tau must be float, got ''"),
         ("low_confidence:block=4.5", "policy 'low_confidence': block must be int, got '4.5'"),

@@ -3,11 +3,13 @@
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
@@ -213,6 +215,25 @@ def test_the_command_prints_a_line_a_trace_and_a_line_a_step_and_writes_json(tra
 def test_the_command_names_what_is_wrong_in_one_line(traced, told, said):
     process = nap("trace", "explain", traced, *told)
     assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_each_trace_of_a_file_is_explained_by_the_model_that_made_it(tiny, tmp_path):
+    other, spec = tmp_path / "other", CanvasSpec(paths=1, path_tokens=6, summary_tokens=0, tags="none")
+    shutil.copytree(tiny, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor.flip(0) for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    models, policy = [load(str(tiny)), load(str(other))], parse_policy("threshold:tau=0")
+    canvas = layout([5, 6], spec, None, models[0].mask_id, problem_id="p0")
+    traces = [decode_traces(model, [canvas], policy)[0] for model in models]
+    write_traces(traces, tmp_path / "both.jsonl")
+    process = nap("trace", "explain", tmp_path / "both.jsonl", "--samples", 0, "--out", tmp_path / "why.jsonl")
+    assert process.returncode == 0, process.stderr
+    told = [one.violation for one in read_explained(tmp_path / "why.jsonl")]
+    right = [explain(model, trace, Effort(samples=0)) for model, trace in zip(models, traces, strict=True)]
+    assert told == [one.violation for one in right] and told[0] != told[1]
+    assert explain(models[0], traces[1], Effort(samples=0)).violation != told[1]
+    process = nap("trace", "explain", tmp_path / "both.jsonl", "--model", other)
+    assert process.returncode == 2 and "has traces of several models" in process.stderr
 
 
 GOOD = {"step": 0, "positions": [4, 5], "violation": [0, 1.5], "correlation": None, "error": None, "exact": False}

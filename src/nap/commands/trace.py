@@ -65,7 +65,7 @@ class TraceExplain:
     file: Annotated[Positional[str], arg(metavar="FILE")]
     """a trace file (.jsonl, .parquet)"""
     model: Words = None
-    """the model that made it (default: the one that the traces name)"""
+    """the model that made it (default: the one that each trace names)"""
     index: Whole = None
     """only this trace of the file (from 0), step by step"""
     limit: Whole = None
@@ -100,8 +100,14 @@ class TraceExplain:
         traces = [*islice(read_traces(self.file), first, last)]
         if not traces:
             raise InputError(f"{self.file} has no trace number {first}; the first one is number 0")
-        denoiser = load(self.model or _named_model(traces[0]), **asdict(self.loading))
-        found = [explain(denoiser, trace, effort, self.seed) for trace in traces]
+        names = self._names(traces)
+        by_place: dict[int, Explained] = {}
+        # One model after the other, as two may not fit in memory together.
+        for name in dict.fromkeys(names):
+            denoiser = load(name, **asdict(self.loading))
+            own = [place for place, named in enumerate(names) if named == name]
+            by_place |= {place: explain(denoiser, traces[place], effort, self.seed) for place in own}
+        found = [by_place[place] for place in range(len(traces))]
         if self.out:
             write_jsonl(self.out, map(asdict, found))
         if self.index is None:
@@ -109,6 +115,19 @@ class TraceExplain:
         else:
             lines = [_step(step, traces[0]) for step in found[0].steps]
             draw(open_console(), ("step", "tokens", "violation", "correlation", "most violated"), lines)
+
+    def _names(self, traces: "list[Trace]") -> list[str]:
+        """The model to ask about each trace."""
+        from nap.data.cells import model_of
+
+        if self.model is None:
+            return [_named_model(trace) for trace in traces]
+        if len(named := sorted({str(model_of(trace)) for trace in traces})) > 1:
+            raise InputError(
+                f"{self.file} has traces of several models ({', '.join(named)}), which {self.model} cannot all be; "
+                "leave --model out, or choose traces by --index or --limit"
+            )
+        return [self.model] * len(traces)
 
 
 def _named_model(trace: "Trace") -> str:

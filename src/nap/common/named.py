@@ -17,8 +17,8 @@ Kind = TypeVar("Kind")
 def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
     """One of `kinds`, from `name` or `name:setting=value,...`. Errors call it `what`.
 
-    Raises InputError for what is no text, an unknown name or setting, a value of the wrong kind, and a setting that is
-    needed and not given.
+    Raises InputError for what is no text, an unknown name or setting, a value of the wrong kind, a setting that is
+    given twice, and one that is needed and not given.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # people pass None, or an object
         raise InputError(
@@ -36,8 +36,12 @@ def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
 
 def read_settings(whose: str, kind: type, parts: Iterable[str]) -> dict[str, Any]:
     """The fields of a frozen dataclass that texts `setting=value` set. Raises InputError as `parse_named` does."""
-    pairs = (part.partition("=") for part in parts)
-    return {key: _value(whose, kind, key, value) for key, _, value in pairs}
+    found = dict[str, Any]()
+    for key, _, value in (part.partition("=") for part in parts):
+        if key in found:
+            raise InputError(f"{whose}: {key} is given twice")
+        found[key] = _value(whose, kind, key, value)
+    return found
 
 
 def said_name(value: Any, kinds: Mapping[str, type]) -> str:

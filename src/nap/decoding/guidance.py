@@ -54,6 +54,9 @@ def guided(answer: Answer, asked: Sequence[Asked]) -> Answer:
         queries_B=queries_B,
         vocabulary=answer.vocabulary,
         head=answer.head,
+        # For the rows beside them: a row that asks for these is not guided (needs.py).
+        without_ND=None if answer.without_ND is None else answer.without_ND[:total],
+        attention_B=answer.attention_B[: len(asked)],
         all_ND=states_ND,
         without_N=torch.as_tensor(without_N, device=there),
         scale_N=torch.as_tensor(np.repeat(scale, counts), device=there, dtype=torch.float32),

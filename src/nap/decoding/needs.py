@@ -8,7 +8,7 @@ import logging
 
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
-from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.policy import BESIDES, Policy
 from nap.decoding.policies.registry import policy_name
 from nap.models.denoiser import Denoiser
 
@@ -47,7 +47,7 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
             )
         if need != "states" and cache != "none":
             raise InputError(f"{said}, which a forward with the cache {cache!r} does not give; use the cache 'none'")
-        if need == "without" and guidance:
+        if need in BESIDES and guidance:
             raise InputError(f"{said}, which are not guided; drop the guidance of {guidance}")
 
 
