@@ -14,7 +14,7 @@ from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, REMASK, check_trace
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
-from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, best
+from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, Selecting, best
 from nap.decoding.policies.registry import POLICIES, parse_policy, policy_name
 from toys import MASK, PAD, WORDS, HashDenoiser, ToyDenoiser
 
@@ -327,3 +327,17 @@ def test_a_whole_number_larger_than_any_canvas_is_refused(name):
 def test_prophet_refuses_a_place_outside_of_the_canvas_before_the_first_forward():
     with pytest.raises(InputError, match=r"'prophet': at must be below 4, the canvas's masks, got 4"):
         run(HashDenoiser(), [plain(4)], "prophet:at=4")
+
+
+@pytest.mark.parametrize("chosen", [[9], np.array([0.5]), np.int64(0), None, [[0]], np.zeros(3, bool)])
+def test_a_choice_that_is_no_indices_into_the_view_names_its_policy(chosen):
+    @dataclass(frozen=True, kw_only=True)
+    class Chooses(Selecting):
+        paced: bool = False
+        block: int | None = None
+
+        def select(self, view):
+            return chosen
+
+    with pytest.raises(InputError, match="policy 'Chooses': select must give indices from 0 to 3 in a list or an arra"):
+        decode_traces(HashDenoiser(), [plain(4)], Chooses())

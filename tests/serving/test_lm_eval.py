@@ -125,6 +125,8 @@ def test_perplexity_of_a_text_is_refused_by_name(tiny):
         ({"policy": "threshold", "tokens_per_step": 2}, "sets its own pace"), ({"eos": "no"}, "unknown eos setting"),
         ({"policy": "wino", "cache": "exact"}, "the cache 'exact' does not give"),
         ({"policy": "parallel_threshold:agree=0.5"}, "agree"),
+        ({"cache": "dualll"}, "unknown cache 'dualll'"), ({"canvas": "palin"}, "unknown canvas 'palin'"),
+        ({"draws": 1}, "draws must be at least 2, got 1"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named_before_anything_is_decoded(tiny, told, said):
@@ -136,6 +138,8 @@ def test_bad_requests_are_named(tiny):
     model = HarnessModel(str(tiny))
     with pytest.raises(InputError, match="unknown setting of a generation 'beams'"):
         model.generate_until([request("generate_until", "Ann has 5 pears .", {"beams": 4})])
+    with pytest.raises(InputError, match="path_tokens must be an integer of at least 1, got 0"):
+        HarnessModel(str(tiny), canvas="plain").generate_until([request("generate_until", "Ann", {"max_gen_toks": 0})])
     with pytest.raises(InputError, match="does not know the word 'quantum'"):
         model.loglikelihood([request("loglikelihood", "Ann has 5 pears .", " quantum")])
     with pytest.raises(InputError, match="has no token of its own"):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 from nap.canvas.canvas import Canvas, CanvasSpec, parse
+from nap.common.bounds import check_least
 from nap.common.files import InputError, atomic, make_folder
 from nap.common.text import check_known
 from nap.data.problems import Problem
@@ -39,6 +40,7 @@ from nap.decoding.prompting import Prompting
 from nap.decoding.template import as_turns
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
+from nap.models.session import open_session
 from nap.serving.likelihood import DRAWS, log_likelihood
 
 try:
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 RAW = Prompting(raw=True)
 TOKENS = 256  # of an answer on a plain canvas, where the task does not say
 Says = Literal["summary", "all"]
+Named = Literal["own", "plain"]
 # What a task may ask of a generation, and what becomes of it: SAMPLING of how tokens are drawn.
 SAMPLING = ("temperature", "top_p", "top_k")
 KNOWN = ("until", "max_gen_toks", "do_sample", *SAMPLING)
@@ -79,7 +82,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         tokens_per_step: int | None = None,
         steps: int | None = None,
         cache: str = "none",
-        canvas: CanvasSpec | Literal["own", "plain"] = "own",
+        canvas: CanvasSpec | Named = "own",
         says: Says = "summary",
         sampling: Sampling | None = None,
         eos: Eos = "count",
@@ -99,6 +102,10 @@ class HarnessModel(LM):  # type: ignore[misc]
         self.out, self.draws, self.greedy = Path(out) if out else None, draws, greedy
         check_known("says", says, get_args(Says))
         check_known("eos setting", eos, get_args(Eos))
+        if not isinstance(canvas, CanvasSpec):
+            check_known("canvas", canvas, get_args(Named))
+        check_least({"draws": draws}, 2)
+        open_session(self.denoiser, cache)
         check_reader(self.policy, False)
         check_needs(self.policy, self.denoiser, cache, self.sampling.guidance)
         readable(self.denoiser)
@@ -189,7 +196,7 @@ class HarnessModel(LM):  # type: ignore[misc]
             return self.canvas
         if self.canvas == "own" and self.denoiser.canvas is not None:
             return self.denoiser.canvas
-        return CanvasSpec(paths=1, path_tokens=tokens or TOKENS, summary_tokens=0, tags="none")
+        return CanvasSpec(paths=1, path_tokens=TOKENS if tokens is None else tokens, summary_tokens=0, tags="none")
 
     def _sampling(self, asked: dict[str, Any]) -> Sampling:
         """As the task asks, else as the model was made: a task that does not sample has temperature 0."""

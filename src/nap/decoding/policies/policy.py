@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from nap.canvas.canvas import Canvas
 from nap.data.trace import RunnerUp
-from nap.decoding.policies.ranges import COUNT, Range, check_ranges
+from nap.decoding.policies.ranges import COUNT, Range, check_ranges, no_indices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -327,9 +327,15 @@ class Selecting(Based):
         return row.open_N
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The candidates at the selected positions."""
+        """The candidates at the selected positions. Raises InputError where `select` gives no indices into the view."""
         chosen = self.select(View(row, said))
-        return Edits(said.position_N[chosen], said.token_N[chosen])
+        try:
+            edits = Edits(said.position_N[chosen], said.token_N[chosen])
+        except IndexError as error:
+            raise no_indices(self, chosen, len(said.position_N)) from error
+        if edits.position_N.ndim != 1:
+            raise no_indices(self, chosen, len(said.position_N))
+        return edits
 
 
 def best(score_N: Floats, count: int) -> Ints:

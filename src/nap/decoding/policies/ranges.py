@@ -1,4 +1,4 @@
-"""The allowed ranges of a policy's settings. Does not read settings from text (registry.py)."""
+"""The allowed ranges of a policy's settings, and of what it chooses. Does not read settings from text (registry.py)."""
 
 import math
 from collections.abc import Mapping
@@ -52,3 +52,13 @@ def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
             # The least alone, where that is what is wrong.
             wanted = ranges[name] if value < allowed.low else allowed
             raise InputError(f"policy {said!r}: {name} must be {wanted}, got {value}")
+
+
+def no_indices(policy: Any, chosen: object, count: int) -> InputError:
+    """The error for what a policy chose of so many positions, where it is no indices of them."""
+    from nap.decoding.policies.registry import policy_name
+
+    return InputError(
+        f"policy {policy_name(policy)!r}: select must give indices from 0 to {count - 1} in a list or an array, "
+        f"got {chosen!r:.80}"
+    )
