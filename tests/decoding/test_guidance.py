@@ -13,6 +13,7 @@ from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.engine import Engine
 from nap.decoding.policies.registry import parse_policy
+from nap.models.any import load as load_any
 from nap.models.load import load
 from toys import MASK, HashDenoiser, ToyDenoiser
 
@@ -114,3 +115,9 @@ def test_a_cache_keeps_the_row_without_its_prompt_apart(tiny):
 def test_guidance_out_of_range_names_its_range(value):
     with pytest.raises(InputError, match="guidance must be at least 0"):
         Sampling(guidance=value)
+
+
+@pytest.mark.parametrize("law", ["exact:grids", "exact:agree"])
+def test_a_law_that_reads_its_problem_in_the_prompt_is_not_guided_and_says_so(law):
+    with pytest.raises(InputError, match=f"guidance asks without the prompt, where {law} reads its problem; drop the"):
+        Engine(load_any(law)).add(plain(4), parse_policy("threshold"), sampling=Sampling(guidance=1.0))

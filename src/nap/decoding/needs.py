@@ -11,6 +11,7 @@ from nap.common.files import InputError
 from nap.decoding.policies.policy import BESIDES, Policy
 from nap.decoding.policies.registry import policy_name
 from nap.models.denoiser import Denoiser
+from nap.models.exact_task import TaskDenoiser
 
 # Caches that compute the open block and what follows, or nothing else.
 BY_BLOCK = ("prefix", "dual")
@@ -34,6 +35,8 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
             f"policy {name!r} needs several canvases in one forward, which the cache {cache!r} does not keep apart; "
             "use the cache 'none'"
         )
+    if guidance and isinstance(denoiser, TaskDenoiser):
+        raise InputError(f"guidance asks without the prompt, where {model} reads its problem; drop the guidance")
     # A policy may stand on another, whose guide is checked like its own.
     for part in (policy, getattr(policy, "policy", None)):
         if check := getattr(getattr(part, "guide", None), "check", None):
