@@ -19,7 +19,7 @@ import nap.decoding.candidates
 import nap.decoding.engine
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.visibility import Layout
-from nap.data.trace import PROMPT
+from nap.data.trace import OUTSIDE, PROMPT
 from nap.decoding.policies.policy import Said
 from nap.models.attention import Soft
 from nap.models.more import More
@@ -124,8 +124,10 @@ class ToyDenoiser:
         return More(torch.from_numpy(states), torch.from_numpy(without), maps)
 
     def weights(self, ids_BL: np.ndarray, layout: Layout) -> np.ndarray:
-        """Attention weights, [B, L, L]; a toy looks everywhere alike unless it says otherwise."""
-        return np.full((*ids_BL.shape, ids_BL.shape[1]), 1 / ids_BL.shape[1])
+        """Attention weights, [B, L, L]; a toy looks everywhere in its row alike unless it says otherwise."""
+        inside_BL = layout.region_BL != OUTSIDE
+        weights_BL = inside_BL / inside_BL.sum(axis=1, keepdims=True)
+        return np.repeat(weights_BL[:, None], ids_BL.shape[1], axis=1)
 
     def scores(self, ids_BL: np.ndarray, layout: Layout, rows_N: np.ndarray, positions_N: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -77,6 +77,15 @@ def test_rows_of_any_kind_that_join_at_any_time_are_what_they_are_alone(arrivals
         assert repr(found.get(number, [])) == repr(alone(request))
 
 
+def test_a_row_that_reads_attention_weights_is_the_same_beside_a_longer_one():
+    request = plain(6, "a"), parse_policy("dawn:tau=0.5,low=0.2,edge=0.05,sink=1"), {}
+    engine, found = Engine(denoiser()), []
+    rows = [engine.add(canvas, request[1]) for canvas in (request[0], plain(24, "a b c"))]
+    while engine.running:
+        found += [(step.index, step.events, step.cost) for step in engine.step() if step.row == rows[0]]
+    assert repr(found) == repr(alone(request))
+
+
 def test_a_cancelled_row_gives_its_trace_so_far_and_leaves_the_others_as_they_are():
     engine, policy = Engine(denoiser()), parse_policy("low_confidence")
     canvases = [plain(4, "a"), plain(6, "b")]

@@ -201,7 +201,7 @@ def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
     return [said.get(word, word) for word in usually(WORDINGS, rng)]
 
 
-def usually(ways: Sequence[list[str]], rng: random.Random) -> list[str]:
+def usually(ways: Sequence[Sequence[str]], rng: random.Random) -> Sequence[str]:
     """One of several ways to say a thing, the first of them mostly."""
     return ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
 
