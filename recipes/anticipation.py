@@ -14,7 +14,7 @@ docs/anticipation.md. Expected wall time: three minutes of one free core. Expect
 import argparse
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from statistics import fmean
@@ -226,10 +226,15 @@ def _agreements(found: dict[str, Numbers]) -> Iterator[str]:
 
 def written(text: str, found: dict[str, Numbers]) -> str:
     """The page with the part between its two marks made anew. Raises InputError unless it has two."""
-    parts = text.split(MARK)
+    return between_marks(text, PAGE, MARK, lambda: tables(found))
+
+
+def between_marks(text: str, page: Path, mark: str, made: Callable[[], str]) -> str:
+    """The text of a page with what stands between two such marks replaced. Raises InputError unless it has two."""
+    parts = text.split(mark)
     if len(parts) != 3:
-        raise InputError(f"docs/anticipation.md should have two lines {MARK!r}, it has {len(parts) - 1}")
-    return MARK.join([parts[0], f"\n{tables(found)}\n", parts[2]])
+        raise InputError(f"docs/{page.name} should have two lines {mark!r}, it has {len(parts) - 1}")
+    return mark.join([parts[0], f"\n{made()}\n", parts[2]])
 
 
 def known() -> dict[str, Numbers]:

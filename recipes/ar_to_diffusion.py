@@ -47,17 +47,22 @@ def curated(path: Path, held_out: bool) -> Iterator[Sample]:
 
 def worked(folder: Path, held_out: bool) -> Iterator[Sample]:
     """The short problems of GSM8K: the worked solution without its calculator marks, and a summary."""
-    import re
-
     path = folder / ("test.jsonl" if held_out else "train.jsonl")
     for number, line in enumerate(path.read_text().splitlines()):
         row = json.loads(line)
-        solution, _, answer = row["answer"].partition("\n#### ")
-        solution = re.sub(r"<<.*?>>", "", solution)
+        solution, answer = without_marks(row["answer"])
         if len(row["question"]) > LONGEST_PROMPT or len(solution) > LONGEST_SOLUTION:
             continue
         problem = Problem(id=f"gsm8k-{path.stem}-{number}", prompt=row["question"], answer=answer, task="gsm8k")
         yield Sample(problem=problem, paths=(Solution(text=solution),), summary=f"The final answer is {answer}.")
+
+
+def without_marks(text: str) -> tuple[str, str]:
+    """The solution of GSM8K's `answer` without the marks of its calculator, and the answer alone."""
+    import re
+
+    solution, _, answer = text.partition("\n#### ")
+    return re.sub(r"<<.*?>>", "", solution), answer
 
 
 def masked_losses(model: Any, start: Any, spec: CanvasSpec, held_out: list[Sample]) -> dict[str, list[float]]:

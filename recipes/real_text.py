@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 from agreement import Model, study_parser, work_through, write_rows
 from agreement_parts.findings import arness
 from agreement_parts.measure import AO, TIES
+from anticipation import PAGE, between_marks
+from ar_to_diffusion import without_marks
 from bundled import ROOT
 from text_order import CANVAS, LEADS, PASSAGE, PROMPT, SLOT, order_rows
 
@@ -37,7 +39,7 @@ from nap.tasks.registry import data_file
 
 CORPORA = {"gsm8k": "GSM8K, problems and solutions", "wikitext": "wikitext-2"}
 FORMS = {"chain": "as it stands", "passages": "three unrelated passages"}
-RESULTS, PAGE = ROOT / "docs/real_text", ROOT / "docs/anticipation.md"
+RESULTS = ROOT / "docs/real_text"
 MARK = "<!-- made by recipes/real_text.py --write -->"
 STEPS, BATCH, RATE = 600, 16, 1e-4
 # Held-out windows that are written, and continued for the profile.
@@ -57,10 +59,8 @@ def text_of(corpus: str, held_out: bool) -> str:
 
 
 def _written(row: dict[str, str]) -> str:
-    import re
-
-    solution, _, answer = row["answer"].partition("\n#### ")
-    return f" {row['question']}\n {re.sub('<<.*?>>', '', solution)}\n The answer is {answer}.\n\n"
+    solution, answer = without_marks(row["answer"])
+    return f" {row['question']}\n {solution}\n The answer is {answer}.\n\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +221,7 @@ def _shown(found: list[float]) -> str:
 
 def written(text: str) -> str:
     """The page with the part between its two marks made anew. Raises InputError unless it has two."""
-    parts = text.split(MARK)
-    if len(parts) != 3:
-        raise InputError(f"docs/anticipation.md should have two lines {MARK!r}, it has {len(parts) - 1}")
-    return MARK.join([parts[0], f"\n{table()}\n", parts[2]])
+    return between_marks(text, PAGE, MARK, table)
 
 
 def queue() -> list[Model]:

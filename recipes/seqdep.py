@@ -19,7 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, atomic, exits_on_bad_input, read_text
+from anticipation import between_marks
+
+from nap.common.files import atomic, exits_on_bad_input, read_text
 from nap.common.rows import read_rows
 from nap.data.samples import join_paths, read_samples
 from nap.dependence.causal import CausalScorer
@@ -253,10 +255,7 @@ def _shown(estimate: dict[str, Any] | None, digits: int = 2) -> str:
 
 def written(text: str, results: dict[str, Any]) -> str:
     """The page with the part between its two marks made anew. Raises InputError unless it has two."""
-    parts = text.split(MARK)
-    if len(parts) != 3:
-        raise InputError(f"docs/seqdep.md should have two lines {MARK!r}, it has {len(parts) - 1}")
-    return MARK.join([parts[0], f"\n{tables(results)}\n", parts[2]])
+    return between_marks(text, Path("docs/seqdep.md"), MARK, lambda: tables(results))
 
 
 def read_runs(runs: Path) -> dict[str, Any]:

@@ -190,20 +190,20 @@ class Igsm:
 
 def _told(name: str, graph: Graph, rng: random.Random) -> list[str]:
     """A given value."""
-    return [{"A": name, "a": str(graph.given[name])}.get(word, word) for word in usually(GIVEN, rng)]
+    return _worded(GIVEN, {"A": name, "a": str(graph.given[name])}, rng)
 
 
 def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
     """A step in one of the wordings."""
     values = {"a": graph.values[step.left], "b": graph.values[step.right], "v": graph.values[step.name]}
     names = {"X": step.name, "O": step.operation, "A": step.left, "B": step.right}
-    said = names | {letter: str(value) for letter, value in values.items()}
-    return [said.get(word, word) for word in usually(WORDINGS, rng)]
+    return _worded(WORDINGS, names | {letter: str(value) for letter, value in values.items()}, rng)
 
 
-def usually(ways: Sequence[Sequence[str]], rng: random.Random) -> Sequence[str]:
-    """One of several ways to say a thing, the first of them mostly."""
-    return ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
+def _worded(ways: Sequence[Sequence[str]], said: dict[str, str], rng: random.Random) -> list[str]:
+    """One of several ways to say a thing, mostly the first, with what its letters stand for."""
+    way = ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
+    return [said.get(word, word) for word in way]
 
 
 def draw_graph(operations: int, rng: random.Random) -> Graph:
