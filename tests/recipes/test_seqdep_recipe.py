@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 
@@ -10,6 +11,8 @@ from nap.data.samples import Path, Sample, write_samples
 from nap.dependence.load import open_scorer
 from scorers import save_causal
 from tiny import RECIPES, recipe
+
+sys.path.insert(0, str(RECIPES))
 
 
 @pytest.fixture(scope="module")
