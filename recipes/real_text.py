@@ -1,7 +1,7 @@
 """Does the order of a model of real text fall where the anticipation profile says so? SmolLM2 made a diffusion model.
 
     python recipes/real_text.py --scorer models/smollm2-135m      # what is missing of four models, one at a time
-    python recipes/real_text.py --write                           # the table of docs/anticipation.md
+    python recipes/real_text.py --write                           # the tables of docs/anticipation.md
 
 Each model goes on from SmolLM2-135M by masked diffusion, on windows of 32 tokens of context and 96 to write, without
 padding: of problems of GSM8K with their solutions, one after the other, or of wikitext-2. A chain is a window as it
@@ -14,7 +14,7 @@ model go to docs/real_text/CORPUS-FORM-SEED.parquet. Expected wall time: 1.5 hou
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -44,6 +44,8 @@ MARK = "<!-- made by recipes/real_text.py --write -->"
 STEPS, BATCH, RATE = 600, 16, 1e-4
 # Held-out windows that are written, and continued for the profile.
 PROBLEMS, PROFILED, SAMPLES, LENGTH = 40, 24, 32, 8
+# S2 says no within this.
+CLOSE = 0.05
 # A third of a window counts by H_n/n of its own length.
 THIRD_RANDOM = sum(1 / k for k in range(1, PASSAGE + 1)) / PASSAGE
 
@@ -182,7 +184,7 @@ def run_one(scorer: Path) -> Callable[[Model, Path, Path], None]:
 
 def orders(arm: str, policy: str, third: bool = False) -> list[float]:
     """ARness problem by problem, normalised: 0 is a random order, 1 left to right. Of the canvas, or in its thirds."""
-    stored = pq.read_table(RESULTS / f"{arm}-0.parquet", filters=[("policy", "=", policy)]).to_pylist()
+    stored = pq.read_table(_rows(arm), filters=[("policy", "=", policy)]).to_pylist()
     return [(row["third_arness@1"] - THIRD_RANDOM) / (1 - THIRD_RANDOM) if third else arness(row) for row in stored]
 
 
@@ -193,18 +195,62 @@ def table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for model in queue():
-        path = RESULTS / f"{model.name}.parquet"
         corpus, _, form = model.arm.partition("-")
         cells = ["not run yet", "-", "-", "-", "-"]
-        if path.exists():
-            told = pq.read_schema(path).metadata or {}
+        if _rows(model.arm).exists():
             ties = " to ".join(f"{value:.2f}" for value in sorted(fmean(orders(model.arm, each)) for each in TIES))
-            tau = pq.read_table(path, filters=[("policy", "=", AO)])["tau_b"].to_pylist()
-            found = (json.loads(told[b"setting"])["profile"], *map(_mean, _measured(model.arm)))
+            tau = pq.read_table(_rows(model.arm), filters=[("policy", "=", AO)])["tau_b"].to_pylist()
+            found = (_told(model.arm), *map(_mean, _measured(model.arm)))
             profile, whole, third = map(_shown, found)
             cells = [profile, whole, ties, third, _shown(_mean(tau))]
         lines.append(f"| {CORPORA[corpus]} | {FORMS[form]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def verdicts() -> str:
+    """What the rules S1 to S3 of the page say of what there is; Welch's interval over windows at 95 %."""
+    lines = ["| | | measured | verdict |", "|---|---|---|---|"]
+    for corpus, title in CORPORA.items():
+        for rule, third in (("S1", False), ("S2", True)):
+            found = _difference(f"{corpus}-chain", f"{corpus}-passages", third)
+            no = found is not None and third and found[1] >= -CLOSE and found[2] <= CLOSE
+            lines.append(_line(rule, f"{title}: chain less passages", found, no))
+    ranked = sorted(CORPORA, key=lambda corpus: _profile(f"{corpus}-chain"), reverse=True)
+    found = _difference(*(f"{corpus}-chain" for corpus in ranked), third=True)
+    said = f"{CORPORA[ranked[0]]}, of the higher profile, less the other"
+    lines.append(_line("S3", said, found, no=found is not None and found[2] < 0))
+    return "\n".join(lines)
+
+
+def _line(rule: str, said: str, found: Sequence[float] | None, no: bool) -> str:
+    if found is None:
+        return f"| {rule} | {said} | not run yet | |"
+    verdict = "no" if no else "yes" if found[1] > 0 else "open"
+    return f"| {rule} | {said} | {found[0]:+.2f} [{found[1]:+.2f}, {found[2]:+.2f}] | {verdict} |"
+
+
+def _difference(first: str, second: str, third: bool) -> tuple[float, float, float] | None:
+    """Of two models' mean ARness, which wrote different windows, with its interval; None where one is missing."""
+    from scipy.stats import ttest_ind
+
+    if not all(_rows(arm).exists() for arm in (first, second)):
+        return None
+    one, other = (orders(arm, AO, third) for arm in (first, second))
+    interval = ttest_ind(one, other, equal_var=False).confidence_interval()
+    return fmean(one) - fmean(other), float(interval.low), float(interval.high)
+
+
+def _rows(arm: str) -> Path:
+    return RESULTS / f"{arm}-0.parquet"
+
+
+def _profile(arm: str) -> float:
+    """The profile's ARness of a model's held-out windows; 0 of one that is missing."""
+    return _told(arm)[0] if _rows(arm).exists() else 0.0
+
+
+def _told(arm: str) -> list[float]:
+    return json.loads((pq.read_schema(_rows(arm)).metadata or {})[b"setting"])["profile"]
 
 
 def _measured(arm: str) -> tuple[list[float], list[float]]:
@@ -221,7 +267,7 @@ def _shown(found: list[float]) -> str:
 
 def written(text: str) -> str:
     """The page with the part between its two marks made anew. Raises InputError unless it has two."""
-    return between_marks(text, PAGE, MARK, table)
+    return between_marks(text, PAGE, MARK, lambda: f"{table()}\n\n{verdicts()}")
 
 
 def queue() -> list[Model]:
@@ -232,7 +278,7 @@ def queue() -> list[Model]:
 def main() -> int:
     parser = study_parser(__doc__, queue(), "real_text")
     parser.add_argument("--scorer", type=Path, help="folder of the autoregressive model")
-    parser.add_argument("--write", action="store_true", help="make the table of docs/anticipation.md and stop")
+    parser.add_argument("--write", action="store_true", help="make the tables of docs/anticipation.md and stop")
     options = parser.parse_args()
     if options.write:
         page = written(read_text(PAGE))

@@ -53,6 +53,36 @@ def test_the_table_has_what_was_stored_and_says_what_was_not(tmp_path, monkeypat
     assert sum("not run yet" in line for line in lines) == 3
 
 
+def stored(folder, arm, whole, third, profile=0.5):
+    """Two windows of a model, .02 apart, of this ARness of the canvas and of its thirds."""
+    random = REAL.THIRD_RANDOM
+    rows = [
+        {"policy": "low_confidence", "global_arness@1": whole + off, "global_arness@1_random": 0.0,
+         "third_arness@1": random + (1 - random) * (third + off), "tau_b": 0.5}
+        for off in (-0.01, 0.01)
+    ]  # fmt: skip
+    write_rows(rows, folder / f"{arm}-0.parquet", {"profile": [profile, 0.0, 1.0]})
+
+
+def test_the_rules_are_read_off_the_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(REAL, "RESULTS", tmp_path)
+    assert REAL.verdicts().count("not run yet") == 5
+    stored(tmp_path, "gsm8k-chain", 0.5, 0.30, profile=0.4)
+    stored(tmp_path, "gsm8k-passages", 0.2, 0.10)
+    stored(tmp_path, "wikitext-chain", 0.2, 0.60, profile=0.8)
+    stored(tmp_path, "wikitext-passages", 0.2, 0.60)
+    monkeypatch.setattr(REAL, "CLOSE", 0.07)
+    # Welch by hand: s = .01 sqrt 2 of two values, the error of a difference .01 sqrt 2, t of 2 degrees 4.303: .061.
+    assert [line.split("|")[3:5] for line in REAL.verdicts().splitlines()[2:]] == [
+        [" +0.30 [+0.24, +0.36] ", " yes "], [" +0.20 [+0.14, +0.26] ", " yes "],
+        [" +0.00 [-0.06, +0.06] ", " open "], [" +0.00 [-0.06, +0.06] ", " no "],
+        [" +0.30 [+0.24, +0.36] ", " yes "],
+    ]  # fmt: skip
+    stored(tmp_path, "gsm8k-chain", 0.5, 0.30, profile=0.9)
+    assert REAL.verdicts().splitlines()[-1].startswith("| S3 | GSM8K")
+    assert REAL.verdicts().endswith("| -0.30 [-0.36, -0.24] | no |")
+
+
 def test_the_page_is_as_the_rows_make_it():
     page = REAL.PAGE.read_text()
     assert REAL.written(page) == page

@@ -62,6 +62,16 @@ def test_paths_fit_their_slot_are_worded_anew_and_answer_alike():
         assert {TASK.vote(sample.problem, path.text) for path in sample.paths} == {sample.problem.answer}
 
 
+def test_the_shortest_paths_are_found_however_rare_they_are():
+    tight = Igsm(longest=80, fillers=0.5)
+    lengths = [len(path.text.split()) for index in range(20) for path in tight.sample(0, index).paths]
+    assert max(lengths) == 80
+    with pytest.raises(InputError, match="8 operations may need 80 words, got longest=79; allow more"):
+        Igsm(longest=79)
+    with pytest.raises(InputError, match=r"0 to 0\.5, got 0\.9"):
+        Igsm(fillers=0.9)
+
+
 def test_all_that_is_given_is_said_before_the_steps_and_in_the_order_of_the_prompt():
     for sample in DRAWN:
         given = re.findall(r"(\w+) is \d \.", sample.problem.prompt)

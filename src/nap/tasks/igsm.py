@@ -96,7 +96,7 @@ class Igsm:
 
     least, most  operations, all of which the answer needs
     fillers      how often a filler stands before a word
-    longest      words of a path; its steps are said anew until they fit
+    longest      words of a path; one that is longer is said anew, sentence by sentence, until it fits
     """
 
     name: str = "igsm"
@@ -109,6 +109,12 @@ class Igsm:
         if not 1 <= self.least <= self.most <= len(NAMES) // 2:
             got = f"{self.least} and {self.most}"
             raise InputError(f"igsm: least and most must be 1 to {len(NAMES) // 2} and in order, got {got}")
+        if not 0 <= self.fillers <= 0.5:
+            raise InputError(f"igsm: fillers is a share of words from 0 to 0.5, got {self.fillers}")
+        shortest = most_given(self.most) * len(min(GIVEN, key=len)) + self.most * len(min(WORDINGS, key=len))
+        if self.longest < shortest:
+            said = f"a path of {self.most} operations may need {shortest} words"
+            raise InputError(f"igsm: {said}, got longest={self.longest}; allow more words or fewer operations")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -173,13 +179,18 @@ class Igsm:
 
     def _write(self, graph: Graph, given: Sequence[str], rng: random.Random) -> str:
         """One path that fits: what is given, in the order of the prompt, then its steps in an order of its own."""
-        steps = [*ordered(graph, rng)]
-        said = [self._filled(_told(name, graph, rng), rng) for name in given]
-        said += [self._filled(_said(step, graph, rng), rng) for step in steps]
+        parts: list[str | Step] = [*given, *ordered(graph, rng)]
+        said = [self._sentence(part, graph, rng) for part in parts]
         while sum(map(len, said)) > self.longest:
-            at = rng.randrange(len(steps))
-            said[at - len(steps)] = self._filled(_said(steps[at], graph, rng), rng)
+            at = rng.randrange(len(parts))
+            # Of two ways the shorter: so a path of few words is reached, however rare it is.
+            said[at] = min(said[at], self._sentence(parts[at], graph, rng), key=len)
         return " ".join(word for sentence in said for word in sentence)
+
+    def _sentence(self, part: str | Step, graph: Graph, rng: random.Random) -> list[str]:
+        """A given value or a step, said in one of its ways."""
+        told = _told(part, graph, rng) if isinstance(part, str) else _said(part, graph, rng)
+        return self._filled(told, rng)
 
     def _filled(self, sentence: Sequence[str], rng: random.Random) -> list[str]:
         filled = []
@@ -206,9 +217,14 @@ def _worded(ways: Sequence[Sequence[str]], said: dict[str, str], rng: random.Ran
     return [said.get(word, word) for word in way]
 
 
+def most_given(operations: int) -> int:
+    """The most values that are given where so many operations follow."""
+    return 2 + min(2, operations // 2)
+
+
 def draw_graph(operations: int, rng: random.Random) -> Graph:
     """So many operations, each on what nobody took yet, so that the last needs all of them; mostly a long chain."""
-    count = 2 + rng.randint(0, min(2, operations // 2))
+    count = rng.randint(2, most_given(operations))
     names = rng.sample(NAMES, count + operations)
     given = {names.pop(): rng.randrange(BASE) for _ in range(count)}
     values, free, steps = dict(given), list(given), []
