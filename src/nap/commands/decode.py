@@ -32,7 +32,7 @@ class Decode:
     """Decode prompts and print what each path and the summary say."""
 
     model: Annotated[str, arg(aliases=["--models"])]
-    """a bundled name (arith-nap, arith-longcot, countdown-nap, countdown-longcot), a folder, or a hub name"""
+    """a bundled name, such as grids-nap (all of them: docs/models.md), a folder, or a hub name"""
     prompt: Annotated[tuple[str, ...], arg(aliases=["-p"], metavar="TEXT...", help_behavior_hint="")] = ()
     """one prompt or more; with several, they are one batch; - is standard input as one prompt"""
     prompts_from: Words = None
