@@ -101,16 +101,9 @@ def in_short(study: Study) -> list[str]:
         if study.mean(arm, AO, 3, valid) is None:
             continue
         who += "" if ARMS[arm].exact else f" (seeds so far: {len(study.seeds(arm))})"
-        at_3 = [share(study.mean(arm, policy, 3, valid)) for policy in (FORCED, AO)]
-        own = [
-            f"{share(study.mean(arm, policy, None, valid))} at {study.mean(arm, policy, None, rate):.1f}"
-            for policy in (IN_PATHS, THRESHOLD)
-        ]
-        lines.append(
-            f"- {who}, three independent grids at 3 tokens a step: {at_3[0]} of the grids are valid where every path "
-            f"is forced to move, {at_3[1]} where the most confident tokens anywhere are taken. A threshold in every "
-            f"path gives {own[0]} tokens a forward, one over the whole canvas {own[1]}."
-        )
+        lines.append(f"- {who}, {three(study, arm, 'grids')}")
+    if seeds := len(study.seeds("stories-3")):
+        lines.append(f"- In models of text (seeds so far: {seeds}), {three(study, 'stories-3', 'sentences')}")
     if all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3)):
         lines.append(dependent(study))
     if all(study.seeds(arm) for arm in WIDTHS.values()):
@@ -119,6 +112,20 @@ def in_short(study: Study) -> list[str]:
     if len(order := [value for value in known if value is not None]) == 3:
         lines.append(unidentified(*order))
     return lines
+
+
+def three(study: Study, arm: str, units: str) -> str:
+    """What decoders make of three independent grids or sentences."""
+    at_3 = [share(study.mean(arm, policy, 3, valid)) for policy in (FORCED, AO)]
+    own = [
+        f"{share(study.mean(arm, policy, None, valid))} at {study.mean(arm, policy, None, rate):.1f}"
+        for policy in (IN_PATHS, THRESHOLD)
+    ]
+    return (
+        f"three independent {units} at 3 tokens a step: {at_3[0]} of the {units} are valid where every path is forced "
+        f"to move, {at_3[1]} where the most confident tokens anywhere are taken. A threshold in every path gives "
+        f"{own[0]} tokens a forward, one over the whole canvas {own[1]}."
+    )
 
 
 def unidentified(own: float, left: float, right: float) -> str:

@@ -2,10 +2,10 @@
 
     python recipes/demo.py [--problems N] [--out runs/demo]
 
-First come answers that must agree (`grids`): a model of a long chain, one of three parallel paths, one whose paths
-cannot see each other, and the exact law, which is a perfect model. At three tokens a step decoding by confidence loses
-most of them, and NAP's decoder loses none on the paths. Then two tasks whose bundled models answer in one forward, so
-that writing in parallel costs them nothing.
+First come answers that must agree, small sudokus (`grids`) and sentences (`agree`): a model of a long chain, one of
+three parallel paths, for sudokus one whose paths cannot see each other, and the exact law, which is a perfect model. At
+three tokens a step decoding by confidence loses many of them, and NAP's decoder loses none on the paths. Then a task
+whose bundled models answer in one forward, so that writing in parallel costs them nothing.
 Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
 summaries and a report to open in a browser under --out. Without --problems it decodes as many as fit into --minutes, at
 least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected
@@ -36,18 +36,20 @@ POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {
     "grids": "answers that must agree: a long chain, three paths, three that cannot see each other, a perfect model",
+    "agree": "sentences that must agree: a long chain, three paths, a perfect model",
     "arith": "a long chain against three paths; these models answer in one forward, so parallel commits cost nothing",
-    "countdown": "the same",
 }
+# Beside the pair of a task whose answers must agree.
+MORE = {"grids": ("grids-paths", "exact:grids"), "agree": ("exact:agree",)}
 FEWEST, MOST = 50, 200
 BATCH = 10
 
 
 def sweep_of(task: str, problems: int, policies: tuple[str, ...] | None = None) -> Sweep:
-    agree = task == "grids"
+    agree = task in MORE
     return Sweep(
         task=task,
-        models=(f"{task}-longcot", f"{task}-nap", *(["grids-paths", "exact:grids"] if agree else [])),
+        models=(f"{task}-longcot", f"{task}-nap", *MORE.get(task, ())),
         policies=policies or (*POLICIES, *(["parallel_threshold"] if agree else [])),
         tokens_per_step=(1, 3, 6) if agree else (1, 2, 4, 8),
         problems=problems,
@@ -77,7 +79,7 @@ def affordable(minutes: float, workers: int) -> int:
 def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[str, ...] | None = None) -> None:
     """One task's sweep: run or resume it, write and print its summary."""
     sweep = sweep_of(task, problems, policies)
-    print(f"\n{task} ({TASKS[task]}), {problems} problems", flush=True)
+    print(f"\n{task}{f' ({TASKS[task]})' if task in TASKS else ''}, {problems} problems", flush=True)
     rows = run_shown(sweep, folder, batch_size=BATCH, workers=workers)
     records = summarise(rows, read_seconds(folder / "seconds.parquet"))
     write_summary(records, folder)

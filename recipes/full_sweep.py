@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     workers = min(2, os.cpu_count() or 1)
     public_countdown(options.out / "countdown-public", workers)
-    for task in TASKS:
+    for task in (*TASKS, "countdown"):
         run(task, options.problems, options.out / f"{task}-{options.problems}", workers, tuple(POLICIES))
 
 

@@ -156,9 +156,9 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo.py", "--problems", "1", "--out", str(tmp_path)])
     demo.main()
     out, err = capsys.readouterr()
-    assert [*demo.TASKS] == ["grids", *BUNDLED.TASKS]
+    assert [*demo.TASKS] == ["grids", "agree", "arith"]
     for task in demo.TASKS:
-        models = [f"{task}-longcot", f"{task}-nap", *(["grids-paths", "exact:grids"] if task == "grids" else [])]
+        models = [f"{task}-longcot", f"{task}-nap", *demo.MORE.get(task, ())]
         cells = [model for model in models for _ in smaller["policies"]]
         assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
         assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells

@@ -57,7 +57,7 @@ RESTORE = "restore"
 CONTESTS = (
     "arith=arith-longcot", "arith=arith-nap", "countdown=countdown-longcot", "countdown=countdown-nap",
     "grids=grids-longcot", "grids=grids-nap", "grids=grids-paths", "sudoku=sudoku-4x4", "sudoku-6x6=sudoku-6x6",
-    "grids=exact:grids", "agree=exact:agree",
+    "agree=agree-longcot", "agree=agree-nap", "grids=exact:grids", "agree=exact:agree",
 )  # fmt: skip
 
 

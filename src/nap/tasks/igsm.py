@@ -16,6 +16,7 @@ Does not lay out, tokenize or train (recipes/reasoning.py does).
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nap.common.files import InputError
 from nap.data.problems import Problem
@@ -60,7 +61,10 @@ CLOSING = (
 )
 # How often the first of several ways to say a thing is taken; the others share the rest.
 USUAL = 0.7
+# A usual one too: a place that is sure to hold a filler is then mostly sure of which, and is not left open to the end.
 FILLERS = ("well", "then", "now", "so", "just", "thus", "indeed", "again")
+
+Way = TypeVar("Way", str, Sequence[str])
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ class Igsm:
     def _filled(self, sentence: Sequence[str], rng: random.Random) -> list[str]:
         filled = []
         for word in sentence:
-            filled += [rng.choice(FILLERS), word] if rng.random() < self.fillers else [word]
+            filled += [_usually(FILLERS, rng), word] if rng.random() < self.fillers else [word]
         return filled
 
 
@@ -212,9 +216,13 @@ def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
 
 
 def _worded(ways: Sequence[Sequence[str]], said: dict[str, str], rng: random.Random) -> list[str]:
-    """One of several ways to say a thing, mostly the first, with what its letters stand for."""
-    way = ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
-    return [said.get(word, word) for word in way]
+    """One of several ways to say a thing, with what its letters stand for."""
+    return [said.get(word, word) for word in _usually(ways, rng)]
+
+
+def _usually(ways: Sequence[Way], rng: random.Random) -> Way:
+    """One of several ways, mostly the first."""
+    return ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
 
 
 def most_given(operations: int) -> int:
