@@ -10,7 +10,7 @@ two phases in common. A phase is over when values and answers are right. A value
 a right path up to it and nothing after it, would write it, and an answer where all is written from left to right. The
 rows of a model (one a decoder and pace) go to docs/reasoning/ARM-SEED.parquet. What the gate asks and why, what arms
 are compared by, and what came out: docs/reasoning.md. A killed run goes on where it was.
-Expected wall time: some three hours on one core for a model.
+Expected wall time: four hours on one core for the first model of a seed, three for the others.
 
 Does not write the page.
 """
@@ -65,8 +65,8 @@ class Phase:
 
 # From single solutions, autoregressively and then masked; then on the canvases of the arm.
 CAUSAL = Phase(steps=(2400, 4800), answers=0.9, rates=(1.5e-3, 1e-2), causal=True)
-MASKED_ONE = Phase(steps=(1500, 3000, 6000), answers=0.6, rates=(5e-4, 2.5e-3), power=1.0)
-LAST = Phase(steps=(2000, 4000, 8000), answers=0.6, rates=(3e-4, 1.5e-3))
+MASKED_ONE = Phase(steps=(3000, 6000), answers=0.6, rates=(5e-4, 2.5e-3), power=1.0)
+LAST = Phase(steps=(4000, 8000), answers=0.6, rates=(3e-4, 1.5e-3))
 WIDTH, HEADS = 192, 3
 # Words of one step, of prompts and paths.
 WORDS = 9000
