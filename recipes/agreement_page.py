@@ -95,15 +95,16 @@ def by_order(study: Study, arms: Sequence[str], orders: Mapping[str, Callable[[R
 
 
 def in_short(study: Study) -> list[str]:
-    """What three grids in paths of their own say, under the exact law and in the models, in a sentence each."""
+    """What three grids or sentences in paths of their own say, under the exact law and in the models, a line each."""
     lines = []
-    for arm, who in (("exact-3", "Under the exact law"), ("grids-3", "In the models")):
+    for arm, who, units in (
+        ("exact-3", "Under the exact law", "grids"), ("grids-3", "In the models", "grids"),
+        ("stories-3", "In models of text", "sentences"),
+    ):  # fmt: skip
         if study.mean(arm, AO, 3, valid) is None:
             continue
         who += "" if ARMS[arm].exact else f" (seeds so far: {len(study.seeds(arm))})"
-        lines.append(f"- {who}, {three(study, arm, 'grids')}")
-    if seeds := len(study.seeds("stories-3")):
-        lines.append(f"- In models of text (seeds so far: {seeds}), {three(study, 'stories-3', 'sentences')}")
+        lines.append(f"- {who}, {three(study, arm, units)}")
     if all(study.seeds(f"exact-rows-{shared}") for shared in (1, 2, 3)):
         lines.append(dependent(study))
     if all(study.seeds(arm) for arm in WIDTHS.values()):

@@ -157,8 +157,9 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     demo.main()
     out, err = capsys.readouterr()
     assert [*demo.TASKS] == ["grids", "agree", "arith"]
+    more = {"grids": ["grids-paths", "exact:grids"], "agree": ["exact:agree"], "arith": []}
     for task in demo.TASKS:
-        models = [f"{task}-longcot", f"{task}-nap", *demo.MORE.get(task, ())]
+        models = [f"{task}-longcot", f"{task}-nap", *more[task]]
         cells = [model for model in models for _ in smaller["policies"]]
         assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
         assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells
