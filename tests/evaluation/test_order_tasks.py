@@ -53,6 +53,12 @@ def test_the_order_of_a_model_is_shown_by_task_and_its_run_goes_on(tiny, tmp_pat
     assert "tau-b by third" in table.stdout and "decoded" not in table.stderr, "nothing is decoded again"
 
 
+def test_tasks_before_one_that_the_model_cannot_be_asked_are_shown(tmp_path):
+    done = nap("order", "exact:grids", "--task", "grids", "arith", "--problems", 2, "--out", tmp_path / "o")
+    assert done.returncode == 2 and done.stdout.splitlines()[1].startswith("grids")
+    assert done.stderr.splitlines()[-1].startswith("nap: ") and "arith" in done.stderr
+
+
 def test_one_token_a_step_has_an_afp_of_one_and_a_random_order_no_direction(tmp_path):
     asked = ("--task", "grids", "--policy", "random", "--problems", 8, "--out", tmp_path / "o", "--json")
     done = nap("order", "exact:grids", *asked)

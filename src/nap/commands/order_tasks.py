@@ -78,14 +78,17 @@ class TaskFlags:
             for task in dict.fromkeys(self.task)
         ]  # fmt: skip
         folder, found = Path(self.out or "runs/order"), list["TaskOrder"]()
-        for sweep in sweeps:
-            found.append(order_of_task(sweep, folder / f"{sweep.task}-{label(model)}", _run))
-            if as_json:
-                print(json.dumps(_json(found[-1])))
-        if not as_json:
-            console = open_console()
-            draw(console, HEADER, [_line(one) for one in found])
-            console.print(NOTE, style="dim")
+        try:
+            for sweep in sweeps:
+                found.append(order_of_task(sweep, folder / f"{sweep.task}-{label(model)}", _run))
+                if as_json:
+                    print(json.dumps(_json(found[-1])))
+        finally:
+            # What was measured before a task that the model cannot be asked is shown.
+            if found and not as_json:
+                console = open_console()
+                draw(console, HEADER, [_line(one) for one in found])
+                console.print(NOTE, style="dim")
 
 
 def _run(sweep: "Sweep", folder: Path, traces: int) -> "list[Row]":
