@@ -17,7 +17,7 @@ forced at 3 tokens a step .99, and as confidence has it .5.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -273,10 +273,9 @@ def median_seed(arm: str, results: Path) -> int:
     return sorted(found)[(len(found) - 1) // 2][1]
 
 
-def install(names: Sequence[str], runs: Path, results: Path) -> None:
-    """Bundle the median seed of the arm of each of these names."""
-    for name in names:
-        arm = BUNDLED[name]
+def install(arms: Mapping[str, str], runs: Path, results: Path) -> None:
+    """Bundle the median seed of each of these arms, under its name."""
+    for name, arm in arms.items():
         seed = median_seed(arm, results)
         if (trained := newest(runs / f"{arm}-{seed}")) is None:
             raise InputError(f"{runs} has no trained model of {arm}-{seed}; train it first: --arms {arm}")
@@ -287,8 +286,13 @@ def install(names: Sequence[str], runs: Path, results: Path) -> None:
 # The queue of a study
 
 
-def study_parser(said: str | None, models: Sequence[Model], name: str) -> argparse.ArgumentParser:
-    """The flags of a recipe that works through such models."""
+def study_parser(
+    said: str | None, models: Sequence[Model], name: str, bundled: Mapping[str, str] | None = None
+) -> argparse.ArgumentParser:  # fmt: skip
+    """The flags of a recipe that works through such models.
+
+    bundled  the arms of which the package has the median seed, by their names there
+    """
     parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=dict.fromkeys(model.arm for model in models))
     parser.add_argument("--seeds", nargs="+", type=int)
@@ -296,6 +300,10 @@ def study_parser(said: str | None, models: Sequence[Model], name: str) -> argpar
     parser.add_argument("--results", type=Path, default=ROOT / f"docs/{name}", help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
+    parser.set_defaults(install=None, bundled=bundled)
+    if bundled:
+        said = "copy these bundled models (default: all) into src/nap/assets, and stop"
+        parser.add_argument("--install", nargs="*", choices=bundled, help=said)
     parser.add_argument("--only", choices=[model.name for model in models], help=argparse.SUPPRESS)
     return parser
 
@@ -304,10 +312,16 @@ def work_through(
     options: argparse.Namespace, models: Sequence[Model], said: Callable[[Model], str],
     run_one: Callable[[Model, Path, Path], None],
 ) -> int:  # fmt: skip
-    """Run what is missing of the models asked for, each in a process of its own, or list them. Returns how many failed.
+    """Run what is missing of the models asked for, each in a process of its own, or list them, or bundle some.
+
+    Returns how many failed.
 
     said  what the arm of a model is
     """
+    if options.install is not None:
+        names = options.install or [*options.bundled]
+        install({name: options.bundled[name] for name in names}, options.runs, options.results)
+        return 0
     chosen = [
         model
         for model in models
@@ -324,14 +338,7 @@ def work_through(
 
 
 def main() -> int:
-    parser = study_parser(__doc__, queue(), "agreement")
-    parser.add_argument(
-        "--install", nargs="*", choices=BUNDLED, help="copy these bundled models (default: all) into src/nap/assets"
-    )
-    options = parser.parse_args()
-    if options.install is not None:
-        install(options.install or [*BUNDLED], options.runs, options.results)
-        return 0
+    options = study_parser(__doc__, queue(), "agreement", BUNDLED).parse_args()
     return work_through(options, queue(), lambda model: ARMS[model.arm].what, run_one)
 
 

@@ -2,6 +2,7 @@
 
     python recipes/reasoning.py --arms chain --seeds 0        # trains and measures it, and says whether it passes
     python recipes/reasoning.py --list                        # every model, and whether it is done
+    python recipes/reasoning.py --gate igsm-longcot           # the gate again, of a chain that is trained: half an hour
 
 A model is an arm and a training seed. It first learns autoregressively, from single solutions: each value is then
 learnt from whole operands, which a masked canvas seldom shows. From there it goes on as a masked diffusion model, first
@@ -21,20 +22,22 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from agreement import Model, journaled, open_model, study_parser, work_through, write_rows
+from agreement import Model, Row, Setting, journaled, open_model, study_parser, work_through, write_rows
 from bundled import Recipe, build_tokenizer, fit
 from numpy.typing import NDArray
 from paths_used import decoded
-from reasoning_parts.measure import Measure, chance, gate, settings_of
+from reasoning_parts.measure import FEW, GATE, Measure, chance, gate, settings_of
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError, exits_on_bad_input
+from nap.common.workers import map_rows
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
 from nap.decoding.policies.registry import parse_policy
@@ -45,6 +48,8 @@ from nap.tasks.igsm import Igsm
 
 # The share of values that is right before the next phase begins, and before arms are compared.
 VALUES = 0.97
+# What the package has, under the names that `nap.load` takes: the median seed of an arm.
+BUNDLED = {"igsm-nap": "nap", "igsm-longcot": "chain"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,7 @@ class Phase:
 # From single solutions, autoregressively and then masked; then on the canvases of the arm.
 CAUSAL = Phase(steps=(2400, 4800), answers=0.9, rates=(1.5e-3, 1e-2), causal=True)
 MASKED_ONE = Phase(steps=(3000, 6000), answers=0.6, rates=(5e-4, 2.5e-3), power=1.0)
-LAST = Phase(steps=(4000, 8000), answers=0.6, rates=(3e-4, 1.5e-3))
+LAST = Phase(steps=(3000, 6000), answers=0.3, rates=(5e-4, 2.5e-3))
 WIDTH, HEADS = 192, 3
 # Words of one step, of prompts and paths.
 WORDS = 9000
@@ -283,12 +288,36 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
     told = {"arm": model.arm, "seed": model.seed, "steps": json.loads((trained / "training.json").read_text())["steps"]}
     write_rows(rows, results / f"{model.name}.parquet", told)
     if model.arm == "chain":
-        for condition, (value, holds) in gate(rows, chance(task)).items():
-            print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
+        print_gate(rows)
+
+
+def gate_again(chain: str) -> None:
+    """Put a chain to the gate, a folder or a bundled one, on two cores and on the gate's problems alone."""
+    print_gate(list(map_rows(partial(gate_row, chain), GATE, workers=2, chunk=1)))
+
+
+def gate_row(chain: str, setting: Setting) -> Row:
+    """One of the gate's rows."""
+    import torch
+
+    torch.set_num_threads(1)
+    task = Igsm()
+    return Measure.of(open_model(Path(chain)), task, ARMS["chain"].canvas(task), FEW).row(*setting)
+
+
+def print_gate(rows: Sequence[Row]) -> None:
+    """What was measured for each condition, and whether it holds."""
+    for condition, (value, holds) in gate(rows, chance(Igsm())).items():
+        print(f"{'yes' if holds else 'NO ':<4}{value:7.3f}  {condition}", flush=True)
 
 
 def main() -> int:
-    options = study_parser(__doc__, queue(), "reasoning").parse_args()
+    parser = study_parser(__doc__, queue(), "reasoning", BUNDLED)
+    parser.add_argument("--gate", metavar="CHAIN", help="measure this chain, a folder or a bundled one, for the gate")
+    options = parser.parse_args()
+    if options.gate:
+        gate_again(options.gate)
+        return 0
     return work_through(options, queue(), lambda model: ARMS[model.arm].what, run_one)
 
 

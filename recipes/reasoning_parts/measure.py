@@ -33,10 +33,14 @@ from nap.tasks.igsm import Igsm
 
 # Problems of the rows by which arms are compared, and of the others, among them those of the gate.
 COMPARED, FEW = 200, 100
-# A commit of more than this is one that the model does not rank.
-SURE = 0.999
 # The summary alone, over paths that stay masked: a row beside those of decoders.
 MASKED = "over masked paths"
+# What the gate reads.
+GATE: tuple[Setting, ...] = (
+    *((AO, pace) for pace in (1, 4)), *((policy, 1) for policy in (MASKED, "random", *TIES))
+)  # fmt: skip
+# A commit of more than this is one that the model does not rank.
+SURE = 0.999
 OWN_PACE = ("threshold:tau=0.9", "parallel_threshold:tau=0.9")
 
 
@@ -46,8 +50,7 @@ def settings_of(solutions: int, slots: int) -> Iterator[Setting]:
     A pace of None is the decoder's own. In a single slot forced decoding is confidence, and left out.
     """
     paces = sorted({1, 2, 4, solutions, 2 * solutions})
-    yield from ((AO, pace) for pace in (1, 4))
-    yield from ((policy, 1) for policy in (MASKED, "random", *TIES))
+    yield from GATE
     yield from ((AO, pace) for pace in paces if pace not in (1, 4))
     yield from ((FORCED, pace) for pace in paces if slots > 1)
     yield from ((policy, None) for policy in OWN_PACE)
@@ -63,11 +66,11 @@ class Measure:
     canvases: list[Canvas]
 
     @classmethod
-    def of(cls, denoiser: Denoiser, task: Igsm, spec: CanvasSpec) -> "Measure":
-        """Lay them out."""
-        problems = [task.generate(0, index, "test") for index in range(COMPARED)]
-        canvases = [canvas_of(denoiser, problem, spec) for problem in problems]
-        return cls(denoiser=denoiser, task=task, problems=problems, canvases=canvases)
+    def of(cls, denoiser: Denoiser, task: Igsm, spec: CanvasSpec, problems: int | None = None) -> "Measure":
+        """Lay out so many, or as many as arms are compared by."""
+        drawn = [task.generate(0, index, "test") for index in range(problems or COMPARED)]
+        canvases = [canvas_of(denoiser, problem, spec) for problem in drawn]
+        return cls(denoiser=denoiser, task=task, problems=drawn, canvases=canvases)
 
     def row(self, policy: str, pace: int | None) -> Row:
         """What a decoder does at a pace: means over the problems, and which of them are right.

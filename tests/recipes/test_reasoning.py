@@ -53,7 +53,9 @@ class Reckons:
 
 
 class Answers(Reckons):
-    """Writes the answer, or by another digit, wherever the summary begins, and padding elsewhere."""
+    """Writes the answer, or by another digit, wherever the summary begins, and padding or a word elsewhere."""
+
+    elsewhere = "<pad>"
 
     def states(self, ids_BL, layout, at):
         said = []
@@ -63,7 +65,7 @@ class Answers(Reckons):
             answer = next(problem.answer for problem in PROBLEMS if problem.prompt in prompt)
             first = position == (region == region.max()).nonzero()[0][0]
             said.append(
-                self.tokenizer.convert_tokens_to_ids(str((int(answer) + self.by) % BASE)) if first else self.pad_id
+                self.tokenizer.convert_tokens_to_ids(str((int(answer) + self.by) % BASE) if first else self.elsewhere)
             )
         return 50 * torch.nn.functional.one_hot(torch.tensor(said), len(self.tokenizer)).float()
 
@@ -161,6 +163,20 @@ def test_a_condition_of_the_gate_fails_alone():
     ]  # fmt: skip
     for number, (setting, column, value) in enumerate(changes):
         assert measured(**{setting: {column: value}}) == [at != number for at in range(6)]
+
+
+def test_a_chain_that_is_trained_is_put_to_the_gate_again(monkeypatch, capsys):
+    monkeypatch.setattr(REASONING, "FEW", 2)
+    monkeypatch.setattr(REASONING, "Igsm", lambda: SMALL)
+    monkeypatch.setattr(REASONING, "open_model", lambda path: Answers() if path.name == "mine" else None)
+    monkeypatch.setattr(Answers, "elsewhere", "so")
+    monkeypatch.setattr(REASONING, "map_rows", lambda fn, rows, **_: map(fn, rows))
+    monkeypatch.setattr(sys, "argv", ["reasoning.py", "--gate", "models/mine"])
+    assert REASONING.main() == 0
+    said = capsys.readouterr().out
+    # Sure of everything, and right without any path: the last number of a line is what was measured.
+    assert "NO    1.000  at most 20 % of commits" in said and "NO    0.000  random order at least 10 points" in said
+    assert "over masked paths at most 10 points above chance" in said.splitlines()[-1]
 
 
 def test_what_is_measured_depends_on_the_slots():

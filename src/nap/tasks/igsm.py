@@ -1,13 +1,14 @@
 """Problems to be reasoned out step by step, over a graph in the manner of iGSM (arXiv 2407.20311), in free wordings.
 
     Ann is 3 . Tom is gap Ann Bob . Bob is 7 . Eve is sum Tom Ann . Eve ?      # the prompt, its sentences shuffled
-    Ann is 3 . Bob is so 7 . Tom gap Ann 3 Bob 7 4 . then for Eve take sum Tom 4 Ann 3 7 .   # a path
+    Tom gap Ann 3 Bob so 7 4 . then for Eve take sum Tom 4 Ann 3 7 .                           # a path
 
 A value is a digit. `gap` is the distance of two values, `sum` the last digit of their sum and `turn` the last digit of
 twice the first plus the second: nested, they neither associate nor add up to one sum, so an answer takes its operations
 one after the other. Every step is said in one of twelve wordings of different lengths, one of them usual, and between
-any two words may stand a filler: the next word is likely, and what stands far ahead is uncertain, as in text. The paths
-of a sample compute in orders of their own.
+any two words may stand a filler, often in some solutions and seldom in others: the next word is likely, and what stands
+far ahead is uncertain, as in text. The paths of a sample compute in orders of their own. None says what is given: a
+second path of a chain could copy that anywhere, and a model would write it first (docs/reasoning.md).
 
 The graph decides the split, with its names and values: no test problem is in training under another order of sentences.
 Does not lay out, tokenize or train (recipes/reasoning.py does).
@@ -49,10 +50,6 @@ WORDINGS = tuple(
         "let X be O of A a B b v .",
         "next comes X , O of A a and B b v .",
     )
-)
-GIVEN = tuple(
-    wording.split()
-    for wording in ("A is a .", "we have a for A .", "A starts from a .", "note that A is given as a .", "a is A .")
 )
 # What is said once all is computed, over and over to the end of a slot.
 CLOSING = (
@@ -99,15 +96,15 @@ class Igsm:
     """The task.
 
     least, most  operations, all of which the answer needs
-    fillers      how often a filler stands before a word
+    fillers      the most often that a filler stands before a word; the solutions of a problem have a share up to it
     longest      words of a path; one that is longer is said anew, sentence by sentence, until it fits
     """
 
     name: str = "igsm"
     least: int = 6
     most: int = 8
-    fillers: float = 0.2
-    longest: int = 100
+    fillers: float = 0.3
+    longest: int = 80
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most <= len(NAMES) // 2:
@@ -115,7 +112,7 @@ class Igsm:
             raise InputError(f"igsm: least and most must be 1 to {len(NAMES) // 2} and in order, got {got}")
         if not 0 <= self.fillers <= 0.5:
             raise InputError(f"igsm: fillers is a share of words from 0 to 0.5, got {self.fillers}")
-        shortest = most_given(self.most) * len(min(GIVEN, key=len)) + self.most * len(min(WORDINGS, key=len))
+        shortest = self.most * len(min(WORDINGS, key=len))
         if self.longest < shortest:
             said = f"a path of {self.most} operations may need {shortest} words"
             raise InputError(f"igsm: {said}, got longest={self.longest}; allow more words or fewer operations")
@@ -123,7 +120,7 @@ class Igsm:
     @property
     def words(self) -> tuple[str, ...]:
         """Every word of its questions and answers."""
-        spoken = {word for form in (*WORDINGS, *GIVEN, CLOSING.split()) for word in form if word not in "XOABabv"}
+        spoken = {word for form in (*WORDINGS, CLOSING.split()) for word in form if word not in "XOABabv"}
         return (*NAMES, *map(str, range(BASE)), *OPERATIONS, "?", *sorted(spoken | {*FILLERS}))
 
     def generate(self, seed: int, index: int, split: str) -> Problem:
@@ -133,15 +130,17 @@ class Igsm:
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
         """A problem and `paths` solutions, each in an order and wording of its own."""
         problem, graph, rng = self._draw(seed, index, split)
-        given = sorted(graph.given, key=lambda name: problem.prompt.index(f"{name} is {graph.given[name]} ."))
-        written = [Path(text=self._write(graph, given, rng), answer=problem.answer, correct=True) for _ in range(paths)]
+        often = rng.uniform(0, self.fillers)
+        texts = [self._write(graph, often, rng) for _ in range(paths)]
+        written = [Path(text=text, answer=problem.answer, correct=True) for text in texts]
         return Sample(problem=problem, paths=tuple(written), summary=problem.answer)
 
     def lengthened(self, text: str, words: int) -> str:
         """A text with its closing words, so many words in all: where a slot ends does not say where the text does."""
         rng, said = random.Random(text), text.split()
+        often = rng.uniform(0, self.fillers)
         while len(said) < words:
-            said += self._filled(CLOSING.split(), rng)
+            said += _filled(CLOSING.split(), often, rng)
         return " ".join(said[: max(words, len(text.split()))])
 
     def load(self, split: str = "test", limit: int | None = None, path: str | None = None) -> list[Problem]:
@@ -181,43 +180,31 @@ class Igsm:
         )  # fmt: skip
         return problem, graph, rng
 
-    def _write(self, graph: Graph, given: Sequence[str], rng: random.Random) -> str:
-        """One path that fits: what is given, in the order of the prompt, then its steps in an order of its own."""
-        parts: list[str | Step] = [*given, *ordered(graph, rng)]
-        said = [self._sentence(part, graph, rng) for part in parts]
+    def _write(self, graph: Graph, often: float, rng: random.Random) -> str:
+        """One path that fits: its steps, in an order of its own."""
+        steps = [*ordered(graph, rng)]
+        said = [_filled(_said(step, graph, rng), often, rng) for step in steps]
         while sum(map(len, said)) > self.longest:
-            at = rng.randrange(len(parts))
+            at = rng.randrange(len(steps))
             # Of two ways the shorter: so a path of few words is reached, however rare it is.
-            said[at] = min(said[at], self._sentence(parts[at], graph, rng), key=len)
+            said[at] = min(said[at], _filled(_said(steps[at], graph, rng), often, rng), key=len)
         return " ".join(word for sentence in said for word in sentence)
 
-    def _sentence(self, part: str | Step, graph: Graph, rng: random.Random) -> list[str]:
-        """A given value or a step, said in one of its ways."""
-        told = _told(part, graph, rng) if isinstance(part, str) else _said(part, graph, rng)
-        return self._filled(told, rng)
 
-    def _filled(self, sentence: Sequence[str], rng: random.Random) -> list[str]:
-        filled = []
-        for word in sentence:
-            filled += [_usually(FILLERS, rng), word] if rng.random() < self.fillers else [word]
-        return filled
-
-
-def _told(name: str, graph: Graph, rng: random.Random) -> list[str]:
-    """A given value."""
-    return _worded(GIVEN, {"A": name, "a": str(graph.given[name])}, rng)
+def _filled(sentence: Sequence[str], often: float, rng: random.Random) -> list[str]:
+    """A sentence with a filler before so large a share of its words."""
+    filled = []
+    for word in sentence:
+        filled += [_usually(FILLERS, rng), word] if rng.random() < often else [word]
+    return filled
 
 
 def _said(step: Step, graph: Graph, rng: random.Random) -> list[str]:
     """A step in one of the wordings."""
     values = {"a": graph.values[step.left], "b": graph.values[step.right], "v": graph.values[step.name]}
-    names = {"X": step.name, "O": step.operation, "A": step.left, "B": step.right}
-    return _worded(WORDINGS, names | {letter: str(value) for letter, value in values.items()}, rng)
-
-
-def _worded(ways: Sequence[Sequence[str]], said: dict[str, str], rng: random.Random) -> list[str]:
-    """One of several ways to say a thing, with what its letters stand for."""
-    return [said.get(word, word) for word in _usually(ways, rng)]
+    told = {"X": step.name, "O": step.operation, "A": step.left, "B": step.right}
+    told |= {letter: str(value) for letter, value in values.items()}
+    return [told.get(word, word) for word in _usually(WORDINGS, rng)]
 
 
 def _usually(ways: Sequence[Way], rng: random.Random) -> Way:
@@ -225,14 +212,9 @@ def _usually(ways: Sequence[Way], rng: random.Random) -> Way:
     return ways[0] if rng.random() < USUAL else rng.choice(ways[1:])
 
 
-def most_given(operations: int) -> int:
-    """The most values that are given where so many operations follow."""
-    return 2 + min(2, operations // 2)
-
-
 def draw_graph(operations: int, rng: random.Random) -> Graph:
     """So many operations, each on what nobody took yet, so that the last needs all of them; mostly a long chain."""
-    count = rng.randint(2, most_given(operations))
+    count = rng.randint(2, 2 + min(2, operations // 2))
     names = rng.sample(NAMES, count + operations)
     given = {names.pop(): rng.randrange(BASE) for _ in range(count)}
     values, free, steps = dict(given), list(given), []
