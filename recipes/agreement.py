@@ -28,7 +28,7 @@ from bundled import ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, run_e
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
-from nap.common.files import InputError, exits_on_bad_input
+from nap.common.files import InputError, atomic, exits_on_bad_input
 from nap.common.parquet import write_parquet
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
@@ -222,10 +222,12 @@ def journaled(settings: Iterable[Setting], row: Callable[..., Row], folder: Path
     """The rows of these settings, each written down as it is made, so that a killed run goes on from there."""
     folder.mkdir(parents=True, exist_ok=True)
     journal, settings = folder / "rows.jsonl", [*settings]
-    whole = journal.read_text().rpartition("\n")[0].splitlines() if journal.exists() else []
-    done = {(row["policy"], row["pace"]): row for row in map(json.loads, whole)}
-    with journal.open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in done.values())
+    whole, _, torn = journal.read_text().rpartition("\n") if journal.exists() else ("", "", "")
+    done = {(row["policy"], row["pace"]): row for row in map(json.loads, whole.splitlines())}
+    if torn:
+        with atomic(journal) as file:
+            file.writelines(json.dumps(row) + "\n" for row in done.values())
+    with journal.open("a") as file:
         for setting in settings:
             if setting not in done:
                 done[setting] = row(*setting)

@@ -36,7 +36,7 @@ from reasoning_parts.measure import FEW, GATE, Measure, chance, gate, settings_o
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
 from nap.canvas.visibility import Attention
-from nap.common.files import InputError, exits_on_bad_input
+from nap.common.files import InputError, atomic, exits_on_bad_input
 from nap.common.workers import map_rows
 from nap.data.samples import Path as Solution
 from nap.data.samples import Sample
@@ -171,9 +171,15 @@ def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | N
             words(), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths), task),
             folder / f"{steps}", recipe, seed=seed, start=start,
         )  # fmt: skip
-        denoiser = open_model(trained)
-        writer = Causal(denoiser, trained) if phase.causal else Masked(denoiser)
-        values, answers = value_accuracy(writer, arm, task), answer_accuracy(writer, arm, task)
+        # Written down, because every arm of a seed asks for the first two phases again.
+        checked = folder / f"{steps}/checked.json"
+        if not checked.exists():
+            denoiser = open_model(trained)
+            writer = Causal(denoiser, trained) if phase.causal else Masked(denoiser)
+            right = {"values": value_accuracy(writer, arm, task), "answers": answer_accuracy(writer, arm, task)}
+            with atomic(checked) as file:
+                file.write(json.dumps(right) + "\n")
+        values, answers = json.loads(checked.read_text()).values()
         found = f"{folder.name}/{steps}: {values:.3f} of the values and {answers:.3f} of the answers right"
         print(found, flush=True)
         if values >= VALUES and answers >= phase.answers:

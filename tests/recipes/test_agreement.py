@@ -133,6 +133,22 @@ def test_a_killed_measurement_goes_on_where_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True) == lines
 
 
+def test_rows_are_on_the_disk_while_the_next_is_made_so_that_no_kill_loses_them(tmp_path):
+    journal, seen = tmp_path / "rows.jsonl", []
+
+    def row(policy, pace):
+        seen.append(journal.read_text().count("\n"))
+        return {"policy": policy, "pace": pace}
+
+    settings = [("ar", pace) for pace in (1, 2, 3)]
+    AGREEMENT.journaled(settings[:1], row, tmp_path)
+    AGREEMENT.journaled(settings[:2], row, tmp_path)
+    with journal.open("a") as file:
+        file.write('{"policy": "ar", "pa')
+    assert AGREEMENT.journaled(settings, row, tmp_path) == [{"policy": "ar", "pace": pace} for pace in (1, 2, 3)]
+    assert seen == [0, 1, 2]
+
+
 def test_a_model_is_trained_from_scratch_by_longer_schedules_until_it_is_right_or_not_measured(tmp_path, monkeypatch):
     made = []
 
