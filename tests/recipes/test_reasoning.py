@@ -103,6 +103,12 @@ def test_who_works_every_value_out_is_right_about_all_and_who_errs_about_none(ar
     assert REASONING.value_accuracy(REASONING.Masked(Reckons(by)), arm, SMALL) == share
 
 
+def test_the_bundled_chain_works_values_out(monkeypatch):
+    monkeypatch.setattr(REASONING, "CHECKED", 48)
+    model = REASONING.open_model(REASONING.Path("igsm-longcot"))
+    assert REASONING.value_accuracy(REASONING.Masked(model), REASONING.ARMS["chain"], Igsm()) > 0.9
+
+
 @pytest.mark.parametrize("by", [0, 1])
 def test_answers_are_written_from_left_to_right_and_checked(by, monkeypatch):
     monkeypatch.setattr(REASONING, "ANSWERED", 3)
