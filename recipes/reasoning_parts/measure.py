@@ -47,12 +47,13 @@ OWN_PACE = ("threshold:tau=0.9", "parallel_threshold:tau=0.9")
 def settings_of(solutions: int, slots: int) -> Iterator[Setting]:
     """Every decoder and pace for a model of so many solutions in so many slots, the gate's first.
 
-    A pace of None is the decoder's own. In a single slot forced decoding is confidence, and left out.
+    A pace of None is the decoder's own. In a single slot all that NAP's decoder does is to let the summary wait for the
+    solutions; what that is worth is seen at two paces.
     """
     paces = sorted({1, 2, 4, solutions, 2 * solutions})
     yield from GATE
     yield from ((AO, pace) for pace in paces if pace not in (1, 4))
-    yield from ((FORCED, pace) for pace in paces if slots > 1)
+    yield from ((FORCED, pace) for pace in paces if slots > 1 or pace in (1, 4))
     yield from ((policy, None) for policy in OWN_PACE)
 
 
