@@ -304,8 +304,9 @@ def study_parser(
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.set_defaults(install=None, bundled=bundled)
     if bundled:
-        said = "copy these bundled models (default: all) into src/nap/assets, and stop"
-        parser.add_argument("--install", nargs="*", choices=bundled, help=said)
+        parser.add_argument(
+            "--install", nargs="*", choices=bundled, help="copy these bundled models (default: all) into src/nap/assets"
+        )
     parser.add_argument("--only", choices=[model.name for model in models], help=argparse.SUPPRESS)
     return parser
 
