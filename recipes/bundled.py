@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from nap.canvas.canvas import CanvasSpec
-from nap.common.files import atomic
-from nap.common.folder import run_folder
+from nap.common.files import InputError, atomic
+from nap.common.folder import digest, digest_files, run_folder
 from nap.common.memory import keep_memory
 from nap.data.samples import Sample, concatenated
 from nap.tasks.agree import Agree
@@ -159,24 +159,40 @@ def fit(
               another model
     may_hold  names of what the folder may hold before its training begins
 
-    Raises InputError for a folder that holds something else, or where another process is at work.
+    Raises InputError for a folder that holds something else, or a model of another training, data or start, or where
+    another process is at work.
     """
     import torch
 
     from nap.common.machine import usable_device
 
     final = folder / "final"
+    setting = {"name": folder.name, "seed": seed, "device": device, "dtype": f"torch.{dtype}", **asdict(recipe)}
+    setting["data"] = digest(repr([draw(index) for index in range(4)]).encode())
+    if start:
+        setting["start"] = digest_files([start / "model.safetensors"])
     if (final / "training.json").exists():
+        check_trained(final, setting)
         return final
     torch.set_num_threads(1)
     keep_memory()
     usable_device(device)
-    setting = {"name": folder.name, "seed": seed, "device": device, "dtype": f"torch.{dtype}", **asdict(recipe)}
     # Earlier versions claimed nothing: what they left of a training is gone on with.
     left = [path.name for path in folder.glob("checkpoint-*")]
     with run_folder(folder, "recipe", setting, may_hold=[*left, *may_hold]):
         _train(tokenizer, spec, draw, folder, recipe, setting, shuffle=shuffle, start=start)
     return final
+
+
+def check_trained(final: Path, setting: Mapping[str, Any]) -> None:
+    """Raise InputError for a model that was trained otherwise than asked. Where it was trained does not matter."""
+    made = json.loads((final / "training.json").read_text())
+    for name in sorted(setting.keys() & made.keys() - {"device"}):
+        if made[name] != setting[name]:
+            raise InputError(
+                f"{final.parent} holds a model of another training ({name} {made[name]!r}, now {setting[name]!r}); "
+                "choose another folder, or remove this one"
+            )
 
 
 def _train(

@@ -71,7 +71,7 @@ def test_a_recipe_trains_only_in_a_folder_of_its_own_and_in_a_type_that_no_clock
     small = BUNDLED.Recipe(width=32, layers=1, steps=2, batch_size=4)
     spec, draw = BUNDLED.canvas_of("arith", "nap"), partial(BUNDLED.draw, "arith", "nap", 0)
 
-    def fit(folder, **options):
+    def fit(folder, draw=draw, **options):
         return BUNDLED.fit(BUNDLED.build_tokenizer("arith"), spec, draw, folder, small, seed=0, **options)
 
     (tmp_path / "mine").mkdir()
@@ -81,6 +81,16 @@ def test_a_recipe_trains_only_in_a_folder_of_its_own_and_in_a_type_that_no_clock
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     setting = json.loads((fit(tmp_path / "run") / "training.json").read_text())
     assert setting["dtype"] == "torch.bfloat16"
+    # A finished model is not taken for one of another recipe, of other data, or of another start.
+    assert fit(tmp_path / "run") == fit(tmp_path / "run", device="cuda")
+    with pytest.raises(InputError, match=r"another training \(dtype 'torch.bfloat16', now 'torch.float32'\)"):
+        fit(tmp_path / "run", dtype="float32")
+    with pytest.raises(InputError, match=r"a model of another training \(data "):
+        fit(tmp_path / "run", draw=partial(BUNDLED.draw, "arith", "nap", 1))
+    started = fit(tmp_path / "next", start=tmp_path / "run/final")
+    assert fit(tmp_path / "next", start=tmp_path / "run/final") == started
+    with pytest.raises(InputError, match=r"a model of another training \(start "):
+        fit(tmp_path / "next", start=started)
     shutil.rmtree(tmp_path / "run" / "final")
     with pytest.raises(InputError, match=r"another setting \(dtype 'torch.bfloat16', now 'torch.float32'\)"):
         fit(tmp_path / "run", dtype="float32")
