@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ def test_a_worker_that_is_killed_loses_no_row_and_doubles_none(tmp_path: Path) -
     found = list(map_rows(Dies(str(tmp_path), fatal=(5, 70, 199)), ROWS, backend="processes", workers=2))
     assert found == [square(row) for row in ROWS]
     assert len(list(tmp_path.iterdir())) == 3, "no worker was killed"
+
+
+def slow_at_first(row: int, dies: Dies) -> int:
+    """The first row takes long, as in a worker that is slow to start."""
+    if row == 0:
+        time.sleep(2)
+    return dies(row)
+
+
+def test_deaths_on_other_rows_do_not_count_against_rows_that_take_long(tmp_path: Path) -> None:
+    work = partial(slow_at_first, dies=Dies(str(tmp_path), fatal=(40, 70, 110, 140)))
+    assert list(map_rows(work, ROWS, backend="processes", workers=2)) == [square(row) for row in ROWS]
 
 
 def test_rows_that_kill_every_worker_end_the_run(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def _with_processes(
     chunks = iter(lambda: list(islice(rows, size)), [])
     pool = _Pool(workers)
     waiting: deque[tuple[list[Row], Future[list[Result]] | None]] = deque()
-    deaths = 0
+    deaths = done_before = 0
     try:
         while True:
             waiting.extend((chunk, None) for chunk in islice(chunks, workers * AHEAD - len(waiting)))
@@ -95,7 +95,9 @@ def _with_processes(
                 silent = isinstance(error, TimeoutError)
                 if silent and _is_done(waiting[0][1], failed=True):
                     raise
-                deaths += 1
+                # Where another chunk got done since the last death, it was not the same rows that killed again.
+                done = sum(_is_done(sent) for _, sent in waiting)
+                deaths, done_before = (1 if done > done_before else deaths + 1), done
                 if deaths == DEATHS:
                     what = f"gave no answer for {patience:g} s" if silent else "died"
                     raise InputError(
