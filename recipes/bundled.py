@@ -21,7 +21,7 @@ from typing import Any
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, atomic
-from nap.common.folder import digest, digest_files, run_folder
+from nap.common.folder import differing, digest, digest_files, run_folder
 from nap.common.memory import keep_memory
 from nap.data.samples import Sample, concatenated
 from nap.tasks.agree import Agree
@@ -187,12 +187,12 @@ def fit(
 def check_trained(final: Path, setting: Mapping[str, Any]) -> None:
     """Raise InputError for a model that was trained otherwise than asked. Where it was trained does not matter."""
     made = json.loads((final / "training.json").read_text())
-    for name in sorted(setting.keys() & made.keys() - {"device"}):
-        if made[name] != setting[name]:
-            raise InputError(
-                f"{final.parent} holds a model of another training ({name} {made[name]!r}, now {setting[name]!r}); "
-                "choose another folder, or remove this one"
-            )
+    # Earlier versions wrote down less.
+    shared = setting.keys() & made.keys() - {"device"}
+    if listed := differing(*({name: each[name] for name in each if name in shared} for each in (made, setting))):
+        raise InputError(
+            f"{final.parent} holds a model of another training ({listed}); choose another folder, or remove this one"
+        )
 
 
 def _train(

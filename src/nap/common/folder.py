@@ -116,14 +116,19 @@ def _read_setting(path: Path) -> dict[str, object]:
 
 
 def _check_same(folder: Path, old: Setting, now: Setting) -> None:
+    if listed := differing(old, now):
+        raise InputError(f"{folder} holds a run with another setting ({listed}); choose another folder")
+
+
+def differing(old: Setting, now: Setting) -> str:
+    """Up to three fields in which two settings differ, with both values; empty where they are the same."""
     # A setting that an earlier version did not have counts as having its default.
     now = {key: value for key, value in now.items() if key in old or value not in ([], False)}
-    if differ := [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]:
-        # A changed flag also changes what the run is made of, which need not be listed as well.
-        differ = [key for key in differ if not key.startswith("made_of.")] or differ
-        listed = ", ".join(f"{key} {old.get(key)!r:.200}, now {now.get(key)!r:.200}" for key in differ[:3])
-        more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
-        raise InputError(f"{folder} holds a run with another setting ({listed}{more}); choose another folder")
+    differ = [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]
+    # A changed flag also changes what the run is made of, which need not be listed as well.
+    differ = [key for key in differ if not key.startswith("made_of.")] or differ
+    listed = ", ".join(f"{key} {old.get(key)!r:.200}, now {now.get(key)!r:.200}" for key in differ[:3])
+    return f"{listed}, and {len(differ) - 3} more" if len(differ) > 3 else listed
 
 
 def flat(value: object, name: str = "") -> dict[str, object]:
