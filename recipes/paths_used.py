@@ -38,7 +38,9 @@ from nap.tasks.registry import Task, load_task
 
 USED = RESULTS / "paths-used.parquet"
 NOTHING, OWN, RIGHT, OTHER = GIVEN = ("nothing", "the model's own", "right ones", "right ones of another problem")
-BATCH = 25
+# Positions that are decoded together. The states of more leave a processor's cache, and a row takes 1.3 to 1.6 times as
+# long.
+POSITIONS = 1500
 
 
 def others(task: Task, samples: list[Sample]) -> list[Sample]:
@@ -60,7 +62,8 @@ def over(canvas: Canvas, ids: NDArray[np.int64]) -> Canvas:
 
 def decoded(denoiser: Denoiser, canvases: Sequence[Canvas], policy: Policy, tokens: int | None) -> list[Trace]:
     """Traces of the canvases, so many tokens a step; None where the policy sets its own pace."""
-    batches = [canvases[start : start + BATCH] for start in range(0, len(canvases), BATCH)]
+    rows = max(1, POSITIONS // max(map(len, canvases)))
+    batches = [canvases[start : start + rows] for start in range(0, len(canvases), rows)]
     return [t for batch in batches for t in decode_traces(denoiser, batch, policy, budget=Budget(tokens=tokens))]
 
 

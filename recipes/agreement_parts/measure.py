@@ -10,25 +10,24 @@ Does not train or decide what is compared.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 from typing import Any
+
+from paths_used import decoded
 
 from agreement_parts.law import cost_of
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.data.problems import Problem
 from nap.data.samples import Sample
 from nap.data.trace import Trace
-from nap.decoding.budget import Budget
-from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.evaluation.rows import order_columns
 from nap.models.denoiser import Denoiser
 from nap.models.exact_task import Part, TaskDenoiser, cells_of, parts_of
 
-# Grids that a decoder is measured on, and rows of one forward.
-MEASURED, BATCH = 360, 25
+# Grids that a decoder is measured on.
+MEASURED = 360
 AO, FORCED = "low_confidence", "parallel_forced"
 MULTIPLES = (1, 1.5, 2, 3, 4, 8)
 FEW = (1, 2, 4)
@@ -84,9 +83,7 @@ class Work:
 
     def row(self, policy: str, pace: int | None) -> dict[str, Any]:
         """What a decoder does at a pace, over all problems."""
-        decoded = partial(decode_traces, self.denoiser, policy=parse_policy(policy), budget=Budget(tokens=pace))
-        starts = range(0, len(self.canvases), BATCH)
-        traces = [trace for start in starts for trace in decoded(canvases=self.canvases[start : start + BATCH])]
+        traces = decoded(self.denoiser, self.canvases, parse_policy(policy), pace)
         valid = [self.valid(*each) for each in zip(self.problems, self.canvases, traces, strict=True)]
         costs = [cost_of(*each) for each in zip(traces, self.parts, strict=True)]
         orders = [vars(order_columns(trace)) for trace in traces]

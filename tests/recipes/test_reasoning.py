@@ -185,10 +185,14 @@ def test_a_chain_that_is_trained_is_put_to_the_gate_again(monkeypatch, capsys):
     assert "over masked paths at most 10 points above chance" in said.splitlines()[-1]
 
 
-def test_what_is_measured_depends_on_the_slots():
+def test_what_is_measured_depends_on_the_slots_and_of_later_seeds_it_is_what_the_rules_compare():
     assert [pace for policy, pace in MEASURE.settings_of(3, 1) if policy == MEASURE.FORCED] == [1, 4]
     paces = [pace for policy, pace in MEASURE.settings_of(6, 6) if policy == MEASURE.FORCED]
     assert paces == [1, 2, 4, 6, 12] and len({*MEASURE.settings_of(3, 3)}) == len([*MEASURE.settings_of(3, 3)])
+    chain, paths = ({*MEASURE.settings_of(3, slots, seed=1)} for slots in (1, 3))
+    compared = {(policy, pace) for policy in (MEASURE.AO, MEASURE.FORCED) for pace in (1, 4)}
+    assert chain == {*MEASURE.GATE} | compared | {("parallel_threshold:tau=0.9", None)}
+    assert paths == chain - {("random", 1)}
 
 
 def write_arm(folder, arm, seed, valid_at_4, arness):
