@@ -208,7 +208,7 @@ def write_arm(folder, arm, seed, valid_at_4, arness):
             "valid": right,
             "forwards": 10,
             "tokens": 20,
-            "each": [right],
+            "each": [True] * round(200 * right) + [False] * (200 - round(200 * right)),
             "sure": 0.1,
         }
         rows.append(row | {"tau_b": 0.1} | orders | chances)
@@ -230,6 +230,15 @@ def test_the_page_decides_by_the_rules_of_the_protocol(tmp_path, nap_at_4, verdi
     assert next(line for line in text.splitlines() if "both forced" in line).endswith(f"| 3 | {verdict} |")
     assert "| R2 | ARness in thirds, chain less NAP | +0.20 [+0.20, +0.20] | 3 | lowers order |" in text
     assert "| R3 | cannot see each other, forced at 4 | not run yet | 0 | |" in text
+
+
+def test_the_page_says_in_short_what_each_seed_loses_with_intervals_over_its_problems(tmp_path):
+    for arm, at_4 in (("chain", 0.6), ("nap", 0.9)):
+        write_arm(tmp_path, arm, 1, at_4, 0.5)
+    (line,) = PAGE.in_short(PAGE.Study(tmp_path, REASONING.queue()))
+    # 60 of 200 problems are lost: a spread of sqrt(.3 .7 200 / 199), and a half width of 1.972 times that / sqrt(200).
+    assert "the chain 30.0 [23.6, 36.4] by confidence" in line and "NAP's paths 0.0 [0.0, 0.0] forced" in line
+    assert line.startswith("- Seed 1, ") and "loses 30.0 [23.6, 36.4] more than NAP (forced)" in line
 
 
 def test_the_page_is_as_the_rows_make_it(capsys, monkeypatch):
