@@ -99,7 +99,7 @@ def main() -> None:
     for task in TASKS:
         run(task, problems, options.out / f"{task}-{problems}", workers)
     write_report([options.out / f"{task}-{problems}" for task in TASKS], report := options.out / "report.html")
-    print("\nA bundled chain that has to reason, igsm-longcot, is too slow for this; its figures: docs/reasoning.md")
+    print("\nTwo models that have to reason, igsm-longcot and igsm-nap, are too slow for this: docs/reasoning.md")
     print(f"{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
     print(f"  {sys.executable} -m nap trace show {options.out}/grids-{problems}/traces.jsonl")

@@ -56,7 +56,7 @@ def settings_of(solutions: int, slots: int, seed: int = 0) -> Iterator[Setting]:
     yield from (setting for setting in GATE if setting[0] != "random" or slots == 1 or not seed)
     yield from ((AO, pace) for pace in sorted(paces - compared))
     yield from ((FORCED, pace) for pace in sorted(paces if slots > 1 else compared))
-    yield from ((policy, None) for policy in OWN_PACE[bool(seed) :])
+    yield from ((policy, None) for policy in (OWN_PACE[1:] if seed else OWN_PACE))
 
 
 @dataclass(frozen=True, kw_only=True)
