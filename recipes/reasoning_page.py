@@ -22,7 +22,6 @@ from agreement_parts.findings import (
     above_zero,
     arness,
     did,
-    fall,
     lossless,
     own_pace,
     unneeded,
@@ -60,11 +59,6 @@ def lowers(interval: Interval) -> str:
     return "not in a path: several streams, if the canvas's falls" if interval.high < LOWER else "open"
 
 
-def waiting_both(chain: Rows, paths: Rows) -> float:
-    """R1 where the summary waits for the solutions on both canvases."""
-    return fall(chain, FORCED, PACE) - fall(paths, FORCED, PACE)
-
-
 def differs(interval: Interval) -> str:
     """R4."""
     if interval.low >= -DREAM and interval.high <= DREAM:
@@ -88,7 +82,7 @@ def findings(study: Study) -> list[Finding]:
     falls = {name: partial(did, policy, PACE) for policy, name in ((FORCED, "forced"), (AO, "AO"))}
     found = [
         *(points("R1", f"chain's fall less that of NAP ({name}){at}", pair, falls[name], of_dream) for name in falls),
-        points("R1", f"the same, both forced{at}", pair, waiting_both, of_dream),
+        points("R1", f"the same, both forced{at}", pair, partial(did, FORCED, PACE, of_chain=FORCED), of_dream),
         Finding("R2", "ARness in thirds, chain less NAP", pair, partial(order_lost, "third_"), lowers),
         Finding("R2", "ARness of the canvas, chain less NAP", pair, partial(order_lost, ""), above_zero),
         points("R3", f"cannot see each other, forced at {PACE}", ("paths", "nap"), unseen, unneeded),
@@ -122,11 +116,12 @@ def in_short(study: Study) -> list[str]:
             [lost(study.rows[arm, seed], policy) for policy in (AO, FORCED)] for arm in ("chain", "nap")
         )
         lines.append(
-            f"- Seed {seed}, points lost from 1 to {PACE} tokens a step (over the {len(paths)} problems alone; says "
-            f"nothing of other trainings): the chain {in_points(chain)} by confidence, {in_points(waits)} where the "
-            f"summary waits; NAP's paths {in_points(paths)} forced, {in_points(anywhere)} by confidence. The chain "
-            f"loses {in_points(chain - paths)} more than NAP (forced), and {in_points(waits - paths)} more where both "
-            "are forced."
+            f"- Seed {seed}, points lost from 1 to {PACE} tokens a step (95 % intervals over the {len(paths)} "
+            "problems, which say nothing of other trainings): "
+            f"the chain {in_points(chain)} by confidence, {in_points(waits)} where the summary waits; "
+            f"NAP's paths {in_points(paths)} forced, {in_points(anywhere)} by confidence. "
+            f"The chain loses {in_points(chain - paths)} more than NAP (forced), "
+            f"and {in_points(waits - paths)} more where both are forced."
         )
     return lines
 

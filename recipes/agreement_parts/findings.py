@@ -170,8 +170,8 @@ class Finding:
         return f"| {self.number} | {self.says} | {text} | {len(values)} | {verdict} |"
 
 
-def did(policy: str, last: int, chain: Rows, paths: Rows) -> float:
-    return fall(chain, AO, last) - fall(paths, policy, last)
+def did(policy: str, last: int, chain: Rows, paths: Rows, of_chain: str = AO) -> float:
+    return fall(chain, of_chain, last) - fall(paths, policy, last)
 
 
 def shared_slope(*models: Rows) -> float:
