@@ -290,7 +290,7 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
     arm, task = ARMS[model.arm], Igsm()
     trained = train_model(model, runs)
     measure = Measure.of(open_model(trained), task, arm.canvas(task))
-    rows = journaled(settings_of(arm.paths, arm.slots, model.seed), measure.row, runs / model.name)
+    rows = journaled(settings_of(model.arm, model.seed), measure.row, runs / model.name)
     told = {"arm": model.arm, "seed": model.seed, "steps": json.loads((trained / "training.json").read_text())["steps"]}
     write_rows(rows, results / f"{model.name}.parquet", told)
     if model.arm == "chain":

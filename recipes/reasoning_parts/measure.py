@@ -1,7 +1,7 @@
 """Measure a decoder on a model that reasons: accuracy, certainty and order; and whether a model passes the gate.
 
     measure = Measure.of(denoiser, Igsm(), canvas)             # recipes/reasoning.py
-    rows = [measure.row(*setting) for setting in settings_of(solutions=3, slots=1, seed=0)]
+    rows = [measure.row(*setting) for setting in settings_of("chain", seed=0)]
     print(gate(rows))
 
 A row is one decoder at one pace. Expected wall time: 11 to 20 minutes on a core for a row of one token a step and
@@ -42,21 +42,22 @@ GATE: tuple[Setting, ...] = (
 # A commit of more than this is one that the model does not rank.
 SURE = 0.999
 OWN_PACE = ("threshold:tau=0.9", "parallel_threshold:tau=0.9")
+# The arms that the study is about, and tokens a step: those that the rules read, and all that the first seed shows.
+PAIR, READ, PACES = ("chain", "nap"), (1, 4), (1, 2, 3, 4, 6)
 
 
-def settings_of(solutions: int, slots: int, seed: int = 0) -> Iterator[Setting]:
-    """Every decoder and pace for a model of so many solutions in so many slots, the gate's first.
+def settings_of(arm: str, seed: int) -> Iterator[Setting]:
+    """Every decoder and pace that is measured of a model; a pace of None is the decoder's own.
 
-    A pace of None is the decoder's own. Of later seeds only what the rules need: the gate of a chain, its two paces,
-    and a threshold in every path. In a single slot all that NAP's decoder does is to let the summary wait for the
-    solutions; what that is worth is seen at two paces.
+    Of chain and nap the first seed shows more than the rules read: other paces, and a threshold over the canvas. Every
+    chain is put to the gate. Of all else only what the rules read is measured, and the summary over masked paths.
     """
-    compared = {1, 4}
-    paces = compared if seed else compared | {2, solutions, 2 * solutions}
-    yield from (setting for setting in GATE if setting[0] != "random" or slots == 1 or not seed)
-    yield from ((AO, pace) for pace in sorted(paces - compared))
-    yield from ((FORCED, pace) for pace in sorted(paces if slots > 1 else compared))
-    yield from ((policy, None) for policy in (OWN_PACE[1:] if seed else OWN_PACE))
+    shown = seed == 0 and arm in PAIR
+    policies = (AO, FORCED) if arm in PAIR else (FORCED,) if arm == "paths" else (AO,)
+    settings = [*(GATE if shown or arm == "chain" else [(MASKED, 1)])]
+    settings += [(policy, pace) for policy in policies for pace in (PACES if shown else READ)]
+    settings += [(policy, None) for policy in (OWN_PACE if shown else OWN_PACE[1:])]
+    yield from dict.fromkeys(settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,7 @@ def test_a_row_says_who_is_right_and_in_which_order(monkeypatch):
 
 def test_a_condition_of_the_gate_fails_alone():
     fine = {"sure": 0.1, "tau_b": 0.5, "global_arness@1": 0.5, "global_arness@1_random": 0.02}
-    settings = [*MEASURE.settings_of(3, 1)]
+    settings = [*MEASURE.settings_of("chain", 0)]
 
     def measured(**changes):
         rows = [{"policy": policy, "pace": pace, **fine} for policy, pace in settings]
@@ -185,20 +185,33 @@ def test_a_chain_that_is_trained_is_put_to_the_gate_again(monkeypatch, capsys):
     assert "over masked paths at most 10 points above chance" in said.splitlines()[-1]
 
 
-def test_what_is_measured_depends_on_the_slots_and_of_later_seeds_it_is_what_the_rules_compare():
-    assert [pace for policy, pace in MEASURE.settings_of(3, 1) if policy == MEASURE.FORCED] == [1, 4]
-    paces = [pace for policy, pace in MEASURE.settings_of(6, 6) if policy == MEASURE.FORCED]
-    assert paces == [1, 2, 4, 6, 12] and len({*MEASURE.settings_of(3, 3)}) == len([*MEASURE.settings_of(3, 3)])
-    chain, paths = ({*MEASURE.settings_of(3, slots, seed=1)} for slots in (1, 3))
-    compared = {(policy, pace) for policy in (MEASURE.AO, MEASURE.FORCED) for pace in (1, 4)}
-    assert chain == {*MEASURE.GATE} | compared | {("parallel_threshold:tau=0.9", None)}
-    assert paths == chain - {("random", 1)}
+def test_of_each_arm_is_measured_what_the_rules_read_and_of_the_first_pair_more():
+    settings = {(arm, seed): [*MEASURE.settings_of(arm, seed)] for arm in REASONING.ARMS for seed in (0, 1)}
+    assert all(len({*each}) == len(each) for each in settings.values())
+    for arm in ("chain", "nap"):
+        paces = [pace for policy, pace in settings[arm, 0] if policy == MEASURE.FORCED]
+        assert paces == [1, 2, 3, 4, 6] and ("threshold:tau=0.9", None) in settings[arm, 0]
+    own = {(MEASURE.MASKED, 1), ("parallel_threshold:tau=0.9", None)}
+    by, forced = ({(policy, pace) for pace in (1, 4)} for policy in (MEASURE.AO, MEASURE.FORCED))
+    assert {*settings["chain", 1]} == {*MEASURE.GATE} | own | by | forced
+    assert {*settings["nap", 1]} == own | by | forced and {*settings["paths", 0]} == own | forced
+    others = REASONING.ARMS.keys() - {"chain", "nap", "paths"}
+    assert all({*settings[arm, seed]} == own | by for arm in others for seed in (0, 1))
+
+
+def test_the_rules_find_all_that_they_read_in_what_is_measured(tmp_path):
+    for arm in REASONING.ARMS:
+        for seed in (1, 2):
+            write_arm(tmp_path, arm, seed, 0.6, 0.5)
+    study = PAGE.Study(tmp_path, REASONING.queue())
+    assert [finding.line(study).split("|")[4].strip() for finding in PAGE.findings(study)] == ["2"] * 11
+    assert PAGE.page(study).count("not run yet") == 0
 
 
 def write_arm(folder, arm, seed, valid_at_4, arness):
     """Rows of a model that is right on .9 at one token a step, and on so many at four."""
     rows = []
-    for policy, pace in MEASURE.settings_of(3, 1 if arm == "chain" else 3):
+    for policy, pace in MEASURE.settings_of(arm, seed):
         right = 0.9 if pace != 4 else valid_at_4
         orders = {f"{scope}global_arness@1": arness for scope in ("", "path_", "third_")}
         chances = {f"{scope}global_arness@1_random": 0.0 for scope in ("", "path_", "third_")}
