@@ -26,13 +26,14 @@ from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Tr
 from nap.data.trace_files import read_traces
 from nap.decoding.guides import fingerprint
 from nap.decoding.judge import Judge, JudgeSetting, save_judge
+from nap.evaluation.probe import probe_paths
 from nap.evaluation.rows import Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
 from nap.models.load import load
 from nap.report.runs import read_run
 from nap.tasks.arithmetic import equations
-from tiny import QUESTION, SLOTS, environment, save_tiny
+from tiny import QUESTION, SLOTS, environment, nap, save_tiny
 
 PROBLEMS = 5
 CELLS = [
@@ -243,6 +244,22 @@ def test_problems_that_changed_behind_their_name_are_decoded_again_and_named(tin
         )  # fmt: skip
     assert fresh == [1]
     assert any("1 finished rows are of other problems or prompts" in line and "jsonl-2" in line for line in said)
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_rows_that_cannot_be_checked_are_named_and_repeated_ids_refused(tiny, tmp_path, probe):
+    data, said, runs = tmp_path / "data.jsonl", list[str](), probe_paths if probe else run_sweep
+    rows: list[dict[str, Any]] = [{"prompt": QUESTION, "answer": answer} for answer in (8, None, 9, None)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sweep = sweep_of(tiny, task="jsonl", data=str(data), policies=("ar",), steps=())
+    assert len(runs(sweep, tmp_path / "run", say=said.append)) >= 2
+    (line,) = (line for line in said if "left out" in line)
+    assert line.startswith("2 rows left out: ") and "data.jsonl:2" in line and "the first of 2" in line
+    data.write_text("".join(json.dumps(row | {"id": "a", "answer": 1}) + "\n" for row in rows))
+    with pytest.raises(InputError, match="4 problems of task 'jsonl' have the id 'a'"):
+        runs(sweep, tmp_path / "another")
+    command = nap("vote", "--models", tiny, "--task", "jsonl", "--data", data, "--canvases", 1)
+    assert command.returncode == 2 and "have the id 'a'" in command.stderr
 
 
 # A run grows

@@ -11,7 +11,7 @@ from nap.decoding.budget import Budget, Sampling
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.vote import Vote, Voter, ballots, tallies, winner
 from nap.models.load import load
-from nap.tasks.registry import Votes, load_task
+from nap.tasks.registry import Alike, Votes, load_task, path_reader
 from tiny import QUESTION, SPEC, nap
 
 RIGHT, WRONG, OTHER, NOTHING = Vote("8", True), Vote("5", False), Vote("3", False), Vote(None, False)
@@ -64,6 +64,24 @@ def test_a_path_read_alone_votes_for_what_its_task_reads_and_can_check(task, pat
     problem = Problem(id="p", prompt="?", answer={"math500": r"\frac{1}{2}"}.get(task, vote or "0"))
     assert known.vote(problem, path) == vote
     assert vote is None or known.check(problem, vote)
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "wins"),
+    [
+        ("gsm8k", ["$1,000", "5", "#### 1000", "5", r"\boxed{1000.00}"], "1,000"),
+        ("math500", [r"\boxed{\frac{1}{2}}", *2 * [r"\boxed{3}"], r"\boxed{\frac12}", r"\boxed{0.5}"], r"\frac{1}{2}"),
+        ("jsonl", ["The answer is Paris.", "The answer is Rome.", "Rome", "paris", "**Paris**"], "Paris"),
+    ],
+)  # fmt: skip
+def test_answers_that_the_task_calls_equal_count_together(task, said, wins):
+    known, alike = load_task(task), Alike(load_task(task))
+    problem = Problem(id="p", prompt="?", answer=wins)
+    votes = [Vote(alike(known.extract(problem, text)), known.check(problem, text)) for text in said]
+    assert winner(votes).correct and len({vote.answer for vote in votes}) == 2
+    if isinstance(known, Votes):
+        reads = path_reader(known, [problem])
+        assert reads and len({reads("p", text) for text in said}) == 2
 
 
 def test_canvases_of_a_problem_are_drawn_each_by_itself_and_counted(tiny):

@@ -1,11 +1,13 @@
 """Every derivation uses each number once and is exact, all of them are found, and any exact expression is right."""
 
 import itertools
+import json
 import re
 from fractions import Fraction
 
 import pytest
 
+from nap.common.files import InputError
 from nap.tasks.countdown import Countdown, derivations, expression, forward, moves
 
 TASK = Countdown()
@@ -75,6 +77,49 @@ def test_an_expression_has_the_brackets_that_it_needs():
 def test_any_exact_expression_that_uses_every_number_once_is_right(text, right):
     problem = TASK.read("x", "Numbers: [30, 100, 93] Target: 23")
     assert TASK.check(problem, text) is right
+
+
+TINYZERO = (
+    "Using the numbers [44, 19, 35], create an equation that equals 98. Return the answer in <answer> </answer> tags, "
+    "for example <answer> (1 + 2) / 3 </answer>."
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "numbers", "target"),
+    [
+        ({"input": "30,100,93", "output": "23"}, [30, 100, 93], 23),
+        ({"question": TINYZERO, "target": 98}, [44, 19, 35], 98),
+        ({"question": TINYZERO}, [44, 19, 35], 98),
+        ({"nums": [44, 19, 35], "target": 98}, [44, 19, 35], 98),
+        ({"reward_model": {"ground_truth": {"numbers": [44, 19, 36], "target": 99}}}, [44, 19, 36], 99),
+        ({"question": "numbers 30 100 93 target 23"}, [30, 100, 93], 23),
+        ({"question": "Target: 23. Use 30, 100 and 93."}, [30, 100, 93], 23),
+        ({"question": "Combine 30, 100 and 93 to 23", "answer": "30 + 93 - 100"}, [30, 100, 93], 23),
+    ],
+)  # fmt: skip
+def test_the_numbers_and_the_target_are_found_whatever_else_a_question_says(tmp_path, row, numbers, target):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    (problem,) = TASK.load(path=str(path))
+    assert (problem.meta["numbers"], problem.meta["target"]) == (numbers, target)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"input": "30,100,93", "output": 23.9}, "a countdown problem looks like"),
+        ({"input": "30,100,93", "output": True}, "a countdown problem looks like"),
+        ({"question": "Numbers: [30, 100, 93], target 23", "target": 24}, "asks for 23, and its answer says 24"),
+        ({"nums": [30, None, 93], "target": 23}, "whole numbers and a target expected"),
+        ({"question": "What is it?"}, "no numbers and target"),
+    ],
+)
+def test_a_row_that_contradicts_itself_or_holds_no_problem_is_refused(tmp_path, row, said):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(InputError, match=said):
+        TASK.load(path=str(path))
 
 
 def test_no_problem_is_in_both_splits_and_the_same_arguments_give_the_same_problem():

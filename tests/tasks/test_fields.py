@@ -6,7 +6,7 @@ import pytest
 
 from nap.common.files import InputError
 from nap.tasks.countdown import Countdown
-from nap.tasks.fields import Fields, gold_of, outputs_of, question_of
+from nap.tasks.fields import Fields, gold_of, outputs_of, prompt_of, question_of
 from nap.tasks.jsonl import Jsonl
 from nap.tasks.public import Gsm8k, Math500
 from nap.tasks.registry import data_file
@@ -67,12 +67,62 @@ def test_what_is_no_text_is_no_missing_answer_either(row, said):
         outputs_of(row)
 
 
-def test_the_number_of_a_choice_is_its_letter_unless_a_choice_reads_so():
-    towns = ["Rome", "Paris", "Oslo"]
-    assert gold_of({"question": "q", "choices": towns, "answer": 1}) == "B"
-    assert gold_of({"doc": {"question": "q", "choices": towns, "answer": 0}}) == "A"
-    assert gold_of({"question": "q", "choices": ["1", "2", "3"], "answer": 2}) == 2
-    assert gold_of({"question": "q", "choices": towns, "answer": 3}) == 3
+TOWNS = ["Rome", "Paris", "Oslo"]
+
+
+def test_the_number_of_a_choice_is_its_letter_and_refused_where_another_choice_reads_so():
+    assert gold_of({"question": "q", "choices": TOWNS, "answer": 1}) == "B"
+    assert gold_of({"question": "q", "choices": TOWNS, "answer": 1}, Fields(answer="answer")) == "B"
+    assert gold_of({"doc": {"question": "q", "choices": TOWNS, "answer": 0}}) == "A"
+    assert gold_of({"question": "q", "choices": TOWNS, "answer": 3}) == 3
+    assert gold_of({"question": "q", "choices": ["4", "1", "3"], "answer": 1}) == "B"
+    with pytest.raises(InputError, match=r"the answer 1 may be choice B \('2'\), counted from 0, or the choice '1'"):
+        gold_of({"question": "q", "choices": ["4", "2", "3", "1"], "answer": 1})
+
+
+TURNS = [{"role": "system", "content": "In hex."}, {"role": "user", "content": "Ann has 2."}, MODEL, USER]
+ASKED = {
+    "MMLU": ({"question": "Where?", "choices": TOWNS, "answer": 1}, "Where?\nA. Rome\nB. Paris\nC. Oslo"),
+    "ARC": (
+        {"question": "Where?", "choices": {"text": TOWNS, "label": ["1", "2", "3"]}, "answerKey": "2"},
+        "Where?\n1. Rome\n2. Paris\n3. Oslo",
+    ),
+    "MMLU-Pro": ({"question": "Where?", "options": TOWNS, "answer": "C"}, "Where?\nA. Rome\nB. Paris\nC. Oslo"),
+    "AQuA": (
+        {"question": "Where?", "options": ["A)Rome", "B)Oslo"], "answer": "B"}, "Where?\nA)Rome\nB)Oslo",
+    ),
+    "in the question": ({"question": "Where? (A) Rome (B) Oslo", "choices": ["Rome", "Oslo"], "answer": "A"}, None),
+    "an answer in words": ({"question": "Where?", "choices": TOWNS, "answer": "in Spain"}, "Where?"),
+    "Alpaca": ({"instruction": "Translate.", "input": "Hello", "answer": "Salut"}, "Translate.\n\nHello"),
+    "Alpaca without input": ({"instruction": "Say hello.", "input": "", "answer": "hello"}, "Say hello."),
+    "BoolQ": ({"question": "Is it so?", "passage": "It is so.", "answer": "yes"}, "It is so.\n\nIs it so?"),
+    "a conversation": ({"messages": TURNS, "answer": "2A"}, "In hex.\n\nAnn has 2.\n\nIt is 42\n\n6*7?"),
+    "with its reply": ({"messages": [USER, MODEL], "answer": "42"}, "6*7?"),
+    "lm-eval": ({"doc": {"question": "Where?", "choices": TOWNS, "answer": 1}}, "Where?\nA. Rome\nB. Paris\nC. Oslo"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_model_is_asked_all_that_belongs_to_a_question(name):
+    row, asked = ASKED[name]
+    assert prompt_of(row) == (asked or row["question"])
+
+
+def test_a_column_that_is_named_is_asked_as_it_is():
+    row = {"question": "Where?", "choices": TOWNS, "answer": 1, "passage": "p", "mine": "Where now?"}
+    assert prompt_of(row, Fields(prompt="mine")) == "Where now?"
+
+
+def test_a_problem_has_the_choices_and_an_unclear_answer_is_left_out_by_name(tmp_path):
+    rows = [
+        {"question": "Where?", "choices": TOWNS, "answer": 1},
+        {"question": "2+2?", "choices": ["3", "0", "1"], "answer": 1},
+        {"question": "3+3?", "answer": float("nan")},
+    ]
+    found = Jsonl().load(path=write(tmp_path / "mmlu.jsonl", *rows))
+    assert [(problem.prompt, problem.answer) for problem in found] == [("Where?\nA. Rome\nB. Paris\nC. Oslo", "B")]
+    unclear, nan = found.left_out
+    assert "mmlu.jsonl:2: the answer 1 may be choice B ('0')" in unclear and "mmlu.jsonl:3: the answer must be" in nan
 
 
 def test_the_choices_of_a_question_are_no_outputs():

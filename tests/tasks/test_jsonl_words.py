@@ -47,6 +47,9 @@ def check(text, gold):
         ("答えはパリです。", "パリ"),
         (r"\boxed{x = 5}", "x=5"),
         ('{"answer": "Paris", "sure": true}', "Paris"),
+        ("The answer is A, I think.", "A"),
+        ("The answer is B, C is too small.", "B"),
+        ("#### Step 1: compare\nB is larger.\n\n#### Step 2: conclude\nThe answer is B.", "B"),
         ("The answer is Paris.\n\nQ: And of Italy?\nThe answer is Rome.", "Paris"),
     ],
 )
@@ -58,6 +61,12 @@ def test_the_usual_forms_are_right(text, gold):
     ("text", "gold"),
     [
         ("The answer is A good question", "A"),
+        *[
+            (f"The answer is {several}.", "A")
+            for several in ("A and B", "A, B, C and D", "(A) and (B)", "A/B", "A or I")
+        ],
+        (r"\boxed{A, B}", "A"),
+        (r"\boxed{A}, \boxed{B}", "A"),
         ("The answer is C.", "B"),
         ("Bananas", "B"),
         ("The answer is Paris or Rome.", "Paris"),

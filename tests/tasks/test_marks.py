@@ -53,6 +53,14 @@ from nap.tasks.numbers import same_number, to_number
         ("La réponse finale est 42. Etape 3", "42"),
         ("**Final Answer**\n\n12 apples. Checked 3 times.", "12"),
         ("### Answer\n12\n3 steps", "12"),
+        # A heading of Markdown is no `#### 42`.
+        ("#### Step 1: add\n40 + 2 = 42\n\n#### Step 2: conclude\nThe answer is 42.", "42"),
+        ("#### 1. Set up\nx = 7\n#### 2. Solve\nSo it is 42", "42"),
+        ("#### Final Answer\n42 apples, 3 of them green", "42"),
+        ("**Answer: 42**\n#### Step 3. Total = 7\nas said", "42"),
+        ("#### 42\n\nStep 3 was easy", "42"),
+        ("#### x = 42\n3 steps", "42"),
+        ("#### 42 apples\n3 steps", "42"),
         # JSON.
         ('{"answer": 12, "steps": 3}', "12"),
         ('{"final_answer": "$1,200", "steps": 3}', "1200"),

@@ -138,7 +138,7 @@ def probe_paths(sweep: "Sweep", out: str, as_json: bool) -> None:
     from nap.evaluation import probe
 
     with progress.bar("answered", "loading") as bar:
-        rows = probe.probe_paths(sweep, out, bar.show)
+        rows = probe.probe_paths(sweep, out, bar.show, say)
     found = probe.findings_of(rows)
     if as_json:
         print(json.dumps([asdict(finding) for finding in found]))

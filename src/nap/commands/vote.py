@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words
 from nap.common.files import InputError
-from nap.common.text import printable
+from nap.common.text import printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +72,7 @@ class VoteCommand:
         from nap.evaluation.stitch import check_stitching
         from nap.evaluation.vote import tallies
         from nap.models.any import load
+        from nap.tasks.public import check_ids, left_out_line
         from nap.tasks.registry import load_task
 
         if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
@@ -81,6 +82,9 @@ class VoteCommand:
         budget.check(policy)
         check_stitching(task, self.stitch, self.solver, self.judge_problems)
         problems = task.load(self.split, self.problems, self.data)
+        check_ids(self.task, problems)
+        if line := left_out_line(problems, ""):
+            say(line)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
         told |= {"budget": budget, "prompting": self.prompts.prompting()}
         found: list[tuple[str, Tally]] = []

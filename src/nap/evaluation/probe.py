@@ -42,6 +42,7 @@ from nap.evaluation.sweep import Sweep
 from nap.models.answerable import check_answerable
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
+from nap.tasks.public import left_out_line
 from nap.tasks.registry import Gathers, load_task
 
 NOTHING, OWN, RIGHT, OTHER, WRONG = GIVEN = ("nothing", "own", "right", "other", "wrong value")
@@ -91,9 +92,14 @@ class Finding:
 
 
 def probe_paths(
-    sweep: Sweep, folder: str | Path, progress: Callable[[int, int], None] = lambda done, total: None
+    sweep: Sweep,
+    folder: str | Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Probed]:
     """Probe the sweep's models on its problems. Resumable, with a journal in the folder.
+
+    say  is told which rows of the task's file are left out
 
     Raises InputError for a task whose answer is in the paths, a canvas without a summary, several caches, and as
     `run_sweep`.
@@ -104,6 +110,8 @@ def probe_paths(
     if others:
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
+    if line := left_out_line(problems):
+        say(line)
     setting = asdict(sweep) | {"cache": cache, "nap": __version__}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)

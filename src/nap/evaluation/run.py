@@ -45,6 +45,7 @@ from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.weights import weight_files
 from nap.tasks.arithmetic import equations
+from nap.tasks.public import left_out_line
 from nap.tasks.registry import Votes, answer_text, load_task, path_reader
 
 # What a finished run writes beside its journal.
@@ -89,7 +90,8 @@ def run_sweep(
     traces      keep the traces of this many problems of each cell
     by_problem  run every setting on some problems before the next problems, for a model that remembers (remembering.py)
     report      is told of every batch that is done
-    say         is told the size of the batches, and which rows of the folder are reused and which are not
+    say         is told the size of the batches, which rows of the folder are reused and which are not, and which rows
+                of the task's file are left out
     watch       is told of every forward: the problems done (with fractions) and the number of forwards; only with one
                 worker
 
@@ -98,6 +100,8 @@ def run_sweep(
     check_least({"batch size": batch_size, "workers": workers})
     check_least({"traces": traces}, 0)
     folder, problems = FilePath(folder), sweep.load_problems()
+    if line := left_out_line(problems):
+        say(line)
     # Whatever cannot be loaded or does not fit should stop the run before it starts and before it writes anything.
     policies = {text: parse_policy(text) for text in sweep.policies}
     reads_paths = isinstance(load_task(sweep.task), Votes)

@@ -3,7 +3,6 @@
 Does not run it (run.py).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
@@ -26,6 +25,7 @@ from nap.models.answerable import check_answerable
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
+from nap.tasks.public import Problems, check_ids
 from nap.tasks.registry import Gapped, load_reader, load_task
 
 
@@ -194,16 +194,15 @@ class Sweep:
                     found += [Cell(model=model, policy=text, budget=budget, cache=cache) for cache in self.cache]
         return list(dict.fromkeys(found))
 
-    def load_problems(self) -> list[Problem]:
-        """The problems. Raises InputError if there are none, or if two have the same id."""
+    def load_problems(self) -> Problems:
+        """The problems, and the rows left out. Raises InputError if there are none, or if two have the same id."""
         task = load_reader(self.task, prompt=self.prompt_field, answer=self.answer_field, strict=self.strict)
-        problems = task.load(self.split, self.skip + self.problems, self.data)[self.skip :]
+        loaded = task.load(self.split, self.skip + self.problems, self.data)
+        problems = Problems(loaded[self.skip :], getattr(loaded, "left_out", ()))
         if not problems:
             after = f" after the first {self.skip}" if self.skip else ""
             raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}{after}")
-        (name, times), *_ = Counter(problem.id for problem in problems).most_common(1)
-        if times > 1:
-            raise InputError(f"{times} problems of task {self.task!r} have the id {name!r}; give each its own")
+        check_ids(self.task, problems)
         for problem in problems:
             # Values that a row cannot hold should stop a run before it decodes.
             check_text("a problem's id", problem.id)

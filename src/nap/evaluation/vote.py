@@ -1,8 +1,8 @@
 """Majority vote over independent canvases of a problem, and over the paths of one canvas, with the costs.
 
 A voter is an answer with its cost. A canvas votes with its answer, and a path with the answer that it gives alone, if
-the task can read that (`tasks.registry.Votes`). The answer with most votes wins; among equals the first. A voter
-without an answer does not vote.
+the task can read that (`tasks.registry.Votes`). The answer with most votes wins; among equals the first. Answers that
+the task calls equal (`1,000` and `1000`) count together. A voter without an answer does not vote.
 
     ballots(...)     every problem's canvases, decoded once
     tallies(...)     accuracy of each way of voting, with the mean forwards and query tokens of a problem
@@ -30,7 +30,7 @@ from nap.decoding.prompting import PLAIN, Prompting
 from nap.evaluation.step_judge import Step, cut
 from nap.models.answerable import check_answerable
 from nap.models.denoiser import Denoiser
-from nap.tasks.registry import Steps, Task, Votes, answer_text, path_reader
+from nap.tasks.registry import Alike, Steps, Task, Votes, answer_text, path_reader
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,23 @@ def ballots(
         # The noise of a canvas follows from its name.
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
         reads = path_reader(task, [replace(problem, id=row.problem_id) for row in rows])
-        voters = []
+        voters, own_words, path_words = [], Alike(task), Alike(task)
         for row, trace in zip(rows, decode_traces(denoiser, rows, policy, reads=reads, **settings), strict=True):
             done = parse(row, trace.final, denoiser.tokenizer, trace.uncounted)
             text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
-            own = Vote(task.extract(problem, text), task.check(problem, text))
+            own = Vote(own_words(task.extract(problem, text)), task.check(problem, text))
             queries = sum(cost.queries for cost in trace.costs)
             chains = _chains(task, row, trace, denoiser, done.paths)
-            voters.append(Voter(own, _of_paths(task, problem, done.paths), trace.forwards, queries, chains))
+            voters.append(Voter(own, _of_paths(task, problem, done.paths, path_words), trace.forwards, queries, chains))
         found.append(voters)
     return found
 
 
-def _of_paths(task: Task, problem: Problem, paths: Sequence[str]) -> tuple[Vote, ...]:
+def _of_paths(task: Task, problem: Problem, paths: Sequence[str], words: Alike) -> tuple[Vote, ...]:
     if not isinstance(task, Votes):
         return ()
     said = [task.vote(problem, path) for path in paths]
-    return tuple(Vote(answer, answer is not None and task.check(problem, answer)) for answer in said)
+    return tuple(Vote(words(answer), answer is not None and task.check(problem, answer)) for answer in said)
 
 
 def _chains(

@@ -25,8 +25,15 @@ from nap.tasks.arith_steps import steps_of
 from nap.tasks.arithmetic import countdown_expression, countdown_ok
 from nap.tasks.countdown_steps import Move, holds, put_together, read
 from nap.tasks.drawn import drawn
-from nap.tasks.fields import question_of
+from nap.tasks.fields import first_of, gold_of, question_of
+from nap.tasks.numbers import to_number
 from nap.tasks.registry import check_split, split_of
+
+# Fields with the numbers of a problem; a list of them in a question, and its target.
+NUMBERS = ("nums", "numbers")
+_WHOLE = re.compile(r"\d{1,9}")
+_LIST = re.compile(r"\[\s*(\d{1,9}(?:[\s,]+\d{1,9})+)\s*\]")
+_TARGET = re.compile(r"\btarget\D{0,20}?(\d{1,9})", re.IGNORECASE)
 
 
 def moves(a: int, b: int, largest: int) -> list[Move]:
@@ -142,20 +149,38 @@ class Countdown:
         return [self._from_row(row) for row in islice(read_rows(path), limit)]
 
     def _from_row(self, row: FileRow) -> Problem:
-        given, target = str(row.value.get("input")), row.value.get("output")
+        value, name = row.value, str(row.value.get("id") or row.number)
+        given, numbers = str(value.get("input")), first_of(value, NUMBERS)
         try:
-            if isinstance(target, str | int | float) and "," in given:
-                return _problem(f"{row.number}", tuple(int(x) for x in given.split(",")), int(target))
-            return self.read(str(row.value.get("id") or row.number), question_of(row.value) or "")
-        except (InputError, ValueError, OverflowError):
-            form = '{"input": "30,100,93", "output": "23"}, or has a question that ends in the target'
-            raise InputError(f"{row.where}: a countdown problem looks like {form}; got {row.value!r:.80}") from None
+            if "," in given and value.get("output") is not None:
+                if (target := _whole(value["output"])) is None:
+                    raise InputError("its output is no whole number")
+                return _problem(name, tuple(int(x) for x in given.split(",")), target)
+            gold = gold_of(value)
+            return self.read(name, question_of(value) or "", value if isinstance(numbers, list) else gold)
+        except (InputError, ValueError) as error:
+            form = '{"input": "30,100,93", "output": "23"}, {"nums": [30, 100, 93], "target": 23}, or has a question'
+            why = f" ({error})" if isinstance(error, InputError) else ""
+            raise InputError(f"{row.where}: a countdown problem looks like {form}; got {value!r:.80}{why}") from None
 
     def read(self, id: str, question: str, gold: object = None) -> Problem:
-        """The problem of a question such as `Numbers: [30, 100, 93] Target: 23`: its whole numbers, the target last."""
-        numbers = [int(x) for x in re.findall(r"\d{1,9}", question)]
+        """The problem of a question such as `Numbers: [30, 100, 93] Target: 23`, or of fields with both (TinyZero).
+
+        The numbers are the last list in brackets, and the target the first whole number after it. Without a list the
+        target follows its name, or is the last whole number. Raises InputError where there are none, or where the
+        right answer is another number than the target.
+        """
+        if isinstance(gold, dict) and isinstance(listed := first_of(gold, NUMBERS), list):
+            known = [*map(_whole, listed), _whole(gold.get("target"))]
+            numbers, gold = [number for number in known if number is not None], None
+            if len(numbers) < len(known):
+                raise InputError(f"problem {id}: whole numbers and a target expected, got {known}")
+        else:
+            numbers = _numbers(question)
         if len(numbers) < 3:
             raise InputError(f"problem {id}: no numbers and target in {question[:100]!r}")
+        if (answer := _whole(gold)) not in (None, numbers[-1]):
+            raise InputError(f"problem {id}: its question asks for {numbers[-1]}, and its answer says {answer}")
         return _problem(id, tuple(numbers[:-1]), numbers[-1])
 
     def extract(self, problem: Problem, text: str) -> str | None:
@@ -215,6 +240,25 @@ class Countdown:
 
 def _signs(text: str) -> int:
     return len(text.replace(" ", ""))
+
+
+def _numbers(question: str) -> list[int]:
+    """The numbers that a question gives, and at the end its target."""
+    lists = [*_LIST.finditer(question)]
+    if lists and (after := _WHOLE.search(question, lists[-1].end())):
+        return [int(x) for x in (*_WHOLE.findall(lists[-1][1]), after[0])]
+    named = [*_TARGET.finditer(question)]
+    around = (question[: named[-1].start()], question[named[-1].end() :]) if named else ()
+    given = next((found for part in around if len(found := _WHOLE.findall(part)) > 1), None)
+    return [int(x) for x in ([*given, named[-1][1]] if given else _WHOLE.findall(question))]
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    number = to_number(str(value))
+    return int(number) if number is not None and number.denominator == 1 else None
 
 
 def _problem(name: str, numbers: tuple[int, ...], target: int) -> Problem:

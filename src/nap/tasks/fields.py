@@ -12,6 +12,7 @@ Does not judge answers, and does not read files.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from nap.common.files import InputError
 
@@ -24,6 +25,8 @@ OUTPUT = (
     "generation", "generations", "output", "outputs", "completion", "completions", "response", "responses",
     "prediction", "predictions", "origin_prediction", "full_output", "model_output", "resps", "text",
 )  # fmt: skip
+# A text that a question is about, and the choices that it leaves.
+PASSAGE, CHOICES = ("passage", "context"), ("choices", "options")
 CONVERSATION = ("messages", "conversations", "conversation")
 # Who speaks in a conversation: the model, and who sets it up; and under which name what is said.
 MODEL, SETTERS = ("assistant", "gpt", "model", "bot"), ("system", "developer")
@@ -66,35 +69,85 @@ def missing(row: Row, what: str, flag: str, named: str | None, names: Sequence[s
 
 
 def question_of(row: Row, fields: Fields = USUAL) -> str | None:
-    """The question: a text, or the last turn to the model in a conversation. None where there is none."""
-    names = (fields.prompt,) if fields.prompt else (*QUESTION, *CONVERSATION)
-    value = first_of(row, names)
-    if value is None and not fields.prompt and isinstance(doc := row.get("doc"), dict):
-        return question_of(doc)
+    """The question itself: a text, or the last turn to the model in a conversation. None where there is none."""
+    if (name := _asks(row, fields)) is None:
+        return question_of(doc) if not fields.prompt and isinstance(doc := row.get("doc"), dict) else None
+    value = row[name]
     if isinstance(value, list):
         asked = [said for speaker, said in turns(value) if said and speaker not in (*MODEL, *SETTERS)]
         return asked[-1] if asked else None
     return value if isinstance(value, str) else None
 
 
+def prompt_of(row: Row, fields: Fields = USUAL) -> str | None:
+    """All that a model is asked. None where there is no question; a column that the user names is taken as it is.
+
+    Before the question stands what belongs to it, in paragraphs: a passage, the instruction of an Alpaca row, the
+    earlier turns of a conversation. The choices follow it, a line each, if the answer is one of their letters.
+    """
+    name, question, doc = _asks(row, fields), question_of(row, fields), row.get("doc")
+    if question is None or fields.prompt:
+        return question
+    if name is None:
+        return prompt_of(doc) if isinstance(doc, dict) else None
+    if isinstance(value := row[name], list):
+        said = [*turns(value)]
+        while said[-1][0] in MODEL:
+            said.pop()
+        return "\n\n".join(filter(None, (text for _, text in said)))
+    before = [first_of(row, PASSAGE), row.get("instruction") if name == "input" else None]
+    there = [part.strip() for part in before if isinstance(part, str)]
+    return "\n\n".join([*filter(None, there), "\n".join([question, *_lettered(row, fields, question)])])
+
+
+def _asks(row: Row, fields: Fields) -> str | None:
+    """The column with the question: the first that is neither null nor empty."""
+    names = (fields.prompt,) if fields.prompt else (*QUESTION, *CONVERSATION)
+    return next((name for name in names if row.get(name) not in (None, "", [])), None)
+
+
+def _lettered(row: Row, fields: Fields, question: str) -> list[str]:
+    """A line for each choice, with its letter; none where the answer is no letter, or the question has them already."""
+    labels, texts = LETTERS, first_of(row, CHOICES)
+    if isinstance(texts, dict):
+        labels, texts = texts.get("label"), texts.get("text")
+    if not _are_texts(labels) or not _are_texts(texts) or not 2 <= len(texts) <= len(labels):
+        return []
+    pairs = [(re.escape(label), label, text) for label, text in zip(labels, texts, strict=False)]
+    lines = [text if re.match(rf"\(?{mark}[).:]", text) else f"{label}. {text}" for mark, label, text in pairs]
+    known = all(re.search(rf"{mark}\W+{re.escape(text)}", question) for mark, _, text in pairs)
+    gold = gold_of(row, fields)
+    return [] if known or (gold is not None and str(gold).strip() not in labels[: len(texts)]) else lines
+
+
 def gold_of(row: Row, fields: Fields = USUAL) -> object:
-    """The right answer as it is; for a worked `solution` the content of its box; None where there is none."""
+    """The right answer as it is; for a worked `solution` the content of its box; None where there is none.
+
+    The number of a choice becomes its letter. Raises InputError where it may be the choice itself.
+    """
     if fields.answer:
-        return row.get(fields.answer)
+        return _letter(row.get(fields.answer), first_of(row, CHOICES))
     places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
     for place in places:
         if has_one(place, GOLD):
-            return _letter(first_of(place, GOLD), first_of(place, ("choices", "options")))
+            return _letter(first_of(place, GOLD), first_of(place, CHOICES))
     return next((_of_solution(found) for place in places if isinstance(found := place.get("solution"), str)), None)
 
 
 def _letter(gold: object, choices: object) -> object:
     """The letter of the right choice if its number from 0 is given, as in MMLU; any other answer unchanged."""
-    if type(gold) is not int or not isinstance(choices, list) or not 0 <= gold < len(choices) <= len(LETTERS):
+    if type(gold) is not int or not _are_texts(choices) or not 0 <= gold < len(choices) <= len(LETTERS):
         return gold
-    # If a choice itself equals the number, it is unclear which of the two is meant.
-    texts = all(isinstance(choice, str) for choice in choices) and str(gold) not in choices
-    return LETTERS[gold] if texts else gold
+    if str(gold) in choices and choices[gold] != str(gold):
+        raise InputError(
+            f"the answer {gold} may be choice {LETTERS[gold]} ({choices[gold]!r:.40}), counted from 0, or the choice "
+            f"{str(gold)!r}; write its letter"
+        )
+    return LETTERS[gold]
+
+
+def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | str) and all(isinstance(part, str) for part in value)
 
 
 def has_gold(row: Row, fields: Fields = USUAL) -> bool:

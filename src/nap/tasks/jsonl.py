@@ -22,8 +22,12 @@ from nap.tasks.public import OfFiles, Problems, problems
 
 # The letter of a choice as the right answer, and at the start of a model's answer: `(B)`, `B. Paris`, `B because`.
 _CHOICE = re.compile(r"[(（\[]{0,2}([A-J])[)）\]]{0,2}")
+# A letter that is one of several is no choice: `A and B`, `A, B, C`. `A, I think` and `A, B is wrong` name one.
+_SECOND = r"(?:[B-HJ]\b(?!\s+(?:is|was)\b)|[AI](?=[\s)）\]]*(?:[,.;]|and\b|or\b|$)))"
+_ANOTHER = rf"[)）\]]{{0,2}}\s?(?:[,，、/&+]|and\b|or\b)\s?[(（\[]{{0,2}}{_SECOND}"
 _CHOSEN = re.compile(
-    r"[(（\[]{0,2}([A-J])(?:[)）\]]{1,2}|です|[项項]|[.:,，、](?=\s|$)|(?=[\s。]*$)"
+    rf"[(（\[]{{0,2}}([A-J])(?!{_ANOTHER})"
+    r"(?:[)）\]]{1,2}|です|[项項]|[.:,，、](?=\s|$)|(?=[\s。]*$)"
     r"|(?=\s+(?:because|since|as|which|is|and|for|with)\b))"
 )
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}|\*\*|\\[()]|\$")
@@ -62,6 +66,10 @@ class Jsonl(OfFiles):
         if _plain(problem.answer) in _YES_NO:
             return next((word for answer in found if (word := _yes_or_no(answer)) in _YES_NO), None)
         return next(iter(found), None)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers are the same number or, without case and outer punctuation, the same words."""
+        return same_number(one, other) or _plain(one) == _plain(other)
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text's answer equals the problem's."""

@@ -38,7 +38,9 @@ _BETWEEN = re.compile(
 )
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</|<answer).)*)", re.DOTALL | re.IGNORECASE)
 _BOX_OR_TAG = re.compile(r"\b(?:boxed|fbox)\s?\{|<answer>", re.IGNORECASE)
-_HASHES = re.compile(r"####[ \t]*([^\n#]+)")
+# Words with more text below them are a heading of Markdown and no answer: `#### Step 2`, `#### 3. Check the sum`.
+_TITLE = r"(?:\d{1,2}[.):][ \t]+)?(?:(?i:step|part|case)\b[^\n]*|[^\W\d_]{2,}[^\n=]*)\n\s*\S"
+_HASHES = re.compile(rf"####(?![ \t]*{_TITLE})[ \t]*([^\n#]+)")
 # `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet. The same words in other languages.
 _ANSWER = r"\b(?:answer|option|choice|respuesta|réponse|risposta|resposta|antwort)"
 _IS = r"(?:is|would be|should be|must be|es|est|è|é|ist|lautet)(?: therefore| thus| then| simply| indeed)?\b"

@@ -10,17 +10,20 @@ Contains no data, and has no training split for sets without one.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 from nap.common.files import InputError
 from nap.common.hub import hub
 from nap.common.rows import FileRow, read_rows
+from nap.common.text import printable
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
-from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, question_of
-from nap.tasks.marks import STOPS, until
+from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, prompt_of, question_of
+from nap.tasks.marks import STOPS, extract_boxed, until
 from nap.tasks.numbers import same_number, to_number
 from nap.tasks.registry import Screens, Task, check_split, data_file
 
@@ -69,6 +72,23 @@ class Problems(list[Problem]):
         self.left_out = tuple(left_out)
 
 
+def left_out_line(problems: Sequence[Problem], strict: str = "; --strict refuses them") -> str | None:
+    """How many rows of the problems' file were left out, and the first; None where none was.
+
+    strict  how the caller refuses such rows
+    """
+    rows = getattr(problems, "left_out", ())
+    more = f" (the first of {len(rows)})" if len(rows) > 1 else ""
+    return f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}{strict}" if rows else None
+
+
+def check_ids(task: str, problems: Iterable[Problem]) -> None:
+    """Raise InputError if two problems have the same id, under which what is made of them would be kept."""
+    for name, times in Counter(problem.id for problem in problems).most_common(1):
+        if times > 1:
+            raise InputError(f"{times} problems of task {task!r} have the id {name!r}; give each its own")
+
+
 def problems(
     task: Task, rows: Iterable[FileRow], limit: int | None, fields: Fields = USUAL, strict: bool = False
 ) -> Problems:
@@ -97,12 +117,12 @@ def _problem(task: Task, row: FileRow, fields: Fields) -> Problem:
     if not isinstance(question, str) or not question.strip():
         refusal = missing(row.value, "its question as text", "--prompt-field", fields.prompt, QUESTION)
         raise InputError(f"{row.where}: {refusal}")
-    name = first_of(row.value, ("id", "unique_id"))
+    answer, name = gold_text(task, row, fields), first_of(row.value, ("id", "unique_id"))
     used = {*QUESTION, *GOLD, "id", fields.prompt, fields.answer}
     return Problem(
         id=f"{task.name}-{row.number}" if name is None else str(name),
-        prompt=question,
-        answer=gold_text(task, row, fields),
+        prompt=prompt_of(row.value, fields) or question,
+        answer=answer,
         task=task.name,
         meta={key: value for key, value in row.value.items() if key not in used},
     )
@@ -114,13 +134,17 @@ def _same(one: object, other: object) -> bool:
 
 def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
     """A row's right answer as text. Raises InputError, naming the row, if the task cannot check against it."""
-    gold = gold_of(row.value, fields)
+    try:
+        gold = gold_of(row.value, fields)
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from None
     if isinstance(gold, list) and gold and all(_same(one, gold[0]) for one in gold):
         gold = gold[0]
     if not has_gold(row.value, fields):
         refusal = missing(row.value, "the right answer", "--answer-field", fields.answer, GOLD)
         raise InputError(f"{row.where}: {refusal}")
-    if isinstance(gold, bool) or not isinstance(gold, int | float | str) or not str(gold).strip():
+    unheld = isinstance(gold, float) and not isfinite(gold)
+    if unheld or isinstance(gold, bool) or not isinstance(gold, int | float | str) or not str(gold).strip():
         raise InputError(f"{row.where}: the answer must be text or a number, got {gold!r:.60}")
     text = str(gold).strip()
     why = task.unusable(text) if isinstance(task, Screens) else None
@@ -165,6 +189,10 @@ class Gsm8k(OfFiles):
         """The number that a path gives."""
         return self.extract(problem, path)
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers are the same number."""
+        return one == other or same_number(one, other)
+
     def unusable(self, gold: str) -> str | None:
         """Why an answer cannot be checked: it has no number."""
         return None if to_number(extract_number(gold) or "") is not None else f"its answer {gold!r:.60} holds no number"
@@ -208,6 +236,11 @@ class Math500(OfFiles):
         """The LaTeX that a path gives, in a box, as `check` expects it."""
         found = self.extract(problem, path)
         return None if found is None else rf"\boxed{{{found}}}"
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers have the same value."""
+        one, other = (extract_boxed(text) or text for text in (one, other))
+        return math_equal(one, other)
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that has the value of the problem's answer. Raises InputError if math-verify is not installed."""

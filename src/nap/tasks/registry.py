@@ -96,6 +96,31 @@ class Gathers(Protocol):
 
 
 @runtime_checkable
+class Equates(Protocol):
+    """A task that knows which answers mean the same."""
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two answers are equal, as `$1,000` and `1000` are."""
+        ...
+
+
+class Alike:
+    """Gives each answer to a problem in the words in which it first came, so that votes for it are counted together."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.known = task, list[str]()
+
+    def __call__(self, answer: str | None) -> str | None:
+        """The first of the answers so far that is equal to this one; otherwise this one itself."""
+        if answer is None or not isinstance(task := self.task, Equates):
+            return answer
+        first = next((one for one in self.known if task.same(one, answer)), None)
+        if first is None:
+            self.known.append(answer)
+        return first or answer
+
+
+@runtime_checkable
 class Votes(Protocol):
     """A task that can read the answer of a single path."""
 
@@ -156,11 +181,19 @@ def answer_text(task: Task, paths: Sequence[str], summary: str | None) -> str:
 
 
 def path_reader(task: Task, problems: Sequence[Problem]) -> Callable[[str, str], str | None] | None:
-    """A function from a problem's id and a path's text to its answer; None for a task that reads no single paths."""
+    """A function from a problem's id and a path's text to its answer; None for a task that reads no single paths.
+
+    Equal answers come in the same words (`Alike`).
+    """
     if not isinstance(task, Votes):
         return None
-    known = {problem.id: problem for problem in problems}
-    return lambda id, text: task.vote(known[id], text)
+    known = {problem.id: (problem, Alike(task)) for problem in problems}
+
+    def read(id: str, text: str) -> str | None:
+        problem, alike = known[id]
+        return alike(task.vote(problem, text))
+
+    return read
 
 
 def load_task(name: str, **settings: object) -> Task:
