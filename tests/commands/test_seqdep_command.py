@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from nap.cli import main
+from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample, read_samples, write_samples
 from nap.dependence.load import open_scorer
@@ -86,6 +87,15 @@ def test_filter_keeps_the_least_sequential_rows_and_those_without_a_history(run,
     for row in kept:
         assert row["seqdep"] == (pytest.approx(values[row["id"]], abs=1e-5) if row["id"] in values else None)
         assert {key: row[key] for key in POEMS[0]} == POEMS[row["id"] - 1]
+
+
+def test_rows_with_columns_of_their_own_keep_them_all_in_parquet(run, tmp_path):
+    own, text = [{}, {"id": 7, "meta": {"x": 1}}, {"source": "web"}], {"text": "the cat\nsat on\na mat"}
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(text | row) + "\n" for row in own))
+    assert run("filter", "mixed.jsonl", "--out", "kept.parquet", "--keep", "1")[0] == 0
+    missing = {"id": None, "meta": None, "source": None}
+    kept = [{name: row.value[name] for name in missing} for row in read_rows(tmp_path / "kept.parquet")]
+    assert kept == [missing | row for row in own]
 
 
 def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):

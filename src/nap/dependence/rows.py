@@ -173,7 +173,10 @@ def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -
     with Path(source).open("rb") as file:
         if file.read(len(PARQUET)) == PARQUET:
             return pq.read_table(file).take(numbers)
-    return pa.Table.from_pylist([dict(rows[number]) for number in numbers])
+    taken = [rows[number] for number in numbers]
+    # Rows of JSON may each have columns of their own; from_pylist would keep those of the first row only.
+    names = dict.fromkeys(name for row in taken for name in row)
+    return pa.table({name: [row.get(name) for row in taken] for name in names})
 
 
 # Conversations
