@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import math
 import shlex
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nap.cli import main
@@ -96,6 +99,24 @@ def test_rows_with_columns_of_their_own_keep_them_all_in_parquet(run, tmp_path):
     missing = {"id": None, "meta": None, "source": None}
     kept = [{name: row.value[name] for name in missing} for row in read_rows(tmp_path / "kept.parquet")]
     assert kept == [missing | row for row in own]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"bytes": b"png"}, "bytes, which a .jsonl file cannot; write a .parquet file"),
+        (math.nan, "NaN or an infinite number, which a .jsonl file cannot"),
+    ],
+)
+def test_what_json_lines_cannot_hold_is_refused_by_row_and_column_before_a_scorer_is_opened(run, tmp_path, value, said):
+    rows = [POEMS[0], POEMS[2] | {"image": value}]
+    pq.write_table(pa.Table.from_pylist([{"image": None} | row for row in rows]), tmp_path / "images.parquet")
+    code, out, err = run("filter", "images.parquet", "--out", "o.jsonl", "--keep", "1", "--device", "none")
+    assert code == 2 and not out and f"images.parquet, row 2: 'image' holds {said}" in err and err.count("\n") == 1
+    assert run("filter", "images.parquet", "--out", "o.parquet", "--keep", "1")[0] == 0
+    kept = pq.read_table(tmp_path / "o.parquet")["image"].to_pylist()
+    assert kept == [None, pytest.approx(value, nan_ok=True) if isinstance(value, float) else value]
+    assert not (tmp_path / "o.jsonl").exists()
 
 
 def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):

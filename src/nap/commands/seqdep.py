@@ -194,10 +194,11 @@ class SeqdepFilter:
 
     def run(self) -> None:
         """Measure the file, write what is kept, and say how much that is."""
-        from nap.dependence.rows import write_marked
+        from nap.dependence.rows import check_fits, write_marked
 
         self._check()
         read = self.scoring.read(self.file)
+        check_fits(self.out, read)
         values = _values(self.scoring.open(), read, self.scoring.max_tokens)
         limit = _share_limit(values, self.keep) if self.max_seqdep is None else self.max_seqdep
         marks = [_mark(value, limit, self.weight) for value in values]

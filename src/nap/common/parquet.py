@@ -32,6 +32,10 @@ ROW_BYTES, VALUE_BYTES = 500, 50
 MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
 
 
+class Bytes(str):
+    """The text that stands for bytes, which JSON does not have: `<3 bytes>`."""
+
+
 def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> list[dict[str, object]]:
     """All rows of a Parquet file. Raises InputError if it is absent, cut short, too large or not Parquet.
 
@@ -157,5 +161,5 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
+        return Bytes(f"<{len(value)} bytes>")
     return value if isinstance(value, str | int | float | None) else str(value)

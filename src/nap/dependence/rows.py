@@ -7,6 +7,7 @@ under `prompt`, `question` or `problem`. The user can name other fields.
 Does not cut texts (segments.py).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from nap.common import rows as files
 from nap.common.files import InputError, write_jsonl
 from nap.common.kinds import PARQUET
-from nap.common.parquet import write_parquet
+from nap.common.parquet import Bytes, write_parquet
 from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
@@ -142,6 +143,37 @@ def _prompt(where: str, row: Object, field: str | None, before: str | None) -> s
     if not isinstance(value, str | None):
         raise InputError(f"{where}: {field!r} should be a text, got {value!r:.40}; or name another with --prompt-field")
     return value or ""
+
+
+def check_fits(path: str | Path, read: RowFile) -> None:
+    """Raise InputError, naming row and column, where a .jsonl file at `path` could not hold a value of the rows.
+
+    These are bytes, NaN and infinite numbers, and half a surrogate pair. Nothing is written in their place: null is
+    another value, and whoever wants it can say so in the data.
+    """
+    for row, fields in zip(read.rows, () if str(path).endswith(".parquet") else read.objects, strict=False):
+        for name, value in fields.items():
+            if why := _not_json(value):
+                raise InputError(f"{row.where}: {name!r} holds {why}")
+
+
+def _not_json(value: object) -> str | None:
+    """What it is in a value that JSON in UTF-8 does not have, and what to do; None where there is nothing."""
+    if _holds_bytes(value):
+        return "bytes, which a .jsonl file cannot; write a .parquet file"
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return f"text that is not valid ({value!r:.40}); mend it, or leave the column out"
+    except ValueError:
+        return "NaN or an infinite number, which a .jsonl file cannot; write a .parquet file, or null in its place"
+    return None
+
+
+def _holds_bytes(value: object) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_bytes, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Bytes)
 
 
 def write_marked(path: str | Path, source: str | Path, rows: Sequence[Object], marks: Sequence[Object | None]) -> None:
