@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shlex
+import subprocess
 import sys
 
 import pyarrow as pa
@@ -119,6 +120,18 @@ def test_what_json_lines_cannot_hold_is_refused_by_row_and_column_before_a_score
     assert not (tmp_path / "o.jsonl").exists()
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_from_standard_input_are_written_to_either_kind_of_file(llama, tmp_path, kind):
+    command = ["-m", "nap", "seqdep", "filter", "-", "--scorer", llama, "--keep", "1", "--out", tmp_path / "o.parquet"]
+    data = "".join(json.dumps(row) + "\n" for row in POEMS).encode()
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(POEMS), tmp_path / "poems")
+        data = (tmp_path / "poems").read_bytes()
+    subprocess.run([sys.executable, *command], input=data, capture_output=True, check=True)
+    kept = [row.value for row in read_rows(tmp_path / "o.parquet")]
+    assert [{name: row[name] for name in POEMS[0]} for row in kept] == POEMS
+
+
 def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):
     assert run("filter", "poems.jsonl", "--out", "w.jsonl", "--max-seqdep", "0.001", "--weight")[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
@@ -138,6 +151,11 @@ def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):
         (["poems.jsonl", "--max-tokens", "1"], "--max-tokens must be at least 2"),
         (["poems.jsonl", "--max-tokens", "9"], "no history to measure"),
         (["absent.jsonl"], "no such file: absent.jsonl"),
+        (
+            ["filter", "poems.jsonl", "--out", "o.csv", "--keep", "1"],
+            "rows are written as .jsonl or .parquet, got 'o.csv'",
+        ),
+        (["filter", "poems.jsonl", "--out", "o.jsonl.gz", "--keep", "1"], "rows are written as .jsonl or .parquet"),
         (["filter", "poems.jsonl", "--out", "o.jsonl"], "give one of --max-seqdep"),
         (["filter", "poems.jsonl", "--out", "o.jsonl", "--keep", "2"], "--keep is a share"),
         (["filter", "poems.jsonl", "--out", "o.jsonl", "--max-seqdep", "nan"], "a finite number"),
@@ -147,7 +165,7 @@ def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):
 def test_bad_input_is_one_line_and_nothing_is_written(run, tmp_path, arguments, said):
     code, out, err = run(*arguments)
     assert code == 2 and not out and said in err and err.count("\n") == 1
-    assert not (tmp_path / "o.jsonl").exists()
+    assert not [*tmp_path.glob("o.*")]
 
 
 def test_curated_samples_are_measured_and_filtered_into_a_file_of_samples(run, tmp_path):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands import progress
-from nap.commands.flags import Whole, Words
+from nap.commands.flags import Whole, Words, check_rows_file
 from nap.commands.tables import draw, estimated, open_console
 from nap.common.bounds import check_least
-from nap.common.files import InputError, read_text
+from nap.common.files import STANDARD_INPUT, InputError, read_text
 from nap.common.text import printable
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Seqdep:
         else:
             _print_tables(found, left_out, corpus.shortened)
         # A data set of `nap curate` is for training; of other files the least sequential rows can be kept.
-        say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring.scorer))
+        if self.file != STANDARD_INPUT:
+            say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring.scorer))
 
 
 def say_next(command: str) -> None:
@@ -212,6 +213,7 @@ class SeqdepFilter:
             say_next(command)
 
     def _check(self) -> None:
+        check_rows_file(self.out, "rows")
         if (self.max_seqdep is None) == (self.keep is None):
             raise InputError("give one of --max-seqdep (nats a token) and --keep (a share of the rows)")
         if self.keep is not None and not 0 < self.keep <= 1:

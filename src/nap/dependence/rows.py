@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from nap.common import rows as files
-from nap.common.files import InputError, write_jsonl
+from nap.common.files import InputError, open_input, write_jsonl
 from nap.common.kinds import PARQUET
 from nap.common.parquet import Bytes, write_parquet
 from nap.common.text import check_text, unknown
@@ -202,7 +202,7 @@ def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with Path(source).open("rb") as file:
+    with open_input(source) as file:
         if file.read(len(PARQUET)) == PARQUET:
             return pq.read_table(file).take(numbers)
     taken = [rows[number] for number in numbers]
