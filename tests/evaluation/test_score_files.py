@@ -31,11 +31,45 @@ def test_a_document_that_lm_eval_logs_for_each_filter_counts_once(tmp_path):
 
 def test_a_document_of_an_lm_eval_that_names_no_filter_counts_once_and_opencompass_details_are_rows(tmp_path):
     row = {"doc_id": 0, "doc": {"question": "6*7?"}, "target": "42", "resps": [["42"]], "filtered_resps": ["42"]}
-    (tmp_path / "old.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row | {'filtered_resps': ['[invalid]']})}\n")
+    row["exact_match"] = 1.0
+    (tmp_path / "old.jsonl").write_text(
+        f"{json.dumps(row)}\n{json.dumps(row | {'filtered_resps': ['[invalid]'], 'exact_match': 0.0})}\n"
+    )
     assert len(score_file(tmp_path / "old.jsonl", "gsm8k").rows) == 1
     details = {"type": "GEN", "0": {"prompt": "6*7?", "origin_prediction": "It is 42", "references": "42"}}
     (tmp_path / "details.json").write_text(json.dumps({"accuracy": 100.0, "details": details}))
     assert [row.correct for row in score_file(tmp_path / "details.json", "gsm8k").rows] == [True]
+
+
+def logged(number, filter, **fields):
+    """A row as lm-evaluation-harness logs it: every question has the answer 5, and the model says so."""
+    doc = {"question": f"{number}?", "answer": "#### 5"}
+    row = {"doc_id": number, "doc": doc, "resps": [["#### 5"]], "filter": filter, "filtered_resps": ["5"]}
+    return row | {"metrics": ["exact_match"], "exact_match": float(filter == "strict-match")} | fields
+
+
+def test_models_that_say_the_same_of_a_document_count_each_and_only_its_filters_are_repeats(tmp_path, capsys):
+    filters = ("strict-match", "flexible-extract")
+    rows = [logged(n, name, model=model) for model in "AB" for name in filters for n in range(2)]
+    path = write(tmp_path / "samples.jsonl", *rows)
+    run(["score", str(path), "--task", "gsm8k", "--by", "model", "--json"])
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [(group["group"], group["rows"]) for group in found["groups"]] == [("A", 2), ("B", 2)]
+    assert found["repeats"] == 4 and "4 rows not counted" in said.err and "--by filter" in said.err
+    assert counts(score_file(path, "gsm8k", by="filter")) == [(name, 4, 4, 0) for name in sorted(filters)]
+
+
+def test_two_logs_in_one_file_that_do_not_name_their_models_count_each(tmp_path):
+    rows = [logged(0, name) for name in ("strict-match", "flexible-extract")] * 2
+    scores = score_file(write(tmp_path / "samples.jsonl", *rows), "gsm8k")
+    assert (len(scores.rows), scores.repeats) == (2, 2)
+
+
+def test_rows_without_a_document_id_are_no_repeats_of_each_other(tmp_path):
+    rows = [{"question": f"{n}?", "answer": "5", "resps": [["5"]], "filtered_resps": ["5"]} for n in range(3)]
+    scores = score_file(write(tmp_path / "outputs.jsonl", *rows, *rows), "gsm8k")
+    assert (len(scores.rows), scores.repeats) == (6, 0)
 
 
 def test_two_right_answers_that_are_equal_are_one(tmp_path):

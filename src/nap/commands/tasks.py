@@ -58,6 +58,12 @@ class Score:
         if self.out is not None:
             write_scored(scores.rows, self.out)
         say_left_out(scores.left_out)
+        if scores.repeats:
+            print(
+                f"{scores.repeats} rows not counted, as they repeat a document for another filter of lm-eval; "
+                "--by filter shows each filter",
+                file=sys.stderr,
+            )
         if self.json:
             print(json.dumps(_as_json(self.task, self.by, scores)))
             return
@@ -77,7 +83,7 @@ def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, object]:
         }
         for group in scores.groups
     ]
-    return {"task": task, "by": by, "groups": groups, "left_out": list(scores.left_out)}
+    return {"task": task, "by": by, "groups": groups, "left_out": list(scores.left_out), "repeats": scores.repeats}
 
 
 def say_left_out(rows: Sequence[str]) -> None:

@@ -4,18 +4,20 @@
 
 The column names of the usual files are known; others can be given (tasks/fields.py). A row with several outputs counts
 once for each, and a null output counts as no answer. A document that lm-evaluation-harness logs once for each of its
-filters counts once. The answer of a row without one is looked up in the task's test split by its question; tasks whose
-question is enough (sudoku, countdown) need none. A row without a checkable answer (null, or `proof`) is left out and
-named. Accuracies have Wilson's 95 % interval.
+filters counts once (`_Repeats`). The answer of a row without one is looked up in the task's test split by its question;
+tasks whose question is enough (sudoku, countdown) need none. A row without a checkable answer (null, or `proof`) is
+left out and named. Accuracies have Wilson's 95 % interval.
 
 Does not run a model, and does not compare groups (common/stats.py).
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 from nap.common.files import InputError, write_jsonl
@@ -23,7 +25,7 @@ from nap.common.parquet import write_parquet
 from nap.common.rows import FileRow, read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
-from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, gold_of, missing, outputs_of, question_of
+from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, Row, gold_of, missing, outputs_of, question_of
 from nap.tasks.marks import until
 from nap.tasks.numbers import to_number
 from nap.tasks.public import gold_text
@@ -68,6 +70,7 @@ class Scores:
     """Every output, and the accuracy of each group, sorted by name (numbers by value). Prints as a table.
 
     left_out  each row without a checkable answer: its place, and why
+    repeats   how many rows lm-evaluation-harness logged of a document again, for another filter; they do not count
     """
 
     task: str
@@ -75,6 +78,7 @@ class Scores:
     rows: tuple[Scored, ...]
     groups: tuple[Group, ...]
     left_out: tuple[str, ...] = ()
+    repeats: int = 0
 
     def __str__(self) -> str:
         head = (self.by or self.task, "accuracy", "95 % interval", "right", "of", "no answer")
@@ -108,15 +112,16 @@ def score_file(
 
     Raises InputError for an unknown task, an empty file, or a row that lacks a column, named by its place.
     """
-    found, left_out = load_task(task), list[str]()
+    found, left_out, repeats = load_task(task), list[str](), _Repeats(by)
     if stop is not None and hasattr(found, "stop"):
         found = load_task(task, stop=stop)
-    rows = tuple(_Scorer(found, by, columns, stop or ()).all(read_rows(path), None if strict else left_out))
+    once = (row for row in read_rows(path) if not repeats.has(row.value))
+    rows = tuple(_Scorer(found, by, columns, stop or ()).all(once, None if strict else left_out))
     if not rows:
         raise InputError(left_out[0] if left_out else f"{path} holds no rows to score")
     names = sorted({row.group for row in rows}, key=_numbers_first)
     groups = tuple(_group(name, [row for row in rows if row.group == name]) for name in names)
-    return Scores(task=task, by=by, rows=rows, groups=groups, left_out=tuple(left_out))
+    return Scores(task=task, by=by, rows=rows, groups=groups, left_out=tuple(left_out), repeats=repeats.count)
 
 
 def write_scored(rows: Iterable[Scored], path: str | Path) -> None:
@@ -148,6 +153,41 @@ def _numbers_first(name: str) -> tuple[bool, Fraction, str]:
     return value is None, value or Fraction(0), name
 
 
+class _Repeats:
+    """Tells and counts the rows in which lm-evaluation-harness logs a document again, for another of its filters.
+
+    Such a row has the `doc_id` and all other fields of one before it, except the filter, what it left and its metrics;
+    the field to group by counts too. A row with the same filter is another row, as of two logs in one file.
+    """
+
+    def __init__(self, by: str | None) -> None:
+        self.by, self.count = by, 0
+        self._filters: dict[bytes, Counter[str]] = {}
+
+    def has(self, row: Row) -> bool:
+        """Whether the row is one. To be asked about every row, in order."""
+        if row.get("doc_id") is None or "resps" not in row or not row.keys() & {"filter", "filtered_resps"}:
+            return False
+        rest = {name: row[name] for name in row if name == self.by or name not in _of_filter(row)}
+        key = blake2b(json.dumps(rest, sort_keys=True, default=str).encode(), digest_size=16).digest()
+        filters = self._filters.setdefault(key, Counter())
+        before, name = max(filters.values(), default=0), str(row.get("filter"))
+        filters[name] += 1
+        # Versions before 0.4.3 do not name the filter.
+        again = before > 0 and ("filter" not in row or filters[name] <= before)
+        self.count += again
+        return again
+
+
+def _of_filter(row: Row) -> set[str]:
+    """The fields that depend on the filter. Where a log does not list its metrics, all numbers from 0 to 1 count."""
+    listed = row.get("metrics")
+    if not isinstance(listed, list):
+        numbers = {name for name, value in row.items() if isinstance(value, int | float) and 0 <= value <= 1}
+        listed = numbers - {"doc_id"}
+    return {"filter", "filtered_resps", "metrics", *map(str, listed)}
+
+
 @dataclass(frozen=True)
 class _Scorer:
     """Scores rows with a task; loads the task's own problems only when a row lacks its answer."""
@@ -159,10 +199,7 @@ class _Scorer:
 
     def all(self, rows: Iterable[FileRow], left_out: list[str] | None) -> Iterator[Scored]:
         """The outputs of all rows. Rows that are left out go to the list; without a list they are refused."""
-        seen = set[str]()
         for row in rows:
-            if self._is_again(row.value, seen):
-                continue
             outputs = self._outputs(row)
             try:
                 problem = self._problem(row)
@@ -172,16 +209,6 @@ class _Scorer:
                 left_out.append(str(error))
                 continue
             yield from (self._scored(row, problem, *one) for one in enumerate(outputs, 1))
-
-    def _is_again(self, row: dict[str, object], seen: set[str]) -> bool:
-        """Whether lm-evaluation-harness logged the same outputs of this document before, for another filter."""
-        # Versions before 0.4.3 do not name the filter.
-        if "resps" not in row or not row.keys() & {"filter", "filtered_resps"}:
-            return False
-        key = json.dumps([row.get("doc_id"), row.get("doc_hash"), row.get("prompt_hash"), row["resps"]], default=str)
-        seen_before = key in seen
-        seen.add(key)
-        return seen_before
 
     def _outputs(self, row: FileRow) -> list[str | None]:
         try:
