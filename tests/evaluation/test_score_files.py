@@ -87,6 +87,11 @@ def test_a_null_output_is_no_answer_and_several_are_scored_each(tmp_path):
     ]  # fmt: skip
 
 
+def test_an_empty_list_of_outputs_is_no_answer(tmp_path):
+    rows = [{"question": "q", "answer": "42", "resps": resps} for resps in ([], [[]], [["42"]])]
+    assert counts(score_file(write(tmp_path / "empty.jsonl", *rows), "gsm8k")) == [("gsm8k", 1, 3, 2)]
+
+
 def test_odd_rows_are_left_out_and_named(tmp_path):
     rows = [{"output": "4", "answer": 4}, {"output": "4", "answer": "proof"}, {"output": "4", "answer": ""}]
     path = write(tmp_path / "out.jsonl", *rows)

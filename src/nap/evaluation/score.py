@@ -3,10 +3,10 @@
     print(score_file("llada8b_instruct_gsm8k.jsonl", "gsm8k", by="gen_length"))
 
 The column names of the usual files are known; others can be given (tasks/fields.py). A row with several outputs counts
-once for each, and a null output counts as no answer. A document that lm-evaluation-harness logs once for each of its
-filters counts once (`_Repeats`). The answer of a row without one is looked up in the task's test split by its question;
-tasks whose question is enough (sudoku, countdown) need none. A row without a checkable answer (null, or `proof`) is
-left out and named. Accuracies have Wilson's 95 % interval.
+once for each; a null output and an empty list count as no answer. A document that lm-evaluation-harness logs once for
+each of its filters counts once (`_Repeats`). The answer of a row without one is looked up in the task's test split by
+its question; tasks whose question is enough (sudoku, countdown) need none. A row without a checkable answer (null, or
+`proof`) is left out and named. Accuracies have Wilson's 95 % interval.
 
 Does not run a model, and does not compare groups (common/stats.py).
 """
@@ -219,7 +219,7 @@ class _Scorer:
             raise InputError(f"{row.where}: {error}") from None
         if self.by is not None and self.by not in row.value:
             raise InputError(f"{row.where}: no field {self.by!r} to group by; got {', '.join(row.value)}")
-        return outputs
+        return outputs or [None]
 
     def _scored(self, row: FileRow, problem: Problem, number: int, output: str | None) -> Scored:
         text = until(output or "", self.stop)
