@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,31 @@ def test_csv_and_tsv_are_read_by_their_name(tmp_path):
     assert [row[:2] for row in read_rows(tmp_path / "a.csv")] == [(f"{tmp_path / 'a.csv'}:3", 3)]
     assert values(tmp_path / "a.csv") == [{"question": "one\nand two?", "answer": "3"}]
     assert values(tmp_path / "a.tsv.gz") == [{"question": "1+1?", "answer": "2"}]
+
+
+def test_csv_has_empty_lines_quotes_windows_line_ends_and_long_cells(tmp_path):
+    text = f'\r\nquestion,answer\r\n\r\n"""Six"" by\r\n7?",42\r\n5" pipe,{"x" * 200_000}\r\n\r\n'
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    rows = [{"question": '"Six" by\r\n7?', "answer": "42"}, {"question": '5" pipe', "answer": "x" * 200_000}]
+    assert values(tmp_path / "a.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("q,answer\nSix, by seven,42\n", ":2: 3 cells in this row, and 2 in the header (q, answer); put quotes"),
+        ("q,answer\n6*7?,42\n6*8?\n", ":3: 1 cells in this row, and 2 in the header"),
+        ('q,answer\n1,1\n"6*7?,42\n6*8?,48\n', ":3: not CSV (a quote that is opened in this row is never closed"),
+        ('q,answer\n1,1\n"6*7?,42\n"6*8?",48\n', ":3: not CSV (text follows a closing quote"),
+        ('q,answer\n1,"4', ":2: not CSV (a quote that is opened in this row is never closed; was its write cut?"),
+        ("q,answer, q\n1,2,3\n", ":1: two columns have the name 'q'; rename or drop one"),
+    ],
+    ids=["comma", "short", "quote", "two quotes", "cut", "names"],
+)
+def test_csv_that_would_be_misread_is_refused_by_its_row(tmp_path, rows, said):
+    (tmp_path / "a.csv").write_text(rows)
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'a.csv'}{said}")):
+        values(tmp_path / "a.csv")
 
 
 def test_a_row_is_named_by_its_line_and_in_a_list_by_its_number(tmp_path):

@@ -10,13 +10,14 @@ Every error is an InputError that names the file and the line or row. Does not k
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from nap.common.files import InputError, open_input
-from nap.common.jsontext import PART, JsonText, elements, values
+from nap.common.jsontext import MOST, PART, JsonText, elements, values
 from nap.common.kinds import PARQUET
 from nap.common.parquet import parquet_rows
 from nap.common.textinput import TextInput
@@ -24,6 +25,13 @@ from nap.common.textinput import TextInput
 # Names under which an object holds the rows of a file: in d1's evaluation, the hub's API and many scripts.
 HOLDERS = ("generations", "rows", "data", "examples", "instances", "predictions", "problems", "questions", "results")
 ASKS = frozenset({"question", "problem", "prompt", "instruction", "messages", "conversations"})
+
+# What the messages of Python's csv module mean.
+_NOT_CSV = {
+    "unexpected end": "a quote that is opened in this row is never closed; was its write cut?",
+    "expected after": "text follows a closing quote; put quotes around the whole cell, and double those inside it",
+    "field limit": f"a cell of more than {MOST >> 20} MB; is a quote not closed?",
+}
 
 
 class FileRow(NamedTuple):
@@ -79,12 +87,35 @@ def _not_json(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, dict
 
 
 def _csv_rows(path: str | Path, file: BinaryIO, delimiter: str) -> Iterator[tuple[str, int, dict[str, object]]]:
-    rows = csv.DictReader(_lines(TextInput(path, file)), delimiter=delimiter, restkey="")
+    # The limit belongs to the whole process; a program that set a larger one keeps it.
+    csv.field_size_limit(max(MOST, csv.field_size_limit()))
+    rows = csv.reader(_lines(TextInput(path, file)), delimiter=delimiter, strict=True)
+    names, ended = list[str](), 0
     try:
-        for row in rows:
-            yield f"{path}:{rows.line_num}", rows.line_num, {str(name).strip(): cell for name, cell in row.items()}
+        for cells in rows:
+            place, ended = f"{path}:{rows.line_num}", rows.line_num
+            if not cells:
+                continue  # an empty line
+            if not names:
+                names = _names(place, cells)
+                continue
+            if len(cells) != len(names):
+                raise InputError(
+                    f"{place}: {len(cells)} cells in this row, and {len(names)} in the header ({', '.join(names):.70})"
+                    "; put quotes around a cell that holds a comma, a tab or a line end"
+                )
+            yield place, rows.line_num, dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}:{rows.line_num}: not CSV ({error})") from None
+        why = next((said for part, said in _NOT_CSV.items() if part in str(error)), error)
+        raise InputError(f"{path}:{ended + 1}: not CSV ({why})") from None
+
+
+def _names(place: str, cells: list[str]) -> list[str]:
+    """The columns' names. Raises InputError for two that are equal, of which only one could be read."""
+    names = [cell.strip() for cell in cells]
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{place}: two columns have the name {doubled[0]!r}; rename or drop one")
+    return names
 
 
 def _lines(text: TextInput) -> Iterator[str]:
