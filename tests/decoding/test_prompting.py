@@ -13,6 +13,7 @@ from nap.decoding.prompt import encode_prompt, known_ids
 from nap.decoding.prompting import Prompting, load_examples, parse_keywords
 from nap.models import checkpoint
 from nap.models.any import load
+from nap.tasks.prompts import read_infills, read_prompts
 from tiny import QUESTION, nap
 
 # Says what it is given, in words that the tiny tokenizer knows.
@@ -230,6 +231,30 @@ def test_prompts_come_from_a_file_or_standard_input(tiny: Path, tmp_path: Path, 
     assert done.returncode == 0, done.stderr
     said = [json.loads(line)["prompt"] for line in done.stdout.splitlines()]
     assert said == ["Ann has 5 pears .", "Bob has 3 pears ."]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\f"])
+def test_only_a_new_line_ends_a_prompt(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "p.txt").write_text(f"Ann has{mark}5 pears .\r\nBob\rCy\n", newline="")
+    assert read_prompts(tmp_path / "p.txt") == [f"Ann has{mark}5 pears .", "Bob", "Cy"]
+
+
+def test_a_csv_of_prompts_may_be_named_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "PROMPTS.CSV").write_text("question,answer\nAnn has 5 pears .,5\n")
+    assert read_prompts(tmp_path / "PROMPTS.CSV") == ["Ann has 5 pears ."]
+
+
+def test_a_row_without_a_prompt_or_a_text_with_gaps_is_named_and_no_flag_that_means_something_else(tmp_path: Path):
+    file = tmp_path / "p.jsonl"
+    for row, read, said in [
+        ({"question": "", "id": 3}, read_prompts, "its question in 'question' is empty or no text; write it there"),
+        ({"frage": "6*7?"}, read_prompts, "a row needs its question in one of question, .*; got frage; rename"),
+        ({"text": None}, read_infills, "its text with gaps in 'text' is empty or no text"),
+    ]:
+        file.write_text(json.dumps(row))
+        with pytest.raises(InputError, match=f"{file}:1: {said}") as refused:
+            read(file)
+        assert "--" not in str(refused.value)
 
 
 def test_standard_input_is_a_prompt_a_file_of_rows_and_a_tasks_problems(tiny: Path, tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ def visible(text: str, kept: str = "\n", quote: Callable[[str], str] = repr) -> 
     return text.translate(strange) if strange else text
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a file's text. `str.splitlines` would also cut at a form feed, U+0085 and U+2028, inside a line."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def shortened(line: str, most: int) -> str:
     """The line without its middle where it is longer: an error begins with what is wrong and ends with what to do."""
     if len(line) <= most:

@@ -22,6 +22,7 @@ from nap.common.bounds import check_least
 from nap.common.files import InputError, atomic, make_folder, read_text
 from nap.common.folder import Setting, run_folder
 from nap.common.stats import Interval, bootstrap_mean
+from nap.common.text import lines_of
 from nap.data.trace_files import read_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
@@ -243,7 +244,7 @@ def _prompts(contest: Contest, folder: Path, law: ExactDenoiser, count: int) -> 
     from nap.models.exact import read_name
 
     file, _ = read_name(contest.model)
-    lines = [line for line in map(str.split, read_text(file).splitlines()) if len(line) > PROMPT_WORDS]
+    lines = [line for line in map(str.split, lines_of(read_text(file))) if len(line) > PROMPT_WORDS]
     # A law's vocabulary may leave out rare words or letters, and it refuses a prompt with one.
     unknown, encode = law.tokenizer.unk_token_id, law.tokenizer.encode
     lines = [line for line in lines if unknown not in encode(" ".join(line[:PROMPT_WORDS]), add_special_tokens=False)]

@@ -36,7 +36,7 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError, read_text
 from nap.common.named import read_settings
-from nap.common.text import check_known
+from nap.common.text import check_known, lines_of
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
@@ -94,7 +94,7 @@ def open_exact(name: str) -> Computed:
     if path.is_file() and path.stat().st_size > LARGEST:
         raise InputError(f"{path} has more than {LARGEST >> 20} MB, which takes long to fit; give a part of it")
     text = read_text(path)
-    texts = [" ".join(line.split()) for line in (text.splitlines() if settings.per == "line" else [text])]
+    texts = [" ".join(line.split()) for line in (lines_of(text) if settings.per == "line" else [text])]
     tokens = [[*line] if settings.unit == "letter" else line.split() for line in texts]
     counted = Counter(token for line in tokens for token in line)
     words = [UNKNOWN, *(word for word, _ in counted.most_common(settings.vocabulary - 1) if word != UNKNOWN)]

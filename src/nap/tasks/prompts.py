@@ -4,12 +4,14 @@ Does not know right answers (the tasks do).
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from nap.common.files import InputError, open_input, read_text
 from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
-from nap.common.rows import read_rows
-from nap.tasks.fields import QUESTION, first_of, missing, question_of
+from nap.common.rows import FileRow, read_rows
+from nap.common.text import lines_of
+from nap.tasks.fields import CONVERSATION, QUESTION, first_of, question_of
 
 # How files of rows begin: with objects or a list of them. A text may begin with a bracket too ([INST], [MASK]).
 _ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
@@ -21,10 +23,10 @@ def read_prompts(path: str | Path) -> list[str]:
         found = []
         for row in read_rows(path):
             if not (question := question_of(row.value)):
-                raise InputError(f"{row.where}: {missing(row.value, 'its question', '--prompt', None, QUESTION)}")
+                raise _missing(row, "its question", (*QUESTION, *CONVERSATION))
             found.append(question)
     else:
-        found = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        found = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
     if not found:
         raise InputError(f"{path} holds no prompts; it should hold one a line, or rows with a question")
     return found
@@ -43,16 +45,24 @@ def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
     found = list[tuple[str | None, str]]()
     for row in read_rows(path):
         if not isinstance(text := first_of(row.value, TEXT), str):
-            raise InputError(f"{row.where}: {missing(row.value, 'its text with gaps', '--infill', None, TEXT)}")
+            raise _missing(row, "its text with gaps", TEXT)
         found.append((question_of(row.value), text))
     if not found:
         raise InputError(f"{path} holds no texts with gaps; it should hold rows with a text, or a text")
     return found
 
 
+def _missing(row: FileRow, what: str, names: Sequence[str]) -> InputError:
+    """The error for a row without a text under any of these names."""
+    if there := [name for name in names if name in row.value]:
+        return InputError(f"{row.where}: {what} in {there[0]!r} is empty or no text; write it there, or drop the row")
+    got = ", ".join(map(str, row.value))[:200] or "none"
+    return InputError(f"{row.where}: a row needs {what} in one of {', '.join(names)}; got {got}; rename the right one")
+
+
 def _holds_rows(path: str | Path) -> bool:
     with open_input(path) as file:
         head = file.read(HEAD)
-    if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path)):
+    if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path).lower()):
         return True
     return bool(_ROWS.match(head.decode(encoding_of(head), "replace")))
