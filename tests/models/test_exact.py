@@ -1,12 +1,16 @@
 """Exact denoisers: opened by name, decoded by any policy, and what a decode cost against the law."""
 
+import gzip
 import itertools
+import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
+from nap.common.parquet import write_parquet
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
@@ -104,6 +108,28 @@ def test_a_file_that_is_absent_or_empty_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(InputError, match="hold no token"):
         load(f"exact:{tmp_path}/empty.txt")
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz", "corpus.parquet"])
+def test_a_file_of_rows_gives_the_law_of_their_texts(corpus, name):
+    texts = [*LINES.splitlines(), None]
+    file = corpus.with_name(name)
+    if name.endswith(".parquet"):
+        write_parquet(file, pa.table({"id": range(len(texts)), "text": texts}))
+    else:
+        rows = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts)).encode()
+        file.write_bytes(gzip.compress(rows) if name.endswith(".gz") else rows)
+    plain_text, of_rows = opened(corpus), opened(file)
+    assert of_rows.tokenizer.get_vocab() == plain_text.tokenizer.get_vocab()
+    ids = np.array(of_rows.tokenizer.encode("the dog ran"))
+    assert of_rows.read(ids[:1], ids[1:]).log_p == plain_text.read(ids[:1], ids[1:]).log_p
+
+
+@pytest.mark.parametrize("row", [{"question": "6*7?"}, {"text": ["the cat"]}])
+def test_a_row_without_a_text_is_refused_by_its_line(tmp_path, row):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "the cat"}) + "\n" + json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r"rows.jsonl:2: a law is fitted to the field 'text' of each row; got"):
+        load(f"exact:{tmp_path}/rows.jsonl")
 
 
 # What a decode cost

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from nap.common.bounds import check_least
-from nap.common.files import InputError, atomic, make_folder, read_text
+from nap.common.files import InputError, atomic, make_folder
 from nap.common.folder import Setting, run_folder
 from nap.common.stats import Interval, bootstrap_mean
 from nap.common.text import lines_of
@@ -241,10 +241,11 @@ def at_least(k: int, cells: Sequence[str], points: Points) -> str | None:
 
 def _prompts(contest: Contest, folder: Path, law: ExactDenoiser, count: int) -> Path:
     """Write the beginnings of lines, spread over the law's file, as problems; what follows is not asked about."""
-    from nap.models.exact import read_name
+    from nap.models.exact import read_name, read_texts
 
     file, _ = read_name(contest.model)
-    lines = [line for line in map(str.split, lines_of(read_text(file))) if len(line) > PROMPT_WORDS]
+    found = (line.split() for text in read_texts(file) for line in lines_of(text))
+    lines = [line for line in found if len(line) > PROMPT_WORDS]
     # A law's vocabulary may leave out rare words or letters, and it refuses a prompt with one.
     unknown, encode = law.tokenizer.unk_token_id, law.tokenizer.encode
     lines = [line for line in lines if unknown not in encode(" ".join(line[:PROMPT_WORDS]), add_special_tokens=False)]

@@ -1,5 +1,7 @@
 """Denoisers with exactly known probabilities: `exact:FILE` is a law fitted to the texts of a file.
 
+A file of rows (JSON, Parquet, CSV) has them in the field `text`; any other file is a text as it is.
+
     load("exact:corpus.txt,order=2")             # any.py: an n-gram of words
     load("exact:corpus.txt,law=hmm,states=64,unit=letter")
 
@@ -12,7 +14,7 @@ independent frontiers. Headers and tags are not part of any text. Settings, afte
     backoff=0.1    of an n-gram: the chance to draw from the context one token shorter
     states=32      of a hidden Markov model
     unit=word      what a token is: a word between blanks, or a letter
-    per=line       what a text is: a line, or the whole file
+    per=line       what a text is: a line, or file: the whole file, of a file of rows each row
     vocabulary=4096  tokens at most, the most frequent; the rest is <unk>
     seed=0         of the fit of a hidden Markov model
 
@@ -36,11 +38,13 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError, read_text
 from nap.common.named import read_settings
-from nap.common.text import check_known, lines_of
+from nap.common.rows import read_rows
+from nap.common.text import check_known, check_text, lines_of
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
 from nap.models.silent import Computed
+from nap.tasks.prompts import holds_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -91,11 +95,10 @@ def open_exact(name: str) -> Computed:
     if task in LAWFUL:
         return open_task(task, options)
     path, settings = read_name(name)
-    if path.is_file() and path.stat().st_size > LARGEST:
-        raise InputError(f"{path} has more than {LARGEST >> 20} MB, which takes long to fit; give a part of it")
-    text = read_text(path)
-    texts = [" ".join(line.split()) for line in (lines_of(text) if settings.per == "line" else [text])]
-    tokens = [[*line] if settings.unit == "letter" else line.split() for line in texts]
+    whole = read_texts(path)
+    texts = [line for text in whole for line in lines_of(text)] if settings.per == "line" else whole
+    texts = [" ".join(text.split()) for text in texts]
+    tokens = [[*text] if settings.unit == "letter" else text.split() for text in texts]
     counted = Counter(token for line in tokens for token in line)
     words = [UNKNOWN, *(word for word, _ in counted.most_common(settings.vocabulary - 1) if word != UNKNOWN)]
     number = {word: i for i, word in enumerate(words)}
@@ -104,8 +107,34 @@ def open_exact(name: str) -> Computed:
         law = fit_hmm(ids, len(words), settings.states, settings.seed)
     else:
         law = fit_ngram(ids, len(words), settings.order, settings.backoff)
-    digest = hashlib.blake2b(f"{settings}\n{text}".encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b("\n".join([str(settings), *whole]).encode(), digest_size=16).hexdigest()
     return ExactDenoiser(law, build_tokenizer(words, settings.unit), name, digest)
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a file: the field `text` of each row, or the whole of a file that holds no rows.
+
+    A null text counts as empty. Raises InputError for a file of more than LARGEST bytes, and for a row without a text.
+    """
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise _too_long(path)
+    if path.name.endswith((".txt", ".txt.gz")) or not holds_rows(path):
+        return [read_text(path)]
+    found, size = list[str](), 0
+    for row in read_rows(path):
+        text = "" if row.value.get("text", ...) is None else row.value.get("text")
+        if not isinstance(text, str):
+            got = ", ".join(map(str, row.value)) or "none"
+            raise InputError(f"{row.where}: a law is fitted to the field 'text' of each row; got {got:.200}; rename it")
+        check_text(f"{row.where}: it", text)
+        found.append(text)
+        if (size := size + len(text)) > LARGEST:
+            raise _too_long(path)
+    return found
+
+
+def _too_long(path: Path) -> InputError:
+    return InputError(f"{path} has more than {LARGEST >> 20} MB, which takes long to fit; give a part of it")
 
 
 def build_tokenizer(words: list[str], unit: str) -> "PreTrainedTokenizerFast":

@@ -19,7 +19,7 @@ _ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
 
 def read_prompts(path: str | Path) -> list[str]:
     """The prompts of a file; `-` is standard input. Raises InputError for a row without a question, or no prompts."""
-    if _holds_rows(path):
+    if holds_rows(path):
         found = []
         for row in read_rows(path):
             if not (question := question_of(row.value)):
@@ -40,7 +40,7 @@ def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
 
     Raises InputError for a row without a text.
     """
-    if not _holds_rows(path):
+    if not holds_rows(path):
         return [(None, read_text(path).rstrip("\n"))]
     found = list[tuple[str | None, str]]()
     for row in read_rows(path):
@@ -60,7 +60,8 @@ def _missing(row: FileRow, what: str, names: Sequence[str]) -> InputError:
     return InputError(f"{row.where}: a row needs {what} in one of {', '.join(names)}; got {got}; rename the right one")
 
 
-def _holds_rows(path: str | Path) -> bool:
+def holds_rows(path: str | Path) -> bool:
+    """Whether a file holds rows rather than a text, by how it begins or by its name."""
     with open_input(path) as file:
         head = file.read(HEAD)
     if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path).lower()):
