@@ -1,6 +1,8 @@
 """What a new user types by mistake is taken as meant, or gets one line that says what to type."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,37 @@ def test_a_place_to_report_to_that_is_not_there_is_one_line_before_a_training(
             ]
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("f.jsonl", "score FILE --task jsonl --out OUT"),
+        ("f.jsonl", "seqdep filter FILE --scorer none --keep 1 --out OUT"),
+        ("f.jsonl", "trace convert FILE OUT"),
+        ("f.jsonl", "trace import FILE OUT --source pairs"),
+        ("f.jsonl", "trace explain FILE --out OUT"),
+        ("f.html", "report FILE --out OUT"),
+        ("f.html", "report runs --explained FILE --out OUT"),
+    ],
+)
+def test_no_command_writes_over_the_file_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, link = Path(name), Path(f"link-{name}")
+    file.write_text('{"question": "6*7?", "output": "42", "answer": 42, "text": "a\\nb"}\n')
+    link.symlink_to(file)
+    before = file.read_bytes()
+    for out in (name, f"{tmp_path}/./{name}", str(link)):
+        with pytest.raises(InputError, match=f"{out} is the file that is read .{name}., and would be replaced"):
+            run([{"FILE": name, "OUT": out}.get(word, word) for word in words.split()])
+    assert file.read_bytes() == before and link.is_symlink()
+
+
+def test_nor_over_what_is_piped_in(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl").write_text('{"question": "6*7?", "output": "42", "answer": 42}\n')
+    with (tmp_path / "f.jsonl").open() as file:
+        command = [sys.executable, "-m", "nap", "score", "-", "--task", "jsonl", "--out", str(tmp_path / "f.jsonl")]
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "is the file that is read (-)" in done.stderr

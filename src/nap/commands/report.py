@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nap.commands.flags import Words
-from nap.common.files import InputError
+from nap.common.files import InputError, check_apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class ReportCommand:
             raise InputError("there is no run; give a folder made by nap eval --out, or a file of traces")
         if not self.out.endswith((".html", ".htm")):
             raise InputError(f"the report is one HTML page; --out must end in .html, got {self.out!r}")
+        check_apart(self.out, *self.runs, *self.explained)
         found = write_report(self.runs, self.out, self.explained)
         for run in found:
             for note in run.notes:

@@ -17,7 +17,7 @@ from nap.commands import progress
 from nap.commands.flags import Whole, Words, check_rows_file
 from nap.commands.tables import draw, estimated, open_console
 from nap.common.bounds import check_least
-from nap.common.files import STANDARD_INPUT, InputError, read_text
+from nap.common.files import STANDARD_INPUT, InputError, check_apart, read_text
 from nap.common.text import printable
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ class SeqdepFilter:
 
     def _check(self) -> None:
         check_rows_file(self.out, "rows")
+        check_apart(self.out, self.file)
         if (self.max_seqdep is None) == (self.keep is None):
             raise InputError("give one of --max-seqdep (nats a token) and --keep (a share of the rows)")
         if self.keep is not None and not 0 < self.keep <= 1:

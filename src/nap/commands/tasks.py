@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Columns, Words, check_rows_file
 from nap.common.bounds import check_least
+from nap.common.files import check_apart
 
 if TYPE_CHECKING:
     from nap.evaluation.score import Scores
@@ -52,6 +53,7 @@ class Score:
         from nap.tasks.fields import Fields
 
         check_rows_file(self.out, "verdicts")
+        check_apart(self.out, self.file)
         columns = Fields(prompt=self.prompt_field, answer=self.answer_field, output=self.output_field)
         stop = None if self.stop is None else tuple(text.replace("\\n", "\n") for text in self.stop if text)
         scores = score_file(self.file, self.task, by=self.by, columns=columns, stop=stop, strict=self.strict)

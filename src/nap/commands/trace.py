@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Whole, Words, check_rows_file
-from nap.common.files import InputError
+from nap.common.files import InputError, check_apart
 
 if TYPE_CHECKING:
     from nap.data.trace import Trace
@@ -93,6 +93,7 @@ class TraceExplain:
 
         if self.out is not None and not self.out.endswith(".jsonl"):
             raise InputError(f"explanations are written as .jsonl, got {self.out!r}")
+        check_apart(self.out, self.file)
         if (self.index or 0) < 0 or (self.limit is not None and self.limit < 1):
             raise InputError(f"index must be at least 0 and limit at least 1, got {self.index} and {self.limit}")
         effort = Effort(samples=self.samples, enumerate=self.enumerate)
@@ -173,6 +174,7 @@ class TraceConvert:
         from nap.data.trace_files import read_traces, write_traces
 
         check_rows_file(self.out)
+        check_apart(self.out, self.file)
         write_traces(read_traces(self.file), self.out)
 
 
@@ -206,6 +208,7 @@ class TraceImport:
         from nap.order.importers import import_traces
 
         check_rows_file(self.out)
+        check_apart(self.out, self.file)
         write_traces(import_traces(self.file, self.source, self._known()), self.out)
 
     def _known(self) -> "Known":

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from glob import escape
+from os.path import samestat
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
@@ -130,6 +131,20 @@ def check_file(path: Path) -> None:
         return  # A file that is absent or not readable fails when it is opened.
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise InputError(f"{path} is a pipe or a device; a file was expected")
+
+
+def check_apart(out: str | Path | None, *inputs: str | Path) -> None:
+    """Raise InputError where the file to write is one of those that are read, by whatever name: it would be lost."""
+    if out is None:
+        return
+    for path in inputs:
+        try:
+            read = os.fstat(0) if str(path) == STANDARD_INPUT else Path(path).stat()
+            same = samestat(Path(out).stat(), read)
+        except (OSError, ValueError):
+            continue  # One of them does not exist; what cannot be read is refused when it is opened.
+        if same:
+            raise InputError(f"{out} is the file that is read ({path}), and would be replaced; write to another one")
 
 
 def check_files(folder: Path, names: str = "*") -> None:
