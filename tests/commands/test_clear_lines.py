@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from nap.cli import run
 from nap.common.files import InputError
+from nap.data.problems import Problem
 from nap.data.trace_files import write_traces
+from nap.tasks.registry import Generator, load_task
 from samples import chain
 from tiny import QUESTION
 
@@ -135,3 +138,24 @@ def test_nor_over_what_is_piped_in(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "nap", "score", "-", "--task", "jsonl", "--out", str(tmp_path / "f.jsonl")]
         done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "is the file that is read (-)" in done.stderr
+
+
+@pytest.mark.parametrize("task", ["arith", "sudoku", "grids", "igsm", "countdown"])
+def test_problems_are_printed_as_they_are_generated(
+    task: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = load_task(task)
+    assert isinstance(found, Generator)
+    expected = [asdict(problem) for problem in found.load(limit=2)]
+    generate = type(found).generate
+
+    def until_the_third(self: Generator, seed: int, index: int, split: str) -> Problem:
+        if index == 2:
+            raise KeyboardInterrupt
+        return generate(self, seed, index, split)
+
+    monkeypatch.setattr(type(found), "generate", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(["problems", "--task", task, "--limit", "1000000"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(expected))

@@ -115,12 +115,16 @@ class Problems:
     def run(self) -> None:
         """One JSON object a line."""
         from nap.common.text import visible
-        from nap.tasks.registry import load_reader
+        from nap.tasks.drawn import stream
+        from nap.tasks.registry import Generator, load_reader
 
         check_least({"limit": self.limit})
         columns = self.columns
         task = load_reader(self.task, prompt=columns.prompt_field, answer=columns.answer_field, strict=columns.strict)
-        problems = task.load(self.split, self.limit, self.data)
+        if self.data is None and isinstance(task, Generator):
+            problems = stream(task, self.split, self.limit)  # printed as they come
+        else:
+            problems = task.load(self.split, self.limit, self.data)
         say_left_out(getattr(problems, "left_out", ()))
         for problem in problems:
             line = json.dumps(asdict(problem), ensure_ascii=False)

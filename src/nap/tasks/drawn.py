@@ -3,6 +3,7 @@
 Each task generates its own problems.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -21,7 +22,12 @@ class Drawn(Generator, Reads, Protocol):
 
 def drawn(task: Generator, split: str, limit: int | None) -> list[Problem]:
     """The first problems of a split of the stream of seed 0."""
-    return [task.generate(0, index, split) for index in range(PROBLEMS if limit is None else limit)]
+    return [*stream(task, split, limit)]
+
+
+def stream(task: Generator, split: str, limit: int | None) -> Iterator[Problem]:
+    """The same, each as it is generated."""
+    return (task.generate(0, index, split) for index in range(PROBLEMS if limit is None else limit))
 
 
 def read_problems(task: Drawn, path: str, limit: int | None, asked: str = "prompt") -> list[Problem]:

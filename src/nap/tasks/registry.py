@@ -60,6 +60,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Generator(Task, Protocol):
     """A task with an endless, seeded stream of problems."""
 
