@@ -247,6 +247,7 @@ def test_a_csv_of_prompts_may_be_named_in_capitals(tmp_path: Path) -> None:
 def test_a_row_without_a_prompt_or_a_text_with_gaps_is_named_and_no_flag_that_means_something_else(tmp_path: Path):
     file = tmp_path / "p.jsonl"
     for row, read, said in [
+        ({"question": "2+2?", "choices": ["3", "0", "1"], "answer": 1}, read_prompts, "the answer 1 may be choice B"),
         ({"question": "", "id": 3}, read_prompts, "its question in 'question' is empty or no text; write it there"),
         ({"frage": "6*7?"}, read_prompts, "a row needs its question in one of question, .*; got frage; rename"),
         ({"text": None}, read_infills, "its text with gaps in 'text' is empty or no text"),

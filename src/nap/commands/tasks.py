@@ -90,11 +90,10 @@ def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, object]:
 
 def say_left_out(rows: Sequence[str]) -> None:
     """One line on standard error about rows without a checkable answer: how many, and the first."""
-    from nap.common.text import printable
+    from nap.tasks.public import left_out_line
 
-    if rows:
-        more = "" if len(rows) == 1 else f" (the first of {len(rows)})"
-        print(f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}; --strict refuses them", file=sys.stderr)
+    if line := left_out_line(rows):
+        print(line, file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +115,7 @@ class Problems:
         """One JSON object a line."""
         from nap.common.text import visible
         from nap.tasks.drawn import stream
+        from nap.tasks.public import left_out_of
         from nap.tasks.registry import Generator, load_reader
 
         check_least({"limit": self.limit})
@@ -125,7 +125,7 @@ class Problems:
             problems = stream(task, self.split, self.limit)  # printed as they come
         else:
             problems = task.load(self.split, self.limit, self.data)
-        say_left_out(getattr(problems, "left_out", ()))
+            say_left_out(left_out_of(problems))
         for problem in problems:
             line = json.dumps(asdict(problem), ensure_ascii=False)
             # JSON leaves some characters unescaped that move a cursor.

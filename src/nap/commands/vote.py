@@ -72,7 +72,7 @@ class VoteCommand:
         from nap.evaluation.stitch import check_stitching
         from nap.evaluation.vote import tallies
         from nap.models.any import load
-        from nap.tasks.public import check_ids, left_out_line
+        from nap.tasks.public import check_ids, left_out_line, left_out_of
         from nap.tasks.registry import load_task
 
         if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
@@ -83,7 +83,7 @@ class VoteCommand:
         check_stitching(task, self.stitch, self.solver, self.judge_problems)
         problems = task.load(self.split, self.problems, self.data)
         check_ids(self.task, problems)
-        if line := left_out_line(problems, ""):
+        if line := left_out_line(left_out_of(problems), ""):
             say(line)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
         told |= {"budget": budget, "prompting": self.prompts.prompting()}

@@ -22,6 +22,7 @@ from nap.curation.journal import LENGTH, Reply
 from nap.curation.plan import Plan
 from nap.data.problems import Problem
 from nap.tasks.fields import CONVERSATION, Fields, outputs_of
+from nap.tasks.public import left_out_of
 from nap.tasks.registry import Task, load_reader
 
 # Usual names of a column with several solutions; the first that a row has is used.
@@ -52,7 +53,7 @@ def load_problems(plan: Plan, path: str | None, limit: int | None = None) -> tup
     """The plan's task, its problems, and the rows of their file that were left out."""
     task = load_reader(plan.task, prompt=plan.prompt_field, answer=plan.answer_field, strict=plan.strict)
     problems = task.load(plan.split, limit, path)
-    return task, problems, [*getattr(problems, "left_out", ())]
+    return task, problems, [*left_out_of(problems)]
 
 
 def read_solutions(plan: Plan) -> Found:

@@ -110,7 +110,7 @@ def probe_paths(
     if others:
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
-    if line := left_out_line(problems):
+    if line := left_out_line(problems.left_out):
         say(line)
     setting = asdict(sweep) | {"cache": cache, "nap": __version__}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]

@@ -100,7 +100,7 @@ def run_sweep(
     check_least({"batch size": batch_size, "workers": workers})
     check_least({"traces": traces}, 0)
     folder, problems = FilePath(folder), sweep.load_problems()
-    if line := left_out_line(problems):
+    if line := left_out_line(problems.left_out):
         say(line)
     # Whatever cannot be loaded or does not fit should stop the run before it starts and before it writes anything.
     policies = {text: parse_policy(text) for text in sweep.policies}

@@ -25,10 +25,10 @@ from nap.common.parquet import write_parquet
 from nap.common.rows import FileRow, read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
-from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, Row, gold_of, missing, outputs_of, question_of
+from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, Row, missing, outputs_of, question_of
 from nap.tasks.marks import until
 from nap.tasks.numbers import to_number
-from nap.tasks.public import gold_text
+from nap.tasks.public import found_gold, gold_text
 from nap.tasks.registry import Reads, Task, load_task
 
 
@@ -235,7 +235,7 @@ class _Scorer:
 
     def _problem(self, row: FileRow) -> Problem:
         question, name = question_of(row.value, self.columns) or "", self.task.name
-        gold = gold_of(row.value, self.columns)
+        gold = found_gold(row, self.columns)
         if isinstance(self.task, Reads):
             try:
                 return self.task.read(f"{name}-{row.number}", question, gold)

@@ -25,7 +25,7 @@ from nap.models.answerable import check_answerable
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
-from nap.tasks.public import Problems, check_ids
+from nap.tasks.public import Problems, check_ids, left_out_of
 from nap.tasks.registry import Gapped, load_reader, load_task
 
 
@@ -198,7 +198,7 @@ class Sweep:
         """The problems, and the rows left out. Raises InputError if there are none, or if two have the same id."""
         task = load_reader(self.task, prompt=self.prompt_field, answer=self.answer_field, strict=self.strict)
         loaded = task.load(self.split, self.skip + self.problems, self.data)
-        problems = Problems(loaded[self.skip :], getattr(loaded, "left_out", ()))
+        problems = Problems(loaded[self.skip :], left_out_of(loaded))
         if not problems:
             after = f" after the first {self.skip}" if self.skip else ""
             raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}{after}")

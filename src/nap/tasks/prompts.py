@@ -11,7 +11,7 @@ from nap.common.files import InputError, open_input, read_text
 from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
 from nap.common.rows import FileRow, read_rows
 from nap.common.text import lines_of
-from nap.tasks.fields import CONVERSATION, QUESTION, first_of, question_of
+from nap.tasks.fields import CONVERSATION, QUESTION, first_of, prompt_of
 
 # How files of rows begin: with objects or a list of them. A text may begin with a bracket too ([INST], [MASK]).
 _ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
@@ -22,9 +22,9 @@ def read_prompts(path: str | Path) -> list[str]:
     if holds_rows(path):
         found = []
         for row in read_rows(path):
-            if not (question := question_of(row.value)):
+            if not (prompt := _asked(row)):
                 raise _missing(row, "its question", (*QUESTION, *CONVERSATION))
-            found.append(question)
+            found.append(prompt)
     else:
         found = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
     if not found:
@@ -46,10 +46,18 @@ def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
     for row in read_rows(path):
         if not isinstance(text := first_of(row.value, TEXT), str):
             raise _missing(row, "its text with gaps", TEXT)
-        found.append((question_of(row.value), text))
+        found.append((_asked(row), text))
     if not found:
         raise InputError(f"{path} holds no texts with gaps; it should hold rows with a text, or a text")
     return found
+
+
+def _asked(row: FileRow) -> str | None:
+    """All that a model is asked. Raises InputError, naming the row, where it is not clear."""
+    try:
+        return prompt_of(row.value)
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from None
 
 
 def _missing(row: FileRow, what: str, names: Sequence[str]) -> InputError:

@@ -72,12 +72,16 @@ class Problems(list[Problem]):
         self.left_out = tuple(left_out)
 
 
-def left_out_line(problems: Sequence[Problem], strict: str = "; --strict refuses them") -> str | None:
-    """How many rows of the problems' file were left out, and the first; None where none was.
+def left_out_of(problems: Sequence[Problem]) -> Sequence[str]:
+    """The rows that were left out of a file of problems; none of problems that are generated."""
+    return problems.left_out if isinstance(problems, Problems) else ()
+
+
+def left_out_line(rows: Sequence[str], strict: str = "; --strict refuses them") -> str | None:
+    """How many rows without a checkable answer were left out, and the first; None where none was.
 
     strict  how the caller refuses such rows
     """
-    rows = getattr(problems, "left_out", ())
     more = f" (the first of {len(rows)})" if len(rows) > 1 else ""
     return f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}{strict}" if rows else None
 
@@ -132,12 +136,17 @@ def _same(one: object, other: object) -> bool:
     return one == other or same_number(str(one), str(other))
 
 
-def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
-    """A row's right answer as text. Raises InputError, naming the row, if the task cannot check against it."""
+def found_gold(row: FileRow, fields: Fields = USUAL) -> object:
+    """`fields.gold_of`, whose error names the row."""
     try:
-        gold = gold_of(row.value, fields)
+        return gold_of(row.value, fields)
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from None
+
+
+def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
+    """A row's right answer as text. Raises InputError, naming the row, if the task cannot check against it."""
+    gold = found_gold(row, fields)
     if isinstance(gold, list) and gold and all(_same(one, gold[0]) for one in gold):
         gold = gold[0]
     if not has_gold(row.value, fields):
