@@ -593,6 +593,9 @@ WRONG = {
     "no outputs": (SCORE, make("o.jsonl", "\n"), "o.jsonl holds no rows to score"),
     "outputs without text": (SCORE, make("o.jsonl", '{"answer": 1}'), "o.jsonl:1: a row needs the model's text"),
     "no limit": (["problems", "--task", "arith", "--limit", "-1"], None, "limit must be at least 1, got -1"),
+    "a block that no 64 bits hold": (
+        [*DECODE, "--block-size", str(2**63)], None, "block_size must be at most 1000000000 (no model has more",
+    ),
     "an unknown command": (
         ["decod"], None,
         "unknown command 'decod' after 'nap'; did you mean 'decode'? known: curate, decode, eval,",

@@ -315,6 +315,12 @@ def test_aup_refuses_what_is_not_tpf_and_per_cent(points, y_max, message):
         aup(points, y_max)
 
 
+@pytest.mark.parametrize("k", [3, 2**63, 2**64])
+def test_a_k_of_any_size_beyond_the_length_counts_every_commit_as_a_hit(k):
+    order = left_to_right(3)
+    assert measure(order, ks=(k,))[f"global_arness@{k}"] == global_arness(order, k) == random_baseline(3, k) == 1
+
+
 def test_unmeasured_is_none_and_never_zero():
     one, empty = order_at([3]), left_to_right(3).where(np.zeros(3, bool))
     assert kendall_tau_b(one) == (None, None)

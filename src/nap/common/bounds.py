@@ -24,6 +24,8 @@ PATHS = Bound(1, 1 << 12, "each has tags of its own, and traces keep the number 
 SLOT_TOKENS = Bound(1, 1 << 20, "no model has more positions")
 SUMMARY_TOKENS = Bound(0, 1 << 20, "no model has more positions")
 CANVAS_TOKENS = Bound(1, 1 << 20, "no model has more positions")
+# Of block-causal attention.
+BLOCK_SIZE = Bound(1, 10**9, "no model has more positions")
 # Characters of a text that a tokenizer is given: a million take it seconds.
 CHARACTERS = Bound(0, 1 << 21, "no model has positions for more")
 # Curation.

@@ -8,6 +8,7 @@ Does not know which keys a family needs (families.py).
 
 from collections.abc import Mapping
 
+from nap.common.bounds import BLOCK_SIZE
 from nap.common.files import InputError
 
 # Whole numbers, with the least and the most: ten times what the largest published models have.
@@ -22,7 +23,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     ),
     **dict.fromkeys(("mask_token_id", "pad_token_id", "bos_token_id"), (-1, 10_000_000)),
     "head_dim": (1, 100_000),
-    "block_size": (1, 1_000_000_000),
+    "block_size": BLOCK_SIZE[:2],
 }
 # Numbers of any kind, with exclusive lower and upper limits.
 NUMBERS: dict[str, tuple[float, float]] = {

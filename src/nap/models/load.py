@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nap.canvas.canvas import CanvasSpec
+from nap.common.bounds import BLOCK_SIZE, check
 from nap.common.files import InputError
 from nap.common.hub import hub
 from nap.common.machine import choose_dtype, dtype_hint, onednn_is_exact, usable_device
@@ -110,8 +111,10 @@ def _check(name: str, revision: str | None, trust_remote_code: bool, block_size:
             f"trust_remote_code runs code from {name}, so its revision must be a full commit hash (40 hex digits), "
             f"got {revision!r}; read the code at one commit and give that"
         )
-    if block_size is not None and (block_size < 1 or trust_remote_code):
-        raise InputError(f"block_size must be at least 1, and none with trust_remote_code; got {block_size}")
+    if block_size is not None:
+        check("block_size", block_size, BLOCK_SIZE)
+        if trust_remote_code:
+            raise InputError(f"block_size is not for the checkpoint's own code (trust_remote_code), got {block_size}")
 
 
 @dataclass(frozen=True, kw_only=True)

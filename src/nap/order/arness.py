@@ -92,7 +92,8 @@ def global_hits(orders: Sequences, k: int, ties: Ties) -> Floats:
     + 1) / (B + 1). Ascending order makes them 0 for all positions at once and descending order B, so both bounds are
     attained.
     """
-    room, together = k - orders.overtaken, orders.together
+    # A k beyond the length changes nothing, and may be too large for NumPy.
+    room, together = min(k, orders.n) - orders.overtaken, orders.together
     if ties == "optimistic":
         return (room > 0).astype(float)
     if ties == "pessimistic":
@@ -103,7 +104,7 @@ def global_hits(orders: Sequences, k: int, ties: Ties) -> Floats:
 def random_hits(length: int, k: int) -> Floats:
     """[length] chance of a Global@k hit at each commit of a random order."""
     masked = np.arange(length, 0, -1)
-    return np.minimum(k, masked) / masked
+    return np.minimum(min(k, length), masked) / masked
 
 
 def local_hits(orders: Sequences, k: int, variant: Variant, runs: "Runs | None" = None) -> dict[Ties, Floats]:

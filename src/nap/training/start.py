@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nap.common.bounds import check_least
+from nap.common.bounds import BLOCK_SIZE, check
 from nap.common.files import InputError
 from nap.common.records import Json
 from nap.decoding.template import check_keyword
@@ -75,7 +75,8 @@ def open_start(
     check_bundled(folder)
     config = checkpoint.read_config(folder)
     family, native = family_of(config, folder), native_config(config, folder)
-    check_least({"block_size": block_size})
+    if block_size is not None:
+        check("block_size", block_size, BLOCK_SIZE)
     _check_trainable(native, family, folder, block_size)
     say_unsaid(name, native, family, shift, None)
     tokenizer = checkpoint.open_tokenizer(str(folder))
