@@ -651,6 +651,19 @@ def test_temperature_zero_takes_the_likeliest():
     assert np.flatnonzero(drawn(Sampling())[0]).tolist() == [7]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-40])
+def test_the_smallest_temperatures_take_the_likeliest(temperature):
+    assert np.flatnonzero(drawn(Sampling(temperature=temperature))[0]).tolist() == [7]
+
+
+@pytest.mark.parametrize("temperature", [1e40, 1e300])
+@pytest.mark.parametrize(("top_k", "kept"), [(0, 7), (2, 2)])
+def test_under_the_largest_temperatures_all_that_is_kept_is_alike_but_the_mask(temperature, top_k, kept):
+    counts, _ = drawn(Sampling(temperature=temperature, top_k=top_k))
+    assert set(np.flatnonzero(counts)) == set(range(8 - kept, 8))
+    assert chisquare(counts[-kept:]).pvalue > 1e-3
+
+
 def test_noise_is_gumbel_in_float64():
     logits_NV = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 9))).float()
     token_N = draw(logits_NV, Sampling(temperature=0.8), torch.Generator().manual_seed(5))

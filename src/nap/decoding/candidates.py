@@ -29,6 +29,8 @@ CHUNK = 16 << 20
 GROUP = 64
 # Rounds of `_draw` in which a token outside the nucleus is passed over, before what is left is sorted.
 PATIENCE = 8
+# Temperatures between which every logit divided by one fits into float32.
+COLDEST, HOTTEST = 1e-30, 1e30
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -251,7 +253,7 @@ def draw(logits_nV: Tensor, sampling: Sampling, noise: torch.Generator) -> Tenso
     As a race of exponential clocks: the token with the largest weight / E, E drawn from Exp(1), which is Gumbel-max
     without one of its two logarithms. Tokens that top-p drops are passed over when they win, so that nothing is sorted.
     """
-    weight_nV = (logits_nV / sampling.temperature).float()
+    weight_nV = (logits_nV / min(max(sampling.temperature, COLDEST), HOTTEST)).float()
     if 0 < sampling.top_k < weight_nV.shape[-1]:
         least_n1 = weight_nV.topk(sampling.top_k, dim=-1).values[:, -1:]
         weight_nV.masked_fill_(weight_nV < least_n1, -torch.inf)

@@ -62,7 +62,8 @@ class Learned(Selecting):
         """Which of the masks to commit."""
         if not self.temperature:
             return b_N > 0
-        return row.rng.random(len(b_N)) < 1 / (1 + np.exp(-b_N / self.temperature))
+        with np.errstate(over="ignore"):  # Close to 0 it is a step.
+            return row.rng.random(len(b_N)) < 1 / (1 + np.exp(-b_N / self.temperature))
 
     def note(self, decision: Decision) -> None:
         """Does nothing here; the subclass that is trained remembers its decisions (training/judged.py)."""
