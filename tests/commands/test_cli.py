@@ -583,6 +583,15 @@ WRONG = {
     ),
     "a trace cut for show": ([*SHOW, "--index", "1"], cut("t.jsonl"), "t.jsonl:2: not JSON"),
     "a trace too far": ([*SHOW, "--index", "2"], one_trace, "t.jsonl has no trace number 2"),
+    "a trace beyond 64 bits": ([*SHOW, "--index", str(2**64)], one_trace, f"has no trace number {2**64}"),
+    "a trace to explain beyond 64 bits": (
+        ["trace", "explain", "t.jsonl", "--index", str(2**63)], one_trace, f"has no trace number {2**63}",
+    ),
+    "a seed below 0": (["trace", "explain", "t.jsonl", "--seed", "-1"], one_trace, "seed must be at least 0, got -1"),
+    "one trace and several": (
+        ["trace", "explain", "t.jsonl", "--index", "0", "--limit", "3"], one_trace,
+        "--index is one trace and --limit 3 the first ones; drop one of them",
+    ),
     "a trace before the first": ([*SHOW, "--index", "-1"], one_trace, "has no trace number -1"),
     "a step too far": ([*SHOW, "--step", "4"], one_trace, "step must be from 1 to 3, got 4"),
     "a conversion of a cut file": (

@@ -13,7 +13,7 @@ from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.seqdep import File, Opening
 from nap.commands.tables import draw, estimated, open_console
-from nap.common.bounds import check_least
+from nap.common.bounds import SEED, check, check_least
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Anticipate:
         from nap.dependence.sampling import sampler_of
 
         check_least({"--contexts": self.contexts, "--limit": self.limit})
+        check("--seed", self.seed, SEED)
         read = read_rows(self.file, None, Fields(self.opening.text_field, self.opening.prompt_field))
         groups = self._groups(read)
         scorer = self.opening.open()

@@ -3,12 +3,16 @@
 Does not read other systems' records (order/importers.py) or ask models (evaluation/explain.py).
 """
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Whole, Words, check_rows_file
+from nap.common.bounds import SEED, check, check_least
 from nap.common.files import InputError, check_apart
 
 if TYPE_CHECKING:
@@ -30,14 +34,12 @@ class TraceShow:
 
     def run(self) -> None:
         """Print the frames."""
-        from itertools import islice
 
         from nap.common.terminal import open_console
         from nap.common.text import printable
-        from nap.data.trace_files import read_traces
         from nap.report.terminal import frames
 
-        trace = next(islice(read_traces(self.file), self.index, None), None) if self.index >= 0 else None
+        trace = next(_traces(self.file, self.index, None), None) if self.index >= 0 else None
         if trace is None:
             raise InputError(f"{self.file} has no trace number {self.index}; the first one is number 0")
         if self.step is not None and not 1 <= self.step <= trace.steps:
@@ -53,6 +55,14 @@ class TraceShow:
             if self.step is None or frame.step == self.step - 1:
                 console.print(frame.headline)
                 console.print(frame.lanes)
+
+
+def _traces(file: str, first: int, last: int | None) -> "Iterator[Trace]":
+    """The traces of a file from number `first` to before number `last`, or to its end."""
+    from nap.data.trace_files import read_traces
+
+    # No file has more, and `islice` takes no more.
+    return islice(read_traces(file), min(first, sys.maxsize), None if last is None else min(last, sys.maxsize))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +93,23 @@ class TraceExplain:
     def run(self) -> None:
         """Explain, print, write."""
         from dataclasses import asdict
-        from itertools import islice
 
         from nap.commands.tables import draw, open_console
         from nap.common.files import write_jsonl
-        from nap.data.trace_files import read_traces
         from nap.evaluation.explain import Effort, explain
         from nap.models.any import load
 
         if self.out is not None and not self.out.endswith(".jsonl"):
             raise InputError(f"explanations are written as .jsonl, got {self.out!r}")
         check_apart(self.out, self.file)
-        if (self.index or 0) < 0 or (self.limit is not None and self.limit < 1):
-            raise InputError(f"index must be at least 0 and limit at least 1, got {self.index} and {self.limit}")
+        if self.index is not None and self.limit is not None:
+            raise InputError(f"--index is one trace and --limit {self.limit} the first ones; drop one of them")
+        check_least({"index": self.index}, 0)
+        check_least({"limit": self.limit})
+        check("seed", self.seed, SEED)
         effort = Effort(samples=self.samples, enumerate=self.enumerate)
         first, last = (0, self.limit) if self.index is None else (self.index, self.index + 1)
-        traces = [*islice(read_traces(self.file), first, last)]
+        traces = [*_traces(self.file, first, last)]
         if not traces:
             raise InputError(f"{self.file} has no trace number {first}; the first one is number 0")
         names = self._names(traces)
