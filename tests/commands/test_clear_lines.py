@@ -159,3 +159,8 @@ def test_problems_are_printed_as_they_are_generated(
         run(["problems", "--task", task, "--limit", "1000000"])
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(expected))
+
+
+def test_a_seed_that_no_generator_takes_is_refused_before_a_scorer_is_opened() -> None:
+    with pytest.raises(InputError, match="--seed must be at least 0, got -1"):
+        run(["anticipate", "none.jsonl", "--scorer", "none", "--seed", "-1"])

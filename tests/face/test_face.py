@@ -1,12 +1,15 @@
 """The package from Python: what `nap.__all__` promises is there, cheap to import, and has an example that runs."""
 
 import doctest
+import json
 import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import nap
@@ -161,8 +164,57 @@ def test_a_policy_that_is_neither_a_name_nor_a_policy_is_told_the_names(model, p
 def test_one_policy_one_pace_and_one_cache_need_no_list(model, tmp_path):
     run = nap.evaluate(model, "arith", policies="low_confidence:block=16", tokens_per_step=8, problems=1, cache="dual")
     assert [(one.policy, one.pace, one.cache) for one in run.records] == [("low_confidence:block=16", "8/step", "dual")]
-    with pytest.raises(InputError, match="one of the caches must be a text, got 'None'"):
+    with pytest.raises(InputError, match="cache must be a text or a list of texts, got None"):
         nap.evaluate(model, "arith", policies="ar", problems=1, cache=None)  # pyright: ignore[reportArgumentType]
+
+
+loose: Any = nap  # Python does not check what people pass.
+MISFITS = {
+    "prompt must be a text or a list of texts, got None": lambda model: loose.decode(model, None),
+    r"prompt must be a text or a list of texts, got \[1\]": lambda model: loose.decode(model, [1]),
+    "prompt must be a text or a list of texts, got b'x'": lambda model: loose.decode(model, b"x"),
+    "tokens_per_step must be a whole number or None, got 1.5": lambda model: loose.decode(
+        model, QUESTION, tokens_per_step=1.5
+    ),
+    "tokens_per_step must be a whole number or None, got '2'": lambda model: loose.decode(
+        model, QUESTION, tokens_per_step="2"
+    ),
+    "temperature must be a number, got None": lambda model: loose.decode(model, QUESTION, temperature=None),
+    "top_k must be a whole number, got 2.5": lambda model: loose.decode(model, QUESTION, top_k=2.5),
+    "seed must be a whole number, got True": lambda model: loose.decode(model, QUESTION, seed=True),
+    "streamer must be a Streamer or None, got 3": lambda model: loose.decode(model, QUESTION, streamer=3),
+    "model must be a Denoiser, a text or a path, got 3": lambda model: loose.decode(3, QUESTION),
+    "problems must be a whole number, got 2.0": lambda model: loose.evaluate(model, "arith", problems=2.0),
+    "watch must be a function, got None": lambda model: loose.evaluate(model, "arith", watch=None),
+    "compile must be True or False, got 'False'": lambda model: loose.evaluate("arith-nap", "arith", compile="False"),
+    "ks must be a list of whole numbers, got 2": lambda model: loose.measure([[0, 0]], ks=2),
+    "source must be a Trace, an Order or a list of lists, got 3": lambda model: loose.order(3),
+    "runs must be a Run, a text, a path or a list of Runs or texts or paths, got 3": lambda model: loose.report(3),
+    "traces must be a Trace, got 'run'": lambda model: loose.replay("run"),
+    "model must be a Denoiser, got 'arith-nap'": lambda model: loose.Live("arith-nap"),
+    "shift must be True or False or None, got 'False'": lambda model: loose.load("arith-nap", shift="False"),
+    "trust_remote_code must be True or False, got 1": lambda model: loose.load("arith-nap", trust_remote_code=1),
+    "name must be a text or a path, got 5": lambda model: loose.load(5),
+}
+
+
+@pytest.mark.parametrize("said", MISFITS)
+def test_an_argument_of_another_type_is_named_with_what_it_may_be(model, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"^{said}$"):
+        MISFITS[said](model)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_path_is_as_good_as_a_name_and_a_number_of_numpy_as_pythons(model, tmp_path):
+    folder = Path(nap.__file__).parent / "assets/arith-nap"
+    (tmp_path / "p.jsonl").write_text(json.dumps({"question": QUESTION, "answer": "7"}))
+    said = loose.decode(folder, QUESTION, tokens_per_step=np.int64(8), temperature=np.float32(0))
+    assert said.text == nap.decode(nap.load(folder), QUESTION, tokens_per_step=8).text
+    nap.write_traces([said.trace], tmp_path / "t.jsonl")
+    told = {"data": tmp_path / "p.jsonl", "policies": ["ar"], "tokens_per_step": np.array([8, 16])}
+    runs = [loose.evaluate(folder, "jsonl", **told, problems=1), loose.evaluate([folder], "jsonl", **told, problems=1)]
+    assert [record.pace for run in runs for record in run.records] == ["8/step", "16/step"] * 2
 
 
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing(model):

@@ -6,11 +6,13 @@ Does not decode (decoding/) and knows no flags (commands/).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from typing import Literal, TypedDict, Unpack, overload
 
 from nap.canvas.canvas import Canvas, CanvasSpec, Completion, parse, preset
 from nap.canvas.infill import Infill, gap_texts
 from nap.canvas.visibility import Attention
+from nap.common.arguments import checked_arguments
 from nap.common.files import InputError
 from nap.data import trace as data
 from nap.data.trace import Step
@@ -88,12 +90,15 @@ class Settings(TypedDict, total=False):
 
 @overload
 def decode(  # pyright: ignore[reportOverlappingOverload]  # a text is a sequence of texts
-    model: Denoiser | str, prompt: str = "", **settings: Unpack[Settings]
+    model: Denoiser | str | PathLike[str], prompt: str = "", **settings: Unpack[Settings]
 ) -> Result: ...
 @overload
-def decode(model: Denoiser | str, prompt: Sequence[str], **settings: Unpack[Settings]) -> list[Result]: ...
 def decode(
-    model: Denoiser | str,
+    model: Denoiser | str | PathLike[str], prompt: Sequence[str], **settings: Unpack[Settings]
+) -> list[Result]: ...
+@checked_arguments
+def decode(
+    model: Denoiser | str | PathLike[str],
     prompt: str | Sequence[str] = "",
     *,
     infill: str | Sequence[str] | None = None,
@@ -131,7 +136,7 @@ def decode(
     watch            is called with each Step as it happens
     streamer         shows one prompt's canvas as it fills: nap.Live(model), or one of transformers' streamers
 
-    Raises InputError for a setting that does not exist, does not fit the model, or would be ignored.
+    Raises InputError for a setting that does not exist, has another type, does not fit the model, or would be ignored.
 
     >>> import nap
     >>> model = nap.load("arith-nap")
@@ -145,10 +150,8 @@ def decode(
     >>> result.text.startswith("Ann 2 ; Bob 2 + 3 = "), len(result.gaps), len(result.trace.events)
     (True, 2, 4)
     """
-    denoiser = load(model) if isinstance(model, str) else model
+    denoiser = load(model) if isinstance(model, str | PathLike) else model
     chosen = parse_policy(policy) if isinstance(policy, str) else policy
-    if not hasattr(chosen, "ask"):
-        raise InputError(f"policy is a name, such as 'threshold:tau=0.9', or a policy, got {policy!r}")
     settings: DecodeSettings = {
         "budget": Budget.of(chosen, tokens_per_step, steps),
         "sampling": Sampling(temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance),

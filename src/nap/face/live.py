@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rich.console import Console, Group
 
+from nap.common.arguments import checked_arguments
 from nap.common.files import InputError
 from nap.common.terminal import visible
 from nap.data.trace import HEADER, Step
@@ -31,6 +32,7 @@ class Live(LaneStreamer):
     2
     """
 
+    @checked_arguments
     def __init__(self, model: Denoiser, width: int = 100) -> None:
         super().__init__(model.tokenizer, model.mask_id)
         if in_notebook():

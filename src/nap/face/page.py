@@ -12,6 +12,7 @@ from html import escape
 from os import PathLike
 from pathlib import Path
 
+from nap.common.arguments import checked_arguments
 from nap.common.files import InputError, atomic
 from nap.data.trace import Trace
 from nap.face.running import Run
@@ -29,6 +30,7 @@ class Replay:
     html: str
     traces: int
 
+    @checked_arguments
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page."""
         with atomic(str(path)) as file:
@@ -53,6 +55,7 @@ def table_of(run: Run) -> str:
     return framed(html, "The table of a run", height=min(16 + 3 * len(run.records), 46))
 
 
+@checked_arguments
 def replay(*traces: Trace) -> Replay:
     """Up to three traces side by side, to step through in a notebook.
 
@@ -70,6 +73,7 @@ def replay(*traces: Trace) -> Replay:
     return Replay(html=page(payload([run], only="replay")), traces=len(traces))
 
 
+@checked_arguments
 def report(runs: Source | Sequence[Source], out: str | PathLike[str] = "report.html") -> Path:
     """Write the page of one run or of several: what `nap.evaluate` gave, run folders, or files of traces.
 

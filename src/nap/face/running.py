@@ -15,6 +15,7 @@ from typing import TypedDict, TypeVar
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
+from nap.common.arguments import checked_arguments
 from nap.decoding.budget import Eos
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
@@ -93,8 +94,9 @@ class Run:
         return table_of(self)
 
 
+@checked_arguments
 def evaluate(
-    model: Denoiser | str | Sequence[str],
+    model: Denoiser | str | PathLike[str] | Sequence[str | PathLike[str]],
     task: str,
     *,
     policies: str | Sequence[str] = ("ar", "low_confidence", "random", "threshold", "parallel_forced"),
@@ -102,7 +104,7 @@ def evaluate(
     steps: int | Sequence[int] = (),
     problems: int = 200,
     split: str = "test",
-    data: str | None = None,
+    data: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     baseline: str | None = None,
     canvas: Kind | CanvasSpec | None = None,
@@ -140,7 +142,8 @@ def evaluate(
     traces    for how many problems of each setting traces are kept
     watch     is called with a Progress after each batch
 
-    Raises InputError for a setting that does not exist or does not fit, and for a folder that holds another run.
+    Raises InputError for a setting that does not exist, has another type or does not fit, and for a folder that holds
+    another run.
 
     >>> import nap
     >>> model = nap.load("arith-nap")
@@ -150,14 +153,14 @@ def evaluate(
     >>> print(run.table().splitlines()[0])
     | model | policy | pace | accuracy % | TPF | ARness | ARness/path | AFP | tau-b | gain | p (Holm) | AUP |
     """
-    opened = None if isinstance(model, str | Sequence) else model
+    opened = None if isinstance(model, str | PathLike | Sequence) else model
     names = _names(model)
     # The checkpoints are looked at only where a name has to be understood.
     wanted = chosen_canvas(_owns(opened, names) if isinstance(canvas, str) and canvas != "own" else [], canvas)
     sweep = Sweep(
         task=task, models=names, policies=_several(policies),
         tokens_per_step=_several(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=_several(steps),
-        problems=problems, split=split, data=data, canvas=wanted, attention=attention,
+        problems=problems, split=split, data=None if data is None else str(data), canvas=wanted, attention=attention,
         cache=_several(cache), infill=infill, gap_tokens=gap_tokens,
         temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
         **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype, int8=int8, compile=compile)),
@@ -199,10 +202,10 @@ def _opened_as(opened: Denoiser) -> _Opening:
     }
 
 
-def _names(model: Denoiser | str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(model, str):
-        return (model,)
-    return tuple(model) if isinstance(model, Sequence) else (model.setting["model"],)
+def _names(model: Denoiser | str | PathLike[str] | Sequence[str | PathLike[str]]) -> tuple[str, ...]:
+    if isinstance(model, str | PathLike):
+        return (str(model),)
+    return tuple(map(str, model)) if isinstance(model, Sequence) else (model.setting["model"],)
 
 
 def _owns(opened: Denoiser | None, names: Sequence[str]) -> list[CanvasSpec | None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 
+from nap.common.arguments import checked_arguments
 from nap.data import trace as data
 from nap.data import trace_files
 from nap.order.measure import KS
@@ -29,6 +30,7 @@ class Trace(data.Trace):
     True
     """
 
+    @checked_arguments
     def order(self, ks: Sequence[int] = KS) -> OrderReport:
         """Every order metric (docs/counting.md): `order()["global_arness@1"]`, or `.whole`, `.paths`, `.counts`."""
         return measure_one(self, ks)
@@ -44,6 +46,7 @@ def held(trace: data.Trace) -> Trace:
     return Trace(**{f.name: getattr(trace, f.name) for f in fields(trace)})
 
 
+@checked_arguments
 def measure(source: data.Trace | Order | Sequence[Sequence[int]], ks: Sequence[int] = KS) -> OrderReport:
     """Every order metric of a trace, or of a list of [position, step] pairs. `nap.order` is the same.
 
@@ -62,6 +65,7 @@ def measure(source: data.Trace | Order | Sequence[Sequence[int]], ks: Sequence[i
 order = measure
 
 
+@checked_arguments
 def read_traces(path: str | PathLike[str]) -> Iterator[Trace]:
     """The traces of a file (.jsonl, .parquet) or of a run's folder, each checked.
 

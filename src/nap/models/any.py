@@ -3,14 +3,18 @@
 Does not open either of them itself.
 """
 
+from os import PathLike
+
+from nap.common.arguments import checked_arguments
 from nap.models import load as checkpoints
 from nap.models.denoiser import Denoiser
 from nap.models.exact import SCHEME, open_exact
 from nap.models.int8 import Int8
 
 
+@checked_arguments
 def load(
-    name: str,
+    name: str | PathLike[str],
     *,
     revision: str | None = None,
     device: str = "cpu",
@@ -32,6 +36,7 @@ def load(
     >>> model.canvas.kind, model.max_length
     ('nap', 256)
     """
+    name = str(name)
     if name.startswith(SCHEME):
         return open_exact(name)
     return checkpoints.load(
