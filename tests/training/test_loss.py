@@ -16,7 +16,7 @@ from nap.training.loss import (
     noise_of,
     stratified_times,
 )
-from nap.training.settings import Objective
+from nap.training.settings import Hyper, Objective, Watch
 
 MASK = 99
 # Two rows of two paths (of 2 and 3 tokens) and a summary of 2; the second is a token shorter.
@@ -228,3 +228,17 @@ def test_one_over_t_makes_every_noise_level_count_the_same(masking, times):
 def test_a_setting_that_is_wrong_or_would_change_nothing_is_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Objective(**settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (Hyper, {"matrix_learning_rate": 0.1}, r"matrix_learning_rate 0\.1 changes nothing with optimizer adamw"),
+        (Watch, {"eval_data": "p.jsonl"}, "eval_data changes nothing without eval_task"),
+        (Watch, {"eval_every": 5}, "eval_every changes nothing without eval_task"),
+        (Watch, {"eval_policy": "ar"}, "eval_policy changes nothing without eval_task"),
+    ],
+)
+def test_a_setting_of_what_is_not_asked_for_is_refused(kind, settings, message):
+    with pytest.raises(InputError, match=message):
+        kind(**settings)

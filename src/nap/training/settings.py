@@ -3,7 +3,7 @@
 Settings alone, without tensors; loss.py and trainer.py use them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, get_args
 
 from nap.common.bounds import BATCH, DECODED, EVERY, RANK, SEED, SLOT_TOKENS, STEPS, check
@@ -113,6 +113,11 @@ class Hyper:
             raise InputError(f"weight_decay must be 0 or more and finite, got {self.weight_decay}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup must be 0 or more and below 1, got {self.warmup}")
+        if self.optimizer != "muon" and self.matrix_learning_rate != Hyper.matrix_learning_rate:
+            raise InputError(
+                f"matrix_learning_rate {self.matrix_learning_rate} changes nothing with optimizer {self.optimizer}; "
+                "choose muon, or drop it"
+            )
         if self.fsdp and (self.optimizer == "muon" or self.lora):
             raise InputError("fsdp shards every matrix and trains all weights: choose optimizer adamw and lora 0")
 
@@ -163,3 +168,9 @@ class Watch:
             check(name, getattr(self, name), EVERY)
         check("eval_problems", self.eval_problems, DECODED)
         check("eval_tokens_per_step", self.eval_tokens_per_step, SLOT_TOKENS)
+        if not self.eval_task:
+            unused = [f.name for f in fields(self) if f.name.startswith("eval_") and getattr(self, f.name) != f.default]
+            if unused:
+                raise InputError(
+                    f"{unused[0]} changes nothing without eval_task, the task to decode; give it, or drop it"
+                )
