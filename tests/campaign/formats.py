@@ -24,7 +24,7 @@ TRAIN = (
     "train --model model --data samples.parquet --steps 4 --batch-size 2 --rows 2 --learning-rate 1e-3 --log-every 1 "
     "--save-every 2"
 )
-CURATE = "curate --task jsonl --data solved.jsonl --solutions solved.jsonl --paths 2 --path-tokens 40"
+CURATE = "curate --task jsonl --solutions solved.jsonl --paths 2 --path-tokens 40"
 
 
 @dataclass(frozen=True, kw_only=True)

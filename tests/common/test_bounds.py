@@ -66,7 +66,7 @@ def test_the_ends_of_a_bound_are_within_it() -> None:
 
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "1?", "answer": 1}')
-    flags = ["--task", "jsonl", "--data", tmp_path / "p.jsonl", "--solutions", "x", "--out", tmp_path / "run"]
+    flags = ["--task", "jsonl", "--solutions", tmp_path / "p.jsonl", "--out", tmp_path / "run"]
     ended = nap("curate", *flags, "--path-tokens", 10**10)
     assert ended.returncode == 2 and ended.stderr.startswith("nap: path_tokens must be at most 1048576")
     assert ended.stderr.count("\n") == 1 and not (tmp_path / "run").exists()

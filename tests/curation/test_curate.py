@@ -472,6 +472,13 @@ def test_the_command_prints_counts_or_the_card(tmp_path, problems, capsys) -> No
         ([], "give one"),
         (["--solutions", "f", "--wrong", "1"], "--wrong changes nothing"),
         (["--solutions", "f", "--max-seqdep", "1"], "go together"),
+        (["--solutions", "f", "--data", "none.jsonl"], "data is for teachers, and the paths come from f"),
+        (["--solutions", "f", "--split", "foo"], "split is for teachers"),
+        (["--solutions", "f", "--prompts", "none"], "prompts is for teachers"),
+        (["--solutions", "f", "--seed", "1"], "seed is for teachers"),
+        (["--solutions", "f", "--per-minute", "9"], "--per-minute is for teachers, and the paths come from f"),
+        (["--solutions", "f", "--max-similarity", ".9"], "max_similarity 0.9 changes nothing without an embedder"),
+        (["--teacher", "http://a/v1", "--model", "m", "--field", "x"], "field 'x' is of a file of solutions"),
     ],
 )
 def test_flags_that_do_not_fit_are_named(tmp_path, flags, said) -> None:

@@ -83,7 +83,7 @@ class Curate:
     """the run's folder"""
     teachers: OmitArgPrefixes[Teachers] = Teachers()
     solutions: Words = None
-    """a file of problems with several solutions each, in place of a teacher"""
+    """a file of problems with several solutions each, in place of a teacher and of --data"""
     field: Words = None
     """the field of its rows that holds the solutions (default: the usual names)"""
     columns: OmitArgPrefixes[Columns] = Columns()
@@ -163,6 +163,10 @@ class Curate:
         from nap.curation.curate import Work, curate
 
         endpoints = self.teachers.endpoints()
+        unused = [f.name for f in fields(Teachers) if getattr(self.teachers, f.name) != f.default]
+        if self.solutions and not endpoints and unused:
+            flag = unused[0].replace("_", "-")
+            raise InputError(f"--{flag} is for teachers, and the paths come from {self.solutions}; drop one of them")
         plan = self._plan(tuple(endpoint.model for endpoint in endpoints))
         with progress.bar("replies", "reading the problems") as bar:
             work = Work(

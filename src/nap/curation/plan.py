@@ -9,7 +9,7 @@ Does not ask or choose (curate.py), and does not read problems (solutions.py).
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,6 +28,10 @@ BOUNDS = {
     "paths": PATHS, "samples": SAMPLES, "path_tokens": SLOT_TOKENS, "summary_tokens": SLOT_TOKENS,
     "max_tokens": REPLY_TOKENS, "seed": SEED_SENT,
 }  # fmt: skip
+
+
+# What is asked of teachers, and how; a file of solutions has its own problems and replies.
+ASKED = ("data", "split", "prompts", "samples", "temperature", "top_p", "max_tokens", "seed", "reasoning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,15 @@ class Plan:
             raise InputError(f"a quota of {self.wrong} wrong ones does not fit {self.paths} paths")
         if bool(self.solutions) == bool(self.models):
             raise InputError("paths come from a teacher (its URL and model) or from a file of solutions: give one")
+        told = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if self.solutions and (unused := [name for name in ASKED if name in told]):
+            raise InputError(f"{unused[0]} is for teachers, and the paths come from {self.solutions}; drop one of them")
+        if self.field is not None and not self.solutions:
+            raise InputError(f"field {self.field!r} is of a file of solutions; give one (--solutions), or drop it")
+        if self.embedder is None and "max_similarity" in told:
+            raise InputError(
+                f"max_similarity {self.max_similarity} changes nothing without an embedder; give one, or drop it"
+            )
         if self.solutions and self.summary == "teacher":
             raise InputError("a summary by the teacher needs a teacher, not a file of solutions; use the template")
 
