@@ -516,6 +516,23 @@ WRONG = {
         [*DECODE, "--canvas", "nap", "--paths", "0"], None,
         "canvas paths must be an integer of at least 1",
     ),
+    "a nucleus of the likeliest": (
+        [*DECODE, "--top-p", ".5"], None, "top_p 0.5 changes nothing at temperature 0, which takes the likeliest token",
+    ),
+    "the likeliest few of the likeliest": ([*EVAL, "--top-k", "5"], None, "top_k 5 changes nothing at temperature 0"),
+    "a reader that nothing asks": (
+        [*DECODE, "--policy", "ar", "--reads", "arith"], None,
+        "reads 'arith' changes nothing under policy 'ar', which does not stop on agreement",
+    ),
+    "two forms of one summary": ([*EVAL, "--json", "--markdown"], None, "--json and --markdown are two forms"),
+    "a mask that pairs have not": (
+        ["trace", "import", "o.jsonl", "t.jsonl", "--source", "pairs", "--mask-id", "3"],
+        make("o.jsonl", "[[0, 0]]"), "--mask-id changes nothing with --source pairs, which hold no tokens; drop it",
+    ),
+    "a prompt that pairs have not": (
+        ["trace", "import", "o.jsonl", "t.jsonl", "--source", "pairs", "--prompt-tokens", "0"],
+        make("o.jsonl", "[[0, 0]]"), "--prompt-tokens changes nothing with --source pairs",
+    ),
     "a flag without effect": ([*DECODE, "--paths", "2"], None, "--paths changes nothing with --canvas own"),
     "an unknown word": (
         ["decode", "--model", "tiny", "-p", "Ann", "Ann has 5 plums ."], None,

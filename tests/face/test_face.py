@@ -206,6 +206,22 @@ def test_an_argument_of_another_type_is_named_with_what_it_may_be(model, said, t
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    "told", [{"device": "cuda"}, {"dtype": "bfloat16"}, {"int8": "weights"}, {"compile": True}], ids=str
+)
+def test_how_a_model_is_opened_is_not_said_of_one_that_is_open(model, told, tmp_path):
+    (name,) = told
+    with pytest.raises(InputError, match=f"{name} is for models that are named, and this one is open"):
+        nap.evaluate(model, "arith", **told, problems=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("told", [{"top_p": 0.5}, {"top_k": 2}, {"reads": "arith"}], ids=str)
+def test_a_setting_that_changes_nothing_is_refused(model, told):
+    with pytest.raises(InputError, match="changes nothing"):
+        nap.decode(model, QUESTION, **told)
+
+
 def test_a_path_is_as_good_as_a_name_and_a_number_of_numpy_as_pythons(model, tmp_path):
     folder = Path(nap.__file__).parent / "assets/arith-nap"
     (tmp_path / "p.jsonl").write_text(json.dumps({"question": QUESTION, "answer": "7"}))

@@ -1,6 +1,7 @@
 """Small records in the shape of each other system become traces that say the same."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,12 @@ def test_an_archive_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkey
     np.savez_compressed(tmp_path / "big.npz", histories=np.zeros((100, 10), int))
     with pytest.raises(InputError, match="MB unpacked"):
         list(import_traces(tmp_path / "big.npz", "dllm", KNOWN))
+
+
+@pytest.mark.parametrize("length", [4, 99, 2**64])
+def test_a_prompt_as_long_as_its_canvas_is_refused(length):
+    with pytest.raises(InputError, match=f"a prompt of {length} tokens leaves nothing of a canvas of 4"):
+        from_canvases([[5, M, M, M], [5, 7, M, M]], replace(KNOWN, prompt_tokens=length))
 
 
 def test_the_mask_must_be_known():

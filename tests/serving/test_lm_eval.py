@@ -96,10 +96,11 @@ def test_a_policy_and_a_cache_decode_as_they_are_asked_for(tiny):
 
 def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny):
     question, model = "Ann has 5 pears . How many has Ann ?", HarnessModel(str(tiny), says="all")
-    for asked in ({"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False, "temperature": 0.7}, {}):
+    several = {"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False, "temperature": 0.7}, {}
+    for asked in (*several, {"do_sample": True, "top_p": 0.5}):
         model.generate_until([request("generate_until", question, asked)])
     drawn = [trace.setting["sampling"] for trace in model.traces]
-    assert [one["temperature"] for one in drawn] == [0.7, 0.0, 0.0] and drawn[0]["top_k"] == 5
+    assert [one["temperature"] for one in drawn] == [0.7, 0.0, 0.0, 0.0] and drawn[0]["top_k"] == 5
 
 
 def test_an_answer_that_the_model_would_write_is_greedy(tiny):

@@ -88,6 +88,7 @@ class Decode:
         from functools import partial
 
         from nap.data.trace_files import write_traces
+        from nap.decoding.agreement import check_read
         from nap.decoding.asked import laid_out
         from nap.decoding.budget import Budget, Settings
         from nap.decoding.policies.registry import parse_policy
@@ -101,6 +102,7 @@ class Decode:
         check_rows_file(self.out)
         policy, sampling = parse_policy(self.policy), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
+        check_read(policy, self.reads)
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()
         with progress.bar("", f"loading {printable(self.model)}"):
             denoiser = load(self.model, **asdict(self.loading))

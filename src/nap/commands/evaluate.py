@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Columns, Drawing, Loading, PromptFlags, Whole, Words
 from nap.commands.tables import draw, fits, open_console
+from nap.common.files import InputError
 from nap.common.text import say
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ class Eval:
         from nap.evaluation.summary import find_baseline, summarise
         from nap.evaluation.tables import markdown
 
+        if self.json and self.markdown:
+            raise InputError("--json and --markdown are two forms of one summary; drop one of them")
+        if self.probe and self.markdown:
+            raise InputError("--markdown is for the summary of a sweep, and --probe has none; drop one of them")
         sweep = self.sweep()
         if self.probe:
             probe_paths(sweep, self.out, self.json)

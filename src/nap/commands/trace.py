@@ -227,6 +227,9 @@ class TraceImport:
 
         if self.prompt_tokens is not None and self.prompt_tokens < 0:
             raise InputError(f"--prompt-tokens must be 0 or more, got {self.prompt_tokens}")
+        told = {"--tokenizer": self.tokenizer, "--mask-id": self.mask_id, "--prompt-tokens": self.prompt_tokens}
+        if self.source == "pairs" and (unused := [flag for flag, value in told.items() if value is not None]):
+            raise InputError(f"{unused[0]} changes nothing with --source pairs, which hold no tokens; drop it")
         setting = {"model": self.model or self.source, "policy": self.policy}
         known = Known(mask_id=self.mask_id, prompt_tokens=self.prompt_tokens, setting=setting)
         return _with_tokenizer(known, self.tokenizer) if self.tokenizer else known

@@ -48,6 +48,15 @@ def check_reader(policy: Policy, has_reader: bool) -> None:
         )
 
 
+def check_read(policy: Policy, reads: str | None) -> None:
+    """Raise InputError for a task that reads answers where the policy never asks for one."""
+    if reads is not None and share_of(policy) == 1:
+        raise InputError(
+            f"reads {reads!r} changes nothing under policy {policy_name(policy)!r}, which does not stop on agreement; "
+            "give one that does, such as parallel_threshold:agree=0.5, or drop it"
+        )
+
+
 class Agreement:
     """The answers of one canvas's finished paths."""
 

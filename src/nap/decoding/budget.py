@@ -116,6 +116,12 @@ class Sampling:
             raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):
             raise InputError(f"temperature must be >= 0, top_p in (0, 1], top_k >= 0 (0 is off); got {self}")
+        if not self.temperature and (self.top_p, self.top_k) != (1.0, 0):
+            name, value = ("top_p", self.top_p) if self.top_p != 1 else ("top_k", self.top_k)
+            raise InputError(
+                f"{name} {value} changes nothing at temperature 0, which takes the likeliest token; give a temperature "
+                "above 0, or drop it"
+            )
 
     def said(self) -> dict[str, float]:
         """Its fields, for a trace; guidance only where there is any."""

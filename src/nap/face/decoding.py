@@ -16,6 +16,7 @@ from nap.common.arguments import checked_arguments
 from nap.common.files import InputError
 from nap.data import trace as data
 from nap.data.trace import Step
+from nap.decoding.agreement import check_read
 from nap.decoding.asked import laid_out, pair, problems_of
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.budget import Settings as DecodeSettings
@@ -185,7 +186,8 @@ def results_of(
     through: Callable[[Iterator[Step]], Iterable[Step]] = iter,
 ) -> list[Result]:
     """What a model says on the canvases of what it was asked; the steps go `through` this function as they come."""
-    reader = path_reader(load_task(reads), problems_of(asked)) if reads else None
+    check_read(policy, reads)
+    reader = path_reader(load_task(reads), problems_of(asked)) if reads is not None else None
     steps = through(decode_canvases(denoiser, canvases, policy, reads=reader, **settings))
     return told(
         denoiser, asked, canvases, collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
 from nap.common.arguments import checked_arguments
+from nap.common.files import InputError
 from nap.decoding.budget import Eos
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
@@ -31,6 +32,8 @@ from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
 
 One = TypeVar("One")
+# How `evaluate` opens a model unless it is told otherwise.
+USUAL: Final = {"device": "cpu", "dtype": "auto", "int8": None, "compile": False}
 
 
 class Table(str):
@@ -154,6 +157,12 @@ def evaluate(
     | model | policy | pace | accuracy % | TPF | ARness | ARness/path | AFP | tau-b | gain | p (Holm) | AUP |
     """
     opened = None if isinstance(model, str | PathLike | Sequence) else model
+    opening = _Opening(device=device, dtype=dtype, int8=int8, compile=compile)
+    if opened and (told := [name for name, usual in USUAL.items() if opening[name] != usual]):
+        raise InputError(
+            f"{told[0]} is for models that are named, and this one is open: open it so, "
+            f"nap.load(..., {told[0]}={opening[told[0]]!r}), or drop it"
+        )
     names = _names(model)
     # The checkpoints are looked at only where a name has to be understood.
     wanted = chosen_canvas(_owns(opened, names) if isinstance(canvas, str) and canvas != "own" else [], canvas)
@@ -163,7 +172,7 @@ def evaluate(
         problems=problems, split=split, data=None if data is None else str(data), canvas=wanted, attention=attention,
         cache=_several(cache), infill=infill, gap_tokens=gap_tokens,
         temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,
-        **(_opened_as(opened) if opened else _Opening(device=device, dtype=dtype, int8=int8, compile=compile)),
+        **(_opened_as(opened) if opened else opening),
     )  # fmt: skip
     find_baseline([cell.said for cell in sweep.cells()], names[0], baseline)
     if opened:

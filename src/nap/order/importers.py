@@ -119,6 +119,11 @@ def from_canvases(canvases: object, known: Known) -> Trace:
     states = [(*state, *(mask,) * (len(states[-1]) - len(state))) for state in states]
     start = states[0]
     if known.prompt_tokens is not None:
+        if known.prompt_tokens >= len(start):
+            raise InputError(
+                f"a prompt of {known.prompt_tokens} tokens leaves nothing of a canvas of {len(start)} to be written; "
+                "correct its length (--prompt-tokens)"
+            )
         start = (*start[: known.prompt_tokens], *(mask,) * (len(start) - known.prompt_tokens))
     if start != states[0]:
         states = [start, *states]

@@ -202,7 +202,10 @@ class HarnessModel(LM):  # type: ignore[misc]
         """As the task asks, else as the model was made: a task that does not sample has temperature 0."""
         if not asked.get("do_sample", bool(asked.get("temperature"))):
             return self.sampling
-        return replace(self.sampling, **{name: asked[name] for name in SAMPLING if asked.get(name) is not None})
+        told = {name: asked[name] for name in SAMPLING if asked.get(name) is not None}
+        # The likeliest token needs no top_p and no top_k.
+        greedy = not told.get("temperature", self.sampling.temperature)
+        return Sampling(guidance=self.sampling.guidance) if greedy else replace(self.sampling, **told)
 
     def _decoded(self, canvases: Sequence[Canvas], policy: Policy, **settings: Any) -> list[Trace]:
         if not canvases:
