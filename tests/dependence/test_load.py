@@ -26,8 +26,14 @@ def broken(folder, llama, how):
         save_causal(folder, vocab_size=50)
     if how == "pickle":
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    if how in ("masked", "remote"):
-        change = {"masked": {"mask_token_id": 5}, "remote": {"model_type": "mine", "auto_map": {"AutoConfig": "m.C"}}}
+    if how == "canvas":
+        (folder / "canvas.json").write_text("{}")
+    if how in ("masked", "family", "remote"):
+        change = {
+            "masked": {"mask_token_id": 5},
+            "family": {"model_type": "a2d-llama"},
+            "remote": {"model_type": "mine", "auto_map": {"AutoConfig": "m.C"}},
+        }
         config = json.loads((folder / "config.json").read_text()) | change[how]
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "m.py").write_text("raise SystemExit('foreign code ran')")
@@ -42,12 +48,20 @@ def broken(folder, llama, how):
         ("cut", "lacks 1 tensors"),
         ("pickle", "pickled weights"),
         ("masked", "masked diffusion model"),
+        ("canvas", "masked diffusion model; a scorer is a causal language model"),
+        ("family", "masked diffusion model"),
         ("remote", "does not load"),
     ],
 )
 def test_a_folder_that_is_no_whole_causal_model_is_refused(tmp_path, llama, how, said):
     with pytest.raises(InputError, match=said):
         open_scorer(broken(tmp_path / "broken", llama, how)).encode(POEM)
+
+
+@pytest.mark.parametrize("name", ["arith-nap", "sudoku-4x4", "grids-longcot"])
+def test_a_bundled_model_fills_masks_and_is_no_scorer(name):
+    with pytest.raises(InputError, match="is a masked diffusion model; a scorer is a causal language model"):
+        open_scorer(name)
 
 
 @pytest.mark.parametrize("flags", [{"tokenizer": "x"}, {"model": "x"}])

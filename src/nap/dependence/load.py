@@ -12,6 +12,7 @@ from nap.dependence.causal import CausalScorer
 from nap.dependence.scorer import Scorer
 from nap.dependence.server import ServerScorer
 from nap.models import checkpoint
+from nap.models.families import FAMILIES, Config
 from nap.models.load import own_dtype
 from nap.models.weights import weight_files
 
@@ -46,13 +47,20 @@ def open_scorer(
     return CausalScorer(_load(folder, device, dtype), checkpoint.open_tokenizer(name), name)
 
 
+def _is_masked(folder: Path, config: Config) -> bool:
+    """Whether a folder says that its model fills masks: by its mask, by a canvas of NAP, or by its family."""
+    name = str(config.get("model_type"))
+    of_masks = name in FAMILIES and (name != FAMILIES[name].native or (name == "bert" and not config.get("is_decoder")))
+    return of_masks or config.get("mask_token_id") is not None or (folder / "canvas.json").exists()
+
+
 def _load(folder: Path, device: str, dtype: str) -> "PreTrainedModel":
     """The model in transformers' own class. Raises InputError unless it is whole, causal and without remote code."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     place, config = usable_device(device), checkpoint.read_config(folder)
-    if config.get("mask_token_id") is not None:
+    if _is_masked(folder, config):
         raise InputError(f"{folder} is a masked diffusion model; a scorer is a causal language model such as SmolLM2")
     number = choose_dtype(dtype, place, own_dtype(config))
     weight_files(folder)
