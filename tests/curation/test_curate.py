@@ -273,7 +273,10 @@ def test_solutions_may_stand_one_a_row(tmp_path) -> None:
         ([{"prompt": "P", "answer": n, "solutions": ["a"]} for n in (1, 2)], "two answers to problem"),
         ([], "no problems"),
         ([{"prompt": "P\ud800", "answer": 1, "solutions": ["a"]}], "is not valid text"),
-        ([{"prompt": p, "answer": 1, "id": "x", "solutions": ["a"]} for p in "PQ"], "the id of another one"),
+        (
+            [{"prompt": p, "answer": 1, "id": "x", "solutions": ["a"]} for p in "PQ"],
+            "2 problems of task 'jsonl' have the id 'x'; give each its own",
+        ),
     ],
 )
 def test_files_that_cannot_be_curated_are_named(tmp_path, rows, said) -> None:

@@ -31,7 +31,7 @@ from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is
 from nap.curation.plan import Plan
 from nap.curation.solutions import Found, Solved, load_problems, read_solutions
 from nap.curation.teacher import Asking, Endpoint, ask
-from nap.data.problems import Problem
+from nap.data.problems import Problem, check_ids
 from nap.data.samples import Sample, concatenated, read_samples, sample_to_row, write_samples
 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
@@ -115,9 +115,7 @@ class _Problems:
             raise InputError(f"{plan.solutions or plan.data or plan.task} holds no problems")
         for problem, _ in self.solved:
             check_text(f"problem {problem.id!a}", problem.id + problem.prompt + problem.answer)
-        ids = {solved.problem.id for solved in self.solved}
-        if len(ids) < len(self.solved):
-            raise InputError(f"{len(self.solved) - len(ids)} problems have the id of another one; give each its own")
+        check_ids((problem for problem, _ in self.solved), plan.task)
 
     @property
     def prompts(self) -> dict[str, str]:
