@@ -58,6 +58,22 @@ def test_a_file_of_any_number_of_settings_has_so_many_means_and_no_more(
     assert found == own | {"mean of any other (3 are told apart)": 6, "mean": 9}
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--law", "exact:grids"], "holds bare orders, which have no tokens; give traces, or drop --law"),
+        (["--ties-within", "0.1"], "holds bare orders, which have no candidates; give traces, or drop --ties-within"),
+    ],
+)
+def test_what_only_traces_have_is_not_asked_of_bare_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    (tmp_path / "o.jsonl").write_text("[[0, 0], [1, 1]]\n")
+    with pytest.raises(InputError, match=said):
+        run(["order", str(tmp_path / "o.jsonl"), *flags])
+    assert not capsys.readouterr().out
+
+
 def test_a_report_of_bare_orders_names_the_command_that_measures_them(tmp_path: Path) -> None:
     orders = tmp_path / "orders.jsonl"
     orders.write_text("[[0, 0], [1, 1]]\n")

@@ -105,6 +105,9 @@ class OrderCommand:
 
         _, first = ("", None) if Path(self.file).is_dir() else next(read_values(self.file), ("", None))
         if holds_orders(first):
+            if self.law or self.ties_within is not None:
+                flag, lack = ("--law", "tokens") if self.law else ("--ties-within", "candidates")
+                raise InputError(f"{self.file} holds bare orders, which have no {lack}; give traces, or drop {flag}")
             yield from (Named(str(n), "", order, None) for n, order in enumerate(read_orders(self.file), 1))
             return
         empty = True

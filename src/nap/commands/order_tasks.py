@@ -64,6 +64,7 @@ class TaskFlags:
         from nap.decoding.budget import Budget
         from nap.decoding.policies.registry import parse_policy
         from nap.evaluation.order_tasks import order_of_task
+        from nap.evaluation.run import check_asked
         from nap.evaluation.summary import label
         from nap.evaluation.sweep import Sweep
 
@@ -77,6 +78,9 @@ class TaskFlags:
             )
             for task in dict.fromkeys(self.task)
         ]  # fmt: skip
+        # A task that the model cannot be asked is told before another is decoded.
+        for sweep in sweeps:
+            check_asked(sweep)
         folder, found = Path(self.out or "runs/order"), list["TaskOrder"]()
         try:
             for sweep in sweeps:
@@ -84,7 +88,7 @@ class TaskFlags:
                 if as_json:
                     print(json.dumps(_json(found[-1])))
         finally:
-            # What was measured before a task that the model cannot be asked is shown.
+            # What was measured before an interruption is shown.
             if found and not as_json:
                 console = open_console()
                 draw(console, HEADER, [_line(one) for one in found])

@@ -20,7 +20,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from nap import __version__
-from nap.canvas.canvas import parse
+from nap.canvas.canvas import Canvas, parse
 from nap.common.bounds import check_least
 from nap.common.folder import digest_files, run_folder
 from nap.common.journal import Journal
@@ -153,14 +153,27 @@ def _prepared(
     workers: int,
 ) -> tuple[Identity, Fit]:
     """A model's identity and the batches that fit in memory. Raises InputError where the model cannot run."""
-    denoiser = _denoiser(model, sweep)
-    laid, canvases = sweep.laid(denoiser), sweep.lay_out(denoiser, problems)
-    for policy, cache in product(policies, sweep.cache):
-        check_needs(policy, denoiser, cache, sweep.guidance)
+    denoiser = opened(model, sweep)
+    laid, canvases = sweep.laid(denoiser), _asked(denoiser, sweep, problems, policies)
     said = denoiser.setting | {"weights": _weights(denoiser), "canvas": laid}
     sharing = -(-workers // devices(sweep.device))
     fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=sharing)
     return identify(said, sweep, problems, canvases), fit
+
+
+def _asked(denoiser: Denoiser, sweep: Sweep, problems: Sequence[Problem], policies: Iterable[Policy]) -> list[Canvas]:
+    """The canvases of the problems. Raises InputError where they, or the policies, do not fit the model."""
+    canvases = sweep.lay_out(denoiser, problems)
+    for policy, cache in product(policies, sweep.cache):
+        check_needs(policy, denoiser, cache, sweep.guidance)
+    return canvases
+
+
+def check_asked(sweep: Sweep) -> None:
+    """Raise InputError where a model of the sweep cannot be asked its problems, without decoding any."""
+    problems, policies = sweep.load_problems(), [*map(parse_policy, sweep.policies)]
+    for model in sweep.models:
+        _asked(opened(model, sweep), sweep, problems, policies)
 
 
 def _made_of(identities: Mapping[str, Identity], policies: Mapping[str, Policy]) -> dict[str, object]:
@@ -258,7 +271,8 @@ def own_device(device: str) -> str:
     return device if device != "cuda" or number is None else f"cuda:{number % devices(device)}"
 
 
-def _denoiser(model: str, sweep: Sweep) -> Denoiser:
+def opened(model: str, sweep: Sweep) -> Denoiser:
+    """A model of the sweep, which stays open until another is asked for."""
     options: dict[str, Any] = sweep.opening | {"device": own_device(sweep.device)}
     key = (model, *options.values())
     if key not in _loaded:
@@ -276,7 +290,7 @@ def evaluate(
     watch: Watch | None = None,
 ) -> list[Entry]:
     """Decode and score the problems of a chunk. The unit of work of a sweep."""
-    denoiser, task = _denoiser(cell.model, sweep), load_task(sweep.task)
+    denoiser, task = opened(cell.model, sweep), load_task(sweep.task)
     policy, chosen = parse_policy(cell.policy), [problems[i] for i in chunk]
     canvases = sweep.lay_out(denoiser, chosen)
     found = decode_traces(
