@@ -209,7 +209,7 @@ def test_the_command_prints_a_line_a_trace_and_a_line_a_step_and_writes_json(tra
     ("told", "said"),
     [
         (("--index", "5"), "has no trace number 5"), (("--out", "why.txt"), "written as .jsonl"),
-        (("--samples", "1"), "samples must be 0"), (("--limit", "0"), "limit at least 1"),
+        (("--samples", "1"), "samples must be 0"), (("--limit", "0"), "limit must be at least 1"),
     ],
 )  # fmt: skip
 def test_the_command_names_what_is_wrong_in_one_line(traced, told, said):
