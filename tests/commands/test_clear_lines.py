@@ -177,6 +177,14 @@ def test_problems_are_printed_as_they_are_generated(
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(expected))
 
 
-def test_a_seed_that_no_generator_takes_is_refused_before_a_scorer_is_opened() -> None:
-    with pytest.raises(InputError, match="--seed must be at least 0, got -1"):
-        run(["anticipate", "none.jsonl", "--scorer", "none", "--seed", "-1"])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["--samples", str(2**63)], "--samples must be at most 65536"),
+        (["--contexts", str(2**64)], "--contexts must be at most 65536"),
+    ],
+)
+def test_what_no_continuation_can_have_is_refused_before_a_scorer_is_opened(flags: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(["anticipate", "none.jsonl", "--scorer", "none", *flags])

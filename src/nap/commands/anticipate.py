@@ -13,7 +13,7 @@ from nap.commands import progress
 from nap.commands.flags import Whole, Words
 from nap.commands.seqdep import File, Opening
 from nap.commands.tables import draw, estimated, open_console
-from nap.common.bounds import SEED, check, check_least
+from nap.common.bounds import CONTEXTS, CONTINUATIONS, SEED, check, check_least
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Anticipate:
         from nap.dependence.rows import Fields, read_rows
         from nap.dependence.sampling import sampler_of
 
-        check_least({"--contexts": self.contexts, "--limit": self.limit})
+        check_least({"--limit": self.limit})
+        check("--contexts", self.contexts, CONTEXTS)
+        check("--samples", self.samples, CONTINUATIONS)
         check("--seed", self.seed, SEED)
         read = read_rows(self.file, None, Fields(self.opening.text_field, self.opening.prompt_field))
         groups = self._groups(read)

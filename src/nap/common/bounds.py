@@ -33,6 +33,9 @@ PROBLEMS = Bound(1, 1 << 31, "that is more than there are")
 SAMPLES = Bound(0, 1 << 12, "the replies to a problem are compared each with each")
 REPLY_TOKENS = Bound(1, 1 << 20, "no model has more positions")
 SEED_SENT = Bound(-(1 << 53), 1 << 53, "servers read JSON's numbers exactly up to here")
+# Continuations of a text: places of a row, and continuations of a place.
+CONTEXTS = Bound(1, 1 << 16, "each takes the model many times")
+CONTINUATIONS = Bound(1, 1 << 16, "all are drawn together")
 # Training.
 STEPS = Bound(0, 10**9, "at a thousand a second they take twelve days")
 EVERY = Bound(1, 10**9, "no training has more steps")
