@@ -72,8 +72,8 @@ def test_the_command_makes_the_canvas_again(canvas, attention):
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_the_command_says_every_setting_that_is_not_the_usual_one(name):
-    shown, gap = {"examples": "gsm8k-cot"}, {"infill": "___ is it."}
-    needed = {"shots": shown, "examples_as": shown, "gap_tokens": gap}.get(name, {})
+    shown, gap, drawn = {"examples": "gsm8k-cot"}, {"infill": "___ is it."}, {"temperature": 0.5}
+    needed = {"shots": shown, "examples_as": shown, "gap_tokens": gap, "top_p": drawn, "top_k": drawn}.get(name, {})
     sweep = replace(PLAIN, **{name: UNUSUAL[name]}, **needed)
     assert again(sweep) == sweep
 
