@@ -130,6 +130,7 @@ def test_a_place_to_report_to_that_is_not_there_is_one_line_before_a_training(
         ("f.jsonl", "trace convert FILE OUT"),
         ("f.jsonl", "trace import FILE OUT --source pairs"),
         ("f.jsonl", "trace explain FILE --out OUT"),
+        ("f.jsonl", "decode --model arith-nap --prompts-from FILE --out OUT"),
         ("f.html", "report FILE --out OUT"),
         ("f.html", "report runs --explained FILE --out OUT"),
     ],

@@ -515,6 +515,8 @@ def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):
     ("changes", "said"),
     [
         ({"problems": 0}, "problems must be at least 1, got 0"),
+        ({"problems": 2**63}, "problems must be at most 1048576"),
+        ({"skip": 2**63}, "skip must be at most 2147483648"),
         ({"models": ()}, "needs at least one of its models"),
         ({"policies": ()}, "needs at least one of its policies"),
         ({"eos": "never"}, "unknown eos setting 'never'"),

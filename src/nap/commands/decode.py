@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words, check_rows_file
 from nap.commands.tables import against_random
-from nap.common.files import InputError, read_text
+from nap.common.files import InputError, check_apart, read_text
 from nap.common.terminal import open_console
 from nap.common.text import printable, say, short
 
@@ -100,6 +100,7 @@ class Decode:
 
         asked = self._asked()
         check_rows_file(self.out)
+        check_apart(self.out, *filter(None, (self.prompts_from, self.infill_from)))
         policy, sampling = parse_policy(self.policy), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         check_read(policy, self.reads)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Columns, Words, check_rows_file
-from nap.common.bounds import check_least
+from nap.common.bounds import PROBLEMS, check
 from nap.common.files import check_apart
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Problems:
         from nap.tasks.public import left_out_of
         from nap.tasks.registry import Generator, load_reader
 
-        check_least({"limit": self.limit})
+        check("limit", self.limit, PROBLEMS)
         columns = self.columns
         task = load_reader(self.task, prompt=columns.prompt_field, answer=columns.answer_field, strict=columns.strict)
         if self.data is None and isinstance(task, Generator):

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes
 
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, PromptFlags, Whole, Words
+from nap.common.bounds import DECODED, check
 from nap.common.files import InputError
 from nap.common.text import printable, say
 
@@ -66,23 +67,25 @@ class VoteCommand:
         import json
 
         from nap.commands.tables import draw, open_console
+        from nap.data.problems import check_ids
         from nap.decoding.budget import Budget
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
         from nap.evaluation.stitch import check_stitching
         from nap.evaluation.vote import tallies
         from nap.models.any import load
-        from nap.tasks.public import check_ids, left_out_line, left_out_of
+        from nap.tasks.public import left_out_line, left_out_of
         from nap.tasks.registry import load_task
 
-        if not self.models or not self.canvases or min(self.canvases) < 1 or self.problems < 1:
-            raise InputError("a vote needs models, and numbers of canvases and problems of at least 1")
+        if not self.models or not self.canvases or min(self.canvases) < 1:
+            raise InputError("a vote needs models, and numbers of canvases of at least 1")
+        check("problems", self.problems, DECODED)
         policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
         budget = Budget.of(policy, self.tokens_per_step)
         budget.check(policy)
         check_stitching(task, self.stitch, self.solver, self.judge_problems)
         problems = task.load(self.split, self.problems, self.data)
-        check_ids(self.task, problems)
+        check_ids(problems, self.task)
         if line := left_out_line(left_out_of(problems), ""):
             say(line)
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}

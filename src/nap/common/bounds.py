@@ -28,7 +28,7 @@ CANVAS_TOKENS = Bound(1, 1 << 20, "no model has more positions")
 BLOCK_SIZE = Bound(1, 10**9, "no model has more positions")
 # Characters of a text that a tokenizer is given: a million take it seconds.
 CHARACTERS = Bound(0, 1 << 21, "no model has positions for more")
-# Curation.
+# Curation, and problems that are only printed.
 PROBLEMS = Bound(1, 1 << 31, "that is more than there are")
 SAMPLES = Bound(0, 1 << 12, "the replies to a problem are compared each with each")
 REPLY_TOKENS = Bound(1, 1 << 20, "no model has more positions")
@@ -43,6 +43,7 @@ BATCH = Bound(1, 1 << 16, "the samples of eight steps are in memory together")
 RANK = Bound(0, 1 << 14, "no matrix of a layer here has a higher rank")
 SEED = Bound(0, (1 << 32) - 1, "NumPy's generators take 32 bits")
 DECODED = Bound(1, 1 << 20, "all are in memory while they are decoded")
+SKIPPED = Bound(0, 1 << 31, "that is more than there are")
 # Machines.
 WORKERS = Bound(1, 1 << 10, "each is a process or a thread, started at once")
 

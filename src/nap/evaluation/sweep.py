@@ -10,11 +10,11 @@ from typing import Any, get_args
 from nap.canvas.canvas import Canvas, CanvasSpec
 from nap.canvas.infill import Infill
 from nap.canvas.visibility import Attention
-from nap.common.bounds import check_least
+from nap.common.bounds import DECODED, SKIPPED, check
 from nap.common.files import InputError
 from nap.common.text import check_known, check_text
 from nap.data import cells as data
-from nap.data.problems import Problem
+from nap.data.problems import Problem, check_ids
 from nap.decoding.asked import pair
 from nap.decoding.budget import Budget, Eos, Sampling
 from nap.decoding.policies.registry import parse_policy
@@ -25,7 +25,7 @@ from nap.models.answerable import check_answerable
 from nap.models.caches import cache_of
 from nap.models.denoiser import Denoiser
 from nap.models.int8 import Int8
-from nap.tasks.public import Problems, check_ids, left_out_of
+from nap.tasks.public import Problems, left_out_of
 from nap.tasks.registry import Gapped, load_reader, load_task
 
 
@@ -114,8 +114,8 @@ class Sweep:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        check_least({"problems": self.problems})
-        check_least({"skip": self.skip}, 0)
+        check("problems", self.problems, DECODED)
+        check("skip", self.skip, SKIPPED)
         check_known("eos setting", self.eos, get_args(Eos))
         for name in ("models", "policies", "cache"):
             several = "caches" if name == "cache" else name
@@ -202,7 +202,7 @@ class Sweep:
         if not problems:
             after = f" after the first {self.skip}" if self.skip else ""
             raise InputError(f"task {self.task!r} has no problems in {self.data or f'split {self.split!r}'}{after}")
-        check_ids(self.task, problems)
+        check_ids(problems, self.task)
         for problem in problems:
             # Values that a row cannot hold should stop a run before it decodes.
             check_text("a problem's id", problem.id)

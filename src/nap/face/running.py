@@ -17,6 +17,7 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
 from nap.common.arguments import checked_arguments
 from nap.common.files import InputError
+from nap.common.text import say
 from nap.decoding.budget import Eos
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
@@ -145,6 +146,8 @@ def evaluate(
     traces    for how many problems of each setting traces are kept
     watch     is called with a Progress after each batch
 
+    Rows of the task's file that cannot be checked, and rows of the folder that are reused, are told on standard error.
+
     Raises InputError for a setting that does not exist, has another type or does not fit, and for a folder that holds
     another run.
 
@@ -178,7 +181,7 @@ def evaluate(
     if opened:
         keep_open(opened, sweep)
     folder = Path(tempfile.mkdtemp(prefix="nap-"), "run") if out is None else Path(out)
-    rows = run_sweep(sweep, folder, batch_size=batch_size, workers=workers, traces=traces, report=watch)
+    rows = run_sweep(sweep, folder, batch_size=batch_size, workers=workers, traces=traces, report=watch, say=say)
     records = summarise(rows, read_seconds(folder / "seconds.parquet"), baseline)
     write_summary(records, folder)
     run = Run(folder=folder, records=records)

@@ -10,7 +10,6 @@ Contains no data, and has no training split for sets without one.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -84,13 +83,6 @@ def left_out_line(rows: Sequence[str], strict: str = "; --strict refuses them") 
     """
     more = f" (the first of {len(rows)})" if len(rows) > 1 else ""
     return f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}{strict}" if rows else None
-
-
-def check_ids(task: str, problems: Iterable[Problem]) -> None:
-    """Raise InputError if two problems have the same id, under which what is made of them would be kept."""
-    for name, times in Counter(problem.id for problem in problems).most_common(1):
-        if times > 1:
-            raise InputError(f"{times} problems of task {task!r} have the id {name!r}; give each its own")
 
 
 def problems(
