@@ -35,8 +35,8 @@ over the seeds:"""
 LEAVES = """**Where the mechanism can be seen** is another page: on answers that only have to agree, where parallel
 commits do cost, three independent paths carry three tokens a step at no loss and one canvas does not, and the
 tokens that a threshold in every path writes at no loss grow with the number of paths
-([agreement.md](agreement.md)). On models that have to reason, so far on two training seeds, the chain loses more from 1 to 4
-tokens a step than NAP's paths under its decoder, which lose nothing in one seed and much in the other
+([agreement.md](agreement.md)). On models that have to reason, so far on two training seeds, the chain loses more from
+1 to 4 tokens a step than NAP's paths under its decoder, which lose nothing in one seed and much in the other
 ([reasoning.md](reasoning.md))."""
 
 
