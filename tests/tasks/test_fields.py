@@ -92,6 +92,7 @@ ASKED = {
         {"question": "Where?", "options": ["A)Rome", "B)Oslo"], "answer": "B"}, "Where?\nA)Rome\nB)Oslo",
     ),
     "in the question": ({"question": "Where? (A) Rome (B) Oslo", "choices": ["Rome", "Oslo"], "answer": "A"}, None),
+    "choices in one text": ({"question": "Yes or no?", "options": "Yes/No", "answer": "A"}, None),
     "an answer in words": ({"question": "Where?", "choices": TOWNS, "answer": "in Spain"}, "Where?"),
     "Alpaca": ({"instruction": "Translate.", "input": "Hello", "answer": "Salut"}, "Translate.\n\nHello"),
     "Alpaca without input": ({"instruction": "Say hello.", "input": "", "answer": "hello"}, "Say hello."),

@@ -16,6 +16,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from nap.commands import progress
 from nap.commands.flags import Columns, Whole, Words
 from nap.common.files import InputError
+from nap.common.records import changed
 
 if TYPE_CHECKING:
     from nap.curation.card import Card, Outcome
@@ -163,9 +164,8 @@ class Curate:
         from nap.curation.curate import Work, curate
 
         endpoints = self.teachers.endpoints()
-        unused = [f.name for f in fields(Teachers) if getattr(self.teachers, f.name) != f.default]
-        if self.solutions and not endpoints and unused:
-            flag = unused[0].replace("_", "-")
+        if self.solutions and not endpoints and (unused := changed(self.teachers)):
+            flag = next(iter(unused)).replace("_", "-")
             raise InputError(f"--{flag} is for teachers, and the paths come from {self.solutions}; drop one of them")
         plan = self._plan(tuple(endpoint.model for endpoint in endpoints))
         with progress.bar("replies", "reading the problems") as bar:

@@ -78,8 +78,8 @@ class TaskFlags:
             )
             for task in dict.fromkeys(self.task)
         ]  # fmt: skip
-        # A task that the model cannot be asked is told before another is decoded.
-        for sweep in sweeps:
+        # A task that the model cannot be asked is told before another is decoded. The first is checked as it is run.
+        for sweep in sweeps[1:]:
             check_asked(sweep)
         folder, found = Path(self.out or "runs/order"), list["TaskOrder"]()
         try:

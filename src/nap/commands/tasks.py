@@ -4,8 +4,6 @@ Does not judge answers (tasks/).
 """
 
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from nap.commands.flags import Columns, Words, check_rows_file
 from nap.common.bounds import PROBLEMS, check
 from nap.common.files import check_apart
+from nap.common.text import say
 
 if TYPE_CHECKING:
     from nap.evaluation.score import Scores
@@ -51,6 +50,7 @@ class Score:
         from nap.common.text import printable
         from nap.evaluation.score import score_file, write_scored
         from nap.tasks.fields import Fields
+        from nap.tasks.public import tell_left_out
 
         check_rows_file(self.out, "verdicts")
         check_apart(self.out, self.file)
@@ -59,12 +59,11 @@ class Score:
         scores = score_file(self.file, self.task, by=self.by, columns=columns, stop=stop, strict=self.strict)
         if self.out is not None:
             write_scored(scores.rows, self.out)
-        say_left_out(scores.left_out)
+        tell_left_out(scores.left_out, say)
         if scores.repeats:
-            print(
+            say(
                 f"{scores.repeats} rows not counted, as they repeat a document for another filter of lm-eval; "
-                "--by filter shows each filter",
-                file=sys.stderr,
+                "--by filter shows each filter"
             )
         if self.json:
             print(json.dumps(_as_json(self.task, self.by, scores)))
@@ -88,14 +87,6 @@ def _as_json(task: str, by: str | None, scores: "Scores") -> dict[str, object]:
     return {"task": task, "by": by, "groups": groups, "left_out": list(scores.left_out), "repeats": scores.repeats}
 
 
-def say_left_out(rows: Sequence[str]) -> None:
-    """One line on standard error about rows without a checkable answer: how many, and the first."""
-    from nap.tasks.public import left_out_line
-
-    if line := left_out_line(rows):
-        print(line, file=sys.stderr)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Problems:
     """Print a task's problems as JSONL."""
@@ -115,7 +106,7 @@ class Problems:
         """One JSON object a line."""
         from nap.common.text import visible
         from nap.tasks.drawn import stream
-        from nap.tasks.public import left_out_of
+        from nap.tasks.public import left_out_of, tell_left_out
         from nap.tasks.registry import Generator, load_reader
 
         check("limit", self.limit, PROBLEMS)
@@ -125,7 +116,7 @@ class Problems:
             problems = stream(task, self.split, self.limit)  # printed as they come
         else:
             problems = task.load(self.split, self.limit, self.data)
-            say_left_out(left_out_of(problems))
+            tell_left_out(left_out_of(problems), say)
         for problem in problems:
             line = json.dumps(asdict(problem), ensure_ascii=False)
             # JSON leaves some characters unescaped that move a cursor.

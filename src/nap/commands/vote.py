@@ -74,7 +74,7 @@ class VoteCommand:
         from nap.evaluation.stitch import check_stitching
         from nap.evaluation.vote import tallies
         from nap.models.any import load
-        from nap.tasks.public import left_out_line, left_out_of
+        from nap.tasks.public import left_out_of, tell_left_out
         from nap.tasks.registry import load_task
 
         if not self.models or not self.canvases or min(self.canvases) < 1:
@@ -86,8 +86,7 @@ class VoteCommand:
         check_stitching(task, self.stitch, self.solver, self.judge_problems)
         problems = task.load(self.split, self.problems, self.data)
         check_ids(problems, self.task)
-        if line := left_out_line(left_out_of(problems), ""):
-            say(line)
+        tell_left_out(left_out_of(problems), say, strict="")
         told = {"sampling": self.drawing.sampling(), "eos": self.drawing.eos, "seed": self.drawing.seed}
         told |= {"budget": budget, "prompting": self.prompts.prompting()}
         found: list[tuple[str, Tally]] = []

@@ -133,6 +133,15 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path} is a pipe or a device; a file was expected")
 
 
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Inside, an InputError is raised anew with its place, a file and line, before its text."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def check_apart(out: str | Path | None, *inputs: str | Path) -> None:
     """Raise InputError where the file to write is one of those that are read, by whatever name: it would be lost."""
     if out is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from nap.common.files import InputError
-from nap.common.records import has_default
+from nap.common.records import changed, has_default
 from nap.common.text import check_known, did_you_mean
 
 Kind = TypeVar("Kind")
@@ -47,8 +47,7 @@ def read_settings(whose: str, kind: type, parts: Iterable[str]) -> dict[str, Any
 def said_name(value: Any, kinds: Mapping[str, type]) -> str:
     """The text that `parse_named` reads back, with only the settings that differ from their defaults."""
     name = next((name for name, kind in kinds.items() if type(value) is kind), type(value).__name__)
-    values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    said = {f.name: values[f.name] for f in dataclasses.fields(value) if values[f.name] != f.default}
+    said = changed(value)
     # The second model of a policy is written by its own name.
     return name + ":" * bool(said) + ",".join(f"{key}={getattr(of, 'name', of)}" for key, of in said.items())
 

@@ -142,6 +142,11 @@ def _known(hint: object) -> tuple[Check, bool]:
     return _known(parts[0])[0], True
 
 
+def changed(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults."""
+    return {f.name: own for f in fields(value) if (own := getattr(value, f.name)) != f.default}
+
+
 def has_default(field: Field[Any]) -> bool:
     """Whether a field may be left out."""
     return field.default is not MISSING or field.default_factory is not MISSING

@@ -10,6 +10,7 @@ Every error is an InputError that names the file and the line or row. Does not k
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -18,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from nap.common.files import InputError, open_input
 from nap.common.jsontext import MOST, PART, JsonText, elements, values
-from nap.common.kinds import PARQUET
+from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
 from nap.common.parquet import parquet_rows
 from nap.common.textinput import TextInput
 
@@ -26,6 +27,8 @@ from nap.common.textinput import TextInput
 HOLDERS = ("generations", "rows", "data", "examples", "instances", "predictions", "problems", "questions", "results")
 ASKS = frozenset({"question", "problem", "prompt", "instruction", "messages", "conversations"})
 
+# How files of rows begin: with objects or a list of them. A text may begin with a bracket too ([INST], [MASK]).
+_ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
 # What the messages of Python's csv module mean.
 _NOT_CSV = {
     "unexpected end": "a quote that is opened in this row is never closed; was its write cut?",
@@ -40,6 +43,15 @@ class FileRow(NamedTuple):
     where: str
     number: int
     value: dict[str, object]
+
+
+def holds_rows(path: str | Path) -> bool:
+    """Whether a file holds rows rather than a text, by how it begins or by its name."""
+    with open_input(path) as file:
+        head = file.read(HEAD)
+    if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path).lower()):
+        return True
+    return bool(_ROWS.match(head.decode(encoding_of(head), "replace")))
 
 
 def read_rows(path: str | Path) -> Iterator[FileRow]:

@@ -9,12 +9,13 @@ Does not ask or choose (curate.py), and does not read problems (solutions.py).
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from nap.common.bounds import PATHS, PROBLEMS, REPLY_TOKENS, SAMPLES, SEED_SENT, SLOT_TOKENS, check
 from nap.common.files import InputError
+from nap.common.records import changed
 from nap.common.templates import fill, load_prompt
 from nap.common.text import check_known, check_text
 from nap.curation.journal import Request
@@ -110,7 +111,7 @@ class Plan:
             raise InputError(f"a quota of {self.wrong} wrong ones does not fit {self.paths} paths")
         if bool(self.solutions) == bool(self.models):
             raise InputError("paths come from a teacher (its URL and model) or from a file of solutions: give one")
-        told = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        told = changed(self)
         if self.solutions and (unused := [name for name in ASKED if name in told]):
             raise InputError(f"{unused[0]} is for teachers, and the paths come from {self.solutions}; drop one of them")
         if self.field is not None and not self.solutions:

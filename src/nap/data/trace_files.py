@@ -11,7 +11,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from nap.common.files import InputError, write_jsonl
+from nap.common.files import InputError, placed, write_jsonl
 from nap.common.parquet import write_parquet
 from nap.common.rows import read_rows
 from nap.common.text import check_known
@@ -110,10 +110,8 @@ def read_traces(path: str | Path) -> Iterator[Trace]:
     if path.is_dir() and (path / "traces.jsonl").exists():
         path = path / "traces.jsonl"
     for row in read_rows(path):
-        try:
+        with placed(row.where):
             yield trace_from_row(_unpacked(row.value))
-        except InputError as error:
-            raise InputError(f"{row.where}: {error}") from None
 
 
 def _unpacked(row: Row) -> Row:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from nap.common import rows as files
-from nap.common.files import InputError, open_input, write_jsonl
+from nap.common.files import InputError, open_input, placed, write_jsonl
 from nap.common.kinds import PARQUET
 from nap.common.parquet import Bytes, write_parquet
 from nap.common.text import check_text, unknown
@@ -223,10 +223,8 @@ def _is_conversation(value: object) -> TypeGuard[list[object]]:
 
 
 def _turns(where: str, conversation: list[object]) -> list[tuple[str, str]]:
-    try:
+    with placed(where):
         return turns(conversation)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
 
 
 def _last_reply(where: str, conversation: list[object]) -> tuple[str, str]:

@@ -42,7 +42,7 @@ from nap.evaluation.sweep import Sweep
 from nap.models.answerable import check_answerable
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
-from nap.tasks.public import left_out_line
+from nap.tasks.public import tell_left_out
 from nap.tasks.registry import Gathers, load_task
 
 NOTHING, OWN, RIGHT, OTHER, WRONG = GIVEN = ("nothing", "own", "right", "other", "wrong value")
@@ -110,8 +110,7 @@ def probe_paths(
     if others:
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
-    if line := left_out_line(problems.left_out):
-        say(line)
+    tell_left_out(problems.left_out, say)
     setting = asdict(sweep) | {"cache": cache, "nap": __version__}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)

@@ -45,7 +45,7 @@ from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.weights import weight_files
 from nap.tasks.arithmetic import equations
-from nap.tasks.public import left_out_line
+from nap.tasks.public import tell_left_out
 from nap.tasks.registry import Votes, answer_text, load_task, path_reader
 
 # What a finished run writes beside its journal.
@@ -100,8 +100,7 @@ def run_sweep(
     check_least({"batch size": batch_size, "workers": workers})
     check_least({"traces": traces}, 0)
     folder, problems = FilePath(folder), sweep.load_problems()
-    if line := left_out_line(problems.left_out):
-        say(line)
+    tell_left_out(problems.left_out, say)
     # Whatever cannot be loaded or does not fit should stop the run before it starts and before it writes anything.
     policies = {text: parse_policy(text) for text in sweep.policies}
     reads_paths = isinstance(load_task(sweep.task), Votes)

@@ -20,15 +20,15 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
-from nap.common.files import InputError, write_jsonl
+from nap.common.files import InputError, placed, write_jsonl
 from nap.common.parquet import write_parquet
 from nap.common.rows import FileRow, read_rows
 from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
-from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, Row, missing, outputs_of, question_of
+from nap.tasks.fields import GOLD, OUTPUT, USUAL, Fields, Row, gold_of, missing, outputs_of, question_of
 from nap.tasks.marks import until
 from nap.tasks.numbers import to_number
-from nap.tasks.public import found_gold, gold_text
+from nap.tasks.public import gold_text
 from nap.tasks.registry import Reads, Task, load_task
 
 
@@ -211,12 +211,10 @@ class _Scorer:
             yield from (self._scored(row, problem, *one) for one in enumerate(outputs, 1))
 
     def _outputs(self, row: FileRow) -> list[str | None]:
-        try:
+        with placed(row.where):
             outputs = outputs_of(row.value, self.columns)
             if outputs is None:
                 raise missing(row.value, "the model's text", "--output-field", self.columns.output, OUTPUT)
-        except InputError as error:
-            raise InputError(f"{row.where}: {error}") from None
         if self.by is not None and self.by not in row.value:
             raise InputError(f"{row.where}: no field {self.by!r} to group by; got {', '.join(row.value)}")
         return outputs or [None]
@@ -235,12 +233,10 @@ class _Scorer:
 
     def _problem(self, row: FileRow) -> Problem:
         question, name = question_of(row.value, self.columns) or "", self.task.name
-        gold = found_gold(row, self.columns)
-        if isinstance(self.task, Reads):
-            try:
+        with placed(row.where):
+            gold = gold_of(row.value, self.columns)
+            if isinstance(self.task, Reads):
                 return self.task.read(f"{name}-{row.number}", question, gold)
-            except InputError as error:
-                raise InputError(f"{row.where}: {error}") from None
         if gold is None and not self.columns.answer:
             return self._asked(row, question)
         answer = gold_text(self.task, row, self.columns)

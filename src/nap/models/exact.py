@@ -38,13 +38,12 @@ from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Layout
 from nap.common.files import InputError, read_text
 from nap.common.named import read_settings
-from nap.common.rows import read_rows
+from nap.common.rows import holds_rows, read_rows
 from nap.common.text import check_known, check_text, lines_of
 from nap.data.trace import PROMPT
 from nap.models.fitting import MOST_TOKENS, fit_hmm, fit_ngram
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader, Reading
 from nap.models.silent import Computed
-from nap.tasks.prompts import holds_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

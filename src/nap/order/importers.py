@@ -20,7 +20,7 @@ from math import nan
 from pathlib import Path
 from typing import Literal, get_args
 
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.rows import read_values
 from nap.common.text import check_known
 from nap.data.trace import COMMIT, HEADER, OUTSIDE, PROMPT, Event, Trace, changes, check_trace
@@ -63,12 +63,10 @@ def import_traces(path: str | Path, source: Source, known: Known) -> Iterator[Tr
     check_known("source", source, get_args(Source))
     number = 0
     for where, value in _values(path):
-        try:
+        with placed(where):
             for run in _runs(value, source):
                 number += 1
                 yield replace(_trace(run, source, known), problem_id=f"{path.stem}-{number}")
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
     if not number:
         raise InputError(f"{path} holds no run; expected one JSON value a line, .npy, .npz or .pt")
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.rows import read_values
 from nap.data.trace import EDIT, REMASK, Replay, Trace
 
@@ -203,12 +203,10 @@ def read_orders(path: str | Path) -> Iterator[Order]:
         if _is_null(value):
             empty += 1
             continue
-        try:
+        with placed(where):
             for order in orders_in(value):
                 found += 1
                 yield order
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
     if not found:
         null = f" (its {empty} rows are null)" if empty else ""
         raise InputError(f"{path} holds no order{null}; expected one list of [position, step] pairs a line")

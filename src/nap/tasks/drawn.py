@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.fields import GOLD, QUESTION, first_of
@@ -45,7 +45,5 @@ def _problem(task: Drawn, row: FileRow, asked: str) -> Problem:
     if not isinstance(question, str):
         got = ", ".join(values)
         raise InputError(f"{row.where}: a row needs its {asked} in one of {', '.join(names)}; got {got}")
-    try:
+    with placed(row.where):
         return task.read(f"{task.name}-{row.number}", question, first_of(values, ("solution", *GOLD)))
-    except InputError as error:
-        raise InputError(f"{row.where}: {error}") from None

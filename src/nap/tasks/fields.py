@@ -108,7 +108,7 @@ def _asks(row: Row, fields: Fields) -> str | None:
 
 def _lettered(row: Row, fields: Fields, question: str) -> list[str]:
     """A line for each choice, with its letter; none where the answer is no letter, or the question has them already."""
-    labels, texts = LETTERS, first_of(row, CHOICES)
+    labels, texts = [*LETTERS], first_of(row, CHOICES)
     if isinstance(texts, dict):
         labels, texts = texts.get("label"), texts.get("text")
     if not _are_texts(labels) or not _are_texts(texts) or not 2 <= len(texts) <= len(labels):
@@ -146,8 +146,8 @@ def _letter(gold: object, choices: object) -> object:
     return LETTERS[gold]
 
 
-def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
-    return isinstance(value, list | str) and all(isinstance(part, str) for part in value)
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def has_gold(row: Row, fields: Fields = USUAL) -> bool:

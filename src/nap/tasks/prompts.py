@@ -3,18 +3,13 @@
 Does not know right answers (the tasks do).
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nap.common.files import InputError, open_input, read_text
-from nap.common.kinds import GZIP, HEAD, PARQUET, encoding_of
-from nap.common.rows import FileRow, read_rows
+from nap.common.files import InputError, placed, read_text
+from nap.common.rows import FileRow, holds_rows, read_rows
 from nap.common.text import lines_of
 from nap.tasks.fields import CONVERSATION, QUESTION, first_of, prompt_of
-
-# How files of rows begin: with objects or a list of them. A text may begin with a bracket too ([INST], [MASK]).
-_ROWS = re.compile(r"\ufeff?\s*(?:\[\s*[{\[\"]|\{\s*[\"}])")
 
 
 def read_prompts(path: str | Path) -> list[str]:
@@ -54,10 +49,8 @@ def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
 
 def _asked(row: FileRow) -> str | None:
     """All that a model is asked. Raises InputError, naming the row, where it is not clear."""
-    try:
+    with placed(row.where):
         return prompt_of(row.value)
-    except InputError as error:
-        raise InputError(f"{row.where}: {error}") from None
 
 
 def _missing(row: FileRow, what: str, names: Sequence[str]) -> InputError:
@@ -66,12 +59,3 @@ def _missing(row: FileRow, what: str, names: Sequence[str]) -> InputError:
         return InputError(f"{row.where}: {what} in {there[0]!r} is empty or no text; write it there, or drop the row")
     got = ", ".join(map(str, row.value))[:200] or "none"
     return InputError(f"{row.where}: a row needs {what} in one of {', '.join(names)}; got {got}; rename the right one")
-
-
-def holds_rows(path: str | Path) -> bool:
-    """Whether a file holds rows rather than a text, by how it begins or by its name."""
-    with open_input(path) as file:
-        head = file.read(HEAD)
-    if head.startswith((PARQUET, GZIP)) or re.search(r"\.(?:csv|tsv|parquet)(?:\.gz)?$", str(path).lower()):
-        return True
-    return bool(_ROWS.match(head.decode(encoding_of(head), "replace")))

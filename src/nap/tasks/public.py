@@ -10,12 +10,12 @@ Contains no data, and has no training split for sets without one.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.hub import hub
 from nap.common.rows import FileRow, read_rows
 from nap.common.text import printable
@@ -76,13 +76,14 @@ def left_out_of(problems: Sequence[Problem]) -> Sequence[str]:
     return problems.left_out if isinstance(problems, Problems) else ()
 
 
-def left_out_line(rows: Sequence[str], strict: str = "; --strict refuses them") -> str | None:
-    """How many rows without a checkable answer were left out, and the first; None where none was.
+def tell_left_out(rows: Sequence[str], say: Callable[[str], None], strict: str = "; --strict refuses them") -> None:
+    """Say how many rows without a checkable answer were left out, and the first; nothing where none was.
 
     strict  how the caller refuses such rows
     """
-    more = f" (the first of {len(rows)})" if len(rows) > 1 else ""
-    return f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}{strict}" if rows else None
+    if rows:
+        more = f" (the first of {len(rows)})" if len(rows) > 1 else ""
+        say(f"{len(rows)} rows left out: {printable(rows[0], 200)}{more}{strict}")
 
 
 def problems(
@@ -128,17 +129,10 @@ def _same(one: object, other: object) -> bool:
     return one == other or same_number(str(one), str(other))
 
 
-def found_gold(row: FileRow, fields: Fields = USUAL) -> object:
-    """`fields.gold_of`, whose error names the row."""
-    try:
-        return gold_of(row.value, fields)
-    except InputError as error:
-        raise InputError(f"{row.where}: {error}") from None
-
-
 def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
     """A row's right answer as text. Raises InputError, naming the row, if the task cannot check against it."""
-    gold = found_gold(row, fields)
+    with placed(row.where):
+        gold = gold_of(row.value, fields)
     if isinstance(gold, list) and gold and all(_same(one, gold[0]) for one in gold):
         gold = gold[0]
     if not has_gold(row.value, fields):

@@ -20,7 +20,7 @@ from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.answerable import check_answerable
 from nap.models.denoiser import NativeDenoiser
-from nap.tasks.public import left_out_line, left_out_of
+from nap.tasks.public import left_out_of, tell_left_out
 from nap.tasks.registry import answer_text, load_task
 from nap.training.settings import Watch
 from nap.training.start import Start
@@ -99,8 +99,7 @@ class DecodeEvery(TrainerCallback):
         self.problems = self.task.load("test", watch.eval_problems, watch.eval_data or None)
         if not self.problems:
             raise InputError(f"task {watch.eval_task!r} has no problems to evaluate on")
-        if line := left_out_line(left_out_of(self.problems), ""):
-            say(line)
+        tell_left_out(left_out_of(self.problems), say, strict="")
         # Checked here, because problems that do not fit should stop a training before it starts.
         check_answerable(self._denoiser(), spec, self.task, self.problems)
         self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]

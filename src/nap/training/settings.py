@@ -3,12 +3,12 @@
 Settings alone, without tensors; loss.py and trainer.py use them.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from nap.common.bounds import BATCH, DECODED, EVERY, RANK, SEED, SLOT_TOKENS, STEPS, check
 from nap.common.files import InputError
-from nap.common.records import Json
+from nap.common.records import Json, changed
 from nap.common.text import check_known
 
 if TYPE_CHECKING:
@@ -168,9 +168,6 @@ class Watch:
             check(name, getattr(self, name), EVERY)
         check("eval_problems", self.eval_problems, DECODED)
         check("eval_tokens_per_step", self.eval_tokens_per_step, SLOT_TOKENS)
-        if not self.eval_task:
-            unused = [f.name for f in fields(self) if f.name.startswith("eval_") and getattr(self, f.name) != f.default]
-            if unused:
-                raise InputError(
-                    f"{unused[0]} changes nothing without eval_task, the task to decode; give it, or drop it"
-                )
+        unused = [name for name in changed(self) if name.startswith("eval_")]
+        if unused and not self.eval_task:
+            raise InputError(f"{unused[0]} changes nothing without eval_task, the task to decode; give it, or drop it")
