@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from agreement import ARMS, RESULTS
 from agreement_parts.findings import (
@@ -61,10 +62,12 @@ def by_pace(study: Study, policy: str, arms: Sequence[str]) -> list[str]:
     """Validity of each arm at every pace that was measured."""
     measured = (setting for (arm, _), rows in study.rows.items() if arm in arms for setting in rows)
     columns = sorted({pace for name, pace in measured if name == policy and pace})
-    lines = [
-        [f"`{arm}`", *(share(study.mean(arm, policy, pace, valid)) for pace in columns)]
-        for arm in arms
-    ]  # fmt: skip
+
+    def cell(arm: str, pace: int) -> str:
+        right = study.mean(arm, policy, pace, valid)
+        return "" if right is None else share(right) + study.of_some(arm, (policy, pace))
+
+    lines = [[f"`{arm}`", *(cell(arm, pace) for pace in columns)] for arm in arms]
     return table(["tokens a step", *map(str, columns)], lines)
 
 
@@ -73,7 +76,9 @@ def by_decoder(study: Study, arms: Sequence[str], policies: Sequence[str] = OWN_
 
     def cell(arm: str, policy: str) -> str:
         speed = study.mean(arm, policy, None, rate)
-        return "" if speed is None else f"{share(study.mean(arm, policy, None, valid))} at {speed:.2f}"
+        if speed is None:
+            return ""
+        return f"{share(study.mean(arm, policy, None, valid))} at {speed:.2f}{study.of_some(arm, (policy, None))}"
 
     lines = [[f"`{policy}`", *(cell(arm, policy) for arm in arms)] for policy in policies]
     return table(["decoder", *(f"`{arm}`" for arm in arms)], lines)
@@ -83,12 +88,15 @@ def by_order(study: Study, arms: Sequence[str], orders: Mapping[str, Callable[[R
     """The order of each arm one token a step by confidence, and how far choices among equally sure tokens move it."""
 
     def cell(arm: str, column: Callable[[Row], float]) -> str:
-        own, *ties = (study.mean(arm, policy, 1, column) for policy in (AO, *TIES))
-        known = [value for value in ties if value is not None]
-        if own is None or not known:
+        own, settings = study.mean(arm, AO, 1, column), [(policy, 1) for policy in (AO, *TIES)]
+        # The band is that of the seeds whose ties were measured.
+        seeds = study.measured(arm, *settings)
+        if own is None or not seeds:
             return "" if own is None else f"{own:+.2f}"
-        low, high = min(own, *known), max(own, *known)
-        return f"{own:+.2f} (ties {low:+.2f} to {high:+.2f})" + ", not identified" * (high - low >= abs(own))
+        first, *ties = (fmean(column(study.rows[arm, seed][setting]) for seed in seeds) for setting in settings)
+        low, high = min(first, *ties), max(first, *ties)
+        band = f"{own:+.2f} (ties {low:+.2f} to {high:+.2f}{study.of_some(arm, *settings)})"
+        return band + ", not identified" * (high - low >= abs(first))
 
     lines = [[f"`{arm}`", *(cell(arm, column) for column in orders.values())] for arm in arms]
     return table(["", *orders], lines)

@@ -154,10 +154,8 @@ def page(study: Study) -> str:
     tables = {
         "The gate": gates(study),
         "The arms": ["| | measured | value | seeds | verdict |", "|---|---|---|---|---|", *verdicts],
-        "Right answers at so many tokens a step, by confidence anywhere (AO; 2, 3 and 6 are seed 0 alone)": by_pace(
-            study, AO, arms
-        ),
-        "Under NAP's decoder, every path in step and the summary at the end (the same)": by_pace(study, FORCED, arms),
+        "Right answers at so many tokens a step, by confidence anywhere (AO)": by_pace(study, AO, arms),
+        "Under NAP's decoder, every path in step and the summary at the end": by_pace(study, FORCED, arms),
         "In random order": by_pace(study, "random", arms),
         "The summary alone, over masked paths": by_pace(study, MASKED, arms),
         "At the decoder's own pace (right at tokens a forward)": by_decoder(study, arms, OWN_PACE),

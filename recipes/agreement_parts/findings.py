@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from agreement import ARMS, Model, queue
+from agreement import ARMS, Model, Setting, queue
 
 from agreement_parts.measure import AO, FORCED, TIES
 from nap.common.stats import Interval, mean_interval
@@ -53,10 +53,20 @@ class Study:
         """A value of the rows of these arms, seed by seed."""
         return [value(*(self.rows[arm, seed] for arm in arms)) for seed in self.seeds(*arms)]
 
+    def measured(self, arm: str, *settings: Setting) -> list[int]:
+        """The seeds of an arm of which all these settings were measured."""
+        return [seed for seed in self.seeds(arm) if self.rows[arm, seed].keys() >= {*settings}]
+
     def mean(self, arm: str, policy: str, pace: int | None, column: Callable[[Row], float]) -> float | None:
-        """The mean over the seeds of an arm."""
-        found = [rows[policy, pace] for (name, _), rows in self.rows.items() if name == arm and (policy, pace) in rows]
+        """The mean over the seeds of an arm of which this was measured."""
+        found = [self.rows[arm, seed][policy, pace] for seed in self.measured(arm, (policy, pace))]
         return fmean(map(column, found)) if found else None
+
+    def of_some(self, arm: str, *settings: Setting) -> str:
+        """`, seed 0` where only some seeds of the arm have these settings; nothing where all have."""
+        seeds = self.measured(arm, *settings)
+        some = len(seeds) < len(self.seeds(arm))
+        return f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if some else ""
 
 
 def valid(row: Row) -> float:

@@ -208,6 +208,15 @@ def test_the_rules_find_all_that_they_read_in_what_is_measured(tmp_path):
     assert PAGE.page(study).count("not run yet") == 0
 
 
+def test_a_mean_over_some_of_an_arms_seeds_names_them(tmp_path):
+    for seed, arness in enumerate((0.5, 0.1)):
+        write_arm(tmp_path, "nap", seed, 0.6, arness)
+    text = PAGE.page(PAGE.Study(tmp_path, REASONING.queue()))
+    assert "| `nap` | .900 | .900, seed 0 | .900, seed 0 | .600 | .900, seed 0 |" in text
+    # Ties were measured of seed 0, whose ARness is .5; the mean of both is .3.
+    assert "| `nap` | +0.30 (ties +0.50 to +0.50, seed 0) |" in text
+
+
 def write_arm(folder, arm, seed, valid_at_4, arness):
     """Rows of a model that is right on .9 at one token a step, and on so many at four."""
     rows = []

@@ -135,7 +135,7 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def placed(where: str) -> Iterator[None]:
-    """Inside, an InputError is raised anew with its place, a file and line, before its text."""
+    """Inside, an InputError is raised anew with its place before its text: a file and line, or a problem."""
     try:
         yield
     except InputError as error:

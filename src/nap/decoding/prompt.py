@@ -6,7 +6,6 @@ A text with gaps can stand in place of the slots. Does not know tasks, and decod
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +13,7 @@ from nap.canvas.canvas import Canvas, CanvasSpec, layout
 from nap.canvas.infill import Infill, lay_out
 from nap.canvas.visibility import Attention
 from nap.common.bounds import CHARACTERS, check
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.records import Json
 from nap.data.problems import Problem
 from nap.decoding.prompting import PLAIN, Prompting
@@ -101,7 +100,7 @@ def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting:
     """The empty canvas of a problem. Raises InputError for a prompt with a word that the model does not know, or that
     leaves no room for the canvas.
     """
-    with _named(problem):
+    with placed(problem.id):
         ids = known_ids(denoiser, problem.prompt, prompting)
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
         check_length(denoiser, len(canvas))
@@ -113,7 +112,7 @@ def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Pr
 
     Raises InputError as `canvas_of` does, for a text without a gap, and for settings of a prompt that is not there.
     """
-    with _named(problem):
+    with placed(problem.id):
         if not problem.prompt and prompting != Prompting(raw=prompting.raw):
             raise InputError("there is no prompt that its settings could be for; give one, or drop them")
         ids = known_ids(denoiser, problem.prompt, prompting) if problem.prompt else []
@@ -122,15 +121,6 @@ def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Pr
         _check_words(denoiser, said, canvas.ids.tolist(), "text")
         check_length(denoiser, len(canvas))
     return canvas
-
-
-@contextmanager
-def _named(problem: Problem) -> Iterator[None]:
-    """Errors inside name this problem."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{problem.id}: {error}") from None
 
 
 def known_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> list[int]:
