@@ -4,12 +4,12 @@
 
 First come answers that must agree, small sudokus (`grids`) and sentences (`agree`): a model of a long chain, one of
 three parallel paths, for sudokus one whose paths cannot see each other, and the exact law, which is a perfect model. At
-three tokens a step decoding by confidence loses many of them, and NAP's decoder loses none on the paths. Then a task
-whose bundled models answer in one forward, so that writing in parallel costs them nothing.
+three tokens a step decoding by confidence loses many of them, and NAP's decoder loses none on the paths. Then a pair
+that has to reason over six to eight operations (`igsm`): at four tokens a step, and where every path goes at its own
+pace, since a decode at one token a step takes seconds.
 Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
-summaries and a report to open in a browser under --out. Without --problems it decodes as many as fit into --minutes, at
-least 50 and at most 200 a cell. Expected wall time: under 5 minutes on two cores; the same command resumes it. Expected
-numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
+summaries and a report to open in a browser under --out. Expected wall time: under 5 minutes on two cores; the same
+command resumes it. Expected numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
 """
 
 import argparse
@@ -18,62 +18,40 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from nap.commands.evaluate import print_summary, run_shown
 from nap.common.files import exits_on_bad_input
 from nap.common.memory import keep_memory
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import write_summary
 from nap.evaluation.rows import read_seconds
-from nap.evaluation.run import evaluate
 from nap.evaluation.summary import summarise
-from nap.evaluation.sweep import Cell, Sweep
+from nap.evaluation.sweep import Sweep
 from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
-POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced")
+POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced", "parallel_threshold")
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {
     "grids": "answers that must agree: a long chain, three paths, three that cannot see each other, a perfect model",
     "agree": "sentences that must agree: a long chain, three paths, a perfect model",
-    "arith": "a long chain against three paths; these models answer in one forward, so parallel commits cost nothing",
+    "igsm": "problems to reason about: three solutions as one chain, or each in a path of its own",
 }
 # Beside the pair of a task whose answers must agree.
 MORE = {"grids": ("grids-paths", "exact:grids"), "agree": ("exact:agree",)}
-FEWEST, MOST = 50, 200
+# Paces and policies of what is slower to decode.
+SLOW = {"igsm": ((4,), ("low_confidence", "parallel_forced", "parallel_threshold"))}
 BATCH = 10
 
 
 def sweep_of(task: str, problems: int, policies: tuple[str, ...] | None = None) -> Sweep:
-    agree = task in MORE
+    paces, shown = SLOW.get(task, ((1, 3, 6) if task in MORE else (1, 2, 4, 8), POLICIES))
     return Sweep(
         task=task,
         models=(f"{task}-longcot", f"{task}-nap", *MORE.get(task, ())),
-        policies=policies or (*POLICIES, *(["parallel_threshold"] if agree else [])),
-        tokens_per_step=(1, 3, 6) if agree else (1, 2, 4, 8),
+        policies=policies or shown,
+        tokens_per_step=paces,
         problems=problems,
     )
-
-
-def affordable(minutes: float, workers: int) -> int:
-    """Problems a cell that fit into the time, from one timed batch a task at the fastest pace."""
-    torch.set_num_threads(1)  # As each worker has.
-    seconds = batch = 0.0
-    for task in TASKS:
-        sweep = sweep_of(task, BATCH)
-        problems, fastest = (
-            sweep.load_problems(),
-            Cell(model=f"{task}-nap", policy="ar", budget=sweep.cells()[len(sweep.tokens_per_step) - 1].budget),
-        )
-        for _ in range(2):  # The first time also loads the model.
-            started = time.perf_counter()
-            evaluate(sweep, fastest, problems, range(BATCH), traces=0)
-            batch = time.perf_counter() - started
-        # Four paced policies at 1, 2, 4 and 8 tokens a step are 4 (8 + 4 + 2 + 1) such batches, threshold about 4:
-        # 64 for each of two models. Four models at 1, 3 and 6, and two policies at their own pace, are about as many.
-        seconds += batch / BATCH * 2 * 64 / workers
-    return max(FEWEST, min(MOST, int(60 * minutes / seconds)))
 
 
 def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[str, ...] | None = None) -> None:
@@ -88,19 +66,17 @@ def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, help="problems a cell; default: as many as fit, 50 to 200")
-    parser.add_argument("--minutes", type=float, default=4.0, help="the time to fit into")
+    parser.add_argument("--problems", type=int, default=50, help="problems a cell")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/demo")
     options = parser.parse_args()
     keep_memory()
     workers = min(2, os.cpu_count() or 1)
     started = time.perf_counter()
-    problems = options.problems or affordable(options.minutes, workers)
+    problems = options.problems
     for task in TASKS:
         run(task, problems, options.out / f"{task}-{problems}", workers)
     write_report([options.out / f"{task}-{problems}" for task in TASKS], report := options.out / "report.html")
-    print("\nTwo models that have to reason, igsm-longcot and igsm-nap, are too slow for this: docs/reasoning.md")
-    print(f"{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
+    print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
     print(f"  {sys.executable} -m nap trace show {options.out}/grids-{problems}/traces.jsonl")
     print(f"See it all, and replay it, in a browser: {report.resolve()}")

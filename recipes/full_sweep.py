@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from demo import BATCH, ROOT, TASKS, run, sweep_of
+from demo import BATCH, MORE, ROOT, run, sweep_of
 
 from nap.commands.evaluate import print_summary, run_shown
 from nap.common.files import exits_on_bad_input
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     workers = min(2, os.cpu_count() or 1)
     public_countdown(options.out / "countdown-public", workers)
-    for task in (*TASKS, "countdown"):
+    for task in (*MORE, "arith", "countdown"):
         run(task, options.problems, options.out / f"{task}-{options.problems}", workers, tuple(POLICIES))
 
 

@@ -1,6 +1,8 @@
 """The pictures of the README, from runs: the report's first screen, and a short animation of the replay.
 
-    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/demo/arith-50] [--out docs/images]
+    nap eval --models arith-longcot arith-nap --task arith --policies low_confidence parallel_forced \\
+        --tokens-per-step 1 2 4 8 --problems 50 --out runs/arith
+    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/arith] [--out docs/images]
 
 Needs Debian's chromium and pip install playwright pillow. Writes report.png (the verdict and its picture) and
 replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
@@ -89,7 +91,7 @@ def take(first: Path, replayed: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=Path, default=ROOT / "runs/demo/grids-50", help="the run of the first screen")
-    parser.add_argument("--replay", type=Path, default=ROOT / "runs/demo/arith-50", help="the run of the replay")
+    parser.add_argument("--replay", type=Path, default=ROOT / "runs/arith", help="the run of the replay")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     options = parser.parse_args()
     take(options.first, options.replay, options.out)

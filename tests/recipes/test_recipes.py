@@ -166,8 +166,8 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo.py", "--problems", "1", "--out", str(tmp_path)])
     demo.main()
     out, err = capsys.readouterr()
-    assert [*demo.TASKS] == ["grids", "agree", "arith"]
-    more = {"grids": ["grids-paths", "exact:grids"], "agree": ["exact:agree"], "arith": []}
+    assert [*demo.TASKS] == ["grids", "agree", "igsm"]
+    more = {"grids": ["grids-paths", "exact:grids"], "agree": ["exact:agree"], "igsm": []}
     for task in demo.TASKS:
         models = [f"{task}-longcot", f"{task}-nap", *more[task]]
         cells = [model for model in models for _ in smaller["policies"]]
