@@ -12,7 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import agreement_page
 import paths_used
+import reasoning_page
+from agreement_parts.findings import Study
 from bundled import ROOT
 from study import queue
 from study_parts.bands import band_table, baseline_table, read_bands
@@ -20,7 +23,7 @@ from study_parts.beside import causal_table, text_table, used_table
 from study_parts.claims import bundled_seeds, by_seed, claim_table
 from study_parts.contrasts import contrast_table, differences
 from study_parts.falls import paper_table
-from study_parts.front import front
+from study_parts.front import bullets, front, withdrawn
 from study_parts.graphs import graph_table, seen
 from study_parts.rows import TASKS, Rows, read
 from study_parts.tables import accuracy_table, decoder_table, order_table, reasoning_table
@@ -35,7 +38,8 @@ def page() -> str:
     planned = queue()
     tasks = {task: read(task) for task in TASKS}
     found = sum(model.results.exists() for model in planned)
-    return "\n\n".join([HEAD, front(tasks), MADE.format(done=found, planned=len(planned))]) + "\n"
+    agreement, reasoning = Study(agreement_page.RESULTS), Study(reasoning_page.RESULTS, reasoning_page.queue())
+    return "\n\n".join([HEAD, front(tasks, agreement, reasoning), MADE.format(done=found, planned=len(planned))]) + "\n"
 
 
 def details() -> str:
@@ -50,6 +54,7 @@ def details() -> str:
         parts += ["## Do the answers come from the paths?", PUT, used_table()]
     for task, rows in tasks.items():
         parts += of_task(task, rows)
+    parts += ["## Withdrawn", WRONG, bullets([f"{said}. {why}" for said, why in withdrawn(tasks).items()])]
     missing = [model.name for model in planned if not model.done]
     parts += ["## Not run yet, or not under every decoder", ", ".join(missing) or "Nothing: the study is complete."]
     return "\n\n".join(parts) + "\n"
@@ -104,6 +109,8 @@ Models of 1.3 M parameters trained from scratch by `python recipes/study.py`: {d
 one seed. `python recipes/reproduce.py` trains two of them again (15 minutes on two cores of an AMD Zen 5; with
 `--dtype float32` an hour and a half on two that do not multiply bfloat16) and says whether what comes is what another
 seed would give. It cannot ask for more: on another processor sums are rounded otherwise (docs/models.md)."""
+
+WRONG = """An earlier version of the first page said the following. It does not stand:"""
 
 FOUND = """Differences in points at 4 tokens a step, second less first, [Student's t at 95 % over the training seeds].
 Order is taken at 1 a step, where no ties blur it, and normalised: (G - H) / (1 - H), G the ARness and H a random

@@ -168,16 +168,21 @@ class Finding:
 
     def line(self, study: Study) -> str:
         """A row of the table."""
+        text, seeds, verdict = self.measured(study)
+        return f"| {self.number} | {self.says} | {text} | {seeds} | {verdict}{' ' * bool(verdict)}|"
+
+    def measured(self, study: Study) -> tuple[str, int, str]:
+        """The mean over the seeds and its interval, how many seeds they are, and the verdict."""
         values = study.each(self.value, *self.arms)
         if not values:
-            return f"| {self.number} | {self.says} | not run yet | 0 | |"
+            return "not run yet", 0, ""
         scale, unit = (100, " points") if self.percent else (1, "")
         text, verdict = f"{scale * fmean(values):+.2f}{unit}", "one seed: no verdict"
         if len(values) > 1:
             interval = mean_interval(values)
             text += f" [{scale * interval.low:+.2f}, {scale * interval.high:+.2f}]"
             verdict = self.rule(interval)
-        return f"| {self.number} | {self.says} | {text} | {len(values)} | {verdict} |"
+        return text, len(values), verdict
 
 
 def did(policy: str, last: int, chain: Rows, paths: Rows, of_chain: str = AO) -> float:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import paths_used
+from agreement_parts.findings import Study
 from paths_used import NOTHING, OWN
 
 from study_parts.bands import TAU, band, identified, matched, thirds
@@ -17,6 +18,7 @@ from study_parts.claims import CLAIMS, Claim, coverage, judged
 from study_parts.contrasts import CONTRASTS, Contrast
 from study_parts.falls import PAPER, fall_table, falls, spreads
 from study_parts.graphs import by_rarity, known
+from study_parts.mechanism import agreeing, reasoned
 from study_parts.rows import AO, Rows
 
 FORCED_ENSEMBLE = Claim("", CONTRASTS["ensemble"], "an interval at 0 or below")
@@ -28,27 +30,22 @@ ASKED = """## In five minutes
 
 **What was asked.** NAP (arXiv 2602.23225) trains on several independent reasoning paths and moves all of them at every
 step. Its claim is about *parallelism*: that it loses less than one long chain when several tokens are written per step.
-So what counts is the difference in differences: what the chain loses from 1 to 4 tokens a step, less what NAP loses. Of
-three training seeds each, models of 1.3 M parameters, 500 held-out problems; points of accuracy, Student's t at 95 %
-over the seeds:"""
+So what counts is the difference in differences: what the chain loses ("its fall") less what the paths lose. Three kinds
+of models were asked, in points of accuracy with Student's t at 95 % over training seeds, by rules written before."""
 
-LEAVES = """**Where the mechanism can be seen** is another page: on answers that only have to agree, where parallel
-commits do cost, three independent paths carry three tokens a step at no loss and one canvas does not, and the
-tokens that a threshold in every path writes at no loss grow with the number of paths
-([agreement.md](agreement.md)). On models that have to reason, so far on two training seeds, the chain loses more from
-1 to 4 tokens a step than NAP's paths under its decoder, which lose nothing in one seed and much in the other
-([reasoning.md](reasoning.md))."""
+SHORT = """### Models that answer in one forward
+
+Models of 1.3 M parameters, three seeds, 500 held-out problems, from 1 to 4 tokens a step, beside the paper's. Command:
+`python recipes/study.py`; the rule of every claim is in [the details](study_details.md)."""
 
 
-def front(tasks: dict[str, Rows]) -> str:
-    """All of it."""
-    found = [ASKED, fall_table(tasks), "**What came out.**\n\n" + bullets(came_out(tasks)), LEAVES]
-    if taken := withdrawn(tasks):
-        found += ["### Withdrawn", TAKEN, bullets(taken)]
-    return "\n\n".join(found)
+def front(tasks: dict[str, Rows], agreement: Study, reasoning: Study) -> str:
+    """All of it: first where parallelism costs."""
+    found = [ASKED, agreeing(agreement), reasoned(reasoning), SHORT, fall_table(tasks), bullets(came_out(tasks))]
+    return "\n\n".join([*found, "### Withdrawn", TAKEN, bullets(list(withdrawn(tasks)))])
 
 
-TAKEN = """An earlier version of this page said the following. It does not stand:"""
+TAKEN = """An earlier version of this page said the following. It does not stand; [why](study_details.md#withdrawn)."""
 
 
 def bullets(lines: list[str]) -> str:
@@ -137,35 +134,33 @@ def not_new(arith: Rows) -> str:
     )
 
 
-def withdrawn(tasks: dict[str, Rows]) -> list[str]:
-    """The verdicts that do not stand, each with why."""
-    lines = []
+def withdrawn(tasks: dict[str, Rows]) -> dict[str, str]:
+    """What an earlier version said and does not stand, each with why."""
+    found = {}
     arith = tasks.get("arith", Rows({}))
     if (vote := judged(FORCED_ENSEMBLE, arith)) and (equal := judged(TOKENS_ENSEMBLE, arith)):
-        lines.append(
-            f'"NAP beats a vote of three short canvases of equal forwards: holds ({vote.mean:+.1f} on `arith`)". The '
-            f"vote's model had seen a third of NAP's training tokens. At equal tokens NAP is below the vote: {equal}."
+        found[f'"NAP beats a vote of three short canvases of equal forwards: holds ({vote.mean:+.1f} on `arith`)"'] = (
+            "The vote's model had seen a third of NAP's training tokens. At equal tokens NAP is below the vote: "
+            f"{equal}."
         )
     if (slot := thirds("arith")) and judged(SLOT, arith):
         mean, (low, high) = slot
-        lines.append(
-            '"NAP\'s data makes decoding less left to right inside a slot: refuted (+6.5 on `arith`)". It compared a '
-            "slot of 30 with one of 92, and the excess over a random order shrinks with length. Over equal thirds of "
-            f"the chain the difference is {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (one seed, over problems)."
+        found['"NAP\'s data makes decoding less left to right inside a slot: refuted (+6.5 on `arith`)"'] = (
+            "It compared a slot of 30 with one of 92, and the excess over a random order shrinks with length. Over "
+            f"equal thirds of the chain the difference is {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (one seed, over "
+            "problems)."
         )
     if (early := judged(replace(CLAIMS[0], pace=1), arith)) and (late := judged(CLAIMS[0], arith)):
-        lines.append(
-            '"NAP, data and decoder, is more accurate: yes in these models (`arith`)" as a finding about parallelism. '
-            f"It is a gap between training runs: {early.mean:+.1f} points at one token a step, {late.mean:+.1f} at 4."
-        )
+        found[
+            '"NAP, data and decoder, is more accurate: yes in these models (`arith`)" as a finding about parallelism'
+        ] = f"It is a gap between training runs: {early.mean:+.1f} points at one token a step, {late.mean:+.1f} at 4."
     if chain := matched("arith", "long"):
-        lines.append(
-            "Every comparison of forced decoding's ARness with H_n/n. Forced decoding writes the summary last and the "
-            f"paths in turns, and a random order under these rules has {chain:.3f} in the chain and "
-            f"{matched('arith', 'nap'):.3f} in NAP, not .08."
+        found["Every comparison of forced decoding's ARness with H_n/n"] = (
+            "Forced decoding writes the summary last and the paths in turns, and a random order under these rules has "
+            f"{chain:.3f} in the chain and {matched('arith', 'nap'):.3f} in NAP, not .08."
         )
-    lines.append(
-        f"Intervals over three seeds by a crossed bootstrap as verdicts: they cover some {100 * coverage(3):.0f} % "
-        "where 95 are meant. Verdicts are by Student's t now. One seed has no verdict, however far apart two seeds are."
+    found["Verdicts by a crossed bootstrap over three seeds"] = (
+        f"Such intervals cover some {100 * coverage(3):.0f} % where 95 are meant. Verdicts are by Student's t now. One "
+        "seed has no verdict, however far apart two seeds are."
     )
-    return lines
+    return found

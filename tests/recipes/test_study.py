@@ -23,10 +23,11 @@ def part(name: str) -> Any:
     return import_module(name)
 
 
+Study = part("agreement_parts.findings").Study
 STUDY, PAGE, USED = part("study"), part("study_page"), part("paths_used")
 ROWS, CLAIMS, CONTRASTS, TABLES = (part(f"study_parts.{name}") for name in ("rows", "claims", "contrasts", "tables"))
-FALLS, FRONT, BANDS, GRAPHS, BESIDE = (
-    part(f"study_parts.{name}") for name in ("falls", "front", "bands", "graphs", "beside")
+FALLS, FRONT, BANDS, GRAPHS, BESIDE, MECHANISM = (
+    part(f"study_parts.{name}") for name in ("falls", "front", "bands", "graphs", "beside", "mechanism")
 )
 
 
@@ -436,18 +437,25 @@ def test_the_first_page_leads_with_the_falls_and_withdraws_what_does_not_stand(r
     monkeypatch.setattr(USED, "USED", results / "paths-used.parquet")
     store_falls((1, 2, 0), (0, 1, 0))
     stored("long", first_of_100(40), policy="random", paces=("1/step",))
-    told = FRONT.front({"arith": ROWS.read("arith"), "countdown": ROWS.Rows({})})
-    assert told.index("difference in differences") < told.index("**What came out.**") < told.index("### Withdrawn")
+    tasks = {"arith": ROWS.read("arith"), "countdown": ROWS.Rows({})}
+    told = FRONT.front(tasks, Study(results, []), Study(results, []))
+    assert told.index("### Answers that must agree") < told.index("### Models that have to reason")
+    assert (
+        told.index("difference in differences |") < told.index("**The positive control") < told.index("### Withdrawn")
+    )
+    for claim, refuted in (*MECHANISM.AGREEING.values(), *MECHANISM.REASONING.values()):
+        assert f"| {claim} | not run yet | 0 |  | {refuted} |" in told
     assert "+1.0 on `arith` points from 1 to 4 tokens a step" in told and "countdown`" not in told
     assert "as by confidence, -40.0 (over problems alone" in told
-    assert '"NAP, data and decoder, is more accurate: yes in these models' in told
+    said = '"NAP, data and decoder, is more accurate: yes in these models (`arith`)" as a finding about parallelism'
+    assert said in told and FRONT.withdrawn(tasks)[said].startswith("It is a gap between training runs")
 
 
 def test_the_stored_pages_are_as_the_rows_make_them_and_the_first_is_read_in_six_minutes():
     text = (STUDY.ROOT / "docs/study.md").read_text()
     assert PAGE.page() == text
-    # 200 words a minute, the table's included.
-    assert len(text.split()) < 1200
+    # 200 words a minute, the tables' included.
+    assert sum(any(map(str.isalnum, word)) for word in text.split()) < 1200
     assert PAGE.details() == (STUDY.ROOT / "docs/study_details.md").read_text()
 
 
