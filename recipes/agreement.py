@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agreement_parts.measure import AO, Work, settings_of
+from agreement_parts.measure import AO, TRIAL, Work, settings_of
 from bundled import ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, run_each, schedules
 
 from nap.canvas.canvas import CanvasSpec
@@ -62,6 +62,7 @@ class Arm:
     attention: Attention = "full"
     seeds: int = 5
     exact: bool = False
+    trial: bool = False
 
     def load(self) -> Any:
         """The task."""
@@ -92,12 +93,14 @@ class Arm:
 
 def grids(what: str, count: int, **options: Any) -> Arm:
     """An arm of grids: options of the arm, and settings of the task."""
-    names = ("chain", "attention", "seeds", "exact")
+    names = ("chain", "attention", "seeds", "exact", "trial")
     own = {name: options.pop(name) for name in names if name in options}
     return Arm(what=what, settings={"count": count, **options}, **own)
 
 
 exact = partial(grids, exact=True, seeds=1)
+# Grids of 6x6 with 6 clues, under the decoders of the two trials that this study began with.
+large = partial(grids, size=6, clues=6, trial=True, seeds=3)
 # In the order in which they are run: what answers a question on its own comes first.
 ARMS = {
     **{
@@ -124,6 +127,8 @@ ARMS = {
     "stories-chain-3": Arm(
         what="the same three sentences as one chain without marks", task="agree", settings={"count": 3}, chain=True
     ),
+    "large-3": large("three independent grids of 6x6, a path each", 3),
+    "large-chain-3": large("the same three grids of 6x6 as one chain without marks", 3, chain=True),
     **{
         f"chain-{count}": grids(f"{count} grids as one chain without marks", count, chain=True) for count in (2, 4, 6)
     },
@@ -133,6 +138,7 @@ GROUPS = (
     ("exact-1", "exact-2", "exact-3", "exact-4", "exact-6", "exact-rows-1", "exact-rows-2", "exact-rows-3"),
     ("one", "grids-3", "chain-3"), ("grids-6", "grids-2", "grids-4"),
     ("rows-1", "rows-2", "rows-3", "paths-3", "corners-3"), ("story", "stories-3", "stories-chain-3"),
+    ("large-3", "large-chain-3"),
 )  # fmt: skip
 
 
@@ -215,7 +221,8 @@ def work_of(model: Model, denoiser: Denoiser | None, stream: int) -> Work:
 def measure_model(model: Model, trained: Path | None, folder: Path) -> list[dict[str, Any]]:
     """The rows of a model, of which those that are in its journal are not made again."""
     work = work_of(model, open_model(trained) if trained else None, 0)
-    return journaled(settings_of(work.task.count), work.row, folder)
+    settings = TRIAL if ARMS[model.arm].trial else settings_of(work.task.count)
+    return journaled(settings, work.row, folder)
 
 
 def journaled(settings: Iterable[Setting], row: Callable[..., Row], folder: Path) -> list[Row]:
@@ -261,24 +268,24 @@ def run_one(model: Model, runs: Path, results: Path) -> None:
 # Bundling
 
 
-def median_seed(arm: str, results: Path) -> int:
-    """The seed of the median of `valid` by confidence at 3 tokens a step; of the middle two the one of less."""
+def median_seed(arm: str, results: Path, by: Setting) -> int:
+    """The seed of the median of `valid` under a decoder at a pace; of the middle two the one of less."""
     import pyarrow.parquet as pq
 
     found = []
     for path in results.glob(f"{arm}-[0-9].parquet"):
         rows = pq.read_table(path, columns=["policy", "pace", "valid"]).to_pylist()
-        valid = next(row["valid"] for row in rows if (row["policy"], row["pace"]) == (AO, 3))
+        valid = next(row["valid"] for row in rows if (row["policy"], row["pace"]) == by)
         found.append((valid, int(path.stem.removeprefix(f"{arm}-"))))
     if not found:
         raise InputError(f"{results} has no rows of {arm}; train and measure it first: --arms {arm}")
     return sorted(found)[(len(found) - 1) // 2][1]
 
 
-def install(arms: Mapping[str, str], runs: Path, results: Path) -> None:
+def install(arms: Mapping[str, str], runs: Path, results: Path, by: Setting) -> None:
     """Bundle the median seed of each of these arms, under its name."""
     for name, arm in arms.items():
-        seed = median_seed(arm, results)
+        seed = median_seed(arm, results, by)
         if (trained := newest(runs / f"{arm}-{seed}")) is None:
             raise InputError(f"{runs} has no trained model of {arm}-{seed}; train it first: --arms {arm}")
         bundle(name, trained, f"{arm}-{seed}")
@@ -289,11 +296,13 @@ def install(arms: Mapping[str, str], runs: Path, results: Path) -> None:
 
 
 def study_parser(
-    said: str | None, models: Sequence[Model], name: str, bundled: Mapping[str, str] | None = None
+    said: str | None, models: Sequence[Model], name: str, bundled: Mapping[str, str] | None = None,
+    by: Setting = (AO, 3),
 ) -> argparse.ArgumentParser:  # fmt: skip
     """The flags of a recipe that works through such models.
 
     bundled  the arms of which the package has the median seed, by their names there
+    by       the decoder and pace by which it is the median
     """
     parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=dict.fromkeys(model.arm for model in models))
@@ -302,7 +311,7 @@ def study_parser(
     parser.add_argument("--results", type=Path, default=ROOT / f"docs/{name}", help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
-    parser.set_defaults(install=None, bundled=bundled)
+    parser.set_defaults(install=None, bundled=bundled, by=by)
     if bundled:
         parser.add_argument(
             "--install", nargs="*", choices=bundled, help="copy these bundled models (default: all) into src/nap/assets"
@@ -323,7 +332,7 @@ def work_through(
     """
     if options.install is not None:
         names = options.install or [*options.bundled]
-        install({name: options.bundled[name] for name in names}, options.runs, options.results)
+        install({name: options.bundled[name] for name in names}, options.runs, options.results, options.by)
         return 0
     chosen = [
         model

@@ -16,6 +16,7 @@ from statistics import fmean
 
 from agreement import ARMS, RESULTS
 from agreement_parts.findings import (
+    BOUND,
     BOUND_IN_PATHS,
     IN_PATHS,
     THRESHOLD,
@@ -46,6 +47,7 @@ DRAWN = (
     ("grids-3", FORCED, "three paths, forced"), ("grids-3", AO, "three paths, AO"), ("chain-3", AO, "one chain, AO"),
     ("grids-3", "random", "three paths, random order"), ("grids-3", THRESHOLD, "three paths, threshold .9"),
     ("grids-3", IN_PATHS, "three paths, threshold .9 in every path"),
+    ("grids-3", BOUND, "three paths, entropy bound .1"),
     ("grids-3", BOUND_IN_PATHS, "three paths, entropy bound .1 in every path"),
 )  # fmt: skip
 
@@ -89,13 +91,14 @@ def by_order(study: Study, arms: Sequence[str], orders: Mapping[str, Callable[[R
 
     def cell(arm: str, column: Callable[[Row], float]) -> str:
         own, settings = study.mean(arm, AO, 1, column), [(policy, 1) for policy in (AO, *TIES)]
-        # The band is that of the seeds whose ties were measured.
         seeds = study.measured(arm, *settings)
         if own is None or not seeds:
             return "" if own is None else f"{own:+.2f}"
+        # The band is that of the seeds whose ties were measured, beside their own value.
         first, *ties = (fmean(column(study.rows[arm, seed][setting]) for seed in seeds) for setting in settings)
         low, high = min(first, *ties), max(first, *ties)
-        band = f"{own:+.2f} (ties {low:+.2f} to {high:+.2f}{study.of_some(arm, *settings)})"
+        some = study.of_some(arm, *settings)
+        band = f"{own:+.2f} ({f'{some[2:]}: {first:+.2f}, ' if some else ''}ties {low:+.2f} to {high:+.2f})"
         return band + ", not identified" * (high - low >= abs(first))
 
     lines = [[f"`{arm}`", *(cell(arm, column) for column in orders.values())] for arm in arms]
@@ -128,12 +131,12 @@ def three(study: Study, arm: str, units: str) -> str:
     at_3 = [share(study.mean(arm, policy, 3, valid)) for policy in (FORCED, AO)]
     own = [
         f"{share(study.mean(arm, policy, None, valid))} at {study.mean(arm, policy, None, rate):.1f}"
-        for policy in (IN_PATHS, THRESHOLD)
+        for policy in (IN_PATHS, THRESHOLD, BOUND)
     ]
     return (
         f"three independent {units} at 3 tokens a step: {at_3[0]} of the {units} are valid where every path is forced "
         f"to move, {at_3[1]} where the most confident tokens anywhere are taken. A threshold in every path gives "
-        f"{own[0]} tokens a forward, one over the whole canvas {own[1]}."
+        f"{own[0]} tokens a forward, one over the whole canvas {own[1]}; an entropy bound over it {own[2]}."
     )
 
 
@@ -156,8 +159,9 @@ def frontiers(study: Study) -> str:
 
     return (
         f"- With {', '.join(map(str, WIDTHS))} independent grids in the canvas a threshold of .9 in every path "
-        f"writes {told(IN_PATHS)}, and the same over the whole canvas {told(THRESHOLD)}. The parallelism that costs "
-        "nothing grows with the number of independent frontiers, but only for a decoder that moves every one of them."
+        f"writes {told(IN_PATHS)}, the same over the whole canvas {told(THRESHOLD)}, and an entropy bound of .1 over "
+        f"the whole canvas {told(BOUND)}. The parallelism that costs little grows with the number of independent "
+        "frontiers, but only for a decoder that moves every one of them."
     )
 
 

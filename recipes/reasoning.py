@@ -32,7 +32,7 @@ from agreement import Model, Row, Setting, journaled, open_model, study_parser, 
 from bundled import Recipe, build_tokenizer, fit
 from numpy.typing import NDArray
 from paths_used import decoded
-from reasoning_parts.measure import FEW, GATE, Measure, chance, gate, settings_of
+from reasoning_parts.measure import AO, FEW, GATE, Measure, chance, gate, settings_of
 
 from nap.canvas.canvas import Canvas, CanvasSpec, fill, parse
 from nap.canvas.visibility import Attention
@@ -318,7 +318,7 @@ def print_gate(rows: Sequence[Row]) -> None:
 
 
 def main() -> int:
-    parser = study_parser(__doc__, queue(), "reasoning", BUNDLED)
+    parser = study_parser(__doc__, queue(), "reasoning", BUNDLED, by=(AO, 4))
     parser.add_argument("--gate", metavar="CHAIN", help="measure this chain, a folder or a bundled one, for the gate")
     options = parser.parse_args()
     if options.gate:

@@ -39,6 +39,12 @@ OWN_PACE = (
     *[f"parallel_threshold:tau={tau}" for tau in (0.7, 0.9, 0.98)], "parallel_threshold:summary=joint",
     *[f"parallel_entropy_bound:gamma={gamma}" for gamma in (0.01, 0.1)],
 )  # fmt: skip
+# What the trials on larger grids measured: enough for the falls, and a minute a row there.
+TRIAL: tuple[tuple[str, int | None], ...] = (
+    *((policy, pace) for policy in (AO, FORCED) for pace in (1, 3, 6, 12)), *(("random", pace) for pace in (1, 3)),
+    *((f"{kind}:tau={tau}", None) for kind in ("threshold", "parallel_threshold") for tau in (0.7, 0.9, 0.98)),
+    ("entropy_bound:gamma=0.1", None),
+)  # fmt: skip
 KEPT = (
     "tau_b", "global_arness@1", "global_arness@1_random", "path_global_arness@1", "path_global_arness@1_random",
 )  # fmt: skip

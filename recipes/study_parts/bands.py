@@ -95,10 +95,13 @@ def baseline_table() -> str:
     return table(["task", "model", "decoder", "Global-ARness@1", "H_n/n", "random, same rules", "normalised"], body)
 
 
-def thirds(task: str) -> tuple[float, Interval] | None:
-    """Points by which NAP's three paths are above three equal thirds of the chain, both above random, AO."""
+def thirds(task: str, choice: str = "own") -> tuple[float, Interval] | None:
+    """Points by which NAP's three paths are above three equal thirds of the chain, both above random, AO.
+
+    choice  which of equally sure candidates are taken
+    """
     found = read_bands()
-    keys = [(task, arm, AO, "own") for arm in ARMS]
+    keys = [(task, arm, AO, choice) for arm in ARMS]
     if not all(key in found for key in keys):
         return None
     chain, paths = (found[key]["third_arness@1"] - found[key]["third_arness@1_random"] for key in keys)

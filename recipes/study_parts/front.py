@@ -33,7 +33,7 @@ step. Its claim is about *parallelism*: that it loses less than one long chain w
 So what counts is the difference in differences: what the chain loses ("its fall") less what the paths lose. Three kinds
 of models were asked, in points of accuracy with Student's t at 95 % over training seeds, by rules written before."""
 
-SHORT = """### Models that answer in one forward
+SHORT = """### Models that can answer without their paths
 
 Models of 1.3 M parameters, three seeds, 500 held-out problems, from 1 to 4 tokens a step, beside the paper's. Command:
 `python recipes/study.py`; the rule of every claim is in [the details](study_details.md)."""
@@ -64,7 +64,7 @@ def nothing_lost(tasks: dict[str, Rows]) -> str:
     return (
         f"**Our chain loses nothing that NAP could save**: {' and '.join(lost)} points from 1 to 4 tokens a step, "
         f"where the paper's Dream loses {dream[1][0] - dream[4][0]:.1f}. On these models NAP's gain cannot show "
-        "itself, only what its decoder costs where there is nothing to save."
+        "itself, and no size of it is refuted; only what its decoder costs where there is nothing to save can."
     ) * bool(lost)
 
 
@@ -79,7 +79,7 @@ def told_apart(tasks: dict[str, Rows]) -> str:
     return (
         f"**The level at one pace is the luck of a training run.** The gap at 4 tokens a step has a standard deviation "
         f"over seeds of {large} points, the difference of falls one of {small}. NAP less the chain there: {gaps}. The "
-        "paper's +14.4 is such a gap."
+        "paper's +14.4 is a gap of one training run each; whether runs of 7B models spread so is not known."
     )
 
 
@@ -100,8 +100,8 @@ def one_forward() -> str:
         masked, own = (100 * np.mean(used(paths_used.USED, "correct")[task, "nap", given]) for given in (NOTHING, OWN))
         told.append(f"{masked:.0f} % on `{task}`, over its own paths {own:.0f} %")
     return (
-        f"**The models answer in one forward.** A summary written while NAP's paths are still masked is right in "
-        f"{'; '.join(told)}. The reasoning that would have to be parallel is not used."
+        f"**The answers do not need the paths.** A summary written while NAP's paths are still masked is right in "
+        f"{'; '.join(told)}. (Of `arith` it follows paths that are shown, right or wrong: [probe.md](probe.md).)"
     )
 
 
@@ -143,12 +143,14 @@ def withdrawn(tasks: dict[str, Rows]) -> dict[str, str]:
             "The vote's model had seen a third of NAP's training tokens. At equal tokens NAP is below the vote: "
             f"{equal}."
         )
-    if (slot := thirds("arith")) and judged(SLOT, arith):
+    sides = [side[0] for choice in ("right", "left") if (side := thirds("arith", choice))]
+    if (slot := thirds("arith")) and len(sides) == 2 and judged(SLOT, arith):
         mean, (low, high) = slot
         found['"NAP\'s data makes decoding less left to right inside a slot: refuted (+6.5 on `arith`)"'] = (
             "It compared a slot of 30 with one of 92, and the excess over a random order shrinks with length. Over "
             f"equal thirds of the chain the difference is {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (one seed, over "
-            "problems)."
+            f"problems), and {sides[0]:+.1f} or {sides[1]:+.1f} where equally sure tokens are taken from the right or "
+            f"from the left{': *not identified*' * (abs(sides[1] - sides[0]) >= abs(mean))}."
         )
     if (early := judged(replace(CLAIMS[0], pace=1), arith)) and (late := judged(CLAIMS[0], arith)):
         found[

@@ -9,7 +9,7 @@ with what would refute it. Expected wall time: seconds. Does not judge, and does
 from collections.abc import Iterable, Mapping
 
 from agreement_page import PICTURE
-from agreement_parts.findings import IN_PATHS, THRESHOLD, Finding, Study, fall
+from agreement_parts.findings import BOUND, IN_PATHS, THRESHOLD, Finding, Study, fall
 from agreement_parts.findings import findings as agreement_findings
 from agreement_parts.measure import AO, FORCED
 from reasoning_page import PACE
@@ -29,6 +29,7 @@ AGREEING = {
     f"tokens a forward against P, `{THRESHOLD}`: slope": (
         "and that of a threshold over the whole canvas", PROPORTIONAL,
     ),
+    f"tokens a forward against P, `{BOUND}`: slope": ("and that of an entropy bound over it", PROPORTIONAL),
     "cannot see each other, forced at 3": ("paths must be unable to see each other", "an interval inside ±3 points"),
     "sentences: chain's fall less that of paths (forced), 1 to 3": ("of sentences, too, one chain loses more", BELOW),
 }  # fmt: skip

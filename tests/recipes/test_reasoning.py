@@ -214,7 +214,23 @@ def test_a_mean_over_some_of_an_arms_seeds_names_them(tmp_path):
     text = PAGE.page(PAGE.Study(tmp_path, REASONING.queue()))
     assert "| `nap` | .900 | .900, seed 0 | .900, seed 0 | .600 | .900, seed 0 |" in text
     # Ties were measured of seed 0, whose ARness is .5; the mean of both is .3.
-    assert "| `nap` | +0.30 (ties +0.50 to +0.50, seed 0) |" in text
+    assert "| `nap` | +0.30 (seed 0: +0.50, ties +0.50 to +0.50) |" in text
+
+
+def test_the_median_of_what_every_seed_has_is_bundled(tmp_path, monkeypatch, capsys):
+    for seed, at_4 in enumerate((0.6, 0.1, 0.3)):
+        write_arm(tmp_path, "nap", seed, at_4, 0.5)
+        (tmp_path / f"nap-{seed}/3000").mkdir(parents=True)
+    agreement = sys.modules[REASONING.work_through.__module__]
+    monkeypatch.setattr(agreement, "newest", lambda folder: folder / "3000/final")
+    monkeypatch.setattr(agreement, "bundle", lambda *asked: print(*asked))
+    flags = ["--install", "igsm-nap", "--runs", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["reasoning.py", *flags])
+    assert REASONING.main() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"igsm-nap {tmp_path}/nap-2/3000/final nap-2",
+        "igsm-nap is seed 2 of nap",
+    ]
 
 
 def write_arm(folder, arm, seed, valid_at_4, arness):
@@ -250,7 +266,7 @@ def test_the_page_decides_by_the_rules_of_the_protocol(tmp_path, nap_at_4, verdi
     assert first.endswith(f"| 3 | {verdict} |")
     # Here the chain is as right under either decoder, so both say the same.
     assert next(line for line in text.splitlines() if "both forced" in line).endswith(f"| 3 | {verdict} |")
-    assert "| R2 | ARness in thirds, chain less NAP | +0.20 [+0.20, +0.20] | 3 | lowers order |" in text
+    assert "| R2 | ARness in thirds, chain less NAP | +0.200 [+0.200, +0.200] | 3 | lowers order |" in text
     assert "| R3 | cannot see each other, forced at 4 | not run yet | 0 | |" in text
 
 

@@ -307,9 +307,9 @@ def store_falls(chain, forced):
 @pytest.mark.parametrize(
     ("chain", "forced", "verdict"),
     [
-        ((31, 32, 33), (22, 23, 24), "NAP loses less; Dream's +8.8 not refuted"),
-        ((1, 2, 0), (0, 1, 0), "open which loses less; Dream's +8.8 refuted"),
-        ((0, 1, 0), (8, 9, 9), "NAP loses more; Dream's +8.8 refuted"),
+        ((31, 32, 33), (22, 23, 24), "NAP loses less"),
+        ((1, 2, 0), (0, 1, 0), "open"),
+        ((0, 1, 0), (8, 9, 9), "NAP loses more"),
     ],
 )
 def test_the_headline_is_the_chains_fall_less_naps_by_students_interval(results, chain, forced, verdict):

@@ -90,6 +90,25 @@ def test_the_solutions_of_a_problem_share_how_many_fillers_they_have_and_problem
     assert shares.std(1).mean() < shares.mean(1).std() / 2
 
 
+def orders(needs, done=frozenset()):
+    """In how many orders steps can be taken, of which each needs some others."""
+    ready = [step for step, others in needs.items() if step not in done and others <= done]
+    return sum(orders(needs, done | {step}) for step in ready) or 1
+
+
+def test_steps_come_one_after_the_other_and_of_three_problems_in_four_in_one_order_alone():
+    # What docs/reasoning.md says of 1,000 graphs.
+    counts, depths = [], []
+    for index in range(1000):
+        problem = TASK.generate(0, index, "test")
+        told = re.findall(r"(\w+) is (?:gap|sum|turn) (\w+) (\w+) \.", problem.prompt)
+        names = {name for name, *_ in told}
+        counts.append(orders({name: set(taken) & names for name, *taken in told}))
+        depths.append(problem.meta["critical_path"])
+    assert round(np.mean(np.equal(counts, 1)), 2) == 0.75
+    assert [round(np.mean(np.greater_equal(depths, least)), 2) for least in (6, 7)] == [0.88, 0.56]
+
+
 def test_the_last_operation_is_not_the_one_whose_results_are_easily_guessed():
     assert not any(re.search(rf"{s.problem.meta['asked']} is gap ", s.problem.prompt) for s in DRAWN)
 

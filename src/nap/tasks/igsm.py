@@ -7,7 +7,8 @@ A value is a digit. `gap` is the distance of two values, `sum` the last digit of
 twice the first plus the second: nested, they neither associate nor add up to one sum, so an answer takes its operations
 one after the other. Every step is said in one of twelve wordings of different lengths, one of them usual, and between
 any two words may stand a filler, often in some solutions and seldom in others: the next word is likely, and what stands
-far ahead is uncertain, as in text. The paths of a sample compute in orders of their own. None says what is given: a
+far ahead is uncertain, as in text. Each path of a sample has its own wording, and its own order where the graph leaves
+a choice, which three in four do not: their paths are one derivation in several wordings. None says what is given: a
 second path of a chain could copy that anywhere, and a model would write it first (docs/reasoning.md).
 
 The graph decides the split, with its names and values: no test problem is in training under another order of sentences.
@@ -128,7 +129,7 @@ class Igsm:
         return self._draw(seed, index, split)[0]
 
     def sample(self, seed: int, index: int, paths: int = 3, split: str = "train") -> Sample:
-        """A problem and `paths` solutions, each in an order and wording of its own."""
+        """A problem and `paths` solutions, each in a wording of its own, and in a random one of the graph's orders."""
         problem, graph, rng = self._draw(seed, index, split)
         often = rng.uniform(0, self.fillers)
         texts = [self._write(graph, often, rng) for _ in range(paths)]
@@ -181,7 +182,7 @@ class Igsm:
         return problem, graph, rng
 
     def _write(self, graph: Graph, often: float, rng: random.Random) -> str:
-        """One path that fits: its steps, in an order of its own."""
+        """One path that fits: its steps, in a random one of the graph's orders."""
         steps = [*ordered(graph, rng)]
         said = [_filled(_said(step, graph, rng), often, rng) for step in steps]
         while sum(map(len, said)) > self.longest:
