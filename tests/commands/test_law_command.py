@@ -26,6 +26,7 @@ def test_decodes_of_a_law_are_measured_against_it(tmp_path, capsys):
     for other in ("arith-nap", "exact:grids"):
         with pytest.raises(InputError, match=f"--law takes the name of an exact law, exact:FILE, got '{other}'"):
             OrderCommand(file=str(file), law=other).run()
+        assert not capsys.readouterr().out
 
 
 def test_a_law_is_swept_like_any_model_and_the_run_resumes(tmp_path, capsys):

@@ -3,6 +3,8 @@
 import gzip
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +13,12 @@ import pytest
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.common.parquet import write_parquet
-from nap.decoding.budget import Budget
+from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.models.any import load
 from nap.models.exact import ExactDenoiser
-from nap.models.exact_cost import cost_of, pair, total_correlation
+from nap.models.exact_cost import cost_of, nats_of, pair, total_correlation
 from nap.models.laws import MASKED
 
 LINES = "the cat sat . the dog ran .\nthe dog sat .\nthe cat ran . the dog ran .\n"
@@ -77,6 +79,21 @@ def test_logits_are_the_laws_log_probabilities_in_a_batch_of_equal_prompts(corpu
         assert chances == pytest.approx(np.stack([wanted[0][0], wanted[0][2], wanted[1][1]]), abs=1e-6)
 
 
+def test_decodes_of_one_open_law_in_several_threads_are_what_they_are_alone(corpus):
+    denoiser, seeds = opened(corpus), range(16)
+
+    def decoded(seed):
+        (trace,) = decode_traces(
+            denoiser, [plain(denoiser, 12)], parse_policy("random"), budget=Budget(tokens=1),
+            sampling=Sampling(temperature=1.0), seed=seed,
+        )  # fmt: skip
+        return trace.final
+
+    alone = [decoded(seed) for seed in seeds]
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(decoded, seeds)] == alone
+
+
 def test_paths_are_independent_texts_behind_one_prompt(corpus):
     denoiser = opened(corpus)
     spec = CanvasSpec(paths=2, path_tokens=3, summary_tokens=1)
@@ -94,6 +111,8 @@ def test_paths_are_independent_texts_behind_one_prompt(corpus):
         (",order=two", "order must be int, got 'two'"),
         (",order=9", "order must be from 1 to 6, got 9"),
         (",vocabulary=9999", "vocabulary must be from 2 to 4096, got 9999"),
+        (",states=32", "states=32 is a setting of law=hmm, and changes nothing in law=ngram; drop it, or say law=hmm"),
+        (",law=hmm,backoff=0.2", "backoff=0.2 is a setting of law=ngram, and changes nothing in law=hmm"),
     ],
 )
 def test_a_law_that_is_none_is_refused_in_one_line(corpus, more, said):
@@ -182,3 +201,27 @@ def test_the_dependence_that_a_step_ignored_is_that_of_its_tokens(corpus):
     alone = denoiser.read(prompt, np.full(4, denoiser.mask_id)).marginals_LV[range(4), denoiser.law_ids(slot)]
     together = denoiser.read(prompt, slot).log_p
     assert cost_of(denoiser, trace).dependence == pytest.approx(together - np.log(alone).sum(), abs=1e-9)
+
+
+def test_decodes_of_another_law_are_measured_by_their_texts_and_never_by_their_numbers(corpus):
+    other = corpus.with_name("other.txt")
+    other.write_text("ran dog . sat\nthe cat\n" + LINES)
+    law, of = opened(corpus), opened(other)
+    (trace,) = traces(of)
+    cost, words = cost_of(law, trace), of.tokenizer.decode(trace.final).split()
+    numbers = np.array(law.tokenizer.convert_tokens_to_ids(words))
+    assert numbers.tolist() != trace.final and cost.nats == pytest.approx(-law.read(numbers[:1], numbers[1:]).log_p)
+    assert nats_of(law, trace) == pytest.approx(cost[:2])
+
+
+def test_decodes_that_are_no_tokens_of_the_law_are_refused_by_name(corpus):
+    law = opened(corpus)
+    (trace,) = traces(law)
+    imported = replace(trace, setting={}, vocabulary={})
+    with pytest.raises(InputError, match=r"of 'None' holds token \d+, which is no token of exact:"):
+        cost_of(law, imported)
+    with pytest.raises(InputError, match=r"holds 'the', which is no token of exact:.*unit=letter; give decodes of"):
+        nats_of(opened(corpus, ",unit=letter"), trace)
+    corpus.write_text(LINES + "the bird sang .\n")
+    with pytest.raises(InputError, match=r"was decoded when the file of exact:.* held other texts; decode again"):
+        cost_of(opened(corpus), trace)

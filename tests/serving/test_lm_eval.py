@@ -10,6 +10,7 @@ import pytest
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
 from nap.data.trace_files import read_traces
+from nap.decoding.budget import Sampling
 from nap.tasks.registry import load_task
 
 with warnings.catch_warnings():
@@ -101,6 +102,27 @@ def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny):
         model.generate_until([request("generate_until", question, asked)])
     drawn = [trace.setting["sampling"] for trace in model.traces]
     assert [one["temperature"] for one in drawn] == [0.7, 0.0, 0.0, 0.0] and drawn[0]["top_k"] == 5
+
+
+def test_the_repetitions_of_a_request_are_draws_of_their_own_and_the_first_keeps_its_name(tiny):
+    asked = request("generate_until", "Ann has 5 pears . How many has Ann ?", {"do_sample": True, "temperature": 1.0})
+    model, once = (HarnessModel(str(tiny), says="all") for _ in range(2))
+    texts = model.generate_until([asked] * 4)
+    assert [trace.problem_id for trace in model.traces] == ["t/0/0", "t/0/0/1", "t/0/0/2", "t/0/0/3"]
+    assert len({*texts}) > 1 and once.generate_until([asked]) == texts[:1]
+
+
+def test_a_task_that_does_not_sample_is_greedy_whatever_the_model_was_made_with_and_that_is_said(tiny, capsys):
+    model = HarnessModel(str(tiny), says="all", sampling=Sampling(temperature=0.5, guidance=1.0))
+    for asked in ({"do_sample": False, "temperature": 0.0}, {"do_sample": False}, {"temperature": 0}):
+        model.generate_until([request("generate_until", "Ann has 5 pears .", asked)])
+        assert "decoded at temperature 0, not at the model's 0.5" in capsys.readouterr().err
+    for asked in ({}, {"top_k": 3}, {"do_sample": True}):
+        model.generate_until([request("generate_until", "Ann has 5 pears .", asked)])
+    assert not capsys.readouterr().err
+    drawn = [trace.setting["sampling"] for trace in model.traces]
+    assert [one["temperature"] for one in drawn] == [0, 0, 0, 0.5, 0.5, 0.5] and drawn[4]["top_k"] == 3
+    assert all(one["guidance"] == 1 for one in drawn)
 
 
 def test_an_answer_that_the_model_would_write_is_greedy(tiny):

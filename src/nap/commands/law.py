@@ -5,21 +5,32 @@ Does not compute it (models/exact_cost.py).
 
 import json
 from math import fsum
+from typing import TYPE_CHECKING
 
 from nap.commands.tables import draw, open_console, short
 from nap.common.files import InputError
 
+if TYPE_CHECKING:
+    from nap.models.exact import ExactDenoiser
 
-def print_law(file: str, name: str, as_json: bool) -> None:
-    """Print nats a token over all traces of a file. Raises InputError where the name is not an exact law."""
-    from nap.data.trace_files import read_traces
+
+def open_law(name: str) -> "ExactDenoiser":
+    """The law of a file's texts. Raises InputError where the name is none."""
     from nap.models.exact import SCHEME, ExactDenoiser, open_exact
-    from nap.models.exact_cost import cost_of
 
     denoiser = open_exact(name) if name.startswith(SCHEME) else None
     # A task's own law has no reader of texts.
     if not isinstance(denoiser, ExactDenoiser):
         raise InputError(f"--law takes the name of an exact law, {SCHEME}FILE, got {name!r:.80}")
+    return denoiser
+
+
+def print_law(file: str, denoiser: "ExactDenoiser", as_json: bool) -> None:
+    """Print nats a token over all traces of a file. Raises InputError for a trace of other tokens."""
+    from nap.data.trace_files import read_traces
+    from nap.models.exact_cost import cost_of
+
+    name = str(denoiser.setting["model"])
     costs = [cost_of(denoiser, trace) for trace in read_traces(file)]
     tokens = sum(cost.tokens for cost in costs) or 1
     correlations = [cost.correlation for cost in costs if cost.correlation is not None]

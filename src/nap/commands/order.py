@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from nap.commands.flags import Loading, Words
-from nap.commands.law import print_law
+from nap.commands.law import open_law, print_law
 from nap.commands.order_tasks import TaskFlags
 from nap.commands.tables import against_random, draw, fits, open_console
 from nap.commands.ties import print_ties
@@ -71,6 +71,7 @@ class OrderCommand:
             raise InputError(f"--ties-within must be 0 or more, and finite, got {self.ties_within}")
         if self.model and self.ties_within is None:
             raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
+        law = open_law(self.law) if self.law else None
         read, lines, cells = deque[Named](), _Lines(self.k), _Cells()
 
         def orders() -> "Iterator[Order]":
@@ -94,8 +95,8 @@ class OrderCommand:
             lines.end()
         if self.ties_within is not None:
             print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
-        if self.law:
-            print_law(self.file, self.law, self.json)
+        if law:
+            print_law(self.file, law, self.json)
 
     def _named(self) -> "Iterator[Named]":
         from nap.common.rows import read_values

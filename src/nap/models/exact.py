@@ -28,6 +28,7 @@ import hashlib
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,10 @@ UNKNOWN = "<unk>"
 KEPT, LARGEST = 256 << 20, 64 << 20
 
 
+# The settings of one law alone.
+OWN = {"ngram": ("order", "backoff"), "hmm": ("states", "seed")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings in a name after its file."""
@@ -70,16 +75,28 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("law", ("ngram", "hmm")), ("unit", ("word", "letter")), ("per", ("line", "file"))):
+        for name, known in (("law", OWN), ("unit", ("word", "letter")), ("per", ("line", "file"))):
             check_known(name, getattr(self, name), known)
         if not 2 <= self.vocabulary <= MOST_TOKENS:
             raise InputError(f"an exact law's vocabulary must be from 2 to {MOST_TOKENS}, got {self.vocabulary}")
 
 
 def read_name(name: str) -> tuple[Path, Settings]:
-    """The file and the settings of `exact:FILE,setting=value,...`. Raises InputError for an unknown setting."""
+    """The file and the settings of `exact:FILE,setting=value,...`.
+
+    Raises InputError for an unknown setting, and for one of the other law.
+    """
     file, *parts = name.removeprefix(SCHEME).split(",")
-    return Path(file), Settings(**read_settings("an exact law", Settings, parts))
+    given = read_settings("an exact law", Settings, parts)
+    settings = Settings(**given)
+    for law, keys in OWN.items():
+        for key in keys if law != settings.law else ():
+            if key in given:
+                raise InputError(
+                    f"{key}={given[key]} is a setting of law={law}, and changes nothing in law={settings.law}; drop "
+                    f"it, or say law={law}"
+                )
+    return Path(file), settings
 
 
 def open_exact(name: str) -> Computed:
@@ -165,10 +182,15 @@ class ExactDenoiser(Computed):
         self.canvas = CanvasSpec(paths=1, path_tokens=64, summary_tokens=0, tags="none")
         self._readers: OrderedDict[tuple[bytes, int, int], Reader] = OrderedDict()
         self._starts: dict[bytes, Floats] = {}
+        # A reader is changed by what it reads, and decodes of the same prompt in several threads share it.
+        self._reading = Lock()
 
     def logits(self, ids_BL: Tensor, layout: Layout, at: tuple[Tensor, Tensor]) -> Tensor:
         """logits_NV: the law's log-probabilities given all that is written in the slot; -inf at special tokens."""
-        ids, (row_N, position_N) = ids_BL.numpy(), (column.numpy() for column in at)
+        with self._reading:
+            return self._logits(ids_BL.numpy(), layout, *(column.numpy() for column in at))
+
+    def _logits(self, ids: Ints, layout: Layout, row_N: Ints, position_N: Ints) -> Tensor:
         logits_NV = np.full((len(row_N), self.vocabulary), -np.inf, np.float32)
         seen: Counter[tuple[bytes, int]] = Counter()
         for row in np.unique(row_N):
@@ -206,11 +228,11 @@ class ExactDenoiser(Computed):
     def start(self, prompt: Ints) -> Floats:
         """The law's states after a prompt."""
         key = prompt.tobytes()
-        if key not in self._starts:
+        if (found := self._starts.get(key)) is None:
             if len(self._starts) > 64:
                 self._starts.clear()
-            self._starts[key] = self.law.after(self.law_ids(prompt).tolist())
-        return self._starts[key]
+            found = self._starts[key] = self.law.after(self.law_ids(prompt).tolist())
+        return found
 
     def read(self, prompt: Ints, ids_L: Ints) -> Reading:
         """What the law says about a slot after a prompt, both in canvas tokens."""

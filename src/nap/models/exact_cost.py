@@ -13,14 +13,16 @@ Letters: V tokens, S states. Does not decode.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from nap.common.files import InputError
+from nap.data.cells import model_of
 from nap.data.trace import COMMIT, PROMPT, Trace
-from nap.models.exact import ExactDenoiser
+from nap.models.exact import SPECIAL, UNKNOWN, ExactDenoiser
 from nap.models.laws import MASKED, Floats, Ints, Law, Reader
 
 # The joint table of a pair has V x V numbers, and takes V columns of states through the chain.
@@ -43,11 +45,15 @@ class Cost(NamedTuple):
 
 
 def cost_of(denoiser: ExactDenoiser, trace: Trace, *, correlation: bool = True) -> Cost:
-    """Replay a trace under the law. Raises InputError for a trace that takes tokens back or edits them."""
+    """Replay a trace under the law.
+
+    Raises InputError for a trace that takes tokens back or edits them, and as `in_tokens_of` does.
+    """
     if any(event.kind != COMMIT for event in trace.events):
         raise InputError(
             f"trace {trace.problem_id!r:.60} takes tokens back, edits or fills them; a law's cost needs none"
         )
+    trace = in_tokens_of(denoiser, trace)
     region, ids = np.array(trace.region), np.array(trace.initial, np.int64)
     prompt, total = ids[region == PROMPT], Cost(0, 0.0, 0.0, 0.0 if correlation else None)
     for code in sorted({region[event.position] for event in trace.events}):
@@ -66,8 +72,46 @@ def cost_of(denoiser: ExactDenoiser, trace: Trace, *, correlation: bool = True) 
     return total
 
 
+def in_tokens_of(denoiser: ExactDenoiser, trace: Trace) -> Trace:
+    """The trace in the law's tokens: as it is if the law wrote it, else each token as the law's token of that text.
+
+    Raises InputError for a trace of the same file before it was changed, and for a text that is no token of the law.
+    """
+    own, model = denoiser.setting, trace.setting.get("model")
+    if isinstance(model, dict) and model.get("revision") == own["revision"]:
+        return trace
+    if model_of(trace) == own["model"]:
+        raise InputError(
+            f"trace {trace.problem_id!r:.60} was decoded when the file of {own['model']} held other texts; decode "
+            "again, or give the file as it was"
+        )
+    known = {text: token for text, token in denoiser.tokenizer.get_vocab().items() if text not in (*SPECIAL, UNKNOWN)}
+
+    def translated(token: int) -> int:
+        if token == trace.mask_id:
+            return denoiser.mask_id
+        text = trace.vocabulary.get(token)
+        if text not in known:
+            raise InputError(
+                f"trace {trace.problem_id!r:.60} of {str(model_of(trace))!r:.80} holds "
+                f"{f'token {token}' if text is None else repr(text)[:40]}, which is no token of {own['model']}; give "
+                "decodes of this law, or the law that they were made with"
+            )
+        return known[text]
+
+    # A law reads the prompt and the slots, and no headers.
+    read = [code == PROMPT or code >= 0 for code in trace.region]
+    initial = (translated(token) if here else token for token, here in zip(trace.initial, read, strict=True))
+    events = (event._replace(token=translated(event.token)) for event in trace.events)
+    return replace(trace, initial=tuple(initial), events=tuple(events), mask_id=denoiser.mask_id)
+
+
 def nats_of(denoiser: ExactDenoiser, trace: Trace) -> tuple[int, float]:
-    """How many tokens a trace wrote, and -log p of them given the prompt, in nats, however they were written."""
+    """How many tokens a trace wrote, and -log p of them given the prompt, in nats, however they were written.
+
+    Raises InputError as `in_tokens_of` does.
+    """
+    trace = in_tokens_of(denoiser, trace)
     region, first, last = np.array(trace.region), np.array(trace.initial, np.int64), np.array(trace.final, np.int64)
     prompt, tokens, nats = first[region == PROMPT], 0, 0.0
     for code in sorted({int(code) for code in region if code >= 0}):

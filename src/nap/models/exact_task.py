@@ -144,11 +144,11 @@ class TaskDenoiser(Computed):
         """What is known about a row's problem, read from its prompt once."""
         prompt = ids_L[region_L == PROMPT]
         key = prompt.tobytes() + region_L.tobytes()
-        if key not in self._known:
-            self._known[key] = self._read(prompt, region_L)
+        if (found := self._known.get(key)) is None:
+            found = self._known[key] = self._read(prompt, region_L)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
-        return self._known[key]
+        return found
 
     def _read(self, prompt: Ints, region_L: Ints) -> Known:
         text = str(self.tokenizer.decode(prompt.tolist()))

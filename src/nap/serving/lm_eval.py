@@ -15,7 +15,8 @@ Does not know tasks, and does not score answers.
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from nap.canvas.canvas import Canvas, CanvasSpec, parse
 from nap.common.bounds import check_least
 from nap.common.files import InputError, atomic, make_folder
-from nap.common.text import check_known
+from nap.common.text import check_known, say
 from nap.data.problems import Problem
 from nap.data.trace import PROMPT, Trace
 from nap.data.trace_files import write_traces
@@ -122,7 +123,8 @@ class HarnessModel(LM):  # type: ignore[misc]
         Raises InputError for a setting of a generation that is not one of KNOWN.
         """
         texts: list[str] = []
-        for asked, group in groupby(requests, key=lambda request: _args(request)[1]):
+        named = zip(_names(requests, len(self.traces)), requests, strict=True)
+        for asked, group in groupby(named, key=lambda one: _args(one[1])[1]):
             texts += self._generated([*group], dict(asked))
         if self.out:
             write_traces(self.traces, self.out / "traces.jsonl")
@@ -131,12 +133,12 @@ class HarnessModel(LM):  # type: ignore[misc]
     def loglikelihood(self, requests: "Sequence[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Of each (context, continuation) the bound on log p in nats, and whether the model would write just that."""
         found = []
-        for number, request in enumerate(requests):
+        for name, request in zip(_names(requests), requests, strict=True):
             context, continuation = _args(request)
             prompt, answer = self._pair(context, continuation)
             estimate = log_likelihood(self.denoiser, prompt, answer, draws=self.draws, seed=self.seed)
             greedy = self.greedy and self._writes(prompt, answer)
-            self.estimates.append({"id": _name(request, number), "tokens": len(answer)} | asdict(estimate))
+            self.estimates.append({"id": name, "tokens": len(answer)} | asdict(estimate))
             found.append((estimate.value, greedy))
             self.cache_hook.add_partial("loglikelihood", request.args, found[-1])
         if self.out:
@@ -172,22 +174,21 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     # How
 
-    def _generated(self, requests: "Sequence[Instance]", asked: dict[str, Any]) -> list[str]:
+    def _generated(self, named: "Sequence[tuple[str, Instance]]", asked: dict[str, Any]) -> list[str]:
         """The texts of requests with the same settings of a generation."""
         for name in asked:
             check_known("setting of a generation", name, KNOWN)
         until = asked.get("until") or []
         stops = [until] if isinstance(until, str) else [*until]
-        spec, sampling = self._spec(asked.get("max_gen_toks")), self._sampling(asked)
+        spec, sampling = self._spec(asked.get("max_gen_toks")), self._sampling(asked, named[0][0])
         canvases = [
-            canvas_of(self.denoiser, Problem(id=_name(one, number), prompt=one.args[0], answer=""), spec, RAW)
-            for number, one in enumerate(requests, len(self.traces))
+            canvas_of(self.denoiser, Problem(id=name, prompt=one.args[0], answer=""), spec, RAW) for name, one in named
         ]
         traces = self._decoded(canvases, self.policy, budget=self.budget, sampling=sampling, eos=self.eos,
                                seed=self.seed, cache=self.cache)  # fmt: skip
         self.traces += traces
         texts = [cut(self._text(canvas, trace), stops) for canvas, trace in zip(canvases, traces, strict=True)]
-        for request, text in zip(requests, texts, strict=True):
+        for (_, request), text in zip(named, texts, strict=True):
             self.cache_hook.add_partial("generate_until", request.args, text)
         return texts
 
@@ -198,14 +199,19 @@ class HarnessModel(LM):  # type: ignore[misc]
             return self.denoiser.canvas
         return CanvasSpec(paths=1, path_tokens=TOKENS if tokens is None else tokens, summary_tokens=0, tags="none")
 
-    def _sampling(self, asked: dict[str, Any]) -> Sampling:
+    def _sampling(self, asked: dict[str, Any], name: str) -> Sampling:
         """As the task asks, else as the model was made: a task that does not sample has temperature 0."""
-        if not asked.get("do_sample", bool(asked.get("temperature"))):
-            return self.sampling
-        told = {name: asked[name] for name in SAMPLING if asked.get(name) is not None}
+        told = {key: asked[key] for key in SAMPLING if asked.get(key) is not None}
+        if asked.get("do_sample") in (None, True) and told.get("temperature", self.sampling.temperature):
+            return replace(self.sampling, **told)
+        if self.sampling.temperature:
+            say(
+                f"{name}: its task says do_sample {asked.get('do_sample')}, temperature {asked.get('temperature')}, so "
+                f"it is decoded at temperature 0, not at the model's {self.sampling.temperature}; to sample, pass "
+                "simple_evaluate gen_kwargs='do_sample=True,temperature=...'"
+            )
         # The likeliest token needs no top_p and no top_k.
-        greedy = not told.get("temperature", self.sampling.temperature)
-        return Sampling(guidance=self.sampling.guidance) if greedy else replace(self.sampling, **told)
+        return Sampling(guidance=self.sampling.guidance)
 
     def _decoded(self, canvases: Sequence[Canvas], policy: Policy, **settings: Any) -> list[Trace]:
         if not canvases:
@@ -246,11 +252,17 @@ def cut(text: str, stops: Sequence[str]) -> str:
     return text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]
 
 
-def _name(request: "Instance", number: int) -> str:
-    """Task, document, which of its answers or repetitions: as the harness numbers them."""
-    task = request.task_name or "request"
-    document = number if request.doc_id is None else request.doc_id
-    return f"{task}/{document}/{request.idx}"
+def _names(requests: "Sequence[Instance]", first: int = 0) -> Iterator[str]:
+    """Task, document and which of its answers, as the harness numbers them; from the second repetition on its number.
+
+    The harness repeats a request as it is, and a trace's name seeds its draws.
+    """
+    seen = Counter[str]()
+    for number, request in enumerate(requests, first):
+        document = number if request.doc_id is None else request.doc_id
+        name = f"{request.task_name or 'request'}/{document}/{request.idx}"
+        yield f"{name}/{seen[name]}" if seen[name] else name
+        seen[name] += 1
 
 
 def _args(request: "Instance") -> tuple[Any, ...]:
