@@ -29,7 +29,9 @@ from nap.evaluation.sweep import Sweep
 from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
-POLICIES = ("ar", "low_confidence", "random", "threshold", "parallel_forced", "parallel_threshold")
+POLICIES = (
+    "ar", "low_confidence", "random", "threshold", "entropy_bound", "parallel_forced", "parallel_threshold",
+)  # fmt: skip
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {
     "grids": "answers that must agree: a long chain, three paths, three that cannot see each other, a perfect model",

@@ -1,11 +1,10 @@
 """The pictures of the README, from runs: the report's first screen, and a short animation of the replay.
 
-    nap eval --models arith-longcot arith-nap --task arith --policies low_confidence parallel_forced \\
-        --tokens-per-step 1 2 4 8 --problems 50 --out runs/arith
-    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/arith] [--out docs/images]
+    nap eval --models agree-nap --task agree --policies parallel_forced --tokens-per-step 1 3 --out runs/agree
+    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/agree] [--out docs/images]
 
-Needs Debian's chromium and pip install playwright pillow. Writes report.png (the verdict and its picture) and
-replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
+Needs Debian's chromium and pip install playwright pillow. Writes report.png (the question, the verdict and its picture)
+and replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
 frame a step until the fast one is done, then larger steps). Expected wall time: under a minute; about 0.5 MB in all.
 """
 
@@ -77,7 +76,13 @@ def take(first: Path, replayed: Path, out: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         write_report([first], report := Path(folder) / "first.html")
-        made = {"report.png": open_page(playwright, report).locator("#glance").screenshot()}
+        page = open_page(playwright, report)
+        seen = page.locator("#glance").bounding_box()
+        made = {
+            "report.png": page.screenshot(
+                clip={"x": 0, "y": 0, "width": SIZE["width"], "height": seen["y"] + seen["height"]}
+            )
+        }
         write_report([replayed], report := Path(folder) / "replay.html")
         page = open_page(playwright, report)
         moments = moments_of(page)
@@ -91,7 +96,7 @@ def take(first: Path, replayed: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=Path, default=ROOT / "runs/demo/grids-50", help="the run of the first screen")
-    parser.add_argument("--replay", type=Path, default=ROOT / "runs/arith", help="the run of the replay")
+    parser.add_argument("--replay", type=Path, default=ROOT / "runs/agree", help="the run of the replay")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     options = parser.parse_args()
     take(options.first, options.replay, options.out)

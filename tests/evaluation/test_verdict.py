@@ -115,11 +115,14 @@ def test_a_best_policy_that_nobody_asked_for_is_said_to_be_one():
     assert said(*base).best.startswith("The best accuracy is 50.5 % [44, 57], of m under parallel_forced at 1 token a")
 
 
-def test_the_picture_has_at_most_three_series_each_once():
+def test_the_picture_has_the_default_the_proposed_the_best_and_how_other_models_do_each_once():
     policies = ("ar", 9), ("low_confidence", 5), ("parallel_forced", 4)
     cells = [cell(p, k, right, 9, model=m) for m in "ab" for p, right in policies for k in (1, 8)]
     default, proposed = ("the default", "a", "low_confidence"), ("the proposed policy", "b", "parallel_forced")
-    assert said(*cells).series == [default, proposed, ("the best", "a", "ar")]
+    other = ("", "a", "parallel_forced")
+    assert said(*cells).series == [default, proposed, ("the best", "a", "ar"), other]
+    many = [cell("parallel_forced", k, 9, model=str(m)) for m in range(9) for k in (1, 8)]
+    assert [model for _, model, _ in said(*many).series] == ["0", "8", "1", "2", "3", "4"]
     assert said(cell("low_confidence", 1, 9, 9), cell("low_confidence", 8, 9, 9)).series == [
         ("the default and the policy judged and the best", "m", "low_confidence")
     ]

@@ -20,6 +20,7 @@ from nap.evaluation.tables import at_pace, percent, who
 Answer = Literal["Yes", "No", "Not settled", "Not measured"]
 MARGIN = 0.05  # the share of the problems that may be lost while still counting as decoding in parallel
 DEFAULT, PROPOSED = "low_confidence", "parallel_forced"
+SHOWN = 6
 FASTER = 1.2  # a pace counts as different if it has this many times the tokens a forward
 
 RULE = (
@@ -47,7 +48,8 @@ class Verdict:
     headline  of the last model
     others    of the models before it
     best      which setting is the most accurate, and whether anybody asked for it
-    series    (its part in the picture, model, policy): at most three
+    series    (its part in the picture, model, policy): the default, the policy judged, the best, and how the other
+              models do by what they are judged by, which have no part; at most SHOWN
     """
 
     headline: Said
@@ -70,7 +72,7 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
         headline=said.pop(models[-1]),
         others=[*said.values()],
         best=_best_said(best, *first, records, cells),
-        series=_series(*first, best),
+        series=_series(*first, best, [own[0] for own in proposed.values()]),
     )
 
 
@@ -199,11 +201,15 @@ def _best_said(
     return f"{found}."
 
 
-def _series(default: Record, own: Record, best: Record | None = None) -> list[tuple[str, str, str]]:
-    """What the picture shows of the run: each model and policy once, and its part in the picture."""
+def _series(
+    default: Record, own: Record, best: Record | None = None, others: Sequence[Record] = ()
+) -> list[tuple[str, str, str]]:
+    """What the picture shows of the run: each model and policy once, and its part in the picture, if it has one."""
     judged = "the proposed policy" if _named(own.policy, PROPOSED) else "the policy judged"
     parts: dict[tuple[str, str], list[str]] = {}
     for part, record in (("the default", default), (judged, own), ("the best", best)):
         if record:
             parts.setdefault((record.model, _policy(record)), []).append(part)
-    return [(" and ".join(names), *key) for key, names in parts.items()]
+    for record in others:
+        parts.setdefault((record.model, _policy(record)), [])
+    return [(" and ".join(names), *key) for key, names in parts.items()][:SHOWN]

@@ -8,12 +8,12 @@ import { sample, seriesOf } from "./series.js";
 
 const AR = "global_arness@1", PATH = "path_global_arness@1";
 
-/** The picture of the first screen: accuracy against speed of at most three settings, `shown` as [{part, records}]. */
+/** The picture of the first screen: accuracy against speed of a few settings, `shown` as [{part, records}]. */
 export function picture(shown) {
   const series = seriesOf(shown.flatMap(({ records }) => records));
   const parts = new Map(shown.map(({ part, records }) => [`${records[0]?.shownModel} | ${records[0]?.policy}`, part]));
   const figure = accuracy(series);
-  const label = (one) => `${parts.get(one.key)}: ${one.model} · ${one.policy}`;
+  const label = (one) => `${parts.get(one.key) ? `${parts.get(one.key)}: ` : ""}${one.model} · ${one.policy}`;
   const pinned = new Set();
   const press = (key, button) => {
     if (!pinned.delete(key)) pinned.add(key);
