@@ -1,6 +1,7 @@
 """A tiny random checkpoint for the arith task, made by the bundled models' recipe; `nap` as a process; a full disk."""
 
 import importlib.util
+import json
 import os
 import resource
 import subprocess
@@ -52,6 +53,11 @@ def save_tiny(folder: Path, seed: int = 0, spec: CanvasSpec = SPEC, **config: An
     tokenizer = bundled.build_tokenizer("arith")
     bundled.save(tiny_model(tokenizer, seed, **config), tokenizer, spec, folder, {})
     return folder
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    """Change some keys of a JSON object in a file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 NAP = "from nap.cli import main; main()"

@@ -19,7 +19,7 @@ import torch
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
 from nap.common.folder import lock
-from nap.common.journal import read_journal
+from nap.common.journal import Journal, read_journal
 from nap.common.parquet import read_parquet
 from nap.common.records import from_row, to_row
 from nap.data.trace import COMMIT, EDIT, FILL, HEADER, PROMPT, REMASK, Event, Trace
@@ -27,13 +27,15 @@ from nap.data.trace_files import read_traces
 from nap.decoding.guides import fingerprint
 from nap.decoding.judge import Judge, JudgeSetting, save_judge
 from nap.evaluation.probe import probe_paths
-from nap.evaluation.rows import Row, order_columns
+from nap.evaluation.reuse import identify
+from nap.evaluation.rows import Entry, Row, order_columns
 from nap.evaluation.run import run_sweep, shares
 from nap.evaluation.sweep import Sweep
+from nap.models.identity import made_of
 from nap.models.load import load
 from nap.report.runs import read_run
 from nap.tasks.arithmetic import equations
-from tiny import QUESTION, SLOTS, environment, nap, save_tiny
+from tiny import QUESTION, SLOTS, change_json, environment, nap, save_tiny
 
 PROBLEMS = 5
 CELLS = [
@@ -230,6 +232,37 @@ def test_weights_that_changed_behind_their_name_are_another_setting(tiny, tmp_pa
     save_tiny(model, seed=1)
     with pytest.raises(InputError, match=r"made_of\.models\..*/model\.weights '\w+', now '\w+'"):
         run_sweep(sweep_of(model), tmp_path / "run")
+
+
+def test_a_config_that_changed_behind_its_name_is_another_setting(tiny, tmp_path):
+    model = shutil.copytree(tiny, tmp_path / "model")
+    run_sweep(sweep_of(model), tmp_path / "run")
+    change_json(model / "config.json", hidden_act="relu")
+    with pytest.raises(InputError, match=r"model\.files\.config\.json '\w+', now '\w+'\); choose another folder"):
+        run_sweep(sweep_of(model), tmp_path / "run")
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_a_word_and_notices_what_changes_from_then_on(tiny, tmp_path):
+    model, folder, said = shutil.copytree(tiny, tmp_path / "model"), tmp_path / "run", list[str]()
+    sweep = sweep_of(model, policies=("ar",))
+    whole = run_sweep(sweep, folder)
+    denoiser = load(str(model))
+    own = denoiser.setting | {"weights": made_of(str(model), None)["weights"], "canvas": sweep.laid(denoiser)}
+    problems = sweep.load_problems()
+    earlier = identify(own, sweep, problems, sweep.lay_out(denoiser, problems)).digests
+    change_json(folder / "setting.json", made_of={"models": {str(model): own}})
+    with Journal(folder / "journal.jsonl", lambda entry: entry.key, read=Entry.read, write=Entry.json) as journal:
+        journal.add([replace(e, made_of=earlier["none", e.row.problem_id]) for e in [*journal.done.values()]])
+
+    def fail(progress):
+        raise AssertionError("it decoded")
+
+    assert run_sweep(sweep, folder, say=said.append, report=fail) == whole
+    (line,) = said
+    assert line.startswith(f"{len(whole)} ") and "which noted a model's weights alone" in line
+    change_json(model / "config.json", hidden_act="relu")
+    with pytest.raises(InputError, match=r"files\.config\.json"):
+        run_sweep(sweep, folder)
 
 
 def test_problems_that_changed_behind_their_name_are_decoded_again_and_named(tiny, tmp_path):

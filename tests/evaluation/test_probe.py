@@ -18,7 +18,7 @@ from nap.evaluation.probe import (
     probe_paths,
 )
 from nap.evaluation.sweep import Sweep
-from tiny import QUESTION, save_tiny
+from tiny import QUESTION, change_json, save_tiny
 
 
 def sweep(model, **changes):
@@ -53,6 +53,20 @@ def test_a_task_without_solutions_of_its_own_is_probed_with_what_the_model_write
     what = sweep(model, task="jsonl", data=str(data), problems=3, tokens_per_step=(4,))
     rows = probe_paths(what, tmp_path / "run")
     assert [row.given for row in rows] == [given for given in GIVEN if given != RIGHT for _ in range(3)]
+
+
+def test_a_probe_goes_on_with_the_model_it_was_begun_with(tmp_path):
+    data, folder, said = tmp_path / "d.jsonl", tmp_path / "run", list[str]()
+    data.write_text("".join(json.dumps({"id": str(n), "prompt": QUESTION, "answer": str(n)}) + "\n" for n in range(2)))
+    what = sweep(save_tiny(tmp_path / "model"), task="jsonl", data=str(data), problems=2, tokens_per_step=(4,))
+    rows = probe_paths(what, folder)
+    setting = json.loads((folder / "setting.json").read_text())
+    (folder / "setting.json").write_text(json.dumps({key: setting[key] for key in setting if key != "made_of"}))
+    assert probe_paths(what, folder, say=said.append) == rows
+    assert len(said) == 1 and "an earlier version, which did not note what its model is made of" in said[0]
+    change_json(tmp_path / "model/config.json", hidden_act="relu")
+    with pytest.raises(InputError, match=r"files\.config\.json"):
+        probe_paths(what, folder)
 
 
 def test_findings_count_what_is_known():

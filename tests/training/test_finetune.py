@@ -28,7 +28,7 @@ from nap.training.checkpoints import newest_checkpoint
 from nap.training.finetune import fine_tune
 from nap.training.loss import masked_loss
 from nap.training.settings import Hyper, Job, Watch
-from tiny import disk_full_after, environment, nap, recipe, save_tiny
+from tiny import change_json, disk_full_after, environment, nap, recipe, save_tiny
 
 BUNDLED = recipe("bundled")
 LLADA = recipe("llada_8b")
@@ -410,6 +410,20 @@ def test_a_name_that_no_readme_takes_is_refused_before_the_training(place, tmp_p
         with pytest.raises(InputError, match=r"the name of the .* is not valid text .*udcff.*; rename it"):
             fine_tune(made, tmp_path / out, WATCH, quiet)
         assert not (tmp_path / out).exists()
+
+
+def test_a_training_goes_on_over_the_base_it_was_begun_with(place, tmp_path):
+    work, run, said = job(tmp_path, steps=1), tmp_path / "run", list[str]()
+    shutil.copytree(place / "model", tmp_path / "model")
+    shutil.copy(place / "samples.parquet", tmp_path)
+    fine_tune(work, run, WATCH, quiet)
+    made_of = json.loads((run / "setting.json").read_text())["made_of"]
+    change_json(run / "setting.json", made_of={key: made_of[key] for key in made_of if key != "models"})
+    fine_tune(work, run, WATCH, said.append)
+    assert sum("an earlier version, which did not note what its model is made of" in line for line in said) == 1
+    save_tiny(tmp_path / "model", seed=1, spec=SPEC, initializer_range=0.1, max_position_embeddings=160)
+    with pytest.raises(InputError, match=r"made_of\.models\..*\.weights '\w+', now '\w+'\); choose another folder"):
+        fine_tune(work, run, WATCH, quiet)
 
 
 def test_an_error_that_is_not_the_disks_is_not_called_so(place, tmp_path, monkeypatch):

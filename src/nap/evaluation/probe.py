@@ -38,10 +38,11 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import asked_canvas, canvas_of
+from nap.evaluation.run import digests_of, opened
 from nap.evaluation.sweep import Sweep
 from nap.models.answerable import check_answerable
-from nap.models.any import load
 from nap.models.denoiser import Denoiser
+from nap.models.identity import unless_unsaid
 from nap.tasks.public import tell_left_out
 from nap.tasks.registry import Gathers, load_task
 
@@ -111,12 +112,14 @@ def probe_paths(
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
     tell_left_out(problems.left_out, say)
-    setting = asdict(sweep) | {"cache": cache, "nap": __version__}
+    digests = {model: digests_of(model, opened(model, sweep)) for model in sweep.models}
+    setting = asdict(sweep) | {"cache": cache, "nap": __version__, "made_of": {"models": digests}}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)
-    with run_folder(folder, "probe", setting), Journal(
-        folder / "journal.jsonl", lambda row: row.key, read=read, write=to_row
-    ) as journal:  # fmt: skip
+    with (
+        run_folder(folder, "probe", setting, compared=unless_unsaid(folder, say)),
+        Journal(folder / "journal.jsonl", lambda row: row.key, read=read, write=to_row) as journal,
+    ):
         for model in sweep.models:
             probe = _Probe.of(sweep, model, problems)
             for given in kinds:
@@ -161,7 +164,7 @@ class _Probe:
     def of(cls, sweep: Sweep, model: str, problems: Sequence[Problem]) -> "_Probe":
         if sweep.infill is not None:
             raise InputError("a probe writes over paths, and a text with gaps has none; drop --infill")
-        denoiser = load(model, **sweep.opening)
+        denoiser = opened(model, sweep)
         spec = asked_canvas(denoiser, sweep.canvas, sweep.attention)
         if not spec.summary_tokens:
             raise InputError(

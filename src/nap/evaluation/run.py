@@ -2,9 +2,9 @@
 
 A run's folder holds `journal.jsonl` with finished work in the order in which it was done. When all is done it also
 holds `rows.parquet` (the same bytes whatever the batch size, the number of workers or the kills on the way),
-`seconds.parquet`, `traces.jsonl` and the summary (summary.py). `setting.json` says what the run is made of, weights
-included. A folder never mixes two settings, but a run can grow by problems, policies, paces and caches (reuse.py).
-Counting rules: docs/counting.md.
+`seconds.parquet`, `traces.jsonl` and the summary (summary.py). `setting.json` says what the run is made of, the
+model's files included. A folder never mixes two settings, but a run can grow by problems, policies, paces and caches
+(reuse.py). Counting rules: docs/counting.md.
 
 Does not say what a sweep is (sweep.py), does not summarise, and does not know how a policy decides.
 """
@@ -22,7 +22,7 @@ from typing import Any
 from nap import __version__
 from nap.canvas.canvas import Canvas, parse
 from nap.common.bounds import check_least
-from nap.common.folder import digest_files, run_folder
+from nap.common.folder import run_folder
 from nap.common.journal import Journal
 from nap.common.memory import keep_memory
 from nap.common.records import checked
@@ -40,10 +40,9 @@ from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, te
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import Cell, Sweep
 from nap.evaluation.ties import tie_columns
-from nap.models import checkpoint
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
-from nap.models.weights import weight_files
+from nap.models.identity import made_of
 from nap.tasks.arithmetic import equations
 from nap.tasks.public import tell_left_out
 from nap.tasks.registry import Votes, answer_text, load_task, path_reader
@@ -154,7 +153,7 @@ def _prepared(
     """A model's identity and the batches that fit in memory. Raises InputError where the model cannot run."""
     denoiser = opened(model, sweep)
     laid, canvases = sweep.laid(denoiser), _asked(denoiser, sweep, problems, policies)
-    said = denoiser.setting | {"weights": _weights(denoiser), "canvas": laid}
+    said = denoiser.setting | digests_of(model, denoiser) | {"canvas": laid}
     sharing = -(-workers // devices(sweep.device))
     fit = fitting_batch(denoiser, max(map(len, canvases)), most=batch_size or USUAL, processes=sharing)
     return identify(said, sweep, problems, canvases), fit
@@ -218,12 +217,9 @@ def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], Non
         say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
 
 
-def _weights(denoiser: Denoiser) -> str | None:
-    """A digest of a folder's weights; None for a hub name, which has a commit instead."""
-    if denoiser.setting["revision"]:
-        return None
-    folder, _ = checkpoint.find(str(denoiser.setting["model"]))
-    return digest_files(weight_files(folder))
+def digests_of(model: str, denoiser: Denoiser) -> dict[str, object]:
+    """What an open model is made of."""
+    return made_of(model, denoiser.setting["revision"], code="remote_code" in denoiser.setting)
 
 
 Job = tuple[Cell, list[int]]

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def fine_tune(
     import torch
 
     from nap.common.machine import SMALL_WIDTH, choose_dtype, dtype_hint
+    from nap.models.identity import unless_unsaid
     from nap.training.final import decode_command, is_finished, write_final
     from nap.training.start import open_start
 
@@ -73,7 +75,8 @@ def fine_tune(
     setting = _setting(job, corpus, start)
     with ExitStack() as held:
         if first:
-            held.enter_context(run_folder(folder, "train", setting, is_unused=lambda: _is_unused(folder)))
+            compared, is_unused = unless_unsaid(folder, say), partial(_is_unused, folder)
+            held.enter_context(run_folder(folder, "train", setting, is_unused=is_unused, compared=compared))
             _report_corpus(corpus, job.data, folder, say)
             # The products of a training are large even for a narrow model.
             said = str(fast).removeprefix("torch.")
@@ -153,8 +156,13 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
 
 def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
     """The setting that a resume must agree with."""
+    from nap.models.identity import made_of as digests
+
     hyper = asdict(job.hyper)
-    made_of = {"data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision}
+    made_of = {
+        "data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision,
+        "models": {job.model: digests(job.model, start.revision)},
+    }  # fmt: skip
     said: dict[str, object] = {
         "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
         "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
