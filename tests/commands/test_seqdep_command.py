@@ -58,6 +58,30 @@ def test_the_next_command_keeps_the_least_sequential_rows_and_runs_as_it_is_prin
     assert "nap seqdep filter" in run("poems.jsonl")[2]
 
 
+def test_the_next_command_measures_the_same_texts_in_the_same_way(run, tmp_path):
+    rows = [{"q": row["prompt"], "solution": row["text"], "text": "x\ny"} for row in POEMS]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = ["--text-field", "solution", "--prompt-field", "q", "--segments", "tokens:2", "--max-tokens", "12"]
+    _, out, err = run("own.jsonl", "--json", *said, "--dtype", "auto")
+    values = [json.loads(line)["seqdep"]["per_token"] for line in out.splitlines()[:-1]]
+    words = shlex.split(err.splitlines()[-1])
+    scorer = words.index("--scorer")
+    assert words[scorer + 2 : words.index("--keep")] == [*said[:4], "--dtype", "auto", *said[4:]]
+    words[words.index("--keep") + 1] = "1"
+    assert run(*words[2:scorer], *words[scorer + 2 :])[0] == 0
+    kept = [row.value["seqdep"] for row in read_rows(tmp_path / "own-kept.jsonl")]
+    assert [value for value in kept if value is not None] == pytest.approx(values, abs=1e-5)
+
+
+def test_texts_without_an_excess_are_counted(run, tmp_path):
+    rows = [POEMS[0], POEMS[0], POEMS[1], {"text": "a dog\nran\noff"}, {"text": "a dog\nsat\non"}]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    *_, total = (json.loads(line) for line in run("odd.jsonl", "--json")[1].splitlines())
+    assert (total["repeated"], total["without_prompt"]) == (1, 2) and total["excess"]["per_segment"]["prompts"] == 1
+    said = "no other sample of a prompt: 1 equal to an earlier text of their prompt, 2 without a prompt of their own"
+    assert said in " ".join(run("odd.jsonl")[1].split()) and "other sample of a prompt:" not in run("poems.jsonl")[1]
+
+
 def test_json_has_a_line_a_row_and_all_last_and_equals_the_brute_force(run, llama):
     code, out, _ = run("poems.jsonl", "--json")
     rows = [json.loads(line) for line in out.splitlines()]

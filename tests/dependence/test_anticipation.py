@@ -131,6 +131,14 @@ def test_the_command_prints_a_profile_and_one_for_each_group(scorer, tmp_path, c
     assert set(found["all"]["top"]) == {"1", "2", "4"} and 0 <= found["all"]["order"]["mean"] <= 1
     Anticipate(file=str(file), **options).run()
     assert "maths" in capsys.readouterr().out
+    cut = [*rows, {"text": None, "kind": "none"}, {"text": "because it is so " * 2000, "kind": "long"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in cut))
+    Anticipate(file=str(file), json=True, **options).run()
+    found = json.loads(capsys.readouterr().out)["all"]
+    assert (found["left_out"], found["shortened"], found["contexts"]) == (1, 2, 6)
+    Anticipate(file=str(file), **options).run()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out for having no text: 1 rows; cut at the start to" in said and "tokens: 2 contexts" in said
     options["by"] = "domain"
     with pytest.raises(InputError, match=r"no row of .* has the field 'domain'"):
         Anticipate(file=str(file), **options).run()

@@ -10,7 +10,7 @@ import pytest
 from nap.common.files import InputError
 from nap.dependence.scorer import Scores
 from nap.dependence.segments import Row
-from nap.dependence.seqdep import cut_rows, measure_corpus, measure_sample
+from nap.dependence.seqdep import cut_rows, measure_corpus, measure_sample, repeated
 from nap.dependence.summary import summarise
 
 LETTERS = "abcd"
@@ -114,6 +114,23 @@ def test_the_excess_over_all_pairs_of_independent_samples_is_zero_under_any_scor
             single.append(abs(own.totals("excess")[0]))
     assert abs(totals[0]) < 1e-8 and totals[1] > 0
     assert max(single) > 1
+
+
+def test_a_repeated_row_is_no_other_sample_and_changes_no_excess():
+    scorer, rows = Arbitrary(), [Row("", "x", "abca"), Row("", "x", "bbca"), Row("", "y", "caba"), Row("", "y", "caba")]
+    texts, twice = (cut_rows(scorer, some, "tokens:1").texts for some in (rows, [rows[0], *rows]))
+    once, doubled = measure_corpus(scorer, texts), measure_corpus(scorer, twice)
+    assert [repeated(texts), repeated(twice)] == [1, 2] and abs(once[0].per_segment("excess")) > 0.1
+    kept = [own.per_segment("excess") for own in (doubled[0], *doubled[2:])]
+    assert kept == pytest.approx([own.per_segment("excess") for own in once], nan_ok=True)
+    assert all(np.isnan(own.per_segment("excess")) for own in (doubled[1], *once[2:]))
+
+
+def test_texts_that_only_begin_alike_are_no_samples_of_one_prompt():
+    rows = [Row("", "", "Below is a task\naa\nbb"), Row("", "", "Below is a task\ncb\nab")]
+    texts = cut_rows(Arbitrary(), rows, "lines", 99).texts
+    assert texts[0].prompt == texts[1].prompt and not texts[0].asked and repeated([*texts, *texts]) == 0
+    assert all(np.isnan(own.per_segment("excess")) for own in measure_corpus(Arbitrary(), texts))
 
 
 def test_seqdep_is_the_mean_gain_of_the_segments_after_the_first():

@@ -74,6 +74,15 @@ def test_prompt_and_text_are_found_in_conversations_and_under_the_usual_names(tm
     assert one(tmp_path, row) == ("lines", "What is 6*7?", "6*7\n=42")
 
 
+def test_an_alpaca_rows_prompt_is_its_instruction_with_its_input_and_never_the_text_itself(tmp_path):
+    row = {"instruction": "Solve it.", "input": "What is 6*7?", "output": "6*7\n=42"}
+    assert one(tmp_path, row, text="output") == ("lines", "Solve it.\n\nWhat is 6*7?", "6*7\n=42")
+    assert one(tmp_path, row, text="output", prompt="instruction")[1] == "Solve it."
+    assert one(tmp_path, row | {"input": ""}, text="output")[1] == "Solve it."
+    assert one(tmp_path, row, text="input")[1:] == ("Solve it.", "What is 6*7?")
+    assert one(tmp_path, {"text": "a", "messages": [ASKED, REPLY]})[1:] == ("", "a")
+
+
 def test_of_a_conversation_the_last_reply_is_the_text_and_all_before_it_the_prompt(tmp_path):
     turns = [ASKED, REPLY, ASKED | {"content": "Sure?"}, REPLY | {"content": "Yes."}, ASKED | {"content": "Thanks"}]
     assert one(tmp_path, {"messages": turns}) == ("lines", "What is 6*7?\n6*7\n=42\nSure?", "Yes.")

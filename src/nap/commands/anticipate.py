@@ -64,7 +64,10 @@ class Anticipate:
         most = (scorer.max_length or 2048) - self.distance
         if most < 1:
             raise InputError(f"--distance {self.distance} leaves no room in the scorer's {scorer.max_length} tokens")
-        contexts = contexts_of(read.rows[: self.limit], scorer, self.contexts, most, self.seed)
+        rows = read.rows[: self.limit]
+        contexts = contexts_of(rows, scorer, self.contexts, most, self.seed)
+        counts = {"left_out": len(rows) - len({one.row for one in contexts})}
+        counts |= {"shortened": sum(one.cut for one in contexts)}
         with progress.bar("continued") as bar:
             found = anticipate(
                 sampler_of(scorer), contexts, self.samples, self.distance, self.seed,
@@ -73,9 +76,15 @@ class Anticipate:
         parts = {name: [one for one in found if one.context.row in rows] for name, rows in groups.items()}
         profiles = {"all": profile(found)} | {name: profile(part) for name, part in parts.items() if part}
         if self.json:
-            print(json.dumps({name: asdict(one) for name, one in profiles.items()}))
+            found_in = {name: asdict(one) for name, one in profiles.items()}
+            print(json.dumps(found_in | {"all": counts | found_in["all"]}))
         else:
             print_profiles(profiles)
+            open_console().print(
+                f"left out for having no text: {counts['left_out']} rows; cut at the start to {most} tokens: "
+                f"{counts['shortened']} contexts",
+                style="dim",
+            )
 
     def _groups(self, read: "RowFile") -> dict[str, set[int]]:
         """The row numbers for each value of the field `by`. Raises InputError where no row has it."""

@@ -18,6 +18,7 @@ from nap.commands.flags import Whole, Words, check_rows_file
 from nap.commands.tables import draw, estimated, open_console
 from nap.common.bounds import check_least
 from nap.common.files import STANDARD_INPUT, InputError, check_apart, read_text
+from nap.common.records import changed
 from nap.common.text import printable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Opening:
     text_field: Words = None
     """field with the text or its paths (default: text, the last reply of messages or conversations, segments, paths)"""
     prompt_field: Words = None
-    """field with the prompt (default: the turns before the reply; prompt, question or problem)"""
+    """field with the prompt (default: the turns before the reply; the question and what belongs to it)"""
     tokenizer: Words = None
     """for a server: folder or hub name with its model's tokenizer"""
     model: Words = None
@@ -100,7 +101,7 @@ class Seqdep:
 
     def run(self) -> None:
         """Measure the file and print what was found."""
-        from nap.dependence.seqdep import cut_rows, measure_corpus
+        from nap.dependence.seqdep import cut_rows, measure_corpus, repeated
         from nap.dependence.summary import summarise
 
         check_least({"--limit": self.limit})
@@ -110,16 +111,18 @@ class Seqdep:
             scorer = self.scoring.open()
             corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
             measured = measure_corpus(scorer, corpus.texts, lambda done: bar.show(done, len(corpus.texts)))
-        left_out, found = len(rows) - len(corpus.rows), summarise(corpus.texts, measured)
+        found, counts = summarise(corpus.texts, measured), {"left_out": len(rows) - len(corpus.rows)}
+        counts |= {"shortened": corpus.shortened, "repeated": repeated(corpus.texts)}
+        counts |= {"without_prompt": sum(not text.asked for text in corpus.texts)}
         if self.json:
             _print_texts(corpus, measured)
-            counts = {"id": "all", "left_out": left_out, "shortened": corpus.shortened}
-            print(json.dumps({**counts, **asdict(found), "scorer": self.scoring.scorer, "segmenter": read.segmenter}))
+            of = {"scorer": self.scoring.scorer, "segmenter": read.segmenter}
+            print(json.dumps({"id": "all", **counts, **asdict(found), **of}))
         else:
-            _print_tables(found, left_out, corpus.shortened)
+            _print_tables(found, counts)
         # A data set of `nap curate` is for training; of other files the least sequential rows can be kept.
         if self.file != STANDARD_INPUT:
-            say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring.scorer))
+            say_next(_training(self.file, self.file) or _filtering(self.file, self.scoring))
 
 
 def say_next(command: str) -> None:
@@ -138,10 +141,12 @@ def _training(source: str, data: str) -> str | None:
         return None  # A card.json of another program.
 
 
-def _filtering(file: str, scorer: str) -> str:
+def _filtering(file: str, scoring: Scoring) -> str:
+    """The command that keeps the least sequential half of the same texts, by the same measure."""
     path = Path(file)
+    said = [part for name, value in changed(scoring).items() for part in ("--" + name.replace("_", "-"), str(value))]
     kept = path.with_name(f"{path.name.removesuffix('.gz').rpartition('.')[0] or path.name}-kept.jsonl")
-    return shlex.join(["nap", "seqdep", "filter", file, "--scorer", scorer, "--keep", "0.5", "--out", str(kept)])
+    return shlex.join(["nap", "seqdep", "filter", file, *said, "--keep", "0.5", "--out", str(kept)])
 
 
 def _print_texts(corpus: "Corpus", measured: "list[Dependence]") -> None:
@@ -151,13 +156,19 @@ def _print_texts(corpus: "Corpus", measured: "list[Dependence]") -> None:
         print(json.dumps(row | {n: gain for n, gain in gains.items() if not math.isnan(gain["per_token"])}))
 
 
-def _print_tables(found: "Summary", left_out: int, shortened: int) -> None:
+# What is said of texts that have no excess.
+WITHOUT = {"repeated": "equal to an earlier text of their prompt", "without_prompt": "without a prompt of their own"}
+
+
+def _print_tables(found: "Summary", counts: dict[str, int]) -> None:
     console, measures = open_console(), found.measures
     console.print(
         f"{found.samples} texts of {found.prompts} prompts, {found.segments_a_sample:.1f} segments a text, "
-        f"{found.tokens_a_segment:.1f} tokens a segment; left out for having no history: {left_out}, "
-        f"cut short: {shortened}"
+        f"{found.tokens_a_segment:.1f} tokens a segment; left out for having no history: "
+        f"{counts['left_out']}, cut short: {counts['shortened']}"
     )
+    if said := [f"{counts[name]} {why}" for name, why in WITHOUT.items() if counts[name]]:
+        console.print(f"without an excess, being no other sample of a prompt: {', '.join(said)}")
     header = ["", "nats a segment", "nats a token", "rise, nats a token", "prompts"]
     lines = [
         [name, *map(estimated, (own.per_segment, own.per_token, own.rise_per_token)), str(own.per_segment.prompts)]

@@ -35,11 +35,12 @@ AGREEING = 16
 
 
 class Context(NamedTuple):
-    """A text to be continued. Contexts of one row and draw are the frontiers of one canvas."""
+    """A text to be continued. Contexts of one row and draw are the frontiers of one canvas. `cut`: its start is not."""
 
     row: int
     draw: int
     ids: Ids
+    cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +80,8 @@ def contexts_of(rows: Sequence[Row], scorer: Scorer, each: int, most: int, seed:
                 # A context without a prompt has at least one token of the text.
                 least = 0 if prompt or scorer.start else 1
                 cut = int(rng.integers(least, max(len(ids), least + 1)))
-                kept = [*prompt, *ids[:cut]][-(most - len(scorer.start)) :]
-                found.append(Context(number, draw, (*scorer.start, *kept)))
+                whole, room = [*prompt, *ids[:cut]], most - len(scorer.start)
+                found.append(Context(number, draw, (*scorer.start, *whole[-room:]), len(whole) > room))
     return found
 
 

@@ -2,7 +2,7 @@
 
 A text is found under `text`, as the last reply of a conversation (`messages` with `role` and `content`, `conversations`
 with `from` and `value`), or as the `paths` of a curated sample; a list of paths under `segments` or `paths`; the prompt
-under `prompt`, `question` or `problem`. The user can name other fields.
+where a task's question is, with what belongs to it (tasks/fields.py). The user can name other fields.
 
 Does not cut texts (segments.py).
 """
@@ -19,14 +19,13 @@ from nap.common.parquet import Bytes, write_parquet
 from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
-from nap.tasks.fields import MODEL, SETTERS, SPEAKER, turns
+from nap.tasks.fields import CONVERSATION, MODEL, QUESTION, SETTERS, SPEAKER, prompt_of, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXTS = ("text", "messages", "conversations", "segments", "paths")
 LISTS = ("segments", "paths", "text")
-PROMPTS = ("prompt", "question", "problem")
 
 Object = Mapping[str, object]
 
@@ -90,7 +89,8 @@ def _row(where: str, row: Object, how: str, fields: Fields) -> Row:
     if field is None or field not in row:
         raise InputError(f"{where}: {_missing(row, field, how)}")
     before, content = _content(where, row, field, how)
-    prompt = _prompt(where, row, fields.prompt, before)
+    prompt = _named_prompt(where, row, fields.prompt) if fields.prompt is not None else before
+    prompt = _usual_prompt(where, row, field) if prompt is None else prompt
     check_text(f"{where}: it", "".join([prompt, *([content] if isinstance(content, str) else content)]))
     return Row(where, prompt, content)
 
@@ -131,13 +131,20 @@ def _texts(value: object) -> list[str] | None:
     return [text for text in texts if isinstance(text, str)] if all(isinstance(t, str) for t in texts) else None
 
 
-def _prompt(where: str, row: Object, field: str | None, before: str | None) -> str:
-    if field is not None and field not in row:
+def _usual_prompt(where: str, row: Object, text: str) -> str:
+    """What the row asks beside its text, under the usual names."""
+    rest = {name: value for name, value in row.items() if name not in (text, *CONVERSATION)}
+    name = next((name for name in QUESTION if rest.get(name) not in (None, "", [])), None)
+    if name is not None and not isinstance(rest[name], str):
+        return _named_prompt(where, row, name)
+    with placed(where):
+        return prompt_of(rest) or ""
+
+
+def _named_prompt(where: str, row: Object, field: str) -> str:
+    if field not in row:
         raise InputError(f"{where}: {unknown('field', field, row)}; name the prompt's with --prompt-field")
-    if field is None and before is not None:
-        return before
-    field = field or _first(row, PROMPTS)
-    value = None if field is None else row[field]
+    value = row[field]
     if _is_conversation(value):
         return _asked(_turns(f"{where}: {field!r}", value))
     if not isinstance(value, str | None):

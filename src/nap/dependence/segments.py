@@ -10,7 +10,7 @@ Does not read files (rows.py) or score anything (seqdep.py).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -46,11 +46,17 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Token ids of a prompt (not empty) and of the N segments after it. `where` is its name in messages."""
+    """Token ids of a prompt (not empty) and of the N segments after it.
+
+    where  its name in messages
+    asked  whether the prompt is its row's; else it is the text's own first segment, and texts that begin alike are not
+           therefore samples of one question
+    """
 
     where: str
     prompt: Ids
     segments: tuple[Ids, ...]
+    asked: bool = True
 
     @cached_property
     def starts(self) -> list[int]:
@@ -65,7 +71,7 @@ class Text:
     def shortened(self, most: int) -> "Text":
         """The whole segments that end within the first `most` tokens, prompt included."""
         kept = sum(end <= most for end in self.starts[1:])
-        return Text(self.where, self.prompt, self.segments[:kept])
+        return replace(self, segments=self.segments[:kept])
 
 
 def check_segmenter(how: str) -> int | None:
@@ -100,10 +106,10 @@ def segment(row: Row, how: str, encode: Encode, start: Sequence[int] = ()) -> Te
         pieces = [tuple(ids[i : i + size]) for i in range(0, len(ids), size)]
     else:
         pieces = [ids for piece in _pieces(row.content, how) if (ids := tuple(encode(piece)))]
-    if row.prompt.strip():
+    if asked := bool(row.prompt.strip()):
         pieces.insert(0, tuple(encode(_ended(row.prompt))))
     first, *rest = pieces or [()]
-    return Text(row.where, (*start, *first), tuple(rest))
+    return Text(row.where, (*start, *first), tuple(rest), asked)
 
 
 def _pieces(content: str | list[str], how: str) -> Iterable[str]:

@@ -186,8 +186,9 @@ def measure_corpus(
 ) -> list[Dependence]:
     """Every text's SeqDep with its control and, where several texts have one prompt, its excess.
 
-    The other sample s' is the next text with the same prompt; for the last text it is the first. The stranger r is a
-    text with another prompt and nearly the same number of segments. Both count as far as both texts have segments.
+    The other sample s' is the next text with the same prompt; for the last text it is the first. A text that equals an
+    earlier one of its prompt, and one without a prompt of its own, have no excess. The stranger r is a text with
+    another prompt and nearly the same number of segments. Both count as far as both texts have segments.
     `report` is told how many texts are done. `excess=False` skips the excess, which means nothing where the texts of
     one prompt are not draws from one source. Raises InputError for a text that is longer than the scorer's context, and
     for scores that are not numbers.
@@ -222,11 +223,18 @@ def _fill(baseline: Floats, known: Floats) -> None:
 
 def _hosts(texts: Sequence[Text]) -> dict[int, int]:
     """For each text, another one of the same prompt, if any, after whose history it is also scored."""
-    groups: dict[Ids, list[int]] = {}
+    groups: dict[Ids, dict[tuple[Ids, ...], int]] = {}
     for number, text in enumerate(texts):
-        groups.setdefault(text.prompt, []).append(number)
-    rings = [[*group, group[0]] for group in groups.values() if len(group) > 1]
+        if text.asked:
+            groups.setdefault(text.prompt, {}).setdefault(text.segments, number)
+    rings = [[*samples.values(), next(iter(samples.values()))] for samples in groups.values() if len(samples) > 1]
     return {guest: host for ring in rings for guest, host in pairwise(ring)}
+
+
+def repeated(texts: Sequence[Text]) -> int:
+    """How many texts equal an earlier one of their prompt. They are no other samples, and have no excess."""
+    asked = [(text.prompt, text.segments) for text in texts if text.asked]
+    return len(asked) - len({*asked})
 
 
 def _strangers(texts: Sequence[Text]) -> dict[int, int]:
