@@ -625,7 +625,7 @@ def test_aggregate_of_nothing_is_no_number():
 def test_orders_are_read_from_a_file_a_line_each(tmp_path):
     path = tmp_path / "orders.jsonl"
     path.write_text("[[1, 5], [0, 2]]\n\n[[7, 0]]\n")
-    assert [pairs_of(order) for order in read_orders(path)] == [[(0, 2), (1, 5)], [(7, 0)]]
+    assert [pairs_of(found.order) for found in read_orders(path)] == [[(0, 2), (1, 5)], [(7, 0)]]
 
 
 @pytest.mark.parametrize(
@@ -661,14 +661,14 @@ def test_a_bad_order_is_named_with_its_file_and_line(tmp_path, line, message):
         ('{"question": "q", "step_map": [0, 0, 2, 1]}', [[(0, 0), (1, 0), (2, 2), (3, 1)]]),
         ('[{"step_map": [[0, 1], [1, -1]], "full_output": ["a", "b"]}]', [[(0, 0), (1, 1)], [(0, 1)]]),
         ('{"text": "a", "meta_info": {"step_map": [1, null, 0]}}', [[(0, 1), (2, 0)]]),
-        ('{"step_maps": [[2, 1]]}', [[(0, 2), (1, 1)]]),
+        ('{"step_maps": [[2, 0]]}', [[(0, 2), (1, 0)]]),
     ],
 )
 def test_orders_of_other_systems_are_read_as_they_write_them(tmp_path, text, found):
     """dLLM-RL's outputs (a list of rows with a step map an output) and SGLang's replies."""
     path = tmp_path / "rows.json"
     path.write_text(text)
-    assert [pairs_of(order) for order in read_orders(path)] == found
+    assert [pairs_of(one.order) for one in read_orders(path)] == found
 
 
 def test_what_holds_canvases_names_the_command_that_takes_them(tmp_path):
@@ -693,11 +693,36 @@ def test_pairs_may_mix_lists_tuples_and_numpy_integers():
     assert pairs_of(order) == [(0, 2), (3, 1)]
 
 
+def test_a_step_map_in_which_nothing_was_written_is_left_out_and_a_rows_own_id_names_its_orders(tmp_path, caplog):
+    path = tmp_path / "maps.jsonl"
+    rows = [
+        {"id": "a", "step_map": [0, 1]}, {"id": "b", "step_map": [-1, -1, -1]}, {"step_map": []},
+        {"id": 7, "step_map": [[0, 1], [], [1, 0]]}, {"step_map": [None, 2]},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [(one.label, pairs_of(one.order)) for one in read_orders(path)]
+    assert found[:2] == [("a", [(0, 0), (1, 1)]), ("7/1", [(0, 0), (1, 1)])]
+    assert found[2:] == [("7/3", [(0, 1), (1, 0)]), ("4", [(1, 2)])]
+    assert caplog.messages == [f"{path}: 3 without an order (null, or nothing was written) left out"]
+
+
+def test_steps_are_counted_from_1_where_no_step_map_of_the_file_has_a_lower_one(tmp_path):
+    path = tmp_path / "maps.jsonl"
+    rows = [{"step_map": [1, 2, 4, 3]}, {"step_map": None}, {"step_map": [-1, 2, 2]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = (one.order for one in read_orders(path))
+    assert first.steps.tolist() == [0, 1, 3, 2] and first.n_steps == 4 and second.steps.tolist() == [1, 1]
+    path.write_text(path.read_text() + '{"step_map": [0, 1]}\n')
+    assert [one.order.n_steps for one in read_orders(path)] == [5, 3, 2]
+    path.write_text("[[0, 1], [1, 2]]\n")
+    assert [one.order.n_steps for one in read_orders(path)] == [3], "pairs say their steps as they are"
+
+
 def test_a_row_without_an_order_is_left_out_and_counted(tmp_path, caplog):
     path = tmp_path / "orders.jsonl"
     path.write_text('{"step_map": [0, 1]}\n{"step_map": null}\n{"pairs": null, "id": 3}\n{"step_map": [1, 0]}\n')
-    assert [pairs_of(order) for order in read_orders(path)] == [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
-    assert caplog.messages == [f"{path}: 2 without an order (null) left out"]
+    assert [pairs_of(found.order) for found in read_orders(path)] == [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
+    assert caplog.messages == [f"{path}: 2 without an order (null, or nothing was written) left out"]
     path.write_text('{"step_map": null}\n')
-    with pytest.raises(InputError, match=r"holds no order \(its 1 rows are null\)"):
+    with pytest.raises(InputError, match=r"holds no order \(its 1 rows are null, or nothing was written in them\)"):
         list(read_orders(path))

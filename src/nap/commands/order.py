@@ -109,7 +109,7 @@ class OrderCommand:
             if self.law or self.ties_within is not None:
                 flag, lack = ("--law", "tokens") if self.law else ("--ties-within", "candidates")
                 raise InputError(f"{self.file} holds bare orders, which have no {lack}; give traces, or drop {flag}")
-            yield from (Named(str(n), "", order, None) for n, order in enumerate(read_orders(self.file), 1))
+            yield from (Named(found.label, "", found.order, None) for found in read_orders(self.file))
             return
         empty = True
         for trace in read_traces(self.file):

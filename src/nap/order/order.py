@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,68 +155,122 @@ def _parts(row: dict[str, object]) -> dict[str, object]:
     return row | below if isinstance(below, dict) else row
 
 
-def orders_in(value: object) -> Iterator[Order]:
-    """The orders of a value: a list of pairs, an object with `pairs` or `step_map`(s), or a list of such objects.
+class Found(NamedTuple):
+    """An order of a file, and its name: its row's own `id`, or its number in the file."""
+
+    label: str
+    order: Order
+
+
+def read_orders(path: str | Path) -> Iterator[Found]:
+    """The orders of a file: one list of [position, step] pairs a line, or rows as other systems write them.
+
+    A row whose order is null (its run failed) and a step map in which nothing was written are left out, and the log
+    says how many are. Steps are counted from 1 if the least step in all step maps of the file is 1; a map alone may
+    begin later, where its first step wrote nothing that was kept. Raises InputError that names the file and the line,
+    or says that the file holds no order.
+    """
+    found, empty, first = 0, 0, _first_step(path)
+    for where, value in read_values(path):
+        with placed(where):
+            for row in _rows(value):
+                orders = [*_orders(row, first)]
+                for number, order in enumerate(orders, 1):
+                    if order is None:
+                        empty += 1
+                        continue
+                    found += 1
+                    yield Found(_label(row, number if len(orders) > 1 else None) or str(found), order)
+    if not found:
+        null = f" (its {empty} rows are null, or nothing was written in them)" if empty else ""
+        raise InputError(f"{path} holds no order{null}; expected one list of [position, step] pairs a line")
+    if empty:
+        logging.getLogger(__name__).warning(
+            "%s: %d without an order (null, or nothing was written) left out", path, empty
+        )
+
+
+def _rows(value: object) -> Iterator[object]:
+    """The rows of a value: a list of pairs is one; so is an object, and a list of objects that hold orders is many."""
+    if isinstance(value, list) and value and all(isinstance(row, dict) and holds_orders(row) for row in value):
+        for row in value:
+            yield from _rows(row)
+    else:
+        yield value
+
+
+def _label(row: object, number: int | None) -> str | None:
+    """The row's own id, with the number of one of several orders; None where it has none."""
+    own = row.get("id") if isinstance(row, dict) else None
+    if not isinstance(own, str | int) or isinstance(own, bool) or own == "":
+        return None
+    return str(own) if number is None else f"{own}/{number}"
+
+
+def _orders(row: object, first: int) -> Iterator[Order | None]:
+    """The orders of a row: pairs, or an object with `pairs` or `step_map`(s). None where nothing was written.
 
     Raises InputError for anything else; for canvases the error names the command that reads them.
     """
-    if isinstance(value, list) and value and all(isinstance(row, dict) and holds_orders(row) for row in value):
-        for row in value:
-            yield from orders_in(row)
+    if not isinstance(row, dict):
+        yield bare_order(row)
         return
-    if not isinstance(value, dict):
-        yield bare_order(value)
-        return
-    parts = _parts(value)
+    parts = _parts(row)
     if source := next((source for name, source in CANVASES.items() if name in parts), None):
         raise InputError(f"these are canvases and no orders; first: nap trace import FILE OUT.jsonl --source {source}")
-    if PAIRS in parts:
-        yield bare_order(parts[PAIRS])
-        return
-    if not (maps := [parts[name] for name in STEP_MAPS if name in parts]):
+    there = [name for name in (PAIRS, *STEP_MAPS) if name in parts]
+    if not there:
         raise InputError(
-            f"an order is a list of [position, step] pairs, or stands under pairs or step_map, got {_shown(value)}"
+            f"an order is a list of [position, step] pairs, or stands under pairs or step_map, got {_shown(row)}"
         )
-    first = maps[0]
-    nested = isinstance(first, list) and first and all(isinstance(one, list) for one in first)
-    yield from map(_mapped, first if isinstance(first, list) and nested else [first])
+    if _is_null(row):
+        yield None
+    elif parts.get(PAIRS) is not None:
+        yield bare_order(parts[PAIRS])
+    else:
+        yield from (_mapped(steps, first) for steps in _step_maps(row))
 
 
-def _mapped(steps: object) -> Order:
-    """The order given by the step of each position; a step below 0 or null means that no step wrote it."""
+def _step_maps(row: object) -> list[object]:
+    """The step maps of a row, of which it may have one for each output; empty for other rows."""
+    parts = _parts(row) if isinstance(row, dict) else {}
+    maps = next((parts[name] for name in STEP_MAPS if parts.get(name) is not None), None)
+    if parts.get(PAIRS) is not None or maps is None:
+        return []
+    return maps if isinstance(maps, list) and maps and all(isinstance(one, list) for one in maps) else [maps]
+
+
+def _first_step(path: str | Path) -> int:
+    """From what the step maps of a file count: 1 where that is the least step in them, else 0. Stops at a lower one."""
+    least = LARGEST
+    for _, value in read_values(path):
+        for row in _rows(value):
+            maps = _step_maps(row)
+            steps = [step for one in maps if isinstance(one, list) for step in one if _is_index(step)]
+            if (not maps and not _is_null(row)) or 0 in steps:
+                return 0
+            least = min([least, *steps])
+    return int(least == 1)
+
+
+def _mapped(steps: object, first: int) -> Order | None:
+    """The order given by the step of each position, counted from `first`; None where no step wrote anything.
+
+    A step below 0 or null means that no step wrote the position.
+    """
     if not isinstance(steps, list):
         raise InputError(f"a step_map is a list of one step a position, got {_shown(steps)}")
-    return bare_order([[place, step] for place, step in enumerate(steps) if not _is_unwritten(step)])
+    pairs = [[place, step] for place, step in enumerate(steps) if not _is_unwritten(step)]
+    order = bare_order(pairs) if pairs else None
+    return order and replace(order, steps=order.steps - first, n_steps=order.n_steps - first)
 
 
 def _is_unwritten(step: object) -> bool:
     return step is None or (isinstance(step, int) and step < 0)
 
 
-def read_orders(path: str | Path) -> Iterator[Order]:
-    """The orders of a file: one list of [position, step] pairs a line, or rows as other systems write them.
-
-    A row whose order is null (its run failed) is left out, and the log says how many are. Raises InputError that names
-    the file and the line, or says that the file holds no order.
-    """
-    found, empty = 0, 0
-    for where, value in read_values(path):
-        if _is_null(value):
-            empty += 1
-            continue
-        with placed(where):
-            for order in orders_in(value):
-                found += 1
-                yield order
-    if not found:
-        null = f" (its {empty} rows are null)" if empty else ""
-        raise InputError(f"{path} holds no order{null}; expected one list of [position, step] pairs a line")
-    if empty:
-        logging.getLogger(__name__).warning("%s: %d without an order (null) left out", path, empty)
-
-
-def _is_null(value: object) -> bool:
+def _is_null(row: object) -> bool:
     """Whether a row has a column for its order that is empty."""
-    parts = _parts(value) if isinstance(value, dict) else {}
+    parts = _parts(row) if isinstance(row, dict) else {}
     there = [parts[name] for name in (PAIRS, *STEP_MAPS) if name in parts]
     return bool(there) and all(one is None for one in there)
