@@ -71,11 +71,12 @@ class OrderCommand:
             raise InputError(f"--ties-within must be 0 or more, and finite, got {self.ties_within}")
         if self.model and self.ties_within is None:
             raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
+        bare = self._bare()
         law = open_law(self.law) if self.law else None
         read, lines, cells = deque[Named](), _Lines(self.k), _Cells()
 
         def orders() -> "Iterator[Order]":
-            for one in self._named():
+            for one in self._named(bare):
                 read.append(one)
                 yield one.order
 
@@ -98,17 +99,24 @@ class OrderCommand:
         if law:
             print_law(self.file, law, self.json)
 
-    def _named(self) -> "Iterator[Named]":
+    def _bare(self) -> bool:
+        """Whether the file holds bare orders. Raises InputError for a flag that only traces have a use for."""
         from nap.common.rows import read_values
-        from nap.data.cells import cell_of
-        from nap.data.trace_files import read_traces
-        from nap.order.order import holds_orders, order_of, read_orders
+        from nap.order.order import holds_orders
 
         _, first = ("", None) if Path(self.file).is_dir() else next(read_values(self.file), ("", None))
-        if holds_orders(first):
-            if self.law or self.ties_within is not None:
-                flag, lack = ("--law", "tokens") if self.law else ("--ties-within", "candidates")
-                raise InputError(f"{self.file} holds bare orders, which have no {lack}; give traces, or drop {flag}")
+        bare = holds_orders(first)
+        if bare and (self.law or self.ties_within is not None):
+            flag, lack = ("--law", "tokens") if self.law else ("--ties-within", "candidates")
+            raise InputError(f"{self.file} holds bare orders, which have no {lack}; give traces, or drop {flag}")
+        return bare
+
+    def _named(self, bare: bool) -> "Iterator[Named]":
+        from nap.data.cells import cell_of
+        from nap.data.trace_files import read_traces
+        from nap.order.order import order_of, read_orders
+
+        if bare:
             yield from (Named(found.label, "", found.order, None) for found in read_orders(self.file))
             return
         empty = True
