@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
-from nap.curation.card import Card
-from nap.curation.curate import TROUBLES, Work, curate
+from nap.curation.card import TROUBLES, Card, advice
+from nap.curation.curate import Work, curate
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation.plan import Plan
 from nap.curation.replies import MAX_BYTES, Passing, read_replies
@@ -224,6 +224,35 @@ def make(server: Server, tmp_path: Path, asking: Asking = QUICK, **changes: Any)
 
 def double(body: dict[str, Any]) -> int:
     return 2 * int(prompt_of(body).partition("twice ")[2].partition("?")[0])
+
+
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        (Raw(200, b'data: {"choices": []}\n\ndata: [DONE]\n\n'), "it begins 'data: {"),
+        (Raw(502, b"<html>busy</html>"), "502: <html>busy</html>"),
+        (Raw(200, b""), "not a reply: it is empty"),
+    ],
+)
+def test_where_no_reply_can_be_read_the_advice_says_what_came_and_where_the_rest_is(
+    tmp_path: Path, came: Answer, said: str
+) -> None:
+    with stub(lambda body, number: came) as server:
+        card = make(server, tmp_path, limit=2)
+    told = advice(card, str(tmp_path / "run"))
+    assert told.startswith("4 of 4 replies: no reply of the teacher could be read (the first: ") and said in told
+    assert told.endswith(f"; all in {tmp_path}/run/refused.jsonl); the same command asks again")
+
+
+def test_the_advice_says_what_a_teacher_sends_in_place_of_a_text(tmp_path: Path) -> None:
+    calls = chat(None, "tool_calls", tool_calls=[{"function": {"name": "f"}}])
+    for number, (came, said) in enumerate([(calls, "tool_calls"), (chat("", audio="a"), "the server sent audio"),
+                                           (chat("x", "content_filter"), "content_filter")]):  # fmt: skip
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with stub(lambda body, number, came=came: came) as server:
+            told = advice(make(server, folder, limit=2), str(folder / "run"))
+        assert said in told and f"all in {folder}/run/refused.jsonl" in told
 
 
 def test_reasoning_is_the_start_of_a_path_unless_it_is_dropped_and_the_answer_is_the_texts(tmp_path: Path) -> None:

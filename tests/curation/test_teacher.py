@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ pytest.importorskip("aiohttp")
 from nap.common.files import InputError
 from nap.curation import teacher
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
+from nap.curation.replies import read_body, retry_after
 from nap.curation.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
 from nap.tasks.marks import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
@@ -102,6 +104,33 @@ def test_a_pause_that_the_server_asks_for_is_kept_by_all(path: Path) -> None:
     with stub(answer) as server:
         settle(server, path, requests(3), Asking(concurrency=1, backoff=0))
     assert times[1] - times[0] >= 0.4
+
+
+def test_a_pause_may_be_a_date_or_a_number_with_decimals_and_what_is_neither_is_none(monkeypatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 784111770.0)
+    pauses = {"2": 2, "1.5": 1.5, "1.5s": 1.5, "Sun, 06 Nov 1994 08:49:37 GMT": 7, "06 Nov 1994 08:49:37 +0000": 7}
+    others = "", "-1", "nan", "1e999", "soon", "Sun, 06 Nov 1994 08:49:00 GMT", "Sun, 99 Nov 99999999999 08:49:37 GMT"
+    for said, seconds in {**pauses, **dict.fromkeys(others)}.items():
+        assert retry_after({"retry-after": said}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("encoding", "window"), [("deflate", -15), ("deflate", 15), ("x-gzip", 31), ("GZIP", 31), ("deflate", 31)]
+)
+def test_a_compressed_reply_is_read_with_any_header_in_pieces_of_any_size(path: Path, encoding, window) -> None:
+    whole, packer = (
+        b'{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}',
+        zlib.compressobj(wbits=window),
+    )
+    body = packer.compress(whole) + packer.flush()
+    with stub(lambda asked, number: Raw(200, body, (f"Content-Encoding: {encoding}",))) as server:
+        assert texts(settle(server, path, requests(1))) == ["42"]
+
+    async def pieces():
+        for start in range(len(body)):
+            yield body[start : start + 1]
+
+    assert asyncio.run(read_body(pieces(), encoding.lower())) == whole
 
 
 def test_a_long_pause_is_said_and_one_of_a_year_is_none(path: Path, monkeypatch) -> None:

@@ -15,15 +15,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path as FilePath
 
+from nap.common.rows import read_rows
 from nap.common.stats import wilson_interval
-from nap.common.text import fenced, markdown_table, short
+from nap.common.text import fenced, markdown_table, printable, short
+from nap.curation.journal import FAILED, REFUSED, STOP
 from nap.curation.plan import Plan
 from nap.data.problems import Problem
 from nap.data.samples import Path
 
+# The list of replies without a text.
+TROUBLES = "refused.jsonl"
 # The possible fates of a reply, in the order in which they are checked.
 FATES = {
-    "failed": "the teacher never replied",
+    "failed": "no reply of the teacher could be read",
     "refused": "the teacher refused the prompt",
     "cut": "the reply did not come to its end",
     "empty": "nothing in it but white space",
@@ -292,16 +296,25 @@ def train_command(
     return shlex.join(words)
 
 
-def advice(card: Card) -> str:
-    """Why a data set has no sample, and the flag to change."""
+def advice(card: Card, folder: str) -> str:
+    """Why the data set in a folder has no sample, what came in place of replies, and the flag to change."""
     problems, replies = card.problems, card.replies
     end = max(HELP_WITH_ENDS, key=lambda name: problems.get(name, 0))
     if problems.get(end, 0) > problems.get("too_few_paths", 0):
         return f"{problems[end]} problems: {ENDS[end]}; {HELP_WITH_ENDS[end]}"
     fate = max(HELP_WITH_FATES, key=lambda name: replies.get(name, 0))
     if replies.get(fate, 0):
-        return f"{replies[fate]} of {replies['all']} replies: {FATES[fate]}; {HELP_WITH_FATES[fate]}"
+        came = _came(FilePath(folder) / TROUBLES, fate)
+        return f"{replies[fate]} of {replies['all']} replies: {FATES[fate]}{came}; {HELP_WITH_FATES[fate]}"
     return "no problem has enough replies for a sample; lower --paths or raise --samples"
+
+
+def _came(troubles: FilePath, fate: str) -> str:
+    """What the teacher said in place of the first reply of such a fate, and where the others stand."""
+    finish = {"failed": FAILED, "refused": REFUSED, "empty": STOP}.get(fate)
+    rows = read_rows(troubles) if finish and troubles.exists() else ()
+    first = next((row.value["error"] for row in rows if row.value["finish"] == finish), None)
+    return f" (the first: {printable(str(first), 200)}; all in {troubles})" if first else ""
 
 
 HELP_WITH_ENDS = {

@@ -25,7 +25,7 @@ from nap.common.files import InputError, atomic, read_text
 from nap.common.folder import digest, run_folder
 from nap.common.text import check_text
 from nap.common.workers import Backend, map_rows
-from nap.curation.card import Card, FileOf, Outcome, Tally, markdown, read_card
+from nap.curation.card import TROUBLES, Card, FileOf, Outcome, Tally, markdown, read_card
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
 from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
 from nap.curation.plan import Plan
@@ -37,7 +37,7 @@ from nap.data.samples import Sample, concatenated, read_samples, sample_to_row, 
 SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
 # Files with the replies that have no text, and with the rows of problems that were left out, each with its reason.
 # Absent if empty.
-TROUBLES, LEFT_OUT = "refused.jsonl", "left_out.jsonl"
+LEFT_OUT = "left_out.jsonl"
 CARD, JOURNAL = "card.json", "journal.sqlite"
 
 

@@ -8,9 +8,12 @@ All input is untrusted, and its size is bounded even after decompression. Does n
 """
 
 import json
+import re
+import time
 import zlib
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import replace
+from email.utils import mktime_tz, parsedate_tz
 from typing import TypeGuard
 
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
@@ -48,28 +51,41 @@ class Refused(Exception):
 
 async def read_body(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
     """The bytes of an answer, decompressed. Raises Passing for more than MAX_BYTES, and for invalid compression."""
-    if encoding not in ("", "identity", "gzip", "deflate"):
+    packed = encoding not in ("", "identity")
+    if packed and encoding not in ("gzip", "x-gzip", "deflate"):
         raise Passing(f"not a reply: compressed as {encoding!r:.40}, which was not asked for")
-    # 32 more than the window size accepts the headers of both gzip and zlib.
-    reader, body = zlib.decompressobj(32 + zlib.MAX_WBITS) if encoding in ("gzip", "deflate") else None, bytearray()
+    reader, head, body = None, b"", bytearray()
     async for chunk in chunks:
+        if packed and reader is None:
+            head = chunk = head + chunk
+            if len(head) < 2:
+                continue
+            reader = zlib.decompressobj(_window(head))
         try:
             body += reader.decompress(chunk, MAX_BYTES + 1 - len(body)) if reader else chunk
         except zlib.error as error:
             raise Passing(f"not a reply: {error}") from None
         if len(body) > MAX_BYTES:
             raise Passing(f"not a reply: more than {MAX_BYTES} bytes")
-    if reader and not reader.eof:
+    if packed and not (reader and reader.eof):
         raise Passing("not a reply: its compressed body is cut short")
     return bytes(body)
 
 
+def _window(head: bytes) -> int:
+    """zlib's word for how a body is compressed, by its first two bytes: gzip, zlib, or deflate without its header."""
+    zlib_header = head[0] & 15 == 8 and int.from_bytes(head[:2]) % 31 == 0
+    # 32 more than the window size accepts the headers of both gzip and zlib; below 0 there is no header.
+    return 32 + zlib.MAX_WBITS if zlib_header or head[:2] == b"\x1f\x8b" else -zlib.MAX_WBITS
+
+
 def read_json(body: bytes) -> object:
-    """The JSON in an answer. Raises Passing if there is none."""
+    """The JSON in an answer. Raises Passing if there is none, which shows how the answer begins."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Passing(f"not a reply: {error}") from None
+        begins = body[:80].decode(errors="replace")
+        raise Passing(f"not a reply: {error}; it begins {begins!r}" if body else "not a reply: it is empty") from None
 
 
 def read_replies(answer: object) -> list[Reply]:
@@ -155,12 +171,16 @@ def model_names(listed: object) -> list[str]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a Retry-After header; a date counts as none."""
+    """The seconds that a Retry-After header asks for, a number or until a date (RFC 9110); None for anything else."""
+    said = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,12}(?:\.\d*)?s?", said, re.ASCII):
+        return float(said.removesuffix("s"))
     try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
+        date = parsedate_tz(said)
+        left = mktime_tz(date) - time.time() if date else -1.0
+    except (ValueError, OverflowError, TypeError):
         return None
-    return seconds if 0 <= seconds < float("inf") else None
+    return left if left >= 0 else None
 
 
 def words(found: object) -> str:
