@@ -1,6 +1,7 @@
 """`nap order --ties-within`: from the runners-up of traces, and by decoding again."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
 from nap.models.load import load
-from tiny import QUESTION, SPEC, save_tiny
+from tiny import QUESTION, SPEC, change_json, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,15 @@ def test_bands_come_from_decoding_again_where_a_model_is_given(made, capsys):
     found = told(capsys, file, ties_within=1.0, model=str(model))
     # All are within 1 of the best, so that the order is the canvas's own.
     assert found["tau-b"]["left"] == 1 and found["tau-b"]["right"] == -1
+
+
+def test_a_model_that_changed_behind_its_name_does_not_decode_again(made, tmp_path):
+    model, file = shutil.copytree(made[0], tmp_path / "model"), tmp_path / "t.jsonl"
+    said = load(str(model)).setting
+    write_traces([replace(trace, setting=trace.setting | {"model": said}) for trace in read_traces(made[1])], file)
+    change_json(model / "config.json", hidden_act="relu")
+    with pytest.raises(InputError, match=r"trace '0' was not made by .* as it is opened now"):
+        OrderCommand(file=str(file), ties_within=0.1, model=str(model)).run()
 
 
 def test_what_asks_for_nothing_is_refused(made):

@@ -53,7 +53,7 @@ class Law(ToyDenoiser):
 def trace_of(tokens, *steps):
     """A trace of one slot that commits positions step by step."""
     spec = {"paths": 1, "path_tokens": len(tokens), "summary_tokens": 0, "tags": "none"}
-    events = tuple(Event(n, COMMIT, at, tokens[at], 0.5) for n, step in enumerate(steps) for at in step)
+    events = tuple(Event(n, COMMIT, at, tokens[at], math.nan) for n, step in enumerate(steps) for at in step)
     return Trace(
         problem_id="p", initial=(MASK,) * len(tokens), region=(0,) * len(tokens), events=events, forwards=len(steps),
         mask_id=MASK, setting={"canvas": spec, "model": {"model": "Law"}},
@@ -231,7 +231,8 @@ def test_each_trace_of_a_file_is_explained_by_the_model_that_made_it(tiny, tmp_p
     told = [one.violation for one in read_explained(tmp_path / "why.jsonl")]
     right = [explain(model, trace, Effort(samples=0)) for model, trace in zip(models, traces, strict=True)]
     assert told == [one.violation for one in right] and told[0] != told[1]
-    assert explain(models[0], traces[1], Effort(samples=0)).violation != told[1]
+    with pytest.raises(InputError, match=r"trace 'p0' was not made by .* as it is opened now: 6 of 6 probabilities"):
+        explain(models[0], traces[1], Effort(samples=0))
     process = nap("trace", "explain", tmp_path / "both.jsonl", "--model", other)
     assert process.returncode == 2 and "has traces of several models" in process.stderr
 

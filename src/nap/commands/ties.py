@@ -122,9 +122,12 @@ def decoded_again(file: str, within: float, model: str, loading: Loading, count_
 
 def _again(denoiser: "Denoiser", cell: str, made: "list[Trace]", within: float, count_padding: bool) -> Iterator[Told]:
     from nap.decoding.again import decode_again
+    from nap.decoding.made_by import check_made_by
     from nap.order.order import order_of
 
     try:
+        for trace in made:
+            check_made_by(denoiser, trace)
         sides = [decode_again(denoiser, made, within=within, prefer=side) for side in ("left", "right")]
     except InputError as error:
         yield Told(cell, None, str(error))

@@ -4,7 +4,7 @@
 
 A trace holds its canvas, policy, budget, sampling, cache and seed. Decoding it again with the same model gives the same
 trace, up to the rounding of another batch. Does not measure differences (order/ties.py), and does not check that the
-model is the same.
+model is the same (made_by.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,8 @@ def decode_again(denoiser: Denoiser, traces: Sequence[Trace], **changes: object)
     """
     found: dict[int, Trace] = {}
     for chosen in _by_setting(traces):
-        canvases = [_canvas(traces[i]) for i in chosen]
-        policy, settings = _settings(traces[chosen[0]])
+        canvases = [canvas_again(traces[i]) for i in chosen]
+        policy, settings = settings_again(traces[chosen[0]])
         found |= zip(chosen, decode_traces(denoiser, canvases, _changed(policy, changes), **settings), strict=True)
     return [found[i] for i in range(len(traces))]
 
@@ -46,7 +46,7 @@ def knowing_nothing(trace: Trace, draws: int) -> list[Trace]:
     Each of the `draws` is the same decode by a model that is equally sure everywhere. Raises InputError as
     `decode_again` does.
     """
-    canvas, (policy, settings) = _canvas(trace), _settings(trace)
+    canvas, (policy, settings) = canvas_again(trace), settings_again(trace)
     masked = canvas.ids == trace.mask_id
     blank = replace(canvas, ids=np.where(masked, _MASK, _TOKEN))
     guessing = _changed(policy, {"within": 1.0, "prefer": "random", "keep": 0.0})
@@ -67,14 +67,16 @@ def _by_setting(traces: Sequence[Trace]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _canvas(trace: Trace) -> Canvas:
+def canvas_again(trace: Trace) -> Canvas:
+    """The canvas that a trace started from. Raises InputError where it does not say its own."""
     region, ids = np.array(trace.region, np.int64), np.array(trace.initial, np.int64)
     spec = _read(trace, "canvas", CanvasSpec)
     gaps = gaps_of(ids, region == 0, trace.mask_id) if trace.given else ()
     return Canvas(ids=ids, region=region, spec=spec, problem_id=trace.problem_id, gaps=gaps)
 
 
-def _settings(trace: Trace) -> tuple[Policy, Settings]:
+def settings_again(trace: Trace) -> tuple[Policy, Settings]:
+    """The policy of a trace and the settings beside it. Raises InputError where it does not say them."""
     said = trace.setting
     settings: Settings = {
         "budget": _read(trace, "budget", Budget), "sampling": _read(trace, "sampling", Sampling),

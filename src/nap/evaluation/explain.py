@@ -32,6 +32,7 @@ from nap.common.files import InputError
 from nap.data.cells import cell_of
 from nap.data.trace import COMMIT, Event, Replay, Trace
 from nap.decoding.candidates import in_float64
+from nap.decoding.made_by import check_made_by
 from nap.evaluation.explained import Explained, Parallel
 from nap.models.denoiser import Denoiser
 from nap.models.session import Question, Session
@@ -62,8 +63,8 @@ class Effort:
 def explain(denoiser: Denoiser, trace: Trace, effort: Effort = Effort(), seed: int = 0) -> Explained:
     """What the model says of each step that committed several tokens.
 
-    Raises InputError for a trace of another model's vocabulary or mask, or of a canvas that is not known, and for one
-    that was guided, whose distributions a forward does not give.
+    Raises InputError for a trace of another model's vocabulary, mask or probabilities, or of a canvas that is not
+    known, and for one that was guided, whose distributions a forward does not give.
     """
     asker = _Asker(denoiser, trace)
     rng = np.random.default_rng(seed)
@@ -125,13 +126,7 @@ class _Asker:
 def _check(denoiser: Denoiser, trace: Trace) -> None:
     if (trace.setting.get("sampling") or {}).get("guidance"):
         raise InputError(f"trace {trace.problem_id!r} was guided; what it drew from is not what the model says")
-    highest = max([*trace.initial, *(event.token for event in trace.events)], default=0)
-    if trace.mask_id != denoiser.mask_id or highest >= denoiser.vocabulary:
-        raise InputError(
-            f"trace {trace.problem_id!r} is of another model than {denoiser.setting.get('model')}: its mask is "
-            f"{trace.mask_id} and its highest token {highest}, the model's mask is {denoiser.mask_id} and it has "
-            f"{denoiser.vocabulary} tokens"
-        )
+    check_made_by(denoiser, trace)
 
 
 def _spec(trace: Trace) -> CanvasSpec:
