@@ -27,11 +27,12 @@ def open_law(name: str) -> "ExactDenoiser":
 
 def print_law(file: str, denoiser: "ExactDenoiser", as_json: bool) -> None:
     """Print nats a token over all traces of a file. Raises InputError for a trace of other tokens."""
+    from nap.data.cells import Cells
     from nap.data.trace_files import read_traces
     from nap.models.exact_cost import cost_of
 
     name = str(denoiser.setting["model"])
-    costs = [cost_of(denoiser, trace) for trace in read_traces(file)]
+    costs = [cost_of(denoiser, trace) for trace in Cells().once(read_traces(file))]
     tokens = sum(cost.tokens for cost in costs) or 1
     correlations = [cost.correlation for cost in costs if cost.correlation is not None]
     means = {

@@ -19,9 +19,10 @@ from nap.commands.order_tasks import TaskFlags
 from nap.commands.tables import against_random, draw, fits, open_console
 from nap.commands.ties import print_ties
 from nap.common.files import InputError
-from nap.common.text import printable, short
+from nap.common.text import printable, say, short
 
 if TYPE_CHECKING:
+    from nap.data.cells import Cells, Own
     from nap.order.means import Aggregate, Means
     from nap.order.order import Order
     from nap.order.scores import OrderReport
@@ -73,16 +74,16 @@ class OrderCommand:
             raise InputError("--model decodes again for --ties-within; give that, such as --ties-within .01")
         bare = self._bare()
         law = open_law(self.law) if self.law else None
-        read, lines, cells = deque[Named](), _Lines(self.k), _Cells()
+        read, lines, cells = deque[Named](), _Lines(self.k), _Means()
 
         def orders() -> "Iterator[Order]":
-            for one in self._named(bare):
+            for one in self._named(bare, cells.cells):
                 read.append(one)
                 yield one.order
 
         for report in measure_all(orders(), self.k):
             one = read.popleft()
-            cells.of(one.cell).add(report, one.correct)
+            cells.of(one.own).add(report, one.correct)
             if self.json:
                 print(json.dumps({"id": one.label, **report.json()}))
             else:
@@ -94,6 +95,8 @@ class OrderCommand:
                 lines.add(label, mean)
         if not self.json and cells.known:
             lines.end()
+        for note in cells.cells.notes():
+            say(note)
         if self.ties_within is not None:
             print_ties(self.file, self.ties_within, self.model, self.loading, self.count_padding, self.json)
         if law:
@@ -111,18 +114,17 @@ class OrderCommand:
             raise InputError(f"{self.file} holds bare orders, which have no {lack}; give traces, or drop {flag}")
         return bare
 
-    def _named(self, bare: bool) -> "Iterator[Named]":
-        from nap.data.cells import cell_of
+    def _named(self, bare: bool, cells: "Cells") -> "Iterator[Named]":
         from nap.data.trace_files import read_traces
         from nap.order.order import order_of, read_orders
 
         if bare:
-            yield from (Named(found.label, "", found.order, None) for found in read_orders(self.file))
+            yield from (Named(found.label, None, found.order, None) for found in read_orders(self.file))
             return
         empty = True
-        for trace in read_traces(self.file):
+        for trace in cells.once(read_traces(self.file)):
             empty = False
-            yield Named(trace.problem_id, cell_of(trace).name, order_of(trace, self.count_padding), trace.correct)
+            yield Named(trace.problem_id, cells.own(trace), order_of(trace, self.count_padding), trace.correct)
         if empty:
             raise InputError(
                 f"{self.file} is empty; it should hold traces, or one list of [position, step] pairs a line"
@@ -130,35 +132,42 @@ class OrderCommand:
 
 
 class Named(NamedTuple):
-    """An order with its name, its cell (model, policy, pace), and whether its answer is right."""
+    """An order with its name, its cell (model, policy, pace) if one is known, and whether its answer is right."""
 
     label: str
-    cell: str
+    own: "Own | None"
     order: "Order"
     correct: bool | None
 
 
-class _Cells:
+class _Means:
     """The means of each model, policy and pace."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Aggregate] = {}
+        from nap.data.cells import Cells
 
-    def of(self, name: str) -> "Aggregate":
-        """The means of the cell of this name; where there are too many cells, those of the last one."""
+        self.cells = Cells()
+        self.known: dict[Own | None, Aggregate] = {}
+        self.rest: Aggregate | None = None
+
+    def of(self, own: "Own | None") -> "Aggregate":
+        """The means of this cell; where there are too many cells, those of all the others."""
         from nap.order.means import Aggregate
 
-        if name not in self.known:
-            name = name if len(self.known) < MOST_CELLS else f"any other ({MOST_CELLS} are told apart)"
-        return self.known.setdefault(name, Aggregate())
+        if own in self.known or len(self.known) < MOST_CELLS:
+            return self.known.setdefault(own, Aggregate())
+        self.rest = self.rest or Aggregate()
+        return self.rest
 
     def means(self) -> "Iterator[tuple[str, dict[str, Means]]]":
         """The name and means of each cell, and at the end those of all."""
         from nap.order.means import Aggregate
 
-        if len(self.known) > 1:
-            yield from ((f"mean of {name}", one.means()) for name, one in self.known.items())
-        yield "mean", Aggregate.joined([*self.known.values()]).means()
+        named = [(self.cells.named(own).name if own else "", one) for own, one in self.known.items()]
+        named += [(f"any other ({MOST_CELLS} are told apart)", self.rest)] if self.rest else []
+        if len(named) > 1:
+            yield from ((f"mean of {name}", one.means()) for name, one in named)
+        yield "mean", Aggregate.joined([one for _, one in named]).means()
 
 
 class _Lines:

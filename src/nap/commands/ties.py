@@ -13,6 +13,7 @@ from nap.commands.tables import draw, open_console, short
 from nap.common.files import InputError
 
 if TYPE_CHECKING:
+    from nap.data.cells import Cells, Own
     from nap.data.trace import Trace
     from nap.models.denoiser import Denoiser
     from nap.order.order import Order
@@ -37,7 +38,7 @@ class Ways(NamedTuple):
 class Told(NamedTuple):
     """A trace's cell and its orders; where there are none, the reason."""
 
-    cell: str
+    own: "Own"
     ways: Ways | None
     reason: str = ""
 
@@ -46,48 +47,53 @@ def print_ties(
     file: str, within: float, model: str | None, loading: Loading, count_padding: bool, as_json: bool
 ) -> None:
     """Print the bands of the means over each cell's traces. Raises InputError where no trace has another order."""
+    from nap.data.cells import Cells
     from nap.order.means import Aggregate
     from nap.order.measure import measure
     from nap.order.ties import bands
 
-    totals: dict[str, list[Aggregate]] = {}
-    without: dict[str, str] = {}
-    told = decoded_again(file, within, model, loading, count_padding) if model else kept(file, within, count_padding)
-    for cell, ways, reason in told:
+    totals: dict[Own, list[Aggregate]] = {}
+    without: dict[Own, str] = {}
+    cells = Cells()
+    told = (
+        decoded_again(file, cells, within, model, loading, count_padding)
+        if model
+        else kept(file, cells, within, count_padding)
+    )
+    for own, ways, reason in told:
         if ways is None:
-            without.setdefault(cell, reason)
+            without.setdefault(own, reason)
             continue
         each = [ways.own], [ways.left], [ways.right], ways.random
-        for total, orders in zip(totals.setdefault(cell, [Aggregate() for _ in each]), each, strict=True):
+        for total, orders in zip(totals.setdefault(own, [Aggregate() for _ in each]), each, strict=True):
             for order in orders:
                 total.add(measure(order, (1,)), None)
     if not totals and without:
         raise InputError(next(iter(without.values())))
     found: dict[str, list[Band]] = {}
-    for cell, parts in totals.items():
-        own, left, right, random = (part.means()["all"].mean for part in parts)
-        if own and left and right and random:
-            found[cell] = bands(own, left, right, random)
+    for own, parts in totals.items():
+        whole, left, right, random = (part.means()["all"].mean for part in parts)
+        if whole and left and right and random:
+            found[cells.named(own).name] = bands(whole, left, right, random)
     if as_json:
         _print_json(found, within)
     else:
         _print(found, within, list(without.values()))
 
 
-def kept(file: str, within: float, count_padding: bool) -> Iterator[Told]:
+def kept(file: str, cells: "Cells", within: float, count_padding: bool) -> Iterator[Told]:
     """The orders that follow from the runners-up in the traces."""
-    from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.order.order import order_of
     from nap.order.ties import SIDES, reordered
 
-    for trace in read_traces(file):
-        own = order_of(trace, count_padding)
+    for trace in cells.once(read_traces(file)):
+        own, order = cells.own(trace), order_of(trace, count_padding)
         try:
             left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
-            yield Told(cell_of(trace).name, Ways(own, left, right, random_orders(trace, own)))
+            yield Told(own, Ways(order, left, right, random_orders(trace, order)))
         except InputError as error:
-            yield Told(cell_of(trace).name, None, str(error))
+            yield Told(own, None, str(error))
 
 
 def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
@@ -99,28 +105,29 @@ def random_orders(trace: "Trace", own: "Order") -> "list[Order]":
     return [order.among(own.positions) for order in blind]
 
 
-def decoded_again(file: str, within: float, model: str, loading: Loading, count_padding: bool) -> Iterator[Told]:
+def decoded_again(
+    file: str, cells: "Cells", within: float, model: str, loading: Loading, count_padding: bool
+) -> Iterator[Told]:
     """Orders from decoding again, left and right. Traces of a cell are decoded together; other models' are left out."""
-    from nap.data.cells import cell_of
     from nap.data.trace_files import read_traces
     from nap.models.any import load
 
     denoiser = load(model, **asdict(loading))
-    waiting: dict[str, list[Trace]] = {}
-    for trace in read_traces(file):
-        cell, made_by = cell_of(trace).name, trace.setting.get("model")
+    waiting: dict[Own, list[Trace]] = {}
+    for trace in cells.once(read_traces(file)):
+        own, made_by = cells.own(trace), trace.setting.get("model")
         name = made_by.get("model") if isinstance(made_by, dict) else None
         if name not in (None, model):
-            yield Told(cell, None, f"trace {trace.problem_id!r:.60} was made by {name!s:.80}, not by {model}")
+            yield Told(own, None, f"trace {trace.problem_id!r:.60} was made by {name!s:.80}, not by {model}")
             continue
-        waiting.setdefault(cell, []).append(trace)
-        if len(waiting[cell]) == BATCH:
-            yield from _again(denoiser, cell, waiting.pop(cell), within, count_padding)
-    for cell, traces in waiting.items():
-        yield from _again(denoiser, cell, traces, within, count_padding)
+        waiting.setdefault(own, []).append(trace)
+        if len(waiting[own]) == BATCH:
+            yield from _again(denoiser, own, waiting.pop(own), within, count_padding)
+    for own, traces in waiting.items():
+        yield from _again(denoiser, own, traces, within, count_padding)
 
 
-def _again(denoiser: "Denoiser", cell: str, made: "list[Trace]", within: float, count_padding: bool) -> Iterator[Told]:
+def _again(denoiser: "Denoiser", own: "Own", made: "list[Trace]", within: float, count_padding: bool) -> Iterator[Told]:
     from nap.decoding.again import decode_again
     from nap.decoding.made_by import check_made_by
     from nap.order.order import order_of
@@ -130,11 +137,11 @@ def _again(denoiser: "Denoiser", cell: str, made: "list[Trace]", within: float, 
             check_made_by(denoiser, trace)
         sides = [decode_again(denoiser, made, within=within, prefer=side) for side in ("left", "right")]
     except InputError as error:
-        yield Told(cell, None, str(error))
+        yield Told(own, None, str(error))
         return
     for traces in zip(made, *sides, strict=True):
-        own, left, right = (order_of(trace, count_padding) for trace in traces)
-        yield Told(cell, Ways(own, left, right, random_orders(traces[0], own)))
+        order, left, right = (order_of(trace, count_padding) for trace in traces)
+        yield Told(own, Ways(order, left, right, random_orders(traces[0], order)))
 
 
 def _print_json(found: "dict[str, list[Band]]", within: float) -> None:

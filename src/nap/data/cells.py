@@ -1,10 +1,17 @@
 """Which model, policy, pace and cache made a trace, as its setting says. Traces are grouped by these four.
 
+    cells = Cells()
+    own = [cells.own(trace) for trace in cells.once(traces)]    # traces of files that somebody put together
+    cells.named(own[0])
+
+Where the rest of the setting differs within a cell (temperature, seed, end of text, canvas), the cell is split by it.
 Does not read files (trace_files.py) or runs, whose rows name their own cells.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from nap.common.folder import digest, flat
 from nap.data.trace import Trace
 
 
@@ -40,6 +47,74 @@ def model_of(trace: Trace) -> object:
 def pace_of(tokens: object, steps: object) -> str:
     """The pace that a budget gives: `4/step`, `64 steps` or `own`."""
     return f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
+
+
+# Of a trace's setting, what the cell says itself, and what changes no decode.
+ASIDE = (
+    "model", "model.model", "policy", "budget.tokens", "budget.steps", "cache.name", "cache.exact", "runners_up",
+    "cancelled", "versions",
+)  # fmt: skip
+
+
+class Own(NamedTuple):
+    """The cell of a trace, and the rest of its setting as a text."""
+
+    cell: Cell
+    rest: str
+
+
+class Cells:
+    """The cells of traces that come one after the other, each problem of a setting once.
+
+    repeated  how many traces came before
+    """
+
+    def __init__(self) -> None:
+        self.repeated = 0
+        self._seen = set[str]()
+        self._rests: dict[Cell, dict[str, dict[str, object]]] = {}
+
+    def once(self, traces: Iterable[Trace]) -> Iterator[Trace]:
+        """The traces but for those of a problem and setting that came before."""
+        for trace in traces:
+            # Without a seed, nothing says that two decodes of a problem are the same one.
+            own = () if "seed" in trace.setting else trace.events
+            key = digest(repr((self.own(trace), trace.problem_id, trace.initial, own)).encode(errors="replace"))
+            if key in self._seen:
+                self.repeated += 1
+            else:
+                self._seen.add(key)
+                yield trace
+
+    def own(self, trace: Trace) -> Own:
+        """The trace's cell and the rest of its setting."""
+        rest = {
+            key: value
+            for key, value in flat(trace.setting).items()
+            if key not in ASIDE
+            and not key.startswith(("runners_up.", "versions."))
+            # The canvas of a text with gaps is as long as the text.
+            and not (key.startswith("canvas.") and trace.given)
+        }
+        cell, text = cell_of(trace), repr(sorted(rest.items(), key=lambda item: item[0]))
+        self._rests.setdefault(cell, {})[text] = rest
+        return Own(cell, text)
+
+    def named(self, own: Own) -> Cell:
+        """The cell of all these traces; where there are several settings of it, its policy has what tells this one."""
+        rests = self._rests[own.cell]
+        keys = dict.fromkeys(key for rest in rests.values() for key in rest)
+        differ = [key for key in keys if len({repr(rest.get(key)) for rest in rests.values()}) > 1]
+        if not differ:
+            return own.cell
+        told = ", ".join(f"{key.rpartition('.')[2]} {rests[own.rest].get(key)}" for key in differ)
+        return own.cell._replace(policy=f"{own.cell.policy} ({told})")
+
+    def notes(self) -> list[str]:
+        """What was not counted, in a sentence, if anything was."""
+        if not self.repeated:
+            return []
+        return [f"{self.repeated} traces are of a problem and a setting that were there already, and count once"]
 
 
 def with_cache(policy: str, cache: str | None) -> str:

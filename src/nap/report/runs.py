@@ -19,7 +19,7 @@ from nap.common.parquet import read_parquet
 from nap.common.records import Json, columns, from_row
 from nap.common.rows import read_values
 from nap.common.text import printable
-from nap.data.cells import Cell, cell_of, with_cache
+from nap.data.cells import Cell, Cells, cell_of, with_cache
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.explained import Explained
@@ -135,7 +135,10 @@ def _read_folder(folder: FilePath) -> Run:
 
 def _read_trace_file(path: FilePath) -> Run:
     notes: list[str] = []
-    traces = [recorded(trace) for trace in _traces(path, notes)]
+    cells = Cells()
+    each = [(trace, cells.own(trace)) for trace in cells.once(_traces(path, notes))]
+    traces = [Recorded(trace=trace, **cells.named(own)._asdict()) for trace, own in each]
+    notes += cells.notes()
     rows = [_row(one, one.trace.correct) for one in traces if one.trace.correct is not None]
     if unknown := len(traces) - len(rows):
         notes.append(f"{unknown} of {len(traces)} traces do not say whether they are right: no accuracy of them")
