@@ -168,6 +168,20 @@ def test_a_word_that_a_law_has_no_token_for_is_named() -> None:
         known_ids(load("exact:grids"), "grid 1 hello 0")
 
 
+def test_a_mask_in_a_prompt_is_said_and_so_is_an_infill_that_holds_no_text(tiny: Path, caplog: Any) -> None:
+    import nap as face
+
+    model = load(str(tiny))
+    known_ids(model, QUESTION)
+    assert not caplog.messages
+    mask = model.tokenizer.decode([model.mask_id])
+    assert known_ids(model, f"Ann has {mask} pears .").count(model.mask_id) == 1
+    (said,) = caplog.messages
+    assert f"pears .' holds the model's own mask token ({mask}) 1 times, which stays a hole" in said
+    with pytest.raises(InputError, match="infill holds no text; give one for each prompt, or drop it"):
+        face.decode(model, [QUESTION], infill=[])
+
+
 def test_decode_and_eval_take_the_settings_of_a_prompt_and_of_a_checkpoint(tiny: Path, tmp_path: Path) -> None:
     asked = ["--system", "Bob", "--prompt-template", "Ann {problem}", "--block-size", 4, "--shift", "True"]
     done = nap("decode", "--model", tiny, "-p", "8", *asked, "--out", tmp_path / "one.jsonl")

@@ -5,6 +5,7 @@ import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,8 @@ def test_logits_are_the_laws_log_probabilities_in_a_batch_of_equal_prompts(corpu
 
 
 def test_decodes_of_one_open_law_in_several_threads_are_what_they_are_alone(corpus):
-    denoiser, seeds = opened(corpus), range(16)
+    denoiser: Any = opened(corpus)
+    seeds = range(16)
 
     def decoded(seed):
         (trace,) = decode_traces(

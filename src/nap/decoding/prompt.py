@@ -15,6 +15,7 @@ from nap.canvas.visibility import Attention
 from nap.common.bounds import CHARACTERS, check
 from nap.common.files import InputError, placed
 from nap.common.records import Json
+from nap.common.text import printable
 from nap.data.problems import Problem
 from nap.decoding.prompting import PLAIN, Prompting
 from nap.decoding.template import as_turns, check_keyword
@@ -124,7 +125,10 @@ def infilled(denoiser: Denoiser, problem: Problem, infill: Infill, prompting: Pr
 
 
 def known_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> list[int]:
-    """`prompt_ids`. Raises InputError for a word that the model does not know, and for what is no text, as well."""
+    """`prompt_ids`. Raises InputError for a word that the model does not know, and for what is no text, as well.
+
+    Warns of a mask in the prompt, which stays one: only slots are decoded.
+    """
     if not text.isascii() and re.search("[\ud800-\udfff]", text):
         raise InputError("the prompt is not valid text: it holds half a character (a lone surrogate)")
     try:
@@ -135,6 +139,12 @@ def known_ids(denoiser: Denoiser, text: str, prompting: Prompting = PLAIN) -> li
             raise _unknown(denoiser, word) from None
         raise
     _check_words(denoiser, text, ids)
+    if masks := ids.count(denoiser.mask_id):
+        logging.getLogger(__name__).warning(
+            "the prompt %r holds the model's own mask token (%s) %d times, which stays a hole in it; take it out, or "
+            "give a text with gaps (--infill)",
+            printable(text), readable(denoiser).decode([denoiser.mask_id]), masks,
+        )  # fmt: skip
     return ids
 
 

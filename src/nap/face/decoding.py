@@ -162,6 +162,8 @@ def decode(
     }
     prompts = [prompt] if isinstance(prompt, str) else [*prompt]
     texts = [infill] if isinstance(infill, str) else [*(infill or ())]
+    if infill is not None and not texts:
+        raise InputError("infill holds no text; give one for each prompt, or drop it")
     if texts and (canvas is not None or attention is not None):
         raise InputError("a text with gaps is its own canvas; drop canvas and attention, or infill")
     asked = pair(prompts, [(None, text) for text in texts], gap_tokens)
