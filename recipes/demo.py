@@ -30,7 +30,7 @@ from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = (
-    "ar", "low_confidence", "random", "threshold", "entropy_bound", "parallel_forced", "parallel_threshold",
+    "low_confidence", "parallel_forced", "parallel_threshold", "threshold", "entropy_bound", "random", "ar",
 )  # fmt: skip
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {

@@ -115,9 +115,8 @@ class Arm:
     def view(self, sample: Sample, task: Igsm) -> Sample:
         """The sample in the form of the canvas, whose slots it fills."""
         texts = [path.text for path in sample.paths]
-        if self.one_slot:
-            texts = [(f" {MARK} " if self.marks else " ").join(texts)]
-        filled = tuple(Solution(text=task.lengthened(text, self.words(task))) for text in texts)
+        texts = [f" {MARK} ".join(texts)] if self.marks else texts
+        filled = tuple(Solution(text=text) for text in task.in_slots(texts, self.slots, self.words(task)))
         return Sample(problem=sample.problem, paths=filled, summary=sample.summary)
 
 

@@ -24,7 +24,7 @@ from study_parts.claims import bundled_seeds, by_seed, claim_table
 from study_parts.contrasts import contrast_table, differences
 from study_parts.falls import paper_table
 from study_parts.front import bullets, front, withdrawn
-from study_parts.graphs import graph_table, seen
+from study_parts.graphs import graph_table, new_table, seen
 from study_parts.rows import TASKS, Rows, read
 from study_parts.tables import accuracy_table, decoder_table, order_table, reasoning_table
 
@@ -76,7 +76,11 @@ def orders(tasks: dict[str, Rows]) -> list[str]:
     if not read_bands():
         return ["Not run yet: `python recipes/tie_bands.py`."]
     found = [BANDS, band_table(), BASELINES, baseline_table()]
-    return found + (["## Are the problems of `arith` new?", NEW, graph_table(tasks["arith"])] if seen() else [])
+    return found + (
+        ["## Are the problems of `arith` new?", NEW, graph_table(tasks["arith"]), NEW_GRAPHS, new_table()]
+        if seen()
+        else []
+    )
 
 
 def of_task(task: str, rows: Rows) -> Sequence[str]:
@@ -132,6 +136,10 @@ NEW = """The task keeps every *problem* of the test out of training, but a probl
 item or distractors the same graph is another problem (`python recipes/graphs_seen.py`). Nearly every graph of the test
 was in the 320,000 problems of training, so accuracy on new graphs cannot be measured by these rows. Right in %, at 4
 tokens a step, mean over seeds, by how often a graph was there:"""
+
+NEW_GRAPHS = """A split by graph: the bundled pair on 200 problems whose graph is in the training set of no seed
+(`python recipes/graphs_seen.py --new`), beside the first 200 of the test. Right in % [95 %]. New graphs are rare ones,
+and harder for that reason too:"""
 
 CONTRASTED = """Points of accuracy, second less first [bootstrap over seeds and problems]; bold, of these models: the
 interval leaves out 0 and Holm's p is below .05. Of two or three seeds that interval is too narrow to speak of others:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from study_parts.rows import AO, FORCED, Rows, Setting, table
+from study_parts.rows import AO, FORCED, Rows, Setting, table, wilson
 
 ARMS = (("long", AO), ("nap", AO), ("nap", FORCED), ("paths", AO), ("short", AO))
 
@@ -52,6 +52,17 @@ def by_rarity(rows: Rows, arm: str, policy: str) -> list[float] | None:
         if seed in seen() and len(found[seed]["correct"]) == len(seen()[seed])
     ]
     return [100 * float(np.mean(part)) for part in zip(*parts, strict=True)] if parts else None
+
+
+def new_table() -> str:
+    """What the bundled pair makes of problems of the test, and of problems of graphs that no seed was trained on."""
+    if not graphs_seen.NEW.exists():
+        return "Not run yet: `python recipes/graphs_seen.py --new`."
+    rows = pq.read_table(graphs_seen.NEW).to_pylist()
+    right = {(row["arm"], row["policy"], row["pace"], row["graphs"]): wilson(row["each"]) for row in rows}
+    settings = dict.fromkeys(key[:3] for key in right)
+    body = [[*map(str, setting), *(right[*setting, graphs] for graphs in ("test", "new"))] for setting in settings]
+    return table(["arm", "decoder", "tokens a step", "first problems of the test", "problems of new graphs"], body)
 
 
 def thirds(correct: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:

@@ -14,10 +14,12 @@ from nap.evaluation.probe import (
     RIGHT,
     WRONG,
     Probed,
+    _Probe,
     findings_of,
     probe_paths,
 )
 from nap.evaluation.sweep import Sweep
+from nap.tasks.igsm import Igsm
 from tiny import QUESTION, change_json, save_tiny
 
 
@@ -53,6 +55,27 @@ def test_a_task_without_solutions_of_its_own_is_probed_with_what_the_model_write
     what = sweep(model, task="jsonl", data=str(data), problems=3, tokens_per_step=(4,))
     rows = probe_paths(what, tmp_path / "run")
     assert [row.given for row in rows] == [given for given in GIVEN if given != RIGHT for _ in range(3)]
+
+
+@pytest.mark.parametrize(("model", "slots"), [("igsm-longcot", 1), ("igsm-nap", 3)])
+def test_right_solutions_stand_in_the_slots_as_the_model_learnt_them_and_the_wrong_value_is_one_that_a_step_says(
+    model, slots
+):
+    what = sweep(model, task="igsm", problems=2)
+    probe = _Probe.of(what, model, what.load_problems())
+    words = probe.denoiser.tokenizer
+    solutions = [path.text for path in Igsm().sample(0, 1, split="test").paths]
+    texts = [words.decode(ids) for ids in probe._paths(RIGHT, 1)]
+    for text, solution in zip(texts, [" ".join(solutions)] if slots == 1 else solutions, strict=True):
+        assert text.startswith(solution) and "<pad>" not in text and text.split()[-2] == "</think"
+    cut = probe._cut(1)
+    assert cut
+    right, wrong = (
+        words.decode(canvas.ids[(canvas.region == 0) & (canvas.ids != probe.denoiser.mask_id)]) for canvas in cut
+    )
+    assert solutions[0].startswith(right) and right[:-1] == wrong[:-1] and right[-1] != wrong[-1]
+    first = solutions[0].split(" .")[0]
+    assert right.split() == first.split() and right[-1] in "0123456789"
 
 
 def test_a_probe_goes_on_with_the_model_it_was_begun_with(tmp_path):

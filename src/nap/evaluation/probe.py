@@ -31,7 +31,7 @@ from nap.common.journal import Journal
 from nap.common.records import from_row, to_row
 from nap.common.stats import wilson_interval
 from nap.data.problems import Problem
-from nap.data.samples import Sample, concatenated
+from nap.data.samples import Sample, join_paths
 from nap.data.trace import HEADER, Trace
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
@@ -44,7 +44,7 @@ from nap.models.answerable import check_answerable
 from nap.models.denoiser import Denoiser
 from nap.models.identity import unless_unsaid
 from nap.tasks.public import tell_left_out
-from nap.tasks.registry import Gathers, load_task
+from nap.tasks.registry import Gathers, Reasons, load_task
 
 NOTHING, OWN, RIGHT, OTHER, WRONG = GIVEN = ("nothing", "own", "right", "other", "wrong value")
 BATCH = 16
@@ -209,7 +209,12 @@ class _Probe:
         if given == OWN or not hasattr(self.task, "sample"):
             return self.own[i]
         sample, canvas = self._sample(i), self.canvases[i]
-        texts = [*(path.text for path in sample.paths), sample.summary]
+        texts = [path.text for path in sample.paths]
+        if isinstance(self.task, Reasons):
+            texts = self.task.in_slots(texts, canvas.spec.paths, canvas.spec.path_tokens - 1)
+        elif canvas.spec.paths == 1:
+            texts = [join_paths(texts)]
+        texts = [*texts, sample.summary]
         return _slots(canvas, fill(canvas, texts, self.denoiser.tokenizer, self.denoiser.pad_id))
 
     def _write_own(self, chosen: Sequence[int]) -> None:
@@ -223,12 +228,12 @@ class _Probe:
             self.own[i] = _slots(self.canvases[i], np.array(trace.final))
 
     def _sample(self, i: int) -> Sample:
-        """The right solutions of a problem, one for each path of the canvas; all in one path where it has one."""
+        """The right solutions of a problem, one for each path of the canvas; three where it has one path."""
         paths = self.canvases[i].spec.paths
         sample = self.task.sample(0, i, paths if paths > 1 else 3, split=self.sweep.split)
         if sample.problem.id != self.problems[i].id:
             raise InputError(f"task {self.sweep.task!r} writes solutions for its own problems only; drop --data")
-        return concatenated(sample) if paths == 1 else sample
+        return sample
 
     def _other(self, i: int) -> int:
         """The next problem that has another answer."""
@@ -257,7 +262,8 @@ class _Probe:
         tokenizer = self.denoiser.tokenizer
         ids = [token for token in paths[0].tolist() if token != self.denoiser.pad_id]
         text = tokenizer.decode(ids)
-        if not (found := VALUE.search(text)):
+        value_said = self.task.value if isinstance(self.task, Reasons) else VALUE
+        if not (found := value_said.search(text)):
             return None
         value = int(found[1])
         before = text[: found.start(1)]

@@ -16,6 +16,7 @@ Does not lay out, tokenize or train (recipes/reasoning.py does).
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -135,6 +136,18 @@ class Igsm:
         texts = [self._write(graph, often, rng) for _ in range(paths)]
         written = [Path(text=text, answer=problem.answer, correct=True) for text in texts]
         return Sample(problem=problem, paths=tuple(written), summary=problem.answer)
+
+    @property
+    def value(self) -> re.Pattern[str]:
+        """The third digit of a sentence is what its step computes."""
+        return re.compile(r"\d\D+\d\D+(\d)(?= \. \S)")
+
+    def in_slots(self, texts: Sequence[str], slots: int, words: int) -> list[str]:
+        """The solutions in a slot each, or as many as fit in one without marks, filled up with closing words."""
+        if slots == 1:
+            whole = [" ".join(texts[:number]) for number in range(len(texts), 0, -1)]
+            texts = [next((text for text in whole if len(text.split()) <= words), whole[-1])]
+        return [self.lengthened(text, words) for text in texts]
 
     def lengthened(self, text: str, words: int) -> str:
         """A text with its closing words, so many words in all: where a slot ends does not say where the text does."""

@@ -11,6 +11,7 @@ Does not decode, train or score anything.
 
 import importlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -171,6 +172,20 @@ class Fills(Protocol):
 
     def filled(self, problem: Problem) -> str:
         """A right answer, as words with spaces between them."""
+        ...
+
+
+@runtime_checkable
+class Reasons(Protocol):
+    """A task whose solutions have a form of their own in a canvas, and say values in a way of their own."""
+
+    @property
+    def value(self) -> re.Pattern[str]:
+        """What finds a value that a step computes, as its first group, where something follows it."""
+        ...
+
+    def in_slots(self, texts: Sequence[str], slots: int, words: int) -> list[str]:
+        """The solutions as the texts of so many slots, of so many words without their closing tags."""
         ...
 
 
