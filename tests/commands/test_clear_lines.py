@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from nap.cli import run
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.trace_files import write_traces
+from nap.evaluation.sweep import Sweep
+from nap.models.checkpoint import find
 from nap.tasks.registry import Generator, load_task
 from samples import chain
 from tiny import QUESTION
@@ -56,6 +59,39 @@ def test_a_file_of_any_number_of_settings_has_so_many_means_and_no_more(
     found = {row["id"]: row["all"]["n_traces"] for row in rows}
     own = {f"mean of a | own{n} | 1/step": 1 for n in range(3)}
     assert found == own | {"mean of any other (3 are told apart)": 6, "mean": 9}
+
+
+PARTS: dict[str, Any] = {"task": "arith", "models": ("arith-nap",), "policies": ("threshold",)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"policies": ("threshold", "threshold:tau=0.9")}, "of the policies, threshold and threshold:tau=0.9 are the"),
+        ({"models": ("m", "m/", "./m")}, "of the models, m and m/ are the same one; name it once"),
+    ],
+)
+def test_one_setting_under_two_names_is_not_run_twice(
+    changes: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        Sweep(**PARTS | changes)
+    apart: dict[str, Any] = {"policies": ("threshold", "threshold:tau=0.8", "threshold")}
+    assert len(Sweep(**PARTS | apart).cells()) == 2
+
+
+@pytest.mark.parametrize("given", [chain(), "t", 3, [3], {"text": chain()}], ids=lambda given: type(given).__name__)
+def test_what_is_no_list_of_traces_is_not_written(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"traces must be a list of traces, got .* give \[trace\]"):
+        write_traces(given, tmp_path / "t.jsonl")
+    assert not (tmp_path / "t.jsonl").exists()
+
+
+def test_an_exact_law_is_no_checkpoint() -> None:
+    with pytest.raises(InputError, match=r"'exact:t\.txt' is an exact law, which has no files of a checkpoint"):
+        find("exact:t.txt")
 
 
 @pytest.mark.parametrize(

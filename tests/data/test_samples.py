@@ -24,18 +24,17 @@ def test_samples_in_lines_of_json_are_those_of_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"paths": [{"text": None}]}, "the text of path 1 is empty"),
         ({"paths": [{"text": 5}]}, "the text of path 1 is no text"),
         ({"paths": None}, "paths is no list"),
-        ({"paths": [{"words": "x"}]}, "words"),
-        ({"paths": ["x"]}, "mapping"),
-        ({"summary": None}, "summary is empty"),
+        ({"paths": [{"words": "x"}]}, "path 1 has no text"),
+        ({"paths": ["x"]}, "path 1 is no object"),
+        ({"summary": 4}, "summary is no text"),
         ({"prompt": 4}, "prompt is no text"),
         ({"id": None}, "id is empty"),
         ({"meta": "["}, "Expecting value"),
         ({"meta": "[]"}, "meta is not an object"),
         ({"meta": "[" * 100_000}, "recursion"),
-        (None, "it has no 'id'"),
+        (None, "it has no 'id'; it has question.; a row has id, task, prompt, .*: nap curate makes them"),
     ],
 )
 def test_a_row_that_is_no_sample_is_named_with_what_it_lacks(tmp_path: Path, change: dict | None, said: str) -> None:
@@ -43,7 +42,14 @@ def test_a_row_that_is_no_sample_is_named_with_what_it_lacks(tmp_path: Path, cha
     (tmp_path / "s.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(row)}\n")
     with pytest.raises(InputError, match=rf"s.jsonl:2 does not hold samples .*{said}") as caught:
         [*read_samples(tmp_path / "s.jsonl")]
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(tmp_path))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_what_others_noted_of_a_path_is_left_out_and_no_text_is_an_empty_one(tmp_path: Path) -> None:
+    noted = ROW | {"paths": [{"text": "2 + 2", "score": 0.5}, {"text": None}], "summary": None}
+    (tmp_path / "s.jsonl").write_text(json.dumps(noted))
+    (sample,) = read_samples(tmp_path / "s.jsonl")
+    assert sample.paths == (SamplePath(text="2 + 2"), SamplePath(text="")) and sample.summary == ""
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

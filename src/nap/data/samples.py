@@ -5,7 +5,7 @@ Does not choose the paths (curation) or lay them out (canvas).
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path as FilePath
 
@@ -15,6 +15,7 @@ from nap.data.problems import Problem
 
 # How many samples are in memory while a file of them is read or written.
 SAMPLE_ROWS = 1000
+WANTED = "a row has id, task, prompt, answer, meta, paths and summary: nap curate makes them of problems and solutions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,12 @@ def read_samples(path: str | FilePath) -> Iterator[Sample]:
         try:
             sample = sample_from_row(row.value)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{row.where} does not hold samples as `nap curate` writes them ({why:.80})") from None
+            why = str(error)
+            if isinstance(error, KeyError):
+                why = f"it has no {error}; it has {', '.join(map(str, row.value)) or 'nothing'}"
+            raise InputError(
+                f"{row.where} does not hold samples as `nap curate` writes them ({why:.120}); {WANTED}"
+            ) from None
         yield sample
 
 
@@ -78,10 +83,20 @@ def sample_from_row(row: Mapping[str, object]) -> Sample:
         raise TypeError("meta is not an object")
     if not isinstance(written := row["paths"], list):
         raise TypeError("paths is no list")
-    paths = tuple(Path(**path) for path in written)
-    for number, path in enumerate(paths, 1):
-        _text(path.text, f"the text of path {number}")
-    return Sample(problem=Problem(**texts, meta=meta), paths=paths, summary=_text(row["summary"], "summary"))
+    paths = tuple(_path(path, number) for number, path in enumerate(written, 1))
+    # Nothing is an empty text: which of them can be trained on is not asked here.
+    summary = _text("" if row["summary"] is None else row["summary"], "summary")
+    return Sample(problem=Problem(**texts, meta=meta), paths=paths, summary=summary)
+
+
+def _path(row: object, number: int) -> Path:
+    """A path of a row, whatever else others noted of it."""
+    if not isinstance(row, Mapping):
+        raise TypeError(f"path {number} is no object")
+    if "text" not in row:
+        raise TypeError(f"path {number} has no text")
+    path = Path(**{f.name: row[f.name] for f in fields(Path) if f.name in row})
+    return replace(path, text=_text("" if path.text is None else path.text, f"the text of path {number}"))
 
 
 def _text(value: object, name: str) -> str:

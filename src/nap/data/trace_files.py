@@ -68,14 +68,16 @@ def trace_from_row(row: Row) -> Trace:
 
 
 def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
-    """Write traces as JSONL or, for a name that ends in .parquet, Parquet.
+    """Write traces as JSONL or, for a name that ends in .parquet, Parquet. Raises InputError for what is no trace.
 
     >>> import nap
     >>> result = nap.decode(nap.load("arith-nap"), "Ann has 2 pears . How many has Ann ?")
     >>> nap.write_traces([result.trace], "one.parquet")
     """
+    if isinstance(traces, Trace | str) or not isinstance(traces, Iterable):
+        raise InputError(f"traces must be a list of traces, got {traces!r:.60}; give {_FIX}")
     path = Path(path)
-    rows = (trace_to_row(trace) for trace in traces)
+    rows = (trace_to_row(_held(trace)) for trace in traces)
     if path.suffix != ".parquet":
         write_jsonl(path, rows)
         return
@@ -102,6 +104,15 @@ def write_traces(traces: Iterable[Trace], path: str | Path) -> None:
         "setting": pa.string(), "answer": pa.string(), "correct": pa.bool_(), "version": pa.int32(),
     }  # fmt: skip
     write_parquet(path, pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}))
+
+
+_FIX = "[trace], or [result.trace] of a result"
+
+
+def _held(trace: object) -> Trace:
+    if not isinstance(trace, Trace):
+        raise InputError(f"traces must be a list of traces, got one that holds {trace!r:.60}; give {_FIX}")
+    return trace
 
 
 def read_traces(path: str | Path) -> Iterator[Trace]:

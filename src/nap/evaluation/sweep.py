@@ -3,8 +3,9 @@
 Does not run it (run.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 from nap.canvas.canvas import Canvas, CanvasSpec
@@ -17,7 +18,7 @@ from nap.data import cells as data
 from nap.data.problems import Problem, check_ids
 from nap.decoding.asked import pair
 from nap.decoding.budget import Budget, Eos, Sampling
-from nap.decoding.policies.registry import parse_policy
+from nap.decoding.policies.registry import parse_policy, policy_name
 from nap.decoding.prompt import asked_canvas, canvas_of, canvas_spec, infilled
 from nap.decoding.prompting import Prompting, Shown, parse_keywords
 from nap.evaluation.rows import critical_path
@@ -123,6 +124,8 @@ class Sweep:
                 raise InputError(f"a sweep needs at least one of its {several}")
             for text in getattr(self, name):
                 check_text(f"one of the {several}", text)
+        _check_apart("models", self.models, _place)
+        _check_apart("policies", self.policies, lambda text: policy_name(parse_policy(text)))
         # These classes check their own values.
         _ = self.sampling, self.prompting, self.cells(), [*map(cache_of, self.cache)], self.answer_form
         if self.infill is not None and (self.canvas or self.attention):
@@ -208,3 +211,15 @@ class Sweep:
             check_text("a problem's id", problem.id)
             critical_path(problem)
         return problems
+
+
+def _check_apart(several: str, texts: Sequence[str], meant: Callable[[str], object]) -> None:
+    """Raise InputError where two texts mean one thing: it would be run twice and enlarge the family of comparisons."""
+    known = dict[object, str]()
+    for text in texts:
+        if (other := known.setdefault(meant(text), text)) != text:
+            raise InputError(f"of the {several}, {other} and {text} are the same one; name it once")
+
+
+def _place(model: str) -> object:
+    return Path(model).resolve() if Path(model).is_dir() else model

@@ -56,6 +56,11 @@ def find(
         return folder, None
     if Path(name).is_file():
         raise InputError(f"{name} is a file; give the folder that holds its config.json")
+    if name.startswith("exact:"):
+        raise InputError(
+            f"{name!r:.80} is an exact law, which has no files of a checkpoint: it is decoded and evaluated "
+            "(nap decode, nap eval), and neither trained nor looked into; give a folder, a bundled model or a hub name"
+        )
     if not HUB_NAME.fullmatch(name):
         bundled = ", ".join(sorted(path.parent.name for path in ASSETS.glob("*/config.json"))) or "none"
         raise InputError(f"no model {name!r}: no such folder; bundled: {bundled}; a hub name is written owner/model")
