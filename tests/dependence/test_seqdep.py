@@ -130,7 +130,9 @@ def test_texts_that_only_begin_alike_are_no_samples_of_one_prompt():
     rows = [Row("", "", "Below is a task\naa\nbb"), Row("", "", "Below is a task\ncb\nab")]
     texts = cut_rows(Arbitrary(), rows, "lines", 99).texts
     assert texts[0].prompt == texts[1].prompt and not texts[0].asked and repeated([*texts, *texts]) == 0
-    assert all(np.isnan(own.per_segment("excess")) for own in measure_corpus(Arbitrary(), texts))
+    measured = measure_corpus(Arbitrary(), texts)
+    assert all(np.isnan(own.per_segment("excess")) and np.isfinite(own.per_segment("control")) for own in measured)
+    assert summarise(texts, measured).prompts == 2
 
 
 def test_seqdep_is_the_mean_gain_of_the_segments_after_the_first():

@@ -58,6 +58,11 @@ class Text:
     segments: tuple[Ids, ...]
     asked: bool = True
 
+    @property
+    def group(self) -> object:
+        """What the samples of one question have in common: their prompt. A text without one is alone."""
+        return self.prompt if self.asked else (self.prompt, self.segments)
+
     @cached_property
     def starts(self) -> list[int]:
         """[N + 1] position of each segment's first token, and L."""

@@ -223,10 +223,9 @@ def _fill(baseline: Floats, known: Floats) -> None:
 
 def _hosts(texts: Sequence[Text]) -> dict[int, int]:
     """For each text, another one of the same prompt, if any, after whose history it is also scored."""
-    groups: dict[Ids, dict[tuple[Ids, ...], int]] = {}
+    groups: dict[object, dict[tuple[Ids, ...], int]] = {}
     for number, text in enumerate(texts):
-        if text.asked:
-            groups.setdefault(text.prompt, {}).setdefault(text.segments, number)
+        groups.setdefault(text.group, {}).setdefault(text.segments, number)
     rings = [[*samples.values(), next(iter(samples.values()))] for samples in groups.values() if len(samples) > 1]
     return {guest: host for ring in rings for guest, host in pairwise(ring)}
 
@@ -245,7 +244,7 @@ def _strangers(texts: Sequence[Text]) -> dict[int, int]:
     for order in (by_length[::-1], by_length):
         other = before = None
         for number in order:
-            if before is not None and texts[number].prompt != texts[before].prompt:
+            if before is not None and texts[number].group != texts[before].group:
                 other = before
             if other is not None:
                 found.setdefault(number, other)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nap.common.stats import Interval, bootstrap_mean
 from nap.dependence.scorer import Floats
-from nap.dependence.segments import Ids, Text
+from nap.dependence.segments import Text
 from nap.dependence.seqdep import MEASURES, Dependence
 
 # The curve shows the segments up to this one singly, and later ones in spans of doubling length.
@@ -73,7 +73,7 @@ def summarise(texts: Sequence[Text], measured: Sequence[Dependence]) -> Summary:
     spans = _spans(max(len(own.tokens) for own in measured) + 1)
     return Summary(
         samples=len(texts),
-        prompts=len({text.prompt for text in texts}),
+        prompts=len({text.group for text in texts}),
         segments_a_sample=float(np.mean([len(own.tokens) + 1 for own in measured])),
         tokens_a_segment=float(np.concatenate([own.tokens for own in measured]).mean()),
         **{name: _measure(texts, measured, name, spans) for name in MEASURES},
@@ -127,9 +127,9 @@ def _ratio_of(texts: Sequence[Text], totals: Sequence[tuple[float, int]]) -> Est
 
 def _by_prompt(known: Sequence[tuple[Text, object]]) -> Floats:
     """[prompts, ...] the mean of each prompt's values."""
-    groups: dict[Ids, list[object]] = {}
+    groups: dict[object, list[object]] = {}
     for text, value in known:
-        groups.setdefault(text.prompt, []).append(value)
+        groups.setdefault(text.group, []).append(value)
     return np.array([np.asarray(group, float).mean(axis=0) for group in groups.values()])
 
 
