@@ -119,11 +119,12 @@ def test_the_excess_over_all_pairs_of_independent_samples_is_zero_under_any_scor
 def test_a_repeated_row_is_no_other_sample_and_changes_no_excess():
     scorer, rows = Arbitrary(), [Row("", "x", "abca"), Row("", "x", "bbca"), Row("", "y", "caba"), Row("", "y", "caba")]
     texts, twice = (cut_rows(scorer, some, "tokens:1").texts for some in (rows, [rows[0], *rows]))
-    once, doubled = measure_corpus(scorer, texts), measure_corpus(scorer, twice)
+    once, doubled = (measure_corpus(scorer, some, draws=False) for some in (texts, twice))
     assert [repeated(texts), repeated(twice)] == [1, 2] and abs(once[0].per_segment("excess")) > 0.1
     kept = [own.per_segment("excess") for own in (doubled[0], *doubled[2:])]
     assert kept == pytest.approx([own.per_segment("excess") for own in once], nan_ok=True)
     assert all(np.isnan(own.per_segment("excess")) for own in (doubled[1], *once[2:]))
+    assert [own.per_segment("excess") for own in measure_corpus(scorer, texts)[2:]] == [0, 0], "draws may be alike"
 
 
 def test_texts_that_only_begin_alike_are_no_samples_of_one_prompt():

@@ -110,7 +110,7 @@ class Seqdep:
         with progress.bar("measured", f"loading {printable(self.scoring.scorer)}") as bar:
             scorer = self.scoring.open()
             corpus = cut_rows(scorer, rows, read.segmenter, self.scoring.max_tokens)
-            measured = measure_corpus(scorer, corpus.texts, lambda done: bar.show(done, len(corpus.texts)))
+            measured = measure_corpus(scorer, corpus.texts, lambda done: bar.show(done, len(corpus.texts)), draws=False)
         found, counts = summarise(corpus.texts, measured), {"left_out": len(rows) - len(corpus.rows)}
         counts |= {"shortened": corpus.shortened, "repeated": repeated(corpus.texts)}
         counts |= {"without_prompt": sum(not text.asked for text in corpus.texts)}

@@ -183,19 +183,21 @@ def measure_corpus(
     *,
     control: bool = True,
     excess: bool = True,
+    draws: bool = True,
 ) -> list[Dependence]:
     """Every text's SeqDep with its control and, where several texts have one prompt, its excess.
 
-    The other sample s' is the next text with the same prompt; for the last text it is the first. A text that equals an
-    earlier one of its prompt, and one without a prompt of its own, have no excess. The stranger r is a text with
-    another prompt and nearly the same number of segments. Both count as far as both texts have segments.
-    `report` is told how many texts are done. `excess=False` skips the excess, which means nothing where the texts of
-    one prompt are not draws from one source. Raises InputError for a text that is longer than the scorer's context, and
-    for scores that are not numbers.
+    The other sample s' is the next text with the same prompt; for the last text it is the first. A text without a
+    prompt of its own has no excess. The stranger r is a text with another prompt and nearly the same number of
+    segments. Both count as far as both texts have segments. `report` is told how many texts are done. `excess=False`
+    skips the excess, which means nothing where the texts of one prompt are not draws from one source. `draws=False`
+    gives none to a text that equals an earlier one of its prompt, for rows of which nobody knows whether they were
+    drawn alike or written twice. Raises InputError for a text that is longer than the scorer's context, and for scores
+    that are not numbers.
     """
     for text in texts:
         check_length(scorer, text)
-    hosts, strangers = _hosts(texts) if excess else {}, _strangers(texts) if control else {}
+    hosts, strangers = _hosts(texts, draws) if excess else {}, _strangers(texts) if control else {}
     guests = {host: guest for guest, host in hosts.items()}
     found: list[Dependence] = []
     visits: dict[int, Floats] = {}
@@ -221,17 +223,18 @@ def _fill(baseline: Floats, known: Floats) -> None:
     baseline[: len(known)] = known
 
 
-def _hosts(texts: Sequence[Text]) -> dict[int, int]:
+def _hosts(texts: Sequence[Text], draws: bool) -> dict[int, int]:
     """For each text, another one of the same prompt, if any, after whose history it is also scored."""
-    groups: dict[object, dict[tuple[Ids, ...], int]] = {}
+    groups: dict[Ids, dict[object, int]] = {}
     for number, text in enumerate(texts):
-        groups.setdefault(text.group, {}).setdefault(text.segments, number)
+        if text.asked:
+            groups.setdefault(text.prompt, {}).setdefault(number if draws else text.segments, number)
     rings = [[*samples.values(), next(iter(samples.values()))] for samples in groups.values() if len(samples) > 1]
     return {guest: host for ring in rings for guest, host in pairwise(ring)}
 
 
 def repeated(texts: Sequence[Text]) -> int:
-    """How many texts equal an earlier one of their prompt. They are no other samples, and have no excess."""
+    """How many texts equal an earlier one of their prompt: with `draws=False` they have no excess."""
     asked = [(text.prompt, text.segments) for text in texts if text.asked]
     return len(asked) - len({*asked})
 
