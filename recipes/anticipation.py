@@ -190,7 +190,19 @@ def tables(found: dict[str, Numbers]) -> str:
     """What was measured of each corpus, how far each prediction agrees with the order, and the profile's lead."""
     leads = "; ".join("{}: {:+.2f} [{:+.2f}, {:+.2f}]".format(title, *lead(found, o)) for o, title in ORDERS.items())
     last = f"Tau of the profile's ARness less that of SeqDep, bootstrap over corpora: {leads}."
+    low, high = (agreement(at_ties(found, end), [*found], "order", "arness")[0] for end in (0, -1))
+    last += (
+        f" With the lower end of each model's tie band for its ARness the profile's own tau is {low:+.2f}, with the "
+        f"upper end {high:+.2f}."
+    )
     return "\n".join([*_corpora(found), "", *_agreements(found), "", last])
+
+
+def at_ties(found: dict[str, Numbers], end: int) -> dict[str, Numbers]:
+    """The same with an end of each model's tie band, 0 or -1, as its ARness, where ties were measured."""
+    moved = {name: one["trained"] for name, one in found.items()}
+    moved = {name: true | {"arness": [*(true.get("ties") or [true["arness"]])][end]} for name, true in moved.items()}
+    return {name: {**one, "trained": moved[name]} for name, one in found.items()}
 
 
 def _corpora(found: dict[str, Numbers]) -> Iterator[str]:
