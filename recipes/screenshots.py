@@ -1,11 +1,11 @@
 """The pictures of the README, from runs: the report's first screen, and a short animation of the replay.
 
-    nap eval --models agree-nap --task agree --policies parallel_forced --tokens-per-step 1 3 --out runs/agree
     python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/agree] [--out docs/images]
 
 Needs Debian's chromium and pip install playwright pillow. Writes report.png (the question, the verdict and its picture)
 and replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
-frame a step until the fast one is done, then larger steps). Expected wall time: under a minute; about 0.5 MB in all.
+frame a step until the fast one is done, then larger steps; the README's is `agree-nap` on `agree` under
+`parallel_forced`, at 1 and 3 tokens a step). Expected wall time: under a minute; about 0.5 MB in all.
 """
 
 import argparse
