@@ -29,9 +29,7 @@ from nap.evaluation.sweep import Sweep
 from nap.report.page import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
-POLICIES = (
-    "low_confidence", "parallel_forced", "parallel_threshold", "threshold", "entropy_bound", "random", "ar",
-)  # fmt: skip
+POLICIES = ("low_confidence", "parallel_forced", "parallel_threshold", "threshold", "entropy_bound", "random")
 # A pair for each task, of one long chain and of three paths, and beside them what is known exactly.
 TASKS = {
     "grids": "answers that must agree: a long chain, three paths, three that cannot see each other, a perfect model",
