@@ -251,8 +251,32 @@ def between_marks(text: str, page: Path, mark: str, made: Callable[[], str]) -> 
 
 def known() -> dict[str, Numbers]:
     """What was predicted for each corpus, and the order of the model that learned it."""
-    stored: dict[str, Numbers] = json.loads(read_file(STORED)) if STORED.exists() else {}
-    return {name: {"predicted": said, "trained": trained(name)} for name, said in stored.items()}
+    return {name: {"predicted": said, "trained": trained(name)} for name, said in stored_in(STORED).items()}
+
+
+def measure_missing(
+    scorer: str, names: Sequence[str], measured: Callable[[CausalScorer, str], Numbers], stored: Path
+) -> None:
+    """Measure what a file of figures lacks of these names, one after the other; a killed run goes on from there."""
+    opened, found = open_scorer(scorer), stored_in(stored)
+    assert isinstance(opened, CausalScorer)
+    for name in (name for name in names if name not in found):
+        found[name] = measured(opened, name)
+        with atomic(stored) as file:
+            file.write(json.dumps(found, indent=1) + "\n")
+        print(name, flush=True)
+
+
+def stored_in(path: Path) -> dict[str, Numbers]:
+    """The figures of a file by name; none where it is not there."""
+    return json.loads(read_file(path)) if path.exists() else {}
+
+
+def rewrite(page: Path, made: Callable[[str], str]) -> None:
+    """Make a page anew from its text."""
+    text = made(read_file(page))
+    with atomic(page) as file:
+        file.write(text)
 
 
 def main() -> int:
@@ -264,19 +288,12 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="make the table of docs/anticipation.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = known()
     if options.scorer:
-        scorer = open_scorer(options.scorer)
-        assert isinstance(scorer, CausalScorer)
-        for name in [name for name in corpora() if name not in found][: options.most]:
-            found[name] = {"predicted": predicted(scorer, rows_of(name)), "trained": trained(name)}
-            with atomic(STORED) as file:
-                file.write(json.dumps({name: one["predicted"] for name, one in found.items()}, indent=1) + "\n")
-            print(name, flush=True)
+        missing = [name for name in corpora() if name not in stored_in(STORED)]
+        missing = missing[: options.most]
+        measure_missing(options.scorer, missing, lambda scorer, name: predicted(scorer, rows_of(name)), STORED)
     if options.write:
-        page = written(read_file(PAGE), found)
-        with atomic(PAGE) as file:
-            file.write(page)
+        rewrite(PAGE, lambda text: written(text, known()))
     return 0
 
 

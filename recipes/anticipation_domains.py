@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from anticipation import between_marks
+from anticipation import between_marks, measure_missing, rewrite, stored_in
 from ar_to_diffusion import without_marks
 
-from nap.common.files import atomic, exits_on_bad_input
-from nap.common.files import read_text as read_file
+from nap.common.files import exits_on_bad_input
 from nap.dependence.anticipation import Profile, anticipate, contexts_of, profile
 from nap.dependence.causal import CausalScorer
-from nap.dependence.load import open_scorer
 from nap.dependence.sampling import sampler_of
 from nap.dependence.segments import Row
 from nap.tasks.registry import data_file
@@ -38,6 +36,7 @@ DOMAINS = {
     "table": "tables of sums and products, made here",
 }  # fmt: skip
 FORMS = {"chain": "one chain", "paths": "three paths"}
+NAMES = tuple(f"{domain} {form}" for domain in DOMAINS for form in FORMS)
 ROWS, TEXTS, TEXT, SAMPLES, LENGTH, MOST = 20, 3, 400, 32, 16, 1024
 # Columns: what of a profile, and what the table calls it.
 SHOWN = {"first": "first", "rank": "rank", "order": "ARness", "canvas": "canvas"}
@@ -75,9 +74,9 @@ def rows_of(domain: str, form: str) -> list[Row]:
     return [Row(f"{domain} {i}", "", part if form == "paths" else "\n\n".join(part)) for i, part in enumerate(each)]
 
 
-def measured(scorer: CausalScorer, domain: str, form: str) -> dict[str, Any]:
+def measured(scorer: CausalScorer, name: str) -> dict[str, Any]:
     """The profile of a domain in a form: mean, low and high end of every column."""
-    contexts = contexts_of(rows_of(domain, form), scorer, 1, MOST, seed=0)
+    contexts = contexts_of(rows_of(*name.split()), scorer, 1, MOST, seed=0)
     return columns(profile(anticipate(sampler_of(scorer), contexts, SAMPLES, LENGTH)))
 
 
@@ -93,7 +92,7 @@ def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     names = [*SHOWN, *(f"top {d}" for d in DISTANCES)]
     yield f"| | {' | '.join(SHOWN.get(name, name) for name in names)} |"
     yield "|---" * (1 + len(names)) + "|"
-    for domain, form in ((domain, form) for domain in DOMAINS for form in FORMS):
+    for domain, form in map(str.split, NAMES):
         if said := found.get(f"{domain} {form}"):
             yield f"| {DOMAINS[domain]}: {FORMS[form]} | {' | '.join(_cell(said[name]) for name in names)} |"
 
@@ -110,20 +109,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="make the table of docs/anticipation.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = json.loads(read_file(STORED)) if STORED.exists() else {}
     if options.scorer:
-        scorer = open_scorer(options.scorer)
-        assert isinstance(scorer, CausalScorer)
-        for domain, form in ((domain, form) for domain in DOMAINS for form in FORMS):
-            if (name := f"{domain} {form}") not in found:
-                found[name] = measured(scorer, domain, form)
-                with atomic(STORED) as file:
-                    file.write(json.dumps(found, indent=1) + "\n")
-                print(name, flush=True)
+        measure_missing(options.scorer, NAMES, measured, STORED)
     if options.write:
-        page = between_marks(read_file(PAGE), PAGE, MARK, lambda: "\n".join(table(found)))
-        with atomic(PAGE) as file:
-            file.write(page)
+        rewrite(PAGE, lambda text: between_marks(text, PAGE, MARK, lambda: "\n".join(table(stored_in(STORED)))))
     return 0
 
 

@@ -42,6 +42,14 @@ def seen(seed: int, trained: int, problems: int) -> list[int]:
     return [counts[task.graph(0, index, "test").form] for index in range(problems)]
 
 
+def counted(trained: int) -> Iterator[dict[str, Any]]:
+    """A row for each seed and test problem."""
+    for seed in SEEDS:
+        counts = seen(seed, trained, PROBLEMS)
+        print(seed, sum(count > 0 for count in counts), flush=True)
+        yield from ({"seed": seed, "index": index, "seen": times} for index, times in enumerate(counts))
+
+
 def forms(seed: int, trained: int) -> Counter[Any]:
     """How often each graph is among the first `trained` problems of a training seed."""
     task = Arith()
@@ -84,23 +92,13 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trained", type=int, default=STEPS["arith"] * Recipe(steps=1).batch_size)
-    parser.add_argument("--out", type=Path, default=SEEN)
+    parser.add_argument("--out", type=Path, help=f"default: {SEEN.name}, or {NEW.name}")
     parser.add_argument("--new", action="store_true", help="let the bundled pair write problems of new graphs")
     options = parser.parse_args()
-    if options.new:
-        torch.set_num_threads(1)
-        rows = [*written(options.trained)]
-        with atomic(NEW, "wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
-        return 0
-    rows = [
-        {"seed": seed, "index": index, "seen": count}
-        for seed in SEEDS
-        for index, count in enumerate(seen(seed, options.trained, PROBLEMS))
-    ]
-    with atomic(options.out, "wb") as file:
+    torch.set_num_threads(1)
+    rows = [*(written if options.new else counted)(options.trained)]
+    with atomic(options.out or (NEW if options.new else SEEN), "wb") as file:
         pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
-    print({seed: sum(row["seen"] > 0 for row in rows if row["seed"] == seed) for seed in SEEDS})
     return 0
 
 

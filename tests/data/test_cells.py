@@ -24,7 +24,7 @@ def trace(problem, **changes):
 
 def told(*traces):
     cells = Cells()
-    own = [cells.own(one) for one in cells.once(traces)]
+    own = [own for _, own in cells.once(traces)]
     return [cells.named(one).name for one in own], cells.repeated
 
 

@@ -32,7 +32,7 @@ def print_law(file: str, denoiser: "ExactDenoiser", as_json: bool) -> None:
     from nap.models.exact_cost import cost_of
 
     name = str(denoiser.setting["model"])
-    costs = [cost_of(denoiser, trace) for trace in Cells().once(read_traces(file))]
+    costs = [cost_of(denoiser, trace) for trace, _ in Cells().once(read_traces(file))]
     tokens = sum(cost.tokens for cost in costs) or 1
     correlations = [cost.correlation for cost in costs if cost.correlation is not None]
     means = {

@@ -122,9 +122,9 @@ class OrderCommand:
             yield from (Named(found.label, None, found.order, None) for found in read_orders(self.file))
             return
         empty = True
-        for trace in cells.once(read_traces(self.file)):
+        for trace, own in cells.once(read_traces(self.file)):
             empty = False
-            yield Named(trace.problem_id, cells.own(trace), order_of(trace, self.count_padding), trace.correct)
+            yield Named(trace.problem_id, own, order_of(trace, self.count_padding), trace.correct)
         if empty:
             raise InputError(
                 f"{self.file} is empty; it should hold traces, or one list of [position, step] pairs a line"

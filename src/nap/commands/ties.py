@@ -87,8 +87,8 @@ def kept(file: str, cells: "Cells", within: float, count_padding: bool) -> Itera
     from nap.order.order import order_of
     from nap.order.ties import SIDES, reordered
 
-    for trace in cells.once(read_traces(file)):
-        own, order = cells.own(trace), order_of(trace, count_padding)
+    for trace, own in cells.once(read_traces(file)):
+        order = order_of(trace, count_padding)
         try:
             left, right = (reordered(trace, within, side, count_padding) for side in SIDES)
             yield Told(own, Ways(order, left, right, random_orders(trace, order)))
@@ -114,8 +114,8 @@ def decoded_again(
 
     denoiser = load(model, **asdict(loading))
     waiting: dict[Own, list[Trace]] = {}
-    for trace in cells.once(read_traces(file)):
-        own, made_by = cells.own(trace), trace.setting.get("model")
+    for trace, own in cells.once(read_traces(file)):
+        made_by = trace.setting.get("model")
         name = made_by.get("model") if isinstance(made_by, dict) else None
         if name not in (None, model):
             yield Told(own, None, f"trace {trace.problem_id!r:.60} was made by {name!s:.80}, not by {model}")

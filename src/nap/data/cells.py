@@ -1,8 +1,8 @@
 """Which model, policy, pace and cache made a trace, as its setting says. Traces are grouped by these four.
 
     cells = Cells()
-    own = [cells.own(trace) for trace in cells.once(traces)]    # traces of files that somebody put together
-    cells.named(own[0])
+    owns = [own for trace, own in cells.once(traces)]    # traces of files that somebody put together
+    cells.named(owns[0])
 
 Where the rest of the setting differs within a cell (temperature, seed, end of text, canvas), the cell is split by it.
 Does not read files (trace_files.py) or runs, whose rows name their own cells.
@@ -74,19 +74,19 @@ class Cells:
         self._seen = set[str]()
         self._rests: dict[Cell, dict[str, dict[str, object]]] = {}
 
-    def once(self, traces: Iterable[Trace]) -> Iterator[Trace]:
-        """The traces but for those of a problem and setting that came before."""
+    def once(self, traces: Iterable[Trace]) -> Iterator[tuple[Trace, Own]]:
+        """The traces but for those of a problem and setting that came before, each with its cell and setting."""
         for trace in traces:
             # Without a seed, nothing says that two decodes of a problem are the same one.
-            own = () if "seed" in trace.setting else trace.events
-            key = digest(repr((self.own(trace), trace.problem_id, trace.initial, own)).encode(errors="replace"))
+            own, written = self._own(trace), () if "seed" in trace.setting else trace.events
+            key = digest(repr((own, trace.problem_id, trace.initial, written)).encode(errors="replace"))
             if key in self._seen:
                 self.repeated += 1
             else:
                 self._seen.add(key)
-                yield trace
+                yield trace, own
 
-    def own(self, trace: Trace) -> Own:
+    def _own(self, trace: Trace) -> Own:
         """The trace's cell and the rest of its setting."""
         rest = {
             key: value

@@ -136,7 +136,7 @@ def _read_folder(folder: FilePath) -> Run:
 def _read_trace_file(path: FilePath) -> Run:
     notes: list[str] = []
     cells = Cells()
-    each = [(trace, cells.own(trace)) for trace in cells.once(_traces(path, notes))]
+    each = [*cells.once(_traces(path, notes))]
     traces = [Recorded(trace=trace, **cells.named(own)._asdict()) for trace, own in each]
     notes += cells.notes()
     rows = [_row(one, one.trace.correct) for one in traces if one.trace.correct is not None]
