@@ -31,11 +31,13 @@ ASKED = """## In five minutes
 **What was asked.** NAP (arXiv 2602.23225) trains on several independent reasoning paths and moves all of them at every
 step. Its claim is about *parallelism*: that it loses less than one long chain when several tokens are written per step.
 So what counts is the difference in differences: what the chain loses ("its fall") less what the paths lose. Three kinds
-of models were asked, in points of accuracy with Student's t at 95 % over training seeds, by rules written before."""
+of models were asked, in points of accuracy with Student's t at 95 % over training seeds, by rules written before
+the runs but where marked."""
 
 SHORT = """### Models that can answer without their paths
 
-Models of 1.3 M parameters, three seeds, 500 held-out problems, from 1 to 4 tokens a step, beside the paper's. Command:
+Models of 1.3 M parameters, three seeds, 500 held-out problems, from 1 to 4 tokens a step, beside the paper's; asked
+after the runs. Command:
 `python recipes/study.py`; the rule of every claim is in [the details](study_details.md)."""
 
 

@@ -29,14 +29,19 @@ AGREEING = {
     f"tokens a forward against P, `{THRESHOLD}`: slope": (
         "and that of a threshold over the whole canvas", PROPORTIONAL,
     ),
-    f"tokens a forward against P, `{BOUND}`: slope": ("and that of an entropy bound over it", PROPORTIONAL),
+    f"tokens a forward against P, `{BOUND}`: slope": (
+        "and that of an entropy bound over it (asked after the runs)", PROPORTIONAL,
+    ),
     "cannot see each other, forced at 3": ("paths must be unable to see each other", "an interval inside ±3 points"),
     "sentences: chain's fall less that of paths (forced), 1 to 3": ("of sentences, too, one chain loses more", BELOW),
 }  # fmt: skip
 REASONING = {
     "chain's fall less that of NAP (forced), 1 to 4": ("one chain loses more than paths under NAP's decoder", BELOW),
     "chain's fall less that of NAP (AO), 1 to 4": ("it loses more than the same paths under confidence", BELOW),
-    "the same, both forced, 1 to 4": ("it loses more where its summary waits, too", BELOW),
+    "the same, both forced, 1 to 4": (
+        "it loses more where its summary waits, too (asked after the first chain)",
+        BELOW,
+    ),
 }
 
 
