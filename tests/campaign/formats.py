@@ -122,7 +122,15 @@ FORMATS = (
                "model/generation_config.json"),
         changes="json",
         commands=("decode --model model --prompt pears", "decode --model model --prompt pears --json",
-                  f"{TRAIN} --out new", "seqdep texts.jsonl --scorer model"),
+                  f"{TRAIN} --out new"),
+    ),
+    Format(
+        name="a scorer's texts",
+        files=("causal/config.json", "causal/tokenizer_config.json", "causal/tokenizer.json",
+               "causal/generation_config.json"),
+        changes="json",
+        commands=("seqdep texts.jsonl --scorer causal",
+                  "anticipate texts.jsonl --scorer causal --contexts 2 --samples 16 --distance 4"),
     ),
     Format(
         name="a checkpoint's weights", files=("model/model.safetensors",), changes="safetensors",

@@ -10,6 +10,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "campaign"))
 
+import formats
+import fuzz
 import mutate
 import trial
 from run import BEGIN, END, PAGE, table, write
@@ -64,3 +66,10 @@ def test_the_counts_are_written_between_their_marks_and_nothing_else_is_changed(
     assert written.startswith(f"before\n{BEGIN}\n`") and written.endswith(f"\n{END}\nafter\n") and "old" not in written
     assert "seed 3" in written and "12 trials in 12 minutes, 1 faults" in written
     assert "| kills: eval | 7 |" in written and "- trial 3: hang" in written
+
+
+def test_every_command_that_the_campaign_tries_works_on_whole_files(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    formats.make(whole)
+    fuzz.check_commands(whole)

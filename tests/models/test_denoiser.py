@@ -638,6 +638,12 @@ def write(name, text, folder):
     (folder / name).write_text(text)
 
 
+def beside(name, text, folder):
+    """Write it beside a tokenizer."""
+    words(folder, mask_token="MASK")
+    write(name, text, folder)
+
+
 def config(folder, **changes):
     edit(folder / "config.json", **changes)
 
@@ -667,6 +673,8 @@ BAD = [
     (shard_missing, {}, r"lacks model-1.safetensors \(1 of 1 weight files\)"),
     (partial(write, "model.safetensors.index.json", "{}"), {}, "has no weight_map"),
     (partial(write, "tokenizer.json", "{}"), {}, "its tokenizer cannot be read"),
+    (partial(beside, "tokenizer_config.json", r'{"a": "\ud83d"}'), {}, r"_config.json holds half a character \(.ud83d"),
+    (partial(beside, "special_tokens_map.json", "{"), {}, "special_tokens_map.json is not JSON"),
     (partial(write, "canvas.json", '{"pathz": 3}'), {}, "canvas.json: .*pathz"),
     (partial(write, "canvas.json", '{"paths": 0}'), {}, "canvas.json: canvas paths must be an integer of at least 1"),
     (partial(config, mask_token_id=...), {}, "does not say which token is the mask.*; give mask_id"),

@@ -6,6 +6,7 @@ Does not know what a file holds; rows.py reads files of rows.
 import atexit
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -225,11 +226,17 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> object:
-    """The JSON value of a file. Raises InputError if it is absent, no text, or no JSON."""
+    """The JSON value of a file. Raises InputError if it is absent, no text, no JSON, or holds what no file can hold."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        value = json.loads(text)
+        # An escape can stand for half of a surrogate pair, which could be read but never be written.
+        half = re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)) if "\\ud" in text.lower() else None
     except (ValueError, RecursionError) as error:  # Not JSON, a number of 5,000 digits, lists in lists in lists.
         raise InputError(f"{path} is not JSON that can be read ({type(error).__name__}: {error!s:.200})") from None
+    if half:
+        raise InputError(f"{path} holds half a character (\\u{ord(half[0]):x}, a lone surrogate); write it whole")
+    return value
 
 
 def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:

@@ -34,6 +34,8 @@ TOKENIZERS = {
     "Qwen2TokenizerFast": ("vocab.json", "merges.txt"),
     "BertTokenizerFast": ("vocab.txt",),
 }
+# What transformers reads of a tokenizer besides.
+BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 
 
 def find(
@@ -154,6 +156,9 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
             with foreign(f"{folder}: its tokenizer cannot be read"), _quietly(), natives_guarded():
                 if "tokenizer.json" in needed:
                     check_growth(folder / "tokenizer.json")
+                for name in BESIDE:
+                    if (folder / name).is_file():
+                        read_json(folder / name)
                 found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
                 # A broken tokenizer may open and fail only at its first use.
                 found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
