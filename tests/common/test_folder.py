@@ -46,7 +46,11 @@ def test_a_folder_of_somebody_else_is_refused_and_unchanged(tmp_path: Path, held
         ("eval", SETTING | {"task": "gsm8k"}, r"another setting \(task 'arith', now 'gsm8k'\)"),
         ("eval", SETTING | {"hyper": {"steps": 4}, "made_of": {}}, r"another setting \(hyper.steps 3, now 4\)"),
         ("eval", SETTING | {"made_of": {"data": "b"}}, r"another setting \(made_of.data 'a', now 'b'\)"),
-        ("eval", {str(n): n for n in range(9)}, r"\(task 'arith', now None, .*, and \d+ more\)"),
+        ("eval", {str(n): n for n in range(9)}, r"\(task 'arith', now nothing, .*, and \d+ more\)"),
+        ("eval", SETTING | {"words": {"think": False}}, r"\(words.think nothing, now False\)"),
+        ("eval", SETTING | {"words": {"think": None}}, r"\(words.think nothing, now None\)"),
+        ("eval", SETTING | {"skip": 0}, r"\(skip nothing, now 0\)"),
+        ("eval", SETTING | {"words": []}, r"\(words nothing, now \[\]\)"),
     ],
 )
 def test_a_folder_of_another_run_is_refused_and_unchanged(tmp_path: Path, kind: str, setting: dict, said: str) -> None:
@@ -58,6 +62,18 @@ def test_a_folder_of_another_run_is_refused_and_unchanged(tmp_path: Path, kind: 
     assert contents(tmp_path) == before
     with run_folder(tmp_path / "run", "eval", SETTING):
         assert (tmp_path / "run/rows").read_text() == "rows"
+
+
+def test_what_an_earlier_version_did_not_write_had_the_value_that_is_named_and_no_other(tmp_path: Path) -> None:
+    later = {"skip": 0, "hyper.kind": "mask", "of another kind of run": 1}
+    with run_folder(tmp_path, "eval", SETTING):
+        pass
+    now = {**SETTING, "skip": 0, "hyper": {"steps": 3, "kind": "mask"}}
+    with run_folder(tmp_path, "eval", now, later=later):
+        pass
+    for other in (now | {"skip": 1}, now | {"hyper": {"steps": 3, "kind": "edit"}}, now | {"strict": False}):
+        with pytest.raises(InputError, match="another setting"), run_folder(tmp_path, "eval", other, later=later):
+            pytest.fail("it went in")
 
 
 def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_dead_worker_is_replaced_and_loses_no_row(whole, tiny, tmp_path):
     [
         ({"problems": 6, "eos": "stop"}, r"\(eos 'count', now 'stop'\)"),
         ({"temperature": 0.5, "seed": 1}, r"\(temperature 0.0, now 0.5, seed 0, now 1\)"),
-        ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"\(canvas.paths None, now 1, .*, and 4 more\)"),
+        ({"canvas": CanvasSpec(paths=1, path_tokens=5)}, r"canvas.paths nothing, now 1, .*, and 3 more\)"),
         ({"system": "Bob", "policies": ("ar",)}, r"\(system None, now 'Bob'\)"),
         ({"dtype": "float16"}, r"\(dtype 'auto', now 'float16'\)"),
     ],

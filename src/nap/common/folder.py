@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from nap.common.files import InputError, atomic, check_files, clean_partials, make_folder, read_json
@@ -19,6 +20,14 @@ from nap.common.text import printable
 SETTING, LOCK = "setting.json", ".lock"
 Setting = Mapping[str, object]
 Compared = Callable[[Setting, Setting], tuple[dict[str, object], dict[str, object]]]
+NONE_LATER: Setting = MappingProxyType({})
+
+
+class _Nothing:
+    """In place of a value that a setting does not have, which is another than None."""
+
+    def __repr__(self) -> str:
+        return "nothing"
 
 
 def digest(data: bytes) -> str:
@@ -45,6 +54,7 @@ def run_folder(
     may_hold: Sequence[str] = (),
     is_unused: Callable[[], bool] = lambda: False,
     compared: Compared | None = None,
+    later: Setting = NONE_LATER,
 ) -> Iterator[None]:
     """Keep other processes out of the folder, and write `setting` to its setting.json, while the block runs.
 
@@ -53,17 +63,18 @@ def run_folder(
     is_unused  whether the old setting has no results yet, so that a new one may replace it
     compared   the part of a setting in which the old and the new must agree (default: all of it); the new setting is
                then kept
+    later      the keys (dotted) that earlier versions did not write, each with the value that held then
 
     Raises InputError for a folder that holds anything else, a run with another setting, or another process at work.
     Nothing in the folder is changed then.
     """
     now = {"kind": kind} | json.loads(json.dumps(setting))
     # Checked before the lock as well, so that not even a lock file is written into somebody else's folder.
-    _is_written(folder, now, may_hold, is_unused, compared)
+    _is_written(folder, now, may_hold, is_unused, compared, later)
     make_folder(folder)
     with (folder / LOCK).open("a") as file:
         lock(file, folder)
-        written = _is_written(folder, now, may_hold, is_unused, compared)
+        written = _is_written(folder, now, may_hold, is_unused, compared, later)
         clean_partials(folder)
         if not written:
             with atomic(folder / SETTING) as text:
@@ -77,6 +88,7 @@ def _is_written(
     may_hold: Sequence[str],
     is_unused: Callable[[], bool],
     compared: Compared | None,
+    later: Setting,
 ) -> bool:
     """Whether the folder already holds this run. Raises InputError where it holds something else."""
     if folder.exists() and not folder.is_dir():
@@ -91,7 +103,7 @@ def _is_written(
                 "choose another folder"
             )
         return False
-    old = _read_setting(folder / SETTING)
+    old = read_setting(folder)
     if old == now:
         return True
     if old.get("kind") == now["kind"] and is_unused():
@@ -101,12 +113,15 @@ def _is_written(
         raise InputError(
             f"{folder} holds a run of another kind ({old['kind']!r:.40}, not {now['kind']!r}); choose another"
         )
-    _check_same(folder, *map(flat, compared(old, now) if compared else (old, now)))
+    before, after = map(flat, compared(old, now) if compared else (old, now))
+    if listed := differing({name: value for name, value in later.items() if name in after} | before, after):
+        raise InputError(f"{folder} holds a run with another setting ({listed}); choose another folder")
     return compared is None
 
 
-def _read_setting(path: Path) -> dict[str, object]:
-    reason = "an object was expected"
+def read_setting(folder: Path) -> dict[str, object]:
+    """The setting that a run's folder was made with. Raises InputError where there is none."""
+    path, reason = folder / SETTING, "an object was expected"
     try:
         if isinstance(found := read_json(path), dict):
             return found
@@ -115,19 +130,14 @@ def _read_setting(path: Path) -> dict[str, object]:
     raise InputError(f"{path} is not a run's setting ({reason}); choose another folder")
 
 
-def _check_same(folder: Path, old: Setting, now: Setting) -> None:
-    if listed := differing(old, now):
-        raise InputError(f"{folder} holds a run with another setting ({listed}); choose another folder")
-
-
 def differing(old: Setting, now: Setting) -> str:
-    """Up to three fields in which two settings differ, with both values; empty where they are the same."""
-    # A setting that an earlier version did not have counts as having its default.
-    now = {key: value for key, value in now.items() if key in old or value not in ([], False)}
-    differ = [key for key in dict.fromkeys([*old, *now]) if old.get(key) != now.get(key)]
+    """Up to three fields in which two flat settings differ, with both values; empty where they are the same."""
+    nothing = _Nothing()
+    both = {key: (old.get(key, nothing), now.get(key, nothing)) for key in dict.fromkeys([*old, *now])}
+    differ = [key for key, (one, other) in both.items() if one != other]
     # A changed flag also changes what the run is made of, which need not be listed as well.
     differ = [key for key in differ if not key.startswith("made_of.")] or differ
-    listed = ", ".join(f"{key} {old.get(key)!r:.200}, now {now.get(key)!r:.200}" for key in differ[:3])
+    listed = ", ".join(f"{key} {both[key][0]!r:.200}, now {both[key][1]!r:.200}" for key in differ[:3])
     return f"{listed}, and {len(differ) - 3} more" if len(differ) > 3 else listed
 
 

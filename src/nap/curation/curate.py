@@ -39,6 +39,8 @@ SAMPLES, LONG_CHAIN = "samples.parquet", "longchain.parquet"
 # Absent if empty.
 LEFT_OUT = "left_out.jsonl"
 CARD, JOURNAL = "card.json", "journal.sqlite"
+# What the fields were that earlier versions did not write into a run's setting.
+LATER: dict[str, object] = {"prompt_field": None, "answer_field": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,9 @@ def curate(
         # A wrong model name or a flag may have left no sample; the replies are reused.
         return _is_without_samples(folder / CARD) if (folder / CARD).exists() else is_empty(replies)
 
-    kept = run_folder(folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused)
+    kept = run_folder(
+        folder, "curate", problems.setting, may_hold=companions(JOURNAL), is_unused=is_unused, later=LATER
+    )
     with kept, Journal(replies) as opened:
         if card := _finished(folder, work.asking.again):
             return card

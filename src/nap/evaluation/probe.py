@@ -39,7 +39,7 @@ from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import asked_canvas, canvas_of
 from nap.evaluation.run import digests_of, opened
-from nap.evaluation.sweep import Sweep
+from nap.evaluation.sweep import LATER, Sweep
 from nap.models.answerable import check_answerable
 from nap.models.denoiser import Denoiser
 from nap.models.identity import unless_unsaid
@@ -117,7 +117,7 @@ def probe_paths(
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)
     with (
-        run_folder(folder, "probe", setting, compared=unless_unsaid(folder, say)),
+        run_folder(folder, "probe", setting, compared=unless_unsaid(folder, say), later=LATER),
         Journal(folder / "journal.jsonl", lambda row: row.key, read=read, write=to_row) as journal,
     ):
         for model in sweep.models:

@@ -38,7 +38,7 @@ from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
-from nap.evaluation.sweep import Cell, Sweep
+from nap.evaluation.sweep import LATER, Cell, Sweep
 from nap.evaluation.ties import tie_columns
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
@@ -113,7 +113,7 @@ def run_sweep(
     if apart:
         _loaded.clear()
     gpus = float(sweep.device.startswith("cuda"))
-    with run_folder(folder, "eval", setting, compared=compared), _journal(folder) as journal:
+    with run_folder(folder, "eval", setting, compared=compared, later=LATER), _journal(folder) as journal:
         found = reusable(journal.done, sweep.cells(), problems, identities, traces)
         batch = {model: batch_size or fit.rows for model, fit in fits.items()}
         jobs = _jobs(sweep, problems, found.done, batch, by_problem)

@@ -29,6 +29,14 @@ from nap.models.int8 import Int8
 from nap.tasks.public import Problems, left_out_of
 from nap.tasks.registry import Gapped, load_reader, load_task
 
+# What the fields were that earlier versions did not write into a run's setting.
+LATER: dict[str, object] = {
+    "prompt_field": None, "answer_field": None, "strict": False, "skip": 0, "attention": None, "cache": "none",
+    "canvas.after_end": "cut", "canvas.positions": "canvas", "guidance": 0.0, "system": None, "prompt_template": None,
+    "examples": None, "shots": None, "examples_as": None, "infill": None, "gap_tokens": None,
+    "chat_template_kwargs": [], "shift": None, "block_size": None, "int8": None, "compile": False,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
