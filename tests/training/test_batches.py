@@ -1,5 +1,6 @@
 """A batch depends on its seed and index alone, keeps to its slots, and is the same step in any number of parts."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -62,6 +63,28 @@ def test_every_sample_of_the_stream_is_used_once():
     seen = [row for i in range(len(data)) for row in data.step(i).ids_BL.tolist()]
     canvases = [data.canvas(i).ids.tolist() for i in range(2 * CHUNK * 4)]
     assert sorted(map(trimmed, seen)) == sorted(map(trimmed, canvases))
+
+
+@pytest.mark.parametrize(("epoch", "batch_size", "batches"), [(40, 16, 2), (40, 16, 5), (40, 8, 15), (24, 4, 17)])
+def test_a_run_over_epochs_uses_each_sample_as_often_as_another_and_none_twice_in_a_step(epoch, batch_size, batches):
+    data = batches_of(batch_size=batch_size, batches=batches, epoch=epoch)
+    data.draw = lambda index: BUNDLED.draw("arith", "nap", 3, index % epoch)
+    steps = [[canvas.problem_id for canvas in data._chunk(i // CHUNK)[i % CHUNK]] for i in range(batches)]
+    assert all(len(step) == batch_size for step in steps)
+    counts, least = Counter(name for step in steps for name in step), batches * batch_size // epoch
+    assert set(counts.values()) <= {least, least + 1} and (not least or len(counts) == epoch)
+    for number in range(least):
+        # A step that goes on in the next epoch counts to both.
+        begun, ended = number * epoch // batch_size, -(-(number + 1) * epoch // batch_size)
+        assert len({name for step in steps[begun:ended] for name in step}) == epoch, "an epoch is without a sample"
+
+
+def test_a_run_inside_one_epoch_is_the_one_that_earlier_versions_made():
+    """Up to its last whole chunk, and to the end of the epoch."""
+    endless, inside = batches_of(batches=2 * CHUNK + 3), batches_of(batches=2 * CHUNK + 3, epoch=80)
+    assert all(equal(endless[i], inside[i]) for i in range(2 * CHUNK))
+    drawn = [{canvas.problem_id for step in data._chunk(2) for canvas in step} for data in (endless, inside)]
+    assert len(drawn[1]) == 3 * 4 and drawn[1] < drawn[0], "what no step uses is not drawn"
 
 
 @pytest.mark.parametrize("index", [0, 7, 8])

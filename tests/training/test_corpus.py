@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -88,14 +89,36 @@ def test_a_canvas_of_one_path_gets_the_long_chain_of_the_same_trajectories(tmp_p
     assert corpus.dropped[0].reason == "path 2 is empty"
 
 
-def test_every_epoch_has_each_sample_once_in_its_own_order(tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 7, 20])
+def test_every_epoch_has_each_sample_once_in_its_own_order(tmp_path, batch_size):
     corpus = read([sample(str(i)) for i in range(20)], tmp_path)
-    draw = corpus.stream(seed=1)
+    draw = corpus.stream(1, batch_size)
     epochs = [[draw(20 * epoch + i).problem.id for i in range(20)] for epoch in range(3)]
     assert all(sorted(epoch, key=int) == [str(i) for i in range(20)] for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert [corpus.stream(seed=1)(i).problem.id for i in (39, 3)] == [epochs[1][19], epochs[0][3]]
-    assert [corpus.stream(seed=2)(i).problem.id for i in range(20)] != epochs[0]
+    assert [corpus.stream(1, batch_size)(i).problem.id for i in (39, 3)] == [epochs[1][19], epochs[0][3]]
+    assert [corpus.stream(2, batch_size)(i).problem.id for i in range(20)] != epochs[0]
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(20, 8), (20, 16), (9, 8), (20, 30), (3, 8), (5, 64)])
+def test_no_batch_holds_a_sample_twice_more_often_than_another(tmp_path, samples, batch_size):
+    corpus = read([sample(str(i)) for i in range(samples)], tmp_path)
+    draw, most = corpus.stream(1, batch_size), -(-batch_size // samples)
+    drawn = [draw(i).problem.id for i in range(16 * batch_size)]
+    for start in range(0, len(drawn), batch_size):
+        counts = Counter(drawn[start : start + batch_size])
+        assert {most - 1, *counts.values()} <= {most - 1, most} and (most == 1 or len(counts) == samples)
+    assert corpus.stream(1, batch_size)(len(drawn) - 1).problem.id == drawn[-1], "whatever was drawn before"
+
+
+@pytest.mark.parametrize(
+    ("draws", "said"), [(8, "0 or 1 times"), (20, "1 time"), (32, "1 or 2 times"), (60, "3 times")]
+)
+def test_it_says_how_often_each_sample_is_drawn(tmp_path, draws, said):
+    corpus = read([sample(str(i)) for i in range(20)], tmp_path)
+    counts = Counter(corpus.stream(0, 16)(i).problem.id for i in range(draws))
+    found = {counts[str(i)] for i in range(20)}
+    assert corpus.seen(draws) == said and found == {int(word) for word in said.split() if word.isdigit()}
 
 
 def test_the_digest_is_of_the_files_bytes(tmp_path):

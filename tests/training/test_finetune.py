@@ -164,6 +164,55 @@ def test_a_run_killed_by_the_system_gives_the_losses_of_one_that_was_not(place, 
     assert losses_of(tmp_path / "run") == losses_of(whole)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 1.0, "batch_size": 16}, "2 x 16 samples are 0.8 epochs: each is seen 0 or 1 times"),
+        ({"epochs": 3.0, "batch_size": 120}, "a batch holds more than the 40 there are, so lower --batch-size"),
+        ({"epochs": 1.0, "batch_size": 20}, ""),
+    ],
+    ids=str,
+)
+def test_it_says_how_often_each_sample_is_seen_where_that_is_not_as_one_expects(place, tmp_path, changes, said):
+    told = []
+    final = fine_tune(job(place, steps=0, **changes), tmp_path / "run", WATCH, told.append)
+    lines = [line for line in told if "epochs" in line]
+    assert len(lines) == bool(said) and all(said in line for line in lines)
+    seen = "0.8, each sample seen 0 or 1 times" if "0.8" in said else f"{changes['epochs']:g}, each sample seen"
+    assert f"| epochs | {seen}" in (final / "README.md").read_text()
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_as_that_dealt_the_samples(place, tmp_path, whole, killed_at):
+    """It wrote nothing of how; a run of its own with that setting gives the same losses, killed or not."""
+    earlier = json.loads((whole / "setting.json").read_text())
+    del earlier["dealt"], earlier["chat_template_kwargs"], earlier["objective"]["objective"]
+    del earlier["objective"]["corrupt"]
+    earlier["hyper"]["dtype"] = "auto"
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "setting.json").write_text(json.dumps(earlier))
+        (tmp_path / name / "metrics.jsonl").touch()
+    told = []
+    final = fine_tune(job(place), tmp_path / "whole", WATCH, told.append)
+    assert [line for line in told if "an earlier version began this run" in line]
+    assert "| epochs |" not in (final / "README.md").read_text()
+    assert losses_of(tmp_path / "whole") != losses_of(whole)
+    killed_at(5)
+    with pytest.raises(Killed):
+        fine_tune(job(place), tmp_path / "killed", WATCH, quiet)
+    killed_at(None)
+    fine_tune(job(place), tmp_path / "killed", WATCH, quiet)
+    assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
+
+
+def test_a_run_goes_on_in_the_number_type_that_auto_came_to_where_it_was_begun(place, tmp_path, whole, monkeypatch):
+    assert json.loads((whole / "setting.json").read_text())["hyper"]["dtype"] == "float32"
+    assert fine_tune(job(place, dtype="float32"), whole, WATCH, quiet) == whole / "final"
+    monkeypatch.setattr(machine, "choose_dtype", lambda *asked: torch.bfloat16)
+    with pytest.raises(InputError, match=r"hyper.dtype 'float32', now 'bfloat16'"):
+        fine_tune(job(place), whole, WATCH, quiet)
+
+
 def test_a_finished_run_is_left_as_it_is(place, whole):
     before = (whole / "final/model.safetensors").stat().st_mtime_ns
     said = []

@@ -1,14 +1,16 @@
 """Batches of masked canvases. Each is a pure function of (seed, index), whatever ran before.
 
 Samples are drawn from an endless stream, laid out, and sorted by length within a chunk of steps, so that little of a
-batch is padding. A step may be split into parts, to accumulate gradients or to spread it over processes. Its noise,
-masks and token weights are those of the whole step, so the number of parts does not change it.
+batch is padding. Where the stream repeats itself in epochs, no chunk goes beyond the end of one or of the run, so that
+every sample is seen equally often. A step may be split into parts, to accumulate gradients or to spread it over
+processes. Its noise, masks and token weights are those of the whole step, so the number of parts does not change it.
 
 Shape letters: B batch, L canvas length, N masked positions. Does not run a model.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -50,6 +52,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
     """`batches` steps of `batch_size` samples; item i is part i % parts of step i // parts.
 
     draw     `draw(index)` gives sample `index` of an endless stream
+    epoch    how many samples of the stream are an epoch; None for a stream that does not repeat itself
     shuffle  put the paths of a sample into a new random order each time
     words    keywords for the tokenizer's chat template
 
@@ -67,6 +70,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         batch_size: int,
         batches: int,
         seed: int,
+        epoch: int | None = None,
         objective: Objective | None = None,
         shuffle: bool = False,
         parts: int = 1,
@@ -76,7 +80,7 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
             raise InputError(f"a batch of {batch_size} samples cannot be dealt out in {parts} parts of one size")
         self.draw, self.spec, self.tokenizer, self.objective = draw, spec, tokenizer, objective or Objective()
         self.mask_id, self.pad_id, self.batch_size, self.batches, self.seed = mask_id, pad_id, batch_size, batches, seed
-        self.shuffle, self.parts, self.words = shuffle, parts, words
+        self.epoch, self.shuffle, self.parts, self.words = epoch, shuffle, parts, words
         self._chunk = functools.lru_cache(maxsize=2)(self._draw_chunk)
         self.step = functools.lru_cache(maxsize=1)(self._noised)
 
@@ -133,13 +137,23 @@ class DiffusionBatches(Dataset[dict[str, Tensor]]):
         return torch.zeros(1, 1, *where.region_BL.shape[1:] * 2) if mask is None else mask
 
     def _draw_chunk(self, chunk: int) -> list[list[Canvas]]:
-        start = chunk * CHUNK * self.batch_size
-        canvases = [self.canvas(start + offset) for offset in range(CHUNK * self.batch_size)]
-        canvases.sort(key=len)
-        dealt = [canvases[i : i + self.batch_size] for i in range(0, len(canvases), self.batch_size)]
+        """The canvases of each step of a chunk. Without epochs the last is whole, whatever the run takes of it."""
+        end = CHUNK * (chunk + 1)
+        steps = range(CHUNK * chunk, end if self.epoch is None else min(end, self.batches))
+        rng = np.random.default_rng([self.seed, chunk])
+        return [canvases for _, part in groupby(steps, self._epochs) for canvases in self._dealt([*part], rng)]
+
+    def _epochs(self, step: int) -> tuple[int, int]:
+        """The epochs of the first and the last sample of a step: another pair for each step that is of several."""
+        first, stop = step * self.batch_size, (step + 1) * self.batch_size
+        return (0, 0) if self.epoch is None else (first // self.epoch, (stop - 1) // self.epoch)
+
+    def _dealt(self, steps: Sequence[int], rng: np.random.Generator) -> list[list[Canvas]]:
+        """The samples of these steps, dealt out to them by length."""
+        size = self.batch_size
+        canvases = sorted((self.canvas(i) for i in range(steps[0] * size, (steps[-1] + 1) * size)), key=len)
         # Otherwise sorted batches would always come in order of length.
-        order = np.random.default_rng([self.seed, chunk]).permutation(CHUNK)
-        return [dealt[i] for i in order]
+        return [canvases[size * i : size * (i + 1)] for i in rng.permutation(len(steps))]
 
     def canvas(self, index: int) -> Canvas:
         """Sample `index` of the stream on its canvas."""

@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -47,18 +48,39 @@ class Corpus:
     tokens: int
     digest: str
 
-    def stream(self, seed: int) -> Callable[[int], Sample]:
-        """Sample `index` of an endless stream: every epoch has each sample once, in a new order."""
+    def stream(self, seed: int, batch_size: int) -> Callable[[int], Sample]:
+        """Sample `index` of an endless stream: every epoch has each sample once, in a new order.
+
+        A batch that goes on in the next epoch begins it with the samples that it holds least often.
+        """
 
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> NDArray[np.int64]:
-            return np.random.default_rng([seed, epoch, 2]).permutation(len(self.samples))
+            return _order(seed, epoch, len(self.samples), batch_size)
 
         def draw(index: int) -> Sample:
             epoch, place = divmod(index, len(self.samples))
             return self.samples[order(epoch)[place]]
 
         return draw
+
+    def seen(self, draws: int) -> str:
+        """How often each sample is among the first so many of the stream: `0 or 1 times`."""
+        least, more = divmod(draws, len(self.samples))
+        return f"{least} or {least + 1} times" if more else f"{least} time{'s' * (least != 1)}"
+
+
+def _order(seed: int, epoch: int, samples: int, batch_size: int) -> NDArray[np.int64]:
+    # What a batch holds already depends on the epochs before, back to one that a batch begins with.
+    found = held = np.zeros(0, np.int64)
+    for number in range(epoch - epoch % (batch_size // gcd(samples, batch_size)), epoch + 1):
+        permuted = np.random.default_rng([seed, number, 2]).permutation(samples)
+        begun = number * samples % batch_size
+        counts = np.bincount(held[len(held) - begun :], minlength=samples)
+        rarest = permuted[np.argsort(counts[permuted], kind="stable")][: batch_size - begun]
+        found = np.concatenate([rarest, permuted[~np.isin(permuted, rarest)]])
+        held = np.concatenate([held, found])[-batch_size:]
+    return found
 
 
 def read_corpus(path: str | FilePath, paths: int, lay_out: Callable[[Sample], Canvas]) -> Corpus:

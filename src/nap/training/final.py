@@ -74,11 +74,16 @@ def write_model(
     start.tokenizer.save_pretrained(folder)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+    draws = trainer.state.global_step * job.hyper.batch_size
+    seen = {"epochs": f"{draws / len(corpus.samples):.4g}, each sample seen {corpus.seen(draws)}"}
+    if "dealt" not in setting:
+        # Begun by an earlier version, which saw some samples more often than others.
+        seen = {}
     run = folder.parent
     names = {"name": run.resolve().name, "folder": str(run / "final"), "command": decode_command(run / "final", corpus)}
     texts = {
         "canvas.json": json.dumps(job.spec.said(), indent=1) + "\n",
-        "README.md": model_card(setting, _data(job, corpus), names | result),
+        "README.md": model_card(setting, _data(job, corpus) | seen, names | result),
         "training.json": json.dumps({**setting, "result": result}, indent=1) + "\n",
     }
     for name, text in texts.items():

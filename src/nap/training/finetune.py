@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from nap import __version__
 from nap.common.bounds import STEPS, check
 from nap.common.files import InputError
-from nap.common.folder import run_folder
+from nap.common.folder import SETTING, Compared, Setting, read_setting, run_folder
 from nap.common.text import check_known, check_text
 from nap.training.settings import Hyper, Job, Watch
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from nap.training.corpus import Corpus
     from nap.training.start import Start
     from nap.training.trainer import DiffusionTrainer
+
+# What the fields were that earlier versions did not write into a run's setting.
+LATER: dict[str, object] = {"objective.objective": "mask", "objective.corrupt": 0.1}
 
 
 def fine_tune(
@@ -51,7 +54,6 @@ def fine_tune(
     import torch
 
     from nap.common.machine import SMALL_WIDTH, choose_dtype, dtype_hint
-    from nap.models.identity import unless_unsaid
     from nap.training.final import decode_command, is_finished, write_final
     from nap.training.start import open_start
 
@@ -65,6 +67,7 @@ def fine_tune(
     final = folder / "final"
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = choose_dtype(job.hyper.dtype, on, "bfloat16")
+    dtype = str(fast).removeprefix("torch.")
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; frozen weights under an adapter need not be.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
@@ -72,20 +75,23 @@ def fine_tune(
         job.model, job.revision, tags, shift=job.shift, block_size=job.block_size, dtype=kept, words=job.words
     )
     corpus = _corpus(job, start)
-    setting = _setting(job, corpus, start)
+    by_epochs = _deals_by_epochs(folder)
+    setting = _setting(job, corpus, start, dtype) | ({"dealt": "by epochs"} if by_epochs else {})
     with ExitStack() as held:
         if first:
-            compared, is_unused = unless_unsaid(folder, say), partial(_is_unused, folder)
-            held.enter_context(run_folder(folder, "train", setting, is_unused=is_unused, compared=compared))
+            compared, is_unused = _compared(job, folder, say), partial(_is_unused, folder)
+            kept_out = run_folder(folder, "train", setting, is_unused=is_unused, compared=compared, later=LATER)
+            held.enter_context(kept_out)
             _report_corpus(corpus, job.data, folder, say)
             # The products of a training are large even for a narrow model.
-            said = str(fast).removeprefix("torch.")
-            if job.hyper.dtype == "auto" and (hint := dtype_hint(on, said, SMALL_WIDTH, "trains other weights")):
+            if job.hyper.dtype == "auto" and (hint := dtype_hint(on, dtype, SMALL_WIDTH, "trains other weights")):
                 say(hint)
         if is_finished(final):
             say(f"{final} is finished already")
             return final
-        batches = _batches(job, corpus, start)
+        batches = _batches(job, corpus, start, by_epochs=by_epochs)
+        if first:
+            _report_epochs(batches, corpus, say)
         model = _trainable(start, job)
         found = _run(model, start, batches, job, watch, folder, bf16=fast == torch.bfloat16, say=say, show=show)
         write_final(found, start, job, setting, corpus, folder)
@@ -101,6 +107,28 @@ def _is_unused(folder: Path) -> bool:
     return not any((folder / name).exists() for name in ("metrics.jsonl", "final")) and not [
         *folder.glob("checkpoint*")
     ]
+
+
+def _deals_by_epochs(folder: Path) -> bool:
+    """False for a run that an earlier version began, which goes on as that one dealt its samples."""
+    is_begun = (folder / SETTING).is_file() and not _is_unused(folder)
+    return not is_begun or "dealt" in read_setting(folder)
+
+
+def _compared(job: Job, folder: Path, say: Callable[[str], None]) -> Compared:
+    """Compares two settings, where an earlier version wrote `auto` and not the number type that it came to."""
+    from nap.models.identity import unless_unsaid
+
+    usual = unless_unsaid(folder, say)
+
+    def compared(old: Setting, now: Setting) -> tuple[dict[str, object], dict[str, object]]:
+        before, after = usual(old, now)
+        hyper, asked = before.get("hyper"), after.get("hyper")
+        if isinstance(hyper, dict) and isinstance(asked, dict) and hyper.get("dtype") == "auto":
+            after["hyper"] = asked | {"dtype": job.hyper.dtype}
+        return before, after
+
+    return compared
 
 
 def _check_sharding(hyper: Hyper, watch: Watch) -> None:
@@ -154,21 +182,19 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     return read_corpus(job.data, job.spec.paths, laid_out)
 
 
-def _setting(job: Job, corpus: "Corpus", start: "Start") -> dict[str, object]:
-    """The setting that a resume must agree with."""
+def _setting(job: Job, corpus: "Corpus", start: "Start", dtype: str) -> dict[str, object]:
+    """The setting that a resume must agree with; `dtype` is what the number type of its products came to."""
     from nap.models.identity import made_of as digests
 
-    hyper = asdict(job.hyper)
     made_of = {
         "data": corpus.digest, "samples": len(corpus.samples), "revision": start.revision,
         "models": {job.model: digests(job.model, start.revision)},
     }  # fmt: skip
-    said: dict[str, object] = {
+    return {
         "model": job.model, "data": job.data, "revision": job.revision, "add_tags": job.add_tags, "shift": start.shift,
-        "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": hyper, "nap": __version__,
-        "made_of": made_of,
+        "canvas": job.spec.said(), "objective": asdict(job.objective), "hyper": asdict(job.hyper) | {"dtype": dtype},
+        "nap": __version__, "made_of": made_of, "chat_template_kwargs": start.words,
     }  # fmt: skip
-    return said | {"chat_template_kwargs": start.words} if start.words else said
 
 
 def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str], None]) -> None:
@@ -185,7 +211,18 @@ def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str
         )
 
 
-def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
+def _report_epochs(batches: "DiffusionBatches", corpus: "Corpus", say: Callable[[str], None]) -> None:
+    """Say how often each sample is seen, where that is not what a user of epochs expects."""
+    steps, rows, samples = batches.batches, batches.batch_size, len(corpus.samples)
+    draws = steps * rows
+    if batches.epoch is None:
+        say("an earlier version began this run, and it goes on as that dealt the samples: some are seen more often")
+    elif draws % samples or rows > samples:
+        more = f"; a batch holds more than the {samples} there are, so lower --batch-size" if rows > samples else ""
+        say(f"{steps} x {rows} samples are {draws / samples:.4g} epochs: each is seen {corpus.seen(draws)}{more}")
+
+
+def _batches(job: Job, corpus: "Corpus", start: "Start", *, by_epochs: bool) -> "DiffusionBatches":
     from nap.training.batches import DiffusionBatches
 
     hyper, processes = job.hyper, _processes()
@@ -196,10 +233,12 @@ def _batches(job: Job, corpus: "Corpus", start: "Start") -> "DiffusionBatches":
     passes = next(n for n in range(1, own + 1) if own % n == 0 and own // n <= hyper.rows)
     steps = hyper.steps or max(1, round(hyper.epochs * len(corpus.samples) / hyper.batch_size))
     check(f"the steps of {hyper.epochs:g} epochs", steps, STEPS)
+    # An earlier version's stream goes on in a new epoch whatever the batch holds already.
+    stream, epoch = corpus.stream(hyper.seed, hyper.batch_size if by_epochs else 1), len(corpus.samples)
     return DiffusionBatches(
-        corpus.stream(hyper.seed), job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
+        stream, job.spec, start.tokenizer, mask_id=start.ids.mask_id, pad_id=start.ids.pad_id,
         batch_size=hyper.batch_size, batches=steps, seed=hyper.seed, objective=job.objective,
-        shuffle=hyper.shuffle_paths, parts=passes * processes, words=start.words,
+        epoch=epoch if by_epochs else None, shuffle=hyper.shuffle_paths, parts=passes * processes, words=start.words,
     )  # fmt: skip
 
 
