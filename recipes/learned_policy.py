@@ -5,13 +5,14 @@
 Trains on problems of the training split, new ones for each update, and then decodes problems of the test split by
 the learned policy and by thresholds of .9, .7 and .5. Expected wall time: 10 minutes of one core.
 
-Expected numbers (2026-11-28, seed 0, 200 problems; right, and tokens a forward): arith-nap, 40 updates: learned 176,
-93.0; thresholds 172, 8.0; 175, 12.5; 175, 40.8. countdown-nap, 30 updates: learned 154, 78.0; thresholds of .9 and .7
-159, 3.0; 167, 6.6. Both learn to commit everything at once, in one forward. On arith that costs nothing; on countdown
-it costs 13 problems of 200 against the best threshold. With --power 0.2 and 16 updates it learns the same (154, 78.0),
-because on these models the quick rows of a group are right about as often as the slow ones. grids-nap, 16 updates, 100
-problems (2026-11-29): learned 100 at 1.0 tokens a forward; thresholds 100, 2.0; 74, 2.3; 0, 11.1. Its draws became
-quicker and wrong (42 to 29 right of 48), and its best decision is still one token at a time.
+Expected numbers (2026-11-28, seed 0, 200 problems; right, and tokens a forward with the padding of the slots, which the
+lines counted then): arith-nap, 40 updates: learned 176, 93.0; thresholds 172, 8.0; 175, 12.5; 175, 40.8. countdown-nap,
+30 updates: learned 154, 78.0; thresholds of .9 and .7 159, 3.0; 167, 6.6. Both learn to commit everything at once, in
+one forward. On arith that costs nothing; on countdown it costs 13 problems of 200 against the best threshold. With
+--power 0.2 and 16 updates it learns the same (154, 78.0), because on these models the quick rows of a group are right
+about as often as the slow ones. grids-nap, 16 updates, 100 problems (2026-11-29): learned 100 at 1.0 tokens a forward;
+thresholds 100, 2.0; 74, 2.3; 0, 11.1. Its draws became quicker and wrong (42 to 29 right of 48), and its best decision
+is still one token at a time.
 """
 
 import argparse

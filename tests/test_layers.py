@@ -18,7 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "decoding": {"models", "canvas"},
     "dependence": {"models", "canvas", "tasks"},
     "curation": {"tasks", "canvas", "models"},
-    "training": {"decoding", "models", "canvas", "tasks"},
+    "training": {"decoding", "models", "canvas", "tasks", "order"},
     "serving": {"decoding", "models", "canvas"},
     "evaluation": {"decoding", "models", "canvas", "tasks", "order"},
     "report": {"evaluation", "order"},

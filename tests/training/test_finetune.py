@@ -346,15 +346,6 @@ def test_a_step_in_passes_is_the_same_step(place, tmp_path, whole):
     assert losses_of(tmp_path / "run") == pytest.approx(losses_of(whole), rel=1e-4)
 
 
-def test_decoding_on_the_way_changes_no_loss(place, tmp_path, whole):
-    watch = replace(WATCH, eval_task="arith", eval_every=2, eval_problems=1, eval_tokens_per_step=24)
-    fine_tune(job(place), tmp_path / "run", watch, quiet)
-    assert losses_of(tmp_path / "run") == losses_of(whole)
-    rows = [row for row in metrics_of(tmp_path / "run") if "accuracy" in row]
-    assert [row["step"] for row in rows] == [2, 4, 6]
-    assert all(row["accuracy"] in (0, 1) and row["problems"] == 1 and row["tpf"] > 4 for row in rows)
-
-
 # Starting points
 
 

@@ -12,23 +12,28 @@ from typing import TYPE_CHECKING
 
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from nap.canvas.canvas import CanvasSpec, parse
+from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError, atomic
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
-from nap.decoding.policies.registry import parse_policy
+from nap.decoding.engine import Engine
+from nap.decoding.policies.policy import Policy
+from nap.decoding.policies.registry import parse_policy, policy_name
 from nap.decoding.prompt import canvas_of
 from nap.models.answerable import check_answerable
 from nap.models.denoiser import NativeDenoiser
 from nap.tasks.public import left_out_of, tell_left_out
-from nap.tasks.registry import answer_text, load_task
+from nap.tasks.registry import load_task, path_reader
 from nap.training.settings import Watch
 from nap.training.start import Start
+from nap.training.tested import mean_tpf, verdict
 
 if TYPE_CHECKING:
     from nap.training.trainer import DiffusionTrainer
 
 LOGGED = ("loss", "grad_norm", "learning_rate")
+# Of a policy that follows a budget, where none is given.
+TOKENS_PER_STEP = 4
 
 
 class Metrics(TrainerCallback):
@@ -94,15 +99,19 @@ class DecodeEvery(TrainerCallback):
     def __init__(self, watch: Watch, start: Start, spec: CanvasSpec, path: Path, say: Callable[[str], None]) -> None:
         self.task, self.policy = load_task(watch.eval_task), parse_policy(watch.eval_policy)
         self.every, self.start, self.spec, self.path, self.say = watch.eval_every, start, spec, path, say
-        self.budget = Budget(tokens=watch.eval_tokens_per_step)
-        self.budget.check(self.policy)
+        self.budget = Budget(tokens=watch.eval_tokens_per_step or (TOKENS_PER_STEP if self.policy.paced else None))
         self.problems = self.task.load("test", watch.eval_problems, watch.eval_data or None)
         if not self.problems:
             raise InputError(f"task {watch.eval_task!r} has no problems to evaluate on")
         tell_left_out(left_out_of(self.problems), say, strict="")
-        # Checked here, because problems that do not fit should stop a training before it starts.
+        self.reads = path_reader(self.task, self.problems)
+        # Checked here, because what does not fit should stop a training before it starts.
         check_answerable(self._denoiser(), spec, self.task, self.problems)
         self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]
+        _check_guides(self.policy)
+        engine = Engine(self._denoiser())
+        for canvas in self.canvases:
+            engine.add(canvas, self.policy, budget=self.budget, reads=self.reads)
 
     def _denoiser(self) -> NativeDenoiser:
         start = self.start
@@ -123,26 +132,30 @@ class DecodeEvery(TrainerCallback):
             return
         self.start.model.eval()
         try:
-            right, tokens, forwards = self._decode(self._denoiser())
+            row = {"step": state.global_step, **self._decoded(self._denoiser())}
         finally:
             self.start.model.train()
-        accuracy = right / len(self.problems)
-        append(
-            self.path,
-            {"step": state.global_step, "accuracy": accuracy, "problems": len(self.problems), "tpf": tokens / forwards},
-        )
+        append(self.path, row)
+        right = round(row["accuracy"] * len(self.problems))
         self.say(f"step {state.global_step}: {right} of {len(self.problems)} problems right")
 
-    def _decode(self, denoiser: NativeDenoiser) -> tuple[int, int, int]:
-        """(problems right, tokens committed, forwards)."""
-        traces = decode_traces(denoiser, self.canvases, self.policy, budget=self.budget)
-        right = 0
-        for problem, canvas, trace in zip(self.problems, self.canvases, traces, strict=True):
-            completion = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
-            summary = completion.summary if self.spec.summary_tokens else None
-            text = answer_text(self.task, completion.paths, summary)
-            right += self.task.check(problem, text)
-        return right, sum(len(trace.events) for trace in traces), sum(trace.forwards for trace in traces)
+    def _decoded(self, denoiser: NativeDenoiser) -> dict[str, float]:
+        """What the model is worth now, as nap eval measures it."""
+        traces = decode_traces(denoiser, self.canvases, self.policy, budget=self.budget, reads=self.reads)
+        rows = zip(self.problems, self.canvases, traces, strict=True)
+        right = sum(verdict(denoiser, self.task, *row) for row in rows)
+        count = len(self.problems)
+        return {"accuracy": right / count, "problems": count, "tpf": mean_tpf(traces)}
+
+
+def _check_guides(policy: Policy) -> None:
+    # A policy may stand on another, which has the guide then.
+    for part in (policy, getattr(policy, "policy", None)):
+        if hasattr(getattr(part, "guide", None), "check"):
+            raise InputError(
+                f"policy {policy_name(policy)!r} has a second model, which was made for one model alone, and a model "
+                "in training becomes another; give an --eval-policy without one"
+            )
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:

@@ -160,14 +160,15 @@ class Watch:
     """how many problems each evaluation decodes"""
     eval_policy: str = "parallel_forced"
     """the policy that decodes them"""
-    eval_tokens_per_step: int = 4
-    """the budget of that policy"""
+    eval_tokens_per_step: int = 0
+    """the budget of that policy; 0: 4, or the policy's own pace where it sets one"""
 
     def __post_init__(self) -> None:
         for name in ("save_every", "log_every", "eval_every"):
             check(name, getattr(self, name), EVERY)
         check("eval_problems", self.eval_problems, DECODED)
-        check("eval_tokens_per_step", self.eval_tokens_per_step, SLOT_TOKENS)
+        if self.eval_tokens_per_step:
+            check("eval_tokens_per_step", self.eval_tokens_per_step, SLOT_TOKENS)
         unused = [name for name in changed(self) if name.startswith("eval_")]
         if unused and not self.eval_task:
             raise InputError(f"{unused[0]} changes nothing without eval_task, the task to decode; give it, or drop it")

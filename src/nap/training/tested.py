@@ -1,9 +1,10 @@
-"""How a guide does that was just trained: accuracy and tokens a forward of policies on the test split, a line each.
+"""How a model or a guide in training does: what it gets right, and how many tokens a forward, counted as nap eval does.
 
-For recipes that train one; `nap eval` measures with intervals, and resumes. Does not train.
+For trainings and the recipes of guides; `nap eval` measures with intervals, and resumes. Does not train.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
 from nap.canvas.canvas import Canvas, parse
 from nap.common.files import InputError
@@ -13,6 +14,8 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.models.denoiser import Denoiser
+from nap.order.order import order_of
+from nap.order.rates import tpf
 from nap.tasks.registry import Task, answer_text
 
 
@@ -21,6 +24,11 @@ def verdict(denoiser: Denoiser, task: Task, problem: Problem, canvas: Canvas, tr
     done = parse(canvas, trace.final, denoiser.tokenizer, trace.uncounted)
     text = answer_text(task, done.paths, done.summary if canvas.spec.summary_tokens else None)
     return task.check(problem, text)
+
+
+def mean_tpf(traces: Sequence[Trace]) -> float:
+    """The mean over the traces of their tokens a forward (docs/counting.md)."""
+    return fmean(tpf(order_of(trace)) or 0.0 for trace in traces)
 
 
 def tested(denoiser: Denoiser, task: Task, policies: Mapping[str, Policy], count: int) -> Iterator[str]:
@@ -32,11 +40,9 @@ def tested(denoiser: Denoiser, task: Task, policies: Mapping[str, Policy], count
         raise InputError(f"{denoiser.setting.get('model')} has no canvas of its own (canvas.json)")
     problems = task.load("test", count, None)
     canvases = [canvas_of(denoiser, problem, denoiser.canvas) for problem in problems]
-    tokens = sum(int((canvas.region >= 0).sum()) for canvas in canvases)
     for name, policy in policies.items():
         traces = decode_traces(denoiser, canvases, policy)
         right = sum(verdict(denoiser, task, *row) for row in zip(problems, canvases, traces, strict=True))
-        forwards = sum(trace.forwards for trace in traces)
         queries = sum(cost.queries for trace in traces for cost in trace.costs)
-        pace = f"{tokens / forwards:.2f} tokens a forward, {queries / count:.0f} query tokens"
+        pace = f"{mean_tpf(traces):.2f} tokens a forward, {queries / count:.0f} query tokens"
         yield f"{name}: right {right} of {count}, {pace}"
