@@ -64,7 +64,9 @@ def fine_tune(
     for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
         check_text(f"the name of the {what}", name)
     folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
-    final = folder / "final"
+    final, is_begun = folder / "final", (folder / SETTING).is_file() and not _is_unused(folder)
+    if job.unused and not is_begun:
+        raise InputError(f"{job.unused[0]} changes nothing; drop it")
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = choose_dtype(job.hyper.dtype, on, "bfloat16")
     dtype = str(fast).removeprefix("torch.")
@@ -75,7 +77,8 @@ def fine_tune(
         job.model, job.revision, tags, shift=job.shift, block_size=job.block_size, dtype=kept, words=job.words
     )
     corpus = _corpus(job, start)
-    by_epochs = _deals_by_epochs(folder)
+    # A run that an earlier version began goes on as that dealt its samples.
+    by_epochs = not is_begun or "dealt" in read_setting(folder)
     setting = _setting(job, corpus, start, dtype) | ({"dealt": "by epochs"} if by_epochs else {})
     with ExitStack() as held:
         if first:
@@ -107,12 +110,6 @@ def _is_unused(folder: Path) -> bool:
     return not any((folder / name).exists() for name in ("metrics.jsonl", "final")) and not [
         *folder.glob("checkpoint*")
     ]
-
-
-def _deals_by_epochs(folder: Path) -> bool:
-    """False for a run that an earlier version began, which goes on as that one dealt its samples."""
-    is_begun = (folder / SETTING).is_file() and not _is_unused(folder)
-    return not is_begun or "dealt" in read_setting(folder)
 
 
 def _compared(job: Job, folder: Path, say: Callable[[str], None]) -> Compared:
@@ -280,7 +277,8 @@ def _run(
     callbacks: list[TrainerCallback] = [Metrics(metrics, say, show)]
     if watch.eval_task:
         callbacks.append(DecodeEvery(watch, start, job.spec, metrics, say))
-    muon = muon_for(model, hyper.learning_rate, hyper.matrix_learning_rate) if hyper.optimizer == "muon" else None
+    rates = hyper.learning_rate, hyper.matrix_learning_rate
+    muon = muon_for(model, *rates, hyper.weight_decay) if hyper.optimizer == "muon" else None
     kind = EditTrainer if job.objective.objective == "edit" else DiffusionTrainer
     return run_trainer(model, batches, arguments, callbacks, muon, say, kind)
 

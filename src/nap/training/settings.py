@@ -28,7 +28,7 @@ class Objective:
     weight: Weight = "1/t"
     """1/t (the likelihood bound), cart (more weight with unmasked neighbours), linear (1 - t), none (equal weights)"""
     normalise: Normalise = "token"
-    """divide by the tokens of the batch, by the tokens of each row and the number of rows, or by the rows alone"""
+    """divide by the tokens of the batch, by those of each row and the rows (other with cart alone), or by the rows"""
     masking: Masking = "plain"
     """plain (every token of the slots with probability t) or structured (the summary is unmasked last)"""
     times: Times = "row"
@@ -81,11 +81,11 @@ class Hyper:
     warmup: float = 0.1
     """share of the steps over which the learning rate rises"""
     weight_decay: float = 0.01
-    """AdamW's weight decay (its betas are .9 and .95)"""
+    """AdamW's weight decay (its betas are .9 and .95); with muon that of the hidden matrices, and 0 for all else"""
     clip: float = 1.0
     """largest norm of a gradient"""
     optimizer: Optimizer = "adamw"
-    """adamw, or muon for the hidden matrices with AdamW for the rest"""
+    """adamw, or muon for the hidden matrices with AdamW (betas .9 and .98) for the rest"""
     matrix_learning_rate: float = 0.02
     """Muon's peak learning rate"""
     lora: int = 0
@@ -138,6 +138,22 @@ class Job:
     words: tuple[tuple[str, Json], ...] = ()
     objective: Objective = Objective()
     hyper: Hyper = Hyper()
+
+    @property
+    def unused(self) -> list[str]:
+        """Those of the settings that would change nothing, each with its reason."""
+        spec, objective, hyper = self.spec, self.objective, self.hyper
+        found = {
+            f"epochs {hyper.epochs:g} beside steps": hyper.steps and hyper.epochs != Hyper.epochs,
+            "shuffle_paths on a canvas of one path": hyper.shuffle_paths and spec.paths == 1,
+            "tags_as_text on a canvas without tags": not self.add_tags and not spec.special_tokens,
+            "masking structured on a canvas without a summary": objective.masking == "structured"
+            and not spec.summary_tokens,
+            "times path on a canvas of one slot": objective.times == "path" and len(spec.slots) == 1,
+            f"normalise sequence with weight {objective.weight}, as all rows have the same slots": objective.normalise
+            == "sequence" and objective.weight != "cart",
+        }  # fmt: skip
+        return [reason for reason, holds in found.items() if holds]
 
 
 @dataclass(frozen=True, kw_only=True)
