@@ -25,6 +25,10 @@ def test_samples_in_lines_of_json_are_those_of_parquet(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"paths": [{"text": 5}]}, "the text of path 1 is no text"),
+        ({"paths": [{"text": "x", "correct": "yes"}]}, "correct of path 1 is neither true nor false"),
+        ({"paths": [{"text": "x", "correct": 1}]}, "correct of path 1 is neither true nor false"),
+        ({"paths": [{"text": "x"}, {"text": "x", "answer": 5}]}, "the answer of path 2 is no text"),
+        ({"paths": [{"text": "x", "source": ["m"]}]}, "the source of path 1 is no text"),
         ({"paths": None}, "paths is no list"),
         ({"paths": [{"words": "x"}]}, "path 1 has no text"),
         ({"paths": ["x"]}, "path 1 is no object"),

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from nap.canvas.canvas import find_tag
+from nap.canvas.canvas import CanvasSpec, find_tag
 from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample, join_paths, write_samples
 from nap.training.batches import lay_out
-from nap.training.corpus import Dropped, escape, read_corpus, write_dropped
+from nap.training.corpus import Dropped, check_every_slot, escape, read_corpus, write_dropped
 from tiny import SPEC, recipe
 
 TOKENIZER = recipe("llada_8b").tiny_tokenizer("<mask>")
@@ -30,6 +30,7 @@ def read(samples, tmp_path, spec=SHORT):
         tmp_path / "samples.parquet",
         spec.paths,
         lambda one: lay_out(one, spec, TOKENIZER, TOKENIZER.mask_token_id, TOKENIZER.pad_token_id),
+        TOKENIZER.mask_token_id,
     )
 
 
@@ -119,6 +120,24 @@ def test_it_says_how_often_each_sample_is_drawn(tmp_path, draws, said):
     counts = Counter(corpus.stream(0, 16)(i).problem.id for i in range(draws))
     found = {counts[str(i)] for i in range(20)}
     assert corpus.seen(draws) == said and found == {int(word) for word in said.split() if word.isdigit()}
+
+
+def test_summaries_without_a_slot_and_prompts_with_a_mask_are_counted(tmp_path):
+    spec = CanvasSpec(paths=1, path_tokens=60, summary_tokens=0, tags="none")
+    odd = replace(sample("b"), problem=Problem(id="b", prompt="How <mask> many?", answer="4"))
+    one, several = read([sample("a"), odd, sample("c", summary=" ")], tmp_path, spec), read([sample("a")], tmp_path)
+    assert (one.unsaid, one.masked, len(one.samples)) == (2, 1, 3) and (several.unsaid, several.masked) == (0, 0)
+
+
+def test_a_path_whose_place_is_drawn_fits_every_slot_or_is_left_out():
+    """`</think 10>` takes a token more than `</think 1>` where tags are text."""
+    spec, longest = CanvasSpec(paths=10, path_tokens=20, summary_tokens=20), len("</think 10>")
+    full, short = "x" * (20 - longest), "x"
+    check_every_slot(sample("a", (full, *[short] * 9)), spec, TOKENIZER)
+    long = sample("a", (*[short] * 3, full + "x", *[short] * 6))
+    lay_out(long, spec, TOKENIZER, TOKENIZER.mask_token_id, TOKENIZER.pad_token_id)
+    with pytest.raises(InputError, match="path 4 takes 21 tokens with the longest closing tag, a slot has 20"):
+        check_every_slot(long, spec, TOKENIZER)
 
 
 def test_the_digest_is_of_the_files_bytes(tmp_path):

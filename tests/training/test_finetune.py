@@ -164,24 +164,6 @@ def test_a_run_killed_by_the_system_gives_the_losses_of_one_that_was_not(place, 
     assert losses_of(tmp_path / "run") == losses_of(whole)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"epochs": 1.0, "batch_size": 16}, "2 x 16 samples are 0.8 epochs: each is seen 0 or 1 times"),
-        ({"epochs": 3.0, "batch_size": 120}, "a batch holds more than the 40 there are, so lower --batch-size"),
-        ({"epochs": 1.0, "batch_size": 20}, ""),
-    ],
-    ids=str,
-)
-def test_it_says_how_often_each_sample_is_seen_where_that_is_not_as_one_expects(place, tmp_path, changes, said):
-    told = []
-    final = fine_tune(job(place, steps=0, **changes), tmp_path / "run", WATCH, told.append)
-    lines = [line for line in told if "epochs" in line]
-    assert len(lines) == bool(said) and all(said in line for line in lines)
-    seen = "0.8, each sample seen 0 or 1 times" if "0.8" in said else f"{changes['epochs']:g}, each sample seen"
-    assert f"| epochs | {seen}" in (final / "README.md").read_text()
-
-
 def test_a_run_that_an_earlier_version_began_goes_on_as_that_dealt_the_samples(place, tmp_path, whole, killed_at):
     """It wrote nothing of how; a run of its own with that setting gives the same losses, killed or not."""
     earlier = json.loads((whole / "setting.json").read_text())
@@ -211,6 +193,21 @@ def test_a_run_goes_on_in_the_number_type_that_auto_came_to_where_it_was_begun(p
     monkeypatch.setattr(machine, "choose_dtype", lambda *asked: torch.bfloat16)
     with pytest.raises(InputError, match=r"hyper.dtype 'float32', now 'bfloat16'"):
         fine_tune(job(place), whole, WATCH, quiet)
+
+
+def test_a_run_goes_on_with_the_keywords_of_its_chat_template_and_no_others(place, tmp_path):
+    model = shutil.copytree(place / "model", tmp_path / "model")
+    said = "{{ messages[0]['content'] }}{% if enable_thinking is defined %} ?{% endif %}"
+    change_json(model / "tokenizer_config.json", chat_template=said)
+    plain = replace(job(place, steps=1), model=str(model))
+    thinks, forgets = (replace(plain, words=(("enable_thinking", value),)) for value in (False, None))
+    for begun, others in ((plain, (thinks, forgets)), (thinks, (plain, forgets))):
+        run = tmp_path / f"run-{len(begun.words)}"
+        final = fine_tune(begun, run, WATCH, quiet)
+        for other in others:
+            with pytest.raises(InputError, match=r"another setting \(chat_template_kwargs.enable_thinking"):
+                fine_tune(other, run, WATCH, quiet)
+        assert fine_tune(begun, run, WATCH, quiet) == final
 
 
 def test_a_finished_run_is_left_as_it_is(place, whole):

@@ -96,6 +96,11 @@ def _path(row: object, number: int) -> Path:
     if "text" not in row:
         raise TypeError(f"path {number} has no text")
     path = Path(**{f.name: row[f.name] for f in fields(Path) if f.name in row})
+    for name in ("answer", "source"):
+        if (value := getattr(path, name)) is not None:
+            _text(value, f"the {name} of path {number}")
+    if not isinstance(path.correct, bool | None):
+        raise TypeError(f"correct of path {number} is neither true nor false")
     return replace(path, text=_text("" if path.text is None else path.text, f"the text of path {number}"))
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nap.canvas.canvas import Canvas, find_tag
+from nap.canvas.canvas import Canvas, CanvasSpec, Tokenizer, encode_tag, find_tag
 from nap.common.files import InputError, atomic
 from nap.common.folder import digest_files
 from nap.data.samples import Sample, concatenated, read_samples
@@ -38,6 +38,8 @@ class Corpus:
     samples  those that fit, in the file's order, in the form of the canvas
     dropped  the others
     escaped  how many of the samples held a tag
+    unsaid   how many of them have a summary for which the canvas has no slot
+    masked   how many prompts hold the mask token
     tokens   positions of all canvases, prompts included
     digest   of the file's bytes
     """
@@ -45,6 +47,8 @@ class Corpus:
     samples: list[Sample]
     dropped: list[Dropped]
     escaped: int
+    unsaid: int
+    masked: int
     tokens: int
     digest: str
 
@@ -83,28 +87,36 @@ def _order(seed: int, epoch: int, samples: int, batch_size: int) -> NDArray[np.i
     return found
 
 
-def read_corpus(path: str | FilePath, paths: int, lay_out: Callable[[Sample], Canvas]) -> Corpus:
+def read_corpus(
+    path: str | FilePath, paths: int, lay_out: Callable[[Sample], Canvas], mask_id: int | None = None
+) -> Corpus:
     """Read a Parquet file of samples for a canvas with this number of paths.
 
     `lay_out` gives a sample's canvas and raises InputError where it has none. Raises InputError if no sample is left.
     """
-    samples, dropped, escaped, tokens = [], [], 0, 0
+    samples, dropped, escaped, unsaid, masked, tokens = [], [], 0, 0, 0, 0
     for row, sample in enumerate(read_samples(path), 1):
         try:
             _check_texts(sample)
             clean = escaped_tags(sample)
             shaped = concatenated(clean) if paths == 1 and len(clean.paths) > 1 else clean
-            tokens += len(lay_out(shaped))
+            canvas = lay_out(shaped)
         except InputError as error:
             dropped.append(Dropped(row, sample.problem.id, str(error)))
             continue
         escaped += clean != sample
+        unsaid += bool(sample.summary.strip()) and not canvas.spec.summary_tokens
+        # No slot of a full canvas holds a mask.
+        masked += mask_id in canvas.ids
+        tokens += len(canvas)
         samples.append(shaped)
     if not samples:
         reason = f"; row 1: {dropped[0].reason}" if dropped else ""
         raise InputError(f"{path}: none of its {len(dropped)} samples can be trained on{reason}")
     digest = digest_files([FilePath(path)])
-    return Corpus(samples=samples, dropped=dropped, escaped=escaped, tokens=tokens, digest=digest)
+    return Corpus(
+        samples=samples, dropped=dropped, escaped=escaped, unsaid=unsaid, masked=masked, tokens=tokens, digest=digest
+    )
 
 
 def _check_texts(sample: Sample) -> None:
@@ -113,6 +125,18 @@ def _check_texts(sample: Sample) -> None:
     for number, path in enumerate(sample.paths, 1):
         if not path.text.strip():
             raise InputError(f"path {number} is empty")
+
+
+def check_every_slot(sample: Sample, spec: CanvasSpec, tokenizer: Tokenizer) -> None:
+    """Raise InputError for a path that does not fit every slot: its place is drawn, and closing tags of text differ."""
+    longest = max(len(encode_tag(closing, tokenizer)) for code, _, _, closing in spec.slots if code < spec.paths)
+    for number, path in enumerate(sample.paths, 1):
+        takes = len(tokenizer.encode(path.text, add_special_tokens=False)) + longest
+        if takes > spec.path_tokens:
+            raise InputError(
+                f"path {number} takes {takes} tokens with the longest closing tag, a slot has {spec.path_tokens} "
+                "(each place is drawn: shuffle_paths)"
+            )
 
 
 def escaped_tags(sample: Sample) -> Sample:

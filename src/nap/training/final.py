@@ -100,6 +100,7 @@ def _data(job: Job, corpus: "Corpus") -> dict[str, object]:
     return {
         "file": job.data, "digest (blake2b)": corpus.digest, "samples used": len(corpus.samples),
         "samples left out": len(corpus.dropped), "samples with escaped tags": corpus.escaped,
+        "summaries without a slot, not trained": corpus.unsaid, "prompts with the mask token": corpus.masked,
         "canvas positions an epoch": corpus.tokens,
     }  # fmt: skip
 

@@ -163,10 +163,12 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     from nap.canvas.canvas import Canvas
     from nap.data.samples import Sample
     from nap.training.batches import lay_out
-    from nap.training.corpus import read_corpus
+    from nap.training.corpus import check_every_slot, read_corpus
 
     def laid_out(sample: Sample) -> Canvas:
         canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id, words=start.words)
+        if job.hyper.shuffle_paths and job.spec.paths > 1:
+            check_every_slot(sample, job.spec, start.tokenizer)
         unknown = start.tokenizer.unk_token_id
         if unknown is not None and unknown in canvas.ids:
             words = " ".join([sample.problem.prompt, *(path.text for path in sample.paths), sample.summary]).split()
@@ -176,7 +178,7 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
             raise InputError(f"its canvas takes {len(canvas)} tokens, the model has {start.max_length} positions")
         return canvas
 
-    return read_corpus(job.data, job.spec.paths, laid_out)
+    return read_corpus(job.data, job.spec.paths, laid_out, start.ids.mask_id)
 
 
 def _setting(job: Job, corpus: "Corpus", start: "Start", dtype: str) -> dict[str, object]:
@@ -206,6 +208,10 @@ def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str
             f"{len(corpus.dropped)} are left out, listed in {folder / 'dropped.jsonl'}; "
             f"the first is row {row} ({name}): {reason}"
         )
+    if corpus.unsaid:
+        say(f"the {corpus.unsaid} summaries have no slot on this canvas and are not trained")
+    if corpus.masked:
+        say(f"prompts that hold the model's own mask token, which stays a hole in them: {corpus.masked}")
 
 
 def _report_epochs(batches: "DiffusionBatches", corpus: "Corpus", say: Callable[[str], None]) -> None:
