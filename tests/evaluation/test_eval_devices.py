@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nap.common.files import InputError
-from nap.evaluation import run
-from nap.evaluation.run import own_device, run_sweep
+from nap.evaluation import opened
+from nap.evaluation.opened import own_device
+from nap.evaluation.run import run_sweep
 from nap.evaluation.sweep import Sweep
 from tiny import save_tiny
 
@@ -23,7 +24,7 @@ def test_each_worker_process_under_cuda_has_a_device_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     found = {}
     for number in (None, 7, 8, 9):
-        monkeypatch.setattr(run, "worker_number", lambda number=number: number)
+        monkeypatch.setattr(opened, "worker_number", lambda number=number: number)
         found[number] = [own_device(name) for name in ("cuda", "cuda:1", "cpu")]
     assert found == {
         None: ["cuda", "cuda:1", "cpu"], 7: ["cuda:1", "cuda:1", "cpu"], 8: ["cuda:0", "cuda:1", "cpu"],
@@ -33,9 +34,9 @@ def test_each_worker_process_under_cuda_has_a_device_of_its_own(monkeypatch):
 
 def test_devices_share_their_memory_with_the_workers_that_they_hold_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert run.devices("cuda") == 4 and run.devices("cuda:2") == run.devices("cpu") == 1
+    assert opened.devices("cuda") == 4 and opened.devices("cuda:2") == opened.devices("cpu") == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert run.devices("cuda") == 1
+    assert opened.devices("cuda") == 1
 
 
 @pytest.mark.parametrize("workers", [2, 3])

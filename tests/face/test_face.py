@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -11,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import nap
 from nap.common.files import InputError
 from nap.data.trace import Trace
+from nap.models.checkpoint import ASSETS
+from nap.models.load import load
 
 QUESTION = "Ann has 2 pears . Bob has 3 more than Ann . Cat has Ann and Bob together . How many has Cat ?"
 
@@ -257,5 +261,50 @@ def test_the_python_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch, capsy
     (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert len(block.split("\n\n", 1)[1].splitlines()) == 5  # and the import
     exec(block.replace("problems=20", "problems=2"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("7 pears 0.") and lines[1].startswith("| model | policy | pace |")
+    first, head, *_ = capsys.readouterr().out.splitlines()
+    # Of each of the three stories its clues.
+    assert re.fullmatch(r"\('.*bag.*cousin.*', '.*map.*and.*', '.*coins.*cold.*'\) 0\.\d+", first), first
+    assert head.startswith("| model | policy | pace |")
+
+
+def test_a_model_whose_files_were_replaced_is_opened_again(tmp_path):
+    def right(run):
+        return [(record.right, record.tpf.value) for record in run.records]
+
+    kept: dict[str, Any] = {"policies": ["threshold"], "problems": 4}
+    place = tmp_path / "model"
+    own = {name: right(nap.evaluate(name, "arith", **kept)) for name in ("arith-nap", "arith-longcot")}
+    assert own["arith-nap"] != own["arith-longcot"]
+    for name, expected in own.items():
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(ASSETS / name, place)
+        assert right(nap.evaluate(place, "arith", **kept)) == expected
+    held = nap.load(place)
+    shutil.rmtree(place)
+    shutil.copytree(ASSETS / "arith-nap", place)
+    with pytest.raises(nap.InputError, match="have changed since it was opened; open it again"):
+        nap.evaluate(held, "arith", **kept)
+
+
+def test_an_open_model_answers_as_it_was_opened_by_any_number_of_workers_and_only_when_it_is_given():
+    kept: dict[str, Any] = {"policies": ["threshold"], "problems": 2}
+    shifted = nap.load("arith-nap", shift=True)
+    one, two = (nap.evaluate(shifted, "arith", workers=n, batch_size=1, **kept) for n in (1, 2))
+    by_name = nap.evaluate("arith-nap", "arith", dtype="float32", **kept)
+    assert one.records[0].tpf == two.records[0].tpf != by_name.records[0].tpf
+    assert [next(run.traces()).setting["model"]["shift_logits"] for run in (one, two, by_name)] == [True, True, False]
+
+
+def test_weights_that_were_changed_in_memory_are_another_model(tmp_path):
+    kept: dict[str, Any] = {"policies": ["threshold"], "problems": 2, "out": tmp_path / "run"}
+    model = load("arith-nap")
+    nap.evaluate(model, "arith", **kept)
+    with torch.no_grad():
+        next(model.model.parameters()).mul_(0.3)
+    with pytest.raises(nap.InputError, match="in_memory"):
+        nap.evaluate(model, "arith", **kept)
+    kept["out"] = tmp_path / "new"
+    with pytest.raises(nap.InputError, match="were changed in memory, and 2 workers would open its files"):
+        nap.evaluate(model, "arith", workers=2, **kept)
+    changed = nap.evaluate(model, "arith", **kept)
+    assert "in_memory" in (changed.folder / "setting.json").read_text()

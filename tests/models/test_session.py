@@ -320,3 +320,29 @@ def test_rows_that_join_a_session_with_a_cache_change_nobody(model):
     for number, canvas in enumerate(rows):
         (alone,) = decode_traces(model, [canvas], policy, budget=Budget(tokens=1), cache="prefix")
         assert found[number] == [e[:4] for e in alone.events]
+
+
+@pytest.mark.parametrize("cache", [*CACHES])
+@pytest.mark.parametrize("policy", ["low_confidence", "threshold:tau=0.5,block=4"])
+def test_a_forward_that_failed_can_be_asked_again_and_changes_nothing(llama, monkeypatch, cache, policy):
+    """Out of memory, or Ctrl-C: the books of a cache say what was computed, and not what was asked for."""
+
+    def written(fails: int) -> list[tuple[Any, ...]]:
+        engine = Engine(llama, cache)
+        for canvas in canvases(llama, (9, 12)):
+            engine.add(canvas, parse_policy(policy), budget=Budget(tokens=1) if policy == "low_confidence" else None)
+        found, forwards = [], 0
+        while engine.running:
+            forwards += 1
+            with monkeypatch.context() as patched:
+                if forwards == fails:
+                    name = "states" if cache == "none" else "part"
+                    patched.setattr(llama, name, lambda *_: (_ for _ in ()).throw(MemoryError()))
+                    with pytest.raises(MemoryError):
+                        engine.step()
+                    continue
+                found += [(step.row, *(event[:4] for event in step.events)) for step in engine.step()]
+        return found
+
+    whole = written(0)
+    assert all(written(fails) == whole for fails in range(1, 7))

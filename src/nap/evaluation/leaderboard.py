@@ -27,8 +27,8 @@ from nap.data.trace_files import read_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.decoders import LAW, PACES, RESTORE, Contest, Decoder
+from nap.evaluation.opened import kept_open
 from nap.evaluation.rows import Row, read_seconds
-from nap.evaluation.run import keep_open
 from nap.evaluation.summary import Record, summarise
 from nap.evaluation.sweep import Sweep
 from nap.models.any import load
@@ -168,14 +168,14 @@ def _board(
         task=task, models=(contest.model,), policies=tuple(text for one in able for text in one.policies),
         tokens_per_step=PACES, problems=min(problems, TIMED_PROBLEMS), skip=validation, data=data,
     )  # fmt: skip
-    keep_open(denoiser, sweep)
-    run_one(sweep, folder / TIMED, traces=0, batch_size=1)
+    with kept_open(denoiser, sweep):
+        run_one(sweep, folder / TIMED, traces=0, batch_size=1)
     seconds = read_seconds(folder / TIMED / "seconds.parquet")
-    keep_open(memory, sweep)
     for part, skip, count in ((VALIDATION, 0, validation), (TEST, validation, problems)):
         kept = count if law else int(part == TEST)
         asked = replace(sweep, problems=count, skip=skip)
-        rows = run_one(asked, folder / part, traces=kept, by_problem=True)
+        with kept_open(memory, sweep):
+            rows = run_one(asked, folder / part, traces=kept, by_problem=True)
         scores = _nats(law, rows, folder / part) if law else _restored(asked, denoiser, rows) if gapped else None
         points[part] = _points(summarise(rows, seconds), rows, scores)
     standings = [_standing(one, contest, points, POINT if law is None else NATS) for one in able]

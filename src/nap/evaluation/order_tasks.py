@@ -21,8 +21,8 @@ from nap.common.files import InputError
 from nap.common.stats import Interval, bootstrap_mean, wilson_interval
 from nap.data.trace import Trace
 from nap.data.trace_files import read_traces
+from nap.evaluation.opened import opened
 from nap.evaluation.rows import Row
-from nap.evaluation.run import opened
 from nap.evaluation.summary import UNKNOWN, Mean
 from nap.evaluation.sweep import Sweep
 from nap.order.means import Aggregate, Means
@@ -64,7 +64,7 @@ def order_of_task(sweep: Sweep, folder: Path, run_one: Callable[[Sweep, Path, in
     cell, *others = sweep.cells()
     if others:
         raise InputError(f"the order of a task is of one model, policy and pace; got {1 + len(others)}")
-    denoiser = opened(cell.model, sweep)
+    denoiser = opened(cell.model, sweep, current=True)
     rows = run_one(sweep, folder, sweep.problems)
     traces = [*islice(read_traces(folder / "traces.jsonl"), len(rows))]
     aggregate, afp, tau_b = Aggregate(), list[float | None](), list[float | None]()

@@ -38,7 +38,7 @@ from nap.decoding.decode import decode_traces
 from nap.decoding.policies.ordered import LowConfidence
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import asked_canvas, canvas_of
-from nap.evaluation.run import digests_of, opened
+from nap.evaluation.opened import digests_of, opened
 from nap.evaluation.sweep import LATER, Sweep
 from nap.models.answerable import check_answerable
 from nap.models.denoiser import Denoiser
@@ -112,7 +112,7 @@ def probe_paths(
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
     tell_left_out(problems.left_out, say)
-    digests = {model: digests_of(model, opened(model, sweep)) for model in sweep.models}
+    digests = {model: digests_of(model, opened(model, sweep, current=True)) for model in sweep.models}
     setting = asdict(sweep) | {"cache": cache, "nap": __version__, "made_of": {"models": digests}}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
     read = partial(from_row, Probed)

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from multiprocessing import parent_process
 from pathlib import Path as FilePath
-from typing import Any
 
 from nap import __version__
 from nap.canvas.canvas import Canvas, parse
@@ -26,7 +25,7 @@ from nap.common.folder import run_folder
 from nap.common.journal import Journal
 from nap.common.memory import keep_memory
 from nap.common.records import checked
-from nap.common.workers import Backend, map_rows, worker_number
+from nap.common.workers import Backend, map_rows
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
@@ -36,13 +35,12 @@ from nap.decoding.decode import Watch, decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
+from nap.evaluation.opened import close, devices, digests_of, opened
 from nap.evaluation.reuse import Identity, Key, compared, identify, reusable, tell
 from nap.evaluation.rows import Entry, Row, critical_path, order_columns, write_rows, write_seconds
 from nap.evaluation.sweep import LATER, Cell, Sweep
 from nap.evaluation.ties import tie_columns
-from nap.models.any import load
 from nap.models.denoiser import Denoiser
-from nap.models.identity import made_of
 from nap.tasks.arithmetic import equations
 from nap.tasks.public import tell_left_out
 from nap.tasks.registry import Votes, answer_text, load_task, path_reader
@@ -111,7 +109,7 @@ def run_sweep(
     setting = asdict(sweep) | {"traces": traces, "nap": __version__, "made_of": _made_of(identities, policies)}
     apart = workers > 1 or backend == "ray"
     if apart:
-        _loaded.clear()
+        close()
     gpus = float(sweep.device.startswith("cuda"))
     with run_folder(folder, "eval", setting, compared=compared, later=LATER), _journal(folder) as journal:
         found = reusable(journal.done, sweep.cells(), problems, identities, traces)
@@ -151,7 +149,7 @@ def _prepared(
     workers: int,
 ) -> tuple[Identity, Fit]:
     """A model's identity and the batches that fit in memory. Raises InputError where the model cannot run."""
-    denoiser = opened(model, sweep)
+    denoiser = opened(model, sweep, current=True)
     laid, canvases = sweep.laid(denoiser), _asked(denoiser, sweep, problems, policies)
     said = denoiser.setting | digests_of(model, denoiser) | {"canvas": laid}
     sharing = -(-workers // devices(sweep.device))
@@ -171,7 +169,7 @@ def check_asked(sweep: Sweep) -> None:
     """Raise InputError where a model of the sweep cannot be asked its problems, without decoding any."""
     problems, policies = sweep.load_problems(), [*map(parse_policy, sweep.policies)]
     for model in sweep.models:
-        _asked(opened(model, sweep), sweep, problems, policies)
+        _asked(opened(model, sweep, current=True), sweep, problems, policies)
 
 
 def _made_of(identities: Mapping[str, Identity], policies: Mapping[str, Policy]) -> dict[str, object]:
@@ -217,11 +215,6 @@ def _say_batch(model: str, fit: Fit, asked: int | None, say: Callable[[str], Non
         say(f"{model}: {fit}{f'; {asked} are asked for' if asked else ''}")
 
 
-def digests_of(model: str, denoiser: Denoiser) -> dict[str, object]:
-    """What an open model is made of."""
-    return made_of(model, denoiser.setting["revision"], code="remote_code" in denoiser.setting)
-
-
 Job = tuple[Cell, list[int]]
 
 
@@ -242,38 +235,6 @@ class _Evaluates:
             torch.set_num_threads(1)
         cell, chunk = job
         return cell, evaluate(self.sweep, cell, self.problems, chunk, self.traces, self.watch)
-
-
-_loaded: dict[tuple[object, ...], Denoiser] = {}
-
-
-def keep_open(denoiser: Denoiser, sweep: Sweep) -> None:
-    """Let the sweep of one model use a denoiser that is already open; worker processes open their own."""
-    _loaded.clear()
-    _loaded[sweep.models[0], *sweep.opening.values()] = denoiser
-
-
-def devices(device: str) -> int:
-    """How many devices this name stands for: `cuda` for all that the machine has, another for one."""
-    import torch
-
-    return max(1, torch.cuda.device_count()) if device == "cuda" else 1
-
-
-def own_device(device: str) -> str:
-    """The device of this process: of several worker processes under `cuda` each has another, as far as they go."""
-    number = worker_number()
-    return device if device != "cuda" or number is None else f"cuda:{number % devices(device)}"
-
-
-def opened(model: str, sweep: Sweep) -> Denoiser:
-    """A model of the sweep, which stays open until another is asked for."""
-    options: dict[str, Any] = sweep.opening | {"device": own_device(sweep.device)}
-    key = (model, *options.values())
-    if key not in _loaded:
-        _loaded.clear()  # One at a time, because two large models may not fit in memory.
-        _loaded[key] = load(model, **options)
-    return _loaded[key]
 
 
 def evaluate(

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from os import PathLike
@@ -20,16 +21,17 @@ from nap.common.files import InputError
 from nap.common.text import say
 from nap.decoding.budget import Eos
 from nap.evaluation.findings import findings
+from nap.evaluation.opened import kept_open
 from nap.evaluation.record_files import write_summary
 from nap.evaluation.rows import read_seconds
-from nap.evaluation.run import Progress, keep_open, run_sweep
+from nap.evaluation.run import Progress, run_sweep
 from nap.evaluation.summary import Record, find_baseline, summarise
 from nap.evaluation.sweep import Sweep
 from nap.evaluation.tables import header, markdown, table
 from nap.face.decoding import Kind, chosen_canvas
 from nap.face.traces import Trace, read_traces
 from nap.models.checkpoint import find, read_canvas
-from nap.models.denoiser import Denoiser
+from nap.models.denoiser import Denoiser, Loaded
 from nap.models.int8 import Int8
 
 One = TypeVar("One")
@@ -178,10 +180,9 @@ def evaluate(
         **(_opened_as(opened) if opened else opening),
     )  # fmt: skip
     find_baseline([cell.said for cell in sweep.cells()], names[0], baseline)
-    if opened:
-        keep_open(opened, sweep)
     folder = Path(tempfile.mkdtemp(prefix="nap-"), "run") if out is None else Path(out)
-    rows = run_sweep(sweep, folder, batch_size=batch_size, workers=workers, traces=traces, report=watch, say=say)
+    with kept_open(opened, sweep, workers) if opened else nullcontext():
+        rows = run_sweep(sweep, folder, batch_size=batch_size, workers=workers, traces=traces, report=watch, say=say)
     records = summarise(rows, read_seconds(folder / "seconds.parquet"), baseline)
     write_summary(records, folder)
     run = Run(folder=folder, records=records)
@@ -199,11 +200,14 @@ class _Opening(TypedDict, total=False):
     trust_remote_code: bool
     int8: Int8 | None
     compile: bool
+    mask_id: int | None
+    shift: bool | None
+    block_size: int | None
 
 
 def _opened_as(opened: Denoiser) -> _Opening:
     """What a sweep must say to open this model again."""
-    told = opened.setting
+    told, overridden = opened.setting, opened.told if isinstance(opened, Loaded) else {}
     return {
         "device": str(opened.device),
         "dtype": told["dtype"],
@@ -211,6 +215,9 @@ def _opened_as(opened: Denoiser) -> _Opening:
         "trust_remote_code": bool(told.get("remote_code")),
         "int8": told.get("int8"),
         "compile": bool(told.get("compile")),
+        "mask_id": overridden.get("mask_id"),
+        "shift": overridden.get("shift"),
+        "block_size": overridden.get("block_size"),
     }
 
 

@@ -9,6 +9,7 @@ from nap.common.arguments import checked_arguments
 from nap.models import load as checkpoints
 from nap.models.denoiser import Denoiser
 from nap.models.exact import SCHEME, open_exact
+from nap.models.identity import stamp_of
 from nap.models.int8 import Int8
 
 
@@ -37,9 +38,11 @@ def load(
     ('nap', 256)
     """
     name = str(name)
-    if name.startswith(SCHEME):
-        return open_exact(name)
-    return checkpoints.load(
+    # Before it is opened: a file that is replaced meanwhile then shows as changed.
+    stamp = stamp_of(name)
+    denoiser = open_exact(name) if name.startswith(SCHEME) else checkpoints.load(
         name, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code, mask_id=mask_id,
         shift=shift, block_size=block_size, int8=int8, compile=compile,
     )  # fmt: skip
+    denoiser.stamp = stamp
+    return denoiser

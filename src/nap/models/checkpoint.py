@@ -38,6 +38,11 @@ TOKENIZERS = {
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 
 
+def local(name: str) -> Path | None:
+    """The folder of a model that is on this machine, or bundled; None for any other name."""
+    return next((path for path in (Path(name), ASSETS / name) if path.is_dir()), None)
+
+
 def find(
     name: str, revision: str | None = None, *, code: bool = False, weights: bool = True
 ) -> tuple[Path, str | None]:
@@ -48,7 +53,7 @@ def find(
 
     Raises InputError where there is no such model, or the hub does not deliver it.
     """
-    folder = next((path for path in (Path(name), ASSETS / name) if path.is_dir()), None)
+    folder = local(name)
     if folder is not None:
         if revision is not None:
             raise InputError(

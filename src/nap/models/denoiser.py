@@ -10,7 +10,8 @@ computing with it.
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -105,8 +106,12 @@ class Mixes(Denoiser, Protocol):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Loaded(ABC):
-    """The part of `Denoiser` that all loaded models share: everything but the forward."""
+class Loaded(ABC):
+    """The part of `Denoiser` that all loaded models share: everything but the forward.
+
+    told   the arguments of `load` that overrode what the checkpoint says
+    stamp  what files it was opened from (identity.py)
+    """
 
     model: "PreTrainedModel"
     tokenizer: Any
@@ -117,11 +122,19 @@ class _Loaded(ABC):
     setting: dict[str, Any]
     max_length: int | None
     canvas: CanvasSpec | None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    stamp: object = ()
 
     def __post_init__(self) -> None:
         # Read once, because the model's own property walks all its modules.
         self._device = self.model.device
         self.vocabulary = int(self.model.config.vocab_size)
+        self._weights = glimpse(self.model)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether its weights were changed in memory since it was opened."""
+        return glimpse(self.model) != self._weights
 
     @property
     def device(self) -> torch.device:
@@ -141,6 +154,18 @@ class _Loaded(ABC):
         return self.head(self.states(ids_BL, layout, at))
 
 
+def glimpse(model: "PreTrainedModel", most: int = 64) -> list[tuple[object, ...]]:
+    """Of each parameter its name, how often it was written in place, and some of its values: enough to see a change."""
+    found: list[tuple[object, ...]] = []
+    for name, weight in model.named_parameters():
+        written = None if weight.is_inference() else weight._version
+        # A quantised or a sharded one may not be indexed.
+        plain = type(weight.data) is Tensor and weight.numel() and not weight.is_meta
+        some = weight.detach().flatten()[:: max(1, weight.numel() // most)].tolist() if plain else []
+        found.append((name, written, *some))
+    return found
+
+
 Positions = TypeVar("Positions", Tensor, Ints)
 
 
@@ -153,7 +178,7 @@ def predicted_from(positions_N: Positions, shift: bool) -> Positions:
 
 
 @dataclass(eq=False, kw_only=True)
-class NativeDenoiser(_Loaded):
+class NativeDenoiser(Loaded):
     """A checkpoint in one of transformers' own classes.
 
     compiled  its layers are compiled for each shape that they meet (compiled.py)
@@ -273,7 +298,7 @@ def _picked(states: Tensor, at: tuple[Tensor, Tensor], read: Read | None) -> Ten
     return states[at] if read is None else states[read.wanted_BM]
 
 
-class RemoteDenoiser(_Loaded):
+class RemoteDenoiser(Loaded):
     """A checkpoint that runs its own code, called as `model(ids).logits`, with full attention and without padding."""
 
     @torch.no_grad()

@@ -8,7 +8,9 @@ files changed. Does not open a model (load.py).
 
 import json
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from nap.common.folder import Compared, Setting, digest, digest_files
 from nap.models import checkpoint
@@ -21,6 +23,7 @@ READ = (
     "config.json", CONFIG, "canvas.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt", "vocab.txt",
 )  # fmt: skip
+KINDS = (".safetensors", ".py")
 # What a config says of the place and the program that it was saved in.
 ASIDE = ("_name_or_path", "base_model_name_or_path", "transformers_version")
 UNSAID = (
@@ -51,6 +54,33 @@ def made_of(name: str, commit: object, *, code: bool = False) -> dict[str, objec
             own = {"weights": digest_files(weight_files(base.folder)), **_others(base.folder, code)}
         files |= {f"base/{what}": found for what, found in own.items()}
     return {"weights": weights, "files": files} if files else {"weights": weights}
+
+
+def stamp_of(name: str) -> tuple[tuple[str, int, int, int], ...]:
+    """The files behind a name (path, size, time and number of each), by which a change is seen without reading them.
+
+    Empty for a hub model, whose commit does not change, and for a task's own law.
+    """
+    if name.startswith(SCHEME):
+        files = [Path(name.removeprefix(SCHEME).partition(",")[0])]
+    elif folder := checkpoint.local(name):
+        folders = [folder, *([base_of(folder).folder] if is_adapter(folder) else [])]
+        files = [file for one in folders for file in sorted(one.iterdir()) if file.suffix in KINDS or file.name in READ]
+    else:
+        files = []
+    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((path, stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in stats)
+
+
+def digest_in_memory(model: Any) -> str:
+    """The digest of the weights of an open PyTorch model."""
+    import torch
+
+    found = blake2b(digest_size=16)
+    for name, weight in model.state_dict().items():
+        found.update(f"{name} {weight.dtype} {[*weight.shape]}".encode())
+        found.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _others(folder: Path, code: bool) -> dict[str, object]:

@@ -37,11 +37,14 @@ class Kept:
         self.influence_L, self.drift_L = np.zeros(len(ids_L)), np.zeros(len(ids_L))
         self.needed_N, self.start, self.stop, self.age = ids_L[:0], -1, -1, 0
         self.forward, self.since, self.spent = 0, 0, 0
+        # The block of the forward before, and its age then.
+        self._before = -1, 0
 
     def ask(self, ids_L: Ints, needed_N: Ints, start: int, stop: int) -> None:
-        """Take in what the next forward is asked."""
+        """Take in what the next forward is asked; again where that forward failed."""
         self.changed_L[ids_L != self.ids_L] = self.forward
-        self.age = self.age + 1 if start == self.start else 0
+        block, age = self._before
+        self.age = age + 1 if start == block else 0
         self.ids_L, self.needed_N, self.start, self.stop = ids_L, needed_N, start, stop
 
     @property
@@ -50,9 +53,10 @@ class Kept:
         return np.flatnonzero((self.changed_L > self.computed_L) | (self.computed_L < 0))
 
     def compute(self, position_Q: Ints) -> None:
-        """Take in what it computes."""
+        """Take in what it has computed."""
         self.computed_L[position_Q] = self.forward
         self.forward += 1
+        self._before = self.start, self.age
         whole = len(position_Q) == len(self)
         self.since, self.spent = (0, 0) if whole else (self.since + 1, self.spent + len(position_Q))
 

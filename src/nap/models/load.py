@@ -91,6 +91,7 @@ def load(
         max_length=known.native.get("max_position_embeddings"),
         canvas=known.canvas,
         compiled=compile,
+        told={"mask_id": mask_id, "shift": shift, "block_size": block_size},
     )
 
 
@@ -219,7 +220,7 @@ def _load_remote(
         reason = checkpoint.brief(error)
         raise InputError(f"{folder}: its own code does not load with transformers {__version__} ({reason})") from None
     full = model.config.to_dict()
-    shift = family.shift if shift is None else shift
+    chosen_shift, shift = shift, family.shift if shift is None else shift
     return RemoteDenoiser(
         model=model.to(device).eval(),  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
         tokenizer=tokenizer,
@@ -229,4 +230,5 @@ def _load_remote(
         | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
         max_length=full.get("max_position_embeddings") or full.get("max_sequence_length"),
         canvas=checkpoint.read_canvas(folder),
+        told={"mask_id": mask_id, "shift": chosen_shift},
     )

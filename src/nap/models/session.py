@@ -236,6 +236,9 @@ class StoredSession(Session):
         maps: list[Tensor] | None = [] if "influence" in self.cache.reads else None
         at = self._at(questions)[0], self._there(self._index(questions, stale))
         states_ND = self.native.part(self._there(ids_BQ), layout, query_BQ, opened, at, maps)
+        # Not before: a forward that failed has computed nothing that can be gone by.
+        for question, row_Q in zip(questions, stale, strict=True):
+            self._compute(question.row, row_Q)
         if maps is not None:
             self._weigh(questions, stale, maps)
         return self._answer(states_ND, [*map(len, stale)])
@@ -248,11 +251,13 @@ class StoredSession(Session):
         heard = self.heard.get(question.row)
         if heard:
             self._hear(question, kept, heard)
-        stale = np.union1d(self.cache.stale(kept), needed_N)
-        kept.compute(stale)
-        if heard:
-            heard.compute(stale)
-        return stale
+        return np.union1d(self.cache.stale(kept), needed_N)
+
+    def _compute(self, row: int, position_Q: Ints) -> None:
+        """Have the row know what was computed."""
+        self.kept[row].compute(position_Q)
+        if heard := self.heard.get(row):
+            heard.compute(position_Q)
 
     def _hear(self, question: Question, kept: Kept, heard: Heard) -> None:
         """Have the row know how far each of its positions has drifted."""

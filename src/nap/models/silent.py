@@ -26,6 +26,8 @@ class Computed(ABC):
         self.eos_ids: tuple[int, ...] = ()
         self.max_length: int | None = None
         self.canvas: CanvasSpec | None = None
+        # What files it was opened from (identity.py).
+        self.stamp: object = ()
 
     @property
     def device(self) -> torch.device:
