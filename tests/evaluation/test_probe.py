@@ -92,18 +92,40 @@ def test_a_probe_goes_on_with_the_model_it_was_begun_with(tmp_path):
         probe_paths(what, folder)
 
 
+def test_rows_of_other_problems_behind_the_same_names_are_made_again(tmp_path):
+    data, said = tmp_path / "d.jsonl", list[str]()
+
+    def probed(answers: str, folder: str) -> list[Probed]:
+        rows = [{"id": str(n), "prompt": QUESTION, "answer": answer} for n, answer in enumerate(answers)]
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        model = tmp_path / "model"
+        what = sweep(model, task="jsonl", data=str(data), problems=2, tokens_per_step=(4,))
+        return probe_paths(what, tmp_path / folder, say=said.append)
+
+    save_tiny(tmp_path / "model")
+    first = probed("12", "run")
+    assert probed("12", "run") == first and not said
+    # The answer of the second is what the paths of the first are told apart by.
+    again = probed("13", "run")
+    assert len(said) == 1 and said[0].startswith(f"{len(first)} rows of")
+    assert sorted(again, key=str) == sorted(probed("13", "new"), key=str)
+    assert {row.correct for row in first if row.given == WRONG} == {None}
+
+
 def test_findings_count_what_is_known():
     def row(given, n, correct, **more):
         return Probed(model="m", given=given, problem_id=str(n), correct=correct, **more)
 
     rows = [
         row(NOTHING, 1, True), row(NOTHING, 2, False), row(OTHER, 1, False, follows=True),
-        row(WRONG, 1, True, changed=True, moved=False), row(WRONG, 2, False),
+        row(WRONG, 1, True, changed=True, moved=False), row(WRONG, 2, None),
     ]  # fmt: skip
     found = {one.given: (one.yes, one.of) for one in findings_of(rows)}
     assert found["over nothing"] == (1, 2) and found["gives the other's answer"] == (1, 1)
     assert found["a wrong value: what follows changes"] == (1, 1)
     assert found["a wrong value: the answer changes"] == (0, 1)
+    # Nothing was asked of the second, whose path could not be cut.
+    assert found["over wrong value"] == (1, 1)
     assert "over right" not in found
     assert str(findings_of(rows)[0]) == "50 [9, 91]"
 

@@ -13,8 +13,9 @@ The sweep's first policy writes the paths of `own` at its first pace. Everything
 confidence, one token a step. Letters: L canvas. Does not sweep (run.py).
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from nap import __version__
 from nap.canvas.canvas import Canvas, fill, parse
 from nap.common.files import InputError
-from nap.common.folder import run_folder
+from nap.common.folder import digest, run_folder
 from nap.common.journal import Journal
 from nap.common.records import from_row, to_row
 from nap.common.stats import wilson_interval
@@ -57,25 +58,31 @@ VALUE = re.compile(r"= ?(\d{1,9})(?=\D+\S)")
 class Probed:
     """The answer of a model over one kind of paths.
 
-    correct   the answer is right
+    correct   the answer is right; None where nothing was asked, as no path could be cut after a value
     follows   for `other`: the answer is the other problem's
     changed   for `wrong value`: the text after it differs from the text after the right value
     moved     for `wrong value`: the answer differs from that over the right value
+    made_of   a digest of the model and all problems; None in rows of earlier versions
     """
 
     model: str
     given: str
     problem_id: str
-    correct: bool
+    correct: bool | None
     answer: str | None = None
     follows: bool | None = None
     changed: bool | None = None
     moved: bool | None = None
+    made_of: str | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What it is about."""
         return self.model, self.given, self.problem_id
+
+    def is_of(self, made_of: str) -> bool:
+        """Whether it may be used again for this model and these problems."""
+        return self.made_of in (None, made_of)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,7 @@ def probe_paths(
 ) -> list[Probed]:
     """Probe the sweep's models on its problems. Resumable, with a journal in the folder.
 
-    say  is told which rows of the task's file are left out
+    say  is told which rows of the task's file are left out, and which of the folder are made again
 
     Raises InputError for a task whose answer is in the paths, a canvas without a summary, several caches, and as
     `run_sweep`.
@@ -122,12 +129,18 @@ def probe_paths(
     ):
         for model in sweep.models:
             probe = _Probe.of(sweep, model, problems)
+            made_of = probe.made_of(digests[model])
+            if stale := [row for row in journal.done.values() if row.model == model and not row.is_of(made_of)]:
+                say(f"{len(stale)} rows of {model} are of other problems behind the same names, and are made again")
             for given in kinds:
-                todo = [i for i, p in enumerate(problems) if (model, given, p.id) not in journal.done]
+                keys = [(model, given, problem.id) for problem in problems]
+                todo = [i for i, key in enumerate(keys) if not (row := journal.done.get(key)) or not row.is_of(made_of)]
                 for start in range(0, len(todo), BATCH):
-                    journal.add(probe.rows(given, todo[start : start + BATCH]))
+                    rows = probe.rows(given, todo[start : start + BATCH])
+                    journal.add([replace(row, made_of=made_of) for row in rows])
                     progress(len(journal.done), len(sweep.models) * len(kinds) * len(problems))
-        return list(journal.done.values())
+        asked = {(model, given, problem.id) for model in sweep.models for given in kinds for problem in problems}
+        return [row for key, row in journal.done.items() if key in asked]
 
 
 def findings_of(rows: Sequence[Probed]) -> list[Finding]:
@@ -174,6 +187,11 @@ class _Probe:
         check_answerable(denoiser, spec, task, problems)
         canvases = [canvas_of(denoiser, problem, spec, sweep.prompting) for problem in problems]
         return cls(sweep=sweep, model=model, task=task, denoiser=denoiser, problems=problems, canvases=canvases, own={})
+
+    def made_of(self, digests: Mapping[str, object]) -> str:
+        """A digest of all that a row depends on: the paths given may be another problem's."""
+        said = [digests, self.denoiser.setting, [asdict(problem) for problem in self.problems]]
+        return digest(json.dumps(said, sort_keys=True).encode() + b"".join(one.ids.tobytes() for one in self.canvases))
 
     def rows(self, given: str, chosen: Sequence[int]) -> list[Probed]:
         """The rows of some problems over one kind of paths."""
@@ -254,7 +272,7 @@ class _Probe:
             changed = self._follows(cut[i][0], right) != self._follows(cut[i][1], wrong)
             yield replace(self._row(WRONG, i, texts[1]), changed=changed, moved=answers[0] != answers[1])
         for i in (i for i in chosen if i not in cut):
-            yield Probed(model=self.model, given=WRONG, problem_id=self.problems[i].id, correct=False)
+            yield Probed(model=self.model, given=WRONG, problem_id=self.problems[i].id, correct=None)
 
     def _cut(self, i: int) -> tuple[Canvas, Canvas] | None:
         """The canvas with its first path up to a value, right and wrong; None where nothing follows a value."""
