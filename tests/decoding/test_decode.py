@@ -117,7 +117,10 @@ KNOWN = [
     ("parallel_forced", ONE, [[5], [8], [4], [7], [3], [9], [11], [12]]),
     ("parallel_forced", Budget(tokens=2), [[5, 8], [7, 4], [3, 9], [11, 12]]),
     ("parallel_forced", Budget(tokens=4), [[5, 8, 4, 7], [9, 3], [11, 12]]),
-    ("parallel_forced", Budget(steps=2), [[5, 8, 4, 7], [9, 3], [11, 12]]),
+    # The summary's share of the steps is at least one.
+    ("parallel_forced", Budget(steps=2), [[5, 8, 4, 7, 3, 9], [11, 12]]),
+    ("parallel_forced", Budget(steps=1), [[5, 8, 4, 7, 3, 9], [11, 12]]),
+    ("parallel_forced", Budget(steps=3), [[5, 8, 4], [7, 3, 9], [11, 12]]),
     ("parallel_forced", Budget(steps=4), [[5, 8], [7, 4], [3, 9], [11, 12]]),
     ("parallel_forced:summary=joint", Budget(tokens=3), [[5, 8, 11], [7, 12, 4], [3, 9]]),
     ("parallel_forced:summary=joint", Budget(steps=2), [[5, 8, 11, 4], [7, 12, 3, 9]]),
@@ -331,6 +334,15 @@ def test_steps_s_takes_exactly_s_steps_spread_evenly_where_the_length_allows(cas
         assert trace.steps == min(steps, len(trace.events))
         counts = [len(step) for step in order(trace)]
         assert counts == sorted(counts, reverse=True) and max(counts, default=0) - min(counts, default=0) <= 1
+
+
+@settings(max_examples=100)
+@given(cases(policies=["parallel_forced", "klass"]), st.data())
+def test_a_policy_in_stages_takes_no_more_steps_than_its_budget_has(case, data):
+    """A summary that waits needs one of its own: there a single step is two."""
+    steps = data.draw(st.integers(1, 20))
+    for trace in case.run(HashDenoiser(), budget=Budget(steps=steps)):
+        assert trace.forwards <= max(steps, 2 * (case.policy == "parallel_forced"))
 
 
 @settings(max_examples=60)

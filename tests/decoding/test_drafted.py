@@ -81,6 +81,19 @@ def test_a_draft_that_follows_a_budget_leaves_the_share_of_its_forwards_to_the_e
     assert trace.forwards == len(commits) + round(len(commits) * share / (1 - share))
 
 
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("form", ["draft_edit:draft=low_confidence,edit=0", "draft_redo:draft=random,back=1"])
+def test_the_draft_and_its_edits_take_no_more_steps_than_the_budget_has(form, share):
+    for steps in range(1, 31):
+        model = NeverContent(vocabulary=9) if form.startswith("draft_edit") else Doubts(vocabulary=9)
+        model.masked_only = False
+        policy = parse_policy(f"{form},share={share}")
+        (trace,) = decode_traces(model, [plain(19)], policy, budget=Budget(steps=steps))
+        assert trace.forwards <= steps
+        # Something is always left to edit. A forward that drafts writes one token at least.
+        assert form.startswith("draft_redo") or steps * (1 - share) > 19 or trace.forwards == steps
+
+
 @pytest.mark.parametrize(
     "policy",
     [

@@ -1,6 +1,6 @@
 """The settings of a decode: how fast to commit, how candidates are drawn, and how the end of a text is treated."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
@@ -84,6 +84,16 @@ class Budget:
     def said(self) -> dict[str, int | str | None]:
         """Its fields, for a trace; the schedule only where it is not the default."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("schedule", "even")}
+
+    def split(self, first: int, second: int) -> "tuple[Budget, Budget]":
+        """The budgets of two stretches of so many positions, of which the second begins when the first is done.
+
+        Each has at least one step, so that a single one becomes two.
+        """
+        if self.steps is None:
+            return self, self
+        later = min(max(1, round(self.steps * second / (first + second))), max(1, self.steps - 1))
+        return replace(self, steps=max(1, self.steps - later)), replace(self, steps=later)
 
     def per_block(self, blocks: int) -> "Budget":
         """The budget of one of these blocks. Raises InputError where the steps do not divide evenly into them."""

@@ -77,14 +77,15 @@ class Drafting(Based):
         """What the draft asks about, and then what may be edited; nothing once the phase is over."""
         phase: Phase = row.state
         if phase.left < 0:
-            self._pace(phase, row.quota / (1 - self.share))
+            self._pace(phase, self._due(row))
             wanted = self.policy.ask(self._seen(row))
             if len(wanted) or len(row.masked_N):
                 phase.drafted += 1
                 return wanted
             # A draft may have used up nearly all the steps that a row may take.
             most = MOST_STEPS_PER_TOKEN * int((row.block_L >= 0).sum()) - row.step - 1
-            phase.left = min(round(phase.drafted * self.share / (1 - self.share)), most)
+            share = round(phase.drafted * self.share / (1 - self.share))
+            phase.left = min(share if row.steps is None else row.steps - self._drafting(row.steps), most)
         phase.drafts = False
         return self.asks(row, phase) if phase.left > 0 else row.masked_N
 
@@ -114,8 +115,18 @@ class Drafting(Based):
         """What an editing forward writes."""
         raise NotImplementedError(f"{type(self).__name__} has no edits")
 
+    def _due(self, row: RowView) -> float:
+        """Commits of a forward that drafts: a draft that has less forwards writes more in each."""
+        if row.steps is None:
+            return row.quota / (1 - self.share)
+        return int((row.block_L >= 0).sum()) / self._drafting(row.steps)
+
+    def _drafting(self, steps: int) -> int:
+        """How many of these steps draft."""
+        return max(1, round(steps * (1 - self.share)))
+
     def _pace(self, phase: Phase, due: float) -> None:
-        """The budget of this forward: a draft that has less forwards writes more in each."""
+        """The budget of this forward; what is left of a commit is owed to the next."""
         # Thirds that add up to just below a whole are a whole.
         phase.quota = int(phase.owed + due + 1e-9)
         phase.owed += due - phase.quota

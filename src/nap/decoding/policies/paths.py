@@ -26,6 +26,11 @@ class InPaths(Selecting):
     agree: float
     ranges: ClassVar = {"agree": SHARE}
 
+    @property
+    def waits(self) -> bool:
+        """Whether the summary waits for the paths."""
+        return self.summary == "last"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("summary", self.summary, get_args(Summary))
@@ -33,7 +38,7 @@ class InPaths(Selecting):
     def ask(self, row: RowView) -> Ints:
         """The paths; the summary when they are done, or always."""
         in_path = row.region_L[row.open_N] < row.paths
-        return row.open_N[in_path] if self.summary == "last" and in_path.any() else row.open_N
+        return row.open_N[in_path] if self.waits and in_path.any() else row.open_N
 
 
 def in_each(region_N: Ints) -> list[Ints]:
@@ -45,7 +50,8 @@ def in_each(region_N: Ints) -> list[Ints]:
 class ParallelForced(Tied, InPaths):
     """NAP (2602.23225): deals the budget over all unfinished paths; each commits its most confident tokens.
 
-    summary  `last`: the summary starts when no path has a mask left. `joint`: the summary is treated like a path
+    summary  `last`: the summary starts when no path has a mask left; of a number of steps it gets its share, at least
+             one. `joint`: the summary is treated like a path
     agree    such as .5: the others stop once more than this share of the paths has finished with one answer; 1: never
     within, prefer, keep  which of almost equally sure candidates of a path goes first, and which the trace keeps
                           (ties.py)

@@ -57,6 +57,7 @@ class RowView:
                   pace
     rng           this row's own generator
     state         what the policy's `start` made for this row
+    steps         how many steps the budget gives the whole row; None where it gives none
     """
 
     ids_L: Ints
@@ -72,6 +73,7 @@ class RowView:
     quota: int
     rng: np.random.Generator
     state: Any = None
+    steps: int | None = None
 
 
 class Said:
