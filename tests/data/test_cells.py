@@ -45,6 +45,15 @@ def test_traces_that_do_not_say_their_seed_are_the_same_only_where_they_did_the_
     assert told(one, other, one)[1] == 1
 
 
+def test_another_decode_under_the_same_setting_counts_too_and_is_told():
+    """Of two models under one name, the second is not dropped."""
+    one = trace("a")
+    rounded = replace(one, events=tuple(event._replace(probability=0.123) for event in one.events))
+    cells, other = Cells(), replace(one, events=one.events[:-1])
+    assert len([*cells.once([one, rounded, other])]) == 2 and (cells.repeated, cells.rivals) == (1, 1)
+    assert "1 traces are of a problem and a setting that were there already, and wrote otherwise" in cells.notes()[1]
+
+
 def test_texts_with_gaps_of_several_lengths_are_one_setting():
     short, long = (trace(str(n), canvas={"path_tokens": n}) for n in (1, 2))
     filled = [replace(one, initial=(*one.initial[:-1], 7), events=one.events[:-1]) for one in (short, long)]
@@ -65,7 +74,7 @@ def test_a_report_of_files_put_together_counts_each_problem_once_and_says_so(joi
     assert [(record.policy, record.right, record.problems) for record in run.records] == [
         ("ar (temperature 0.0, seed 0)", 1, 2), ("ar (temperature 0.7, seed 1)", 1, 2),
     ]  # fmt: skip
-    assert "2 traces are of a problem and a setting that were there already, and count once" in run.notes
+    assert "2 traces were there already, and count once" in run.notes
 
 
 def test_the_orders_of_files_put_together_are_told_apart_and_counted_once(joined, capsys):
@@ -75,4 +84,4 @@ def test_the_orders_of_files_put_together_are_told_apart_and_counted_once(joined
         "a", "b", "a", "b", "mean of m | ar (temperature 0.0, seed 0) | 1/step",
         "mean of m | ar (temperature 0.7, seed 1) | 1/step", "mean",
     ]  # fmt: skip
-    assert said == "2 traces are of a problem and a setting that were there already, and count once\n"
+    assert said == "2 traces were there already, and count once\n"

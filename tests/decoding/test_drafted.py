@@ -89,7 +89,7 @@ def test_the_draft_and_its_edits_take_no_more_steps_than_the_budget_has(form, sh
         model.masked_only = False
         policy = parse_policy(f"{form},share={share}")
         (trace,) = decode_traces(model, [plain(19)], policy, budget=Budget(steps=steps))
-        assert trace.forwards <= steps
+        assert trace.steps == len(trace.costs) == trace.forwards <= steps
         # Something is always left to edit. A forward that drafts writes one token at least.
         assert form.startswith("draft_redo") or steps * (1 - share) > 19 or trace.forwards == steps
 

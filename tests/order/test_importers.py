@@ -58,6 +58,10 @@ def test_dreams_history_starts_after_the_first_step_so_the_prompts_length_gives_
     assert [event.step for event in trace.events] == [0, 1, 2]
     with pytest.raises(InputError, match="--prompt-tokens"):
         list(import_traces(tmp_path / "d.json", "dream", KNOWN))
+    # Its truncated schedule may write nothing in the first step, which is a forward all the same.
+    (tmp_path / "d.json").write_text(json.dumps({"history": [[[EOS, 5, M, M, M]], *DREAM]}))
+    (trace,) = import_traces(tmp_path / "d.json", "dream", Known(mask_id=M, prompt_tokens=2))
+    assert (trace.forwards, trace.steps, [event.step for event in trace.events]) == (4, 4, [1, 2, 3])
 
 
 def test_canvases_show_what_was_masked_again_and_edited():

@@ -71,12 +71,45 @@ def worker():
         ("5 + 5 = 10\n<answer>\n</answer>", None),
         ("<answer>the jewelry plan</answer>", None),
         ("1/0", None),
+        (r"\boxed{\frac{-3}{4}}", "-3/4"),
+        (r"\boxed{\frac{3}{-4}}", "-3/4"),
+        (r"\boxed{-\frac{-3}{4}}", "3/4"),
+        (r"\boxed{\frac{1.5}{2}}", "3/4"),
+        (r"\boxed{\frac{3}{0.0}}", "3"),
+        (r"\boxed{-€50}", "-50"),
+        ("#### -£5", "-5"),
+        ("the answer is €1,250.", "1250"),
+        (r"\boxed{1.5 Million}", "1500000"),
+        (r"\boxed{12 Apples}", "12"),
+        (r"\boxed{5 x}", "5"),
+        (r"\boxed{90^\circ}", "90"),
+        (r"\boxed{16\text{ cm}^2}", "16"),
+        (r"\boxed{2 \times 10^3}", "2000"),
+        ("#### 5 + tax", "5"),
+        (r"\boxed{2^{10} = 1024}", "1024"),
     ],
 )
 def test_the_number_is_the_marked_one_else_the_last(text, number):
     found = extract_number(text)
     assert found == number or same_number(found, number)
     assert found is not None or number is None
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (r"\boxed{2^{10}}", "2"), (r"\boxed{10^3}", "10"), (r"\boxed{3 + 4}", "3"), ("#### 3 x 4", "3"),
+        (r"\boxed{6 \div 2}", "6"), (r"\boxed{\sqrt{16}}", "16"), (r"\boxed{2 \cdot 6 \text{ cm}}", "2"),
+        (r"\boxed{(1+2) \times 3}", "1"), (r"\boxed{10-15}", "10"),
+    ],
+)  # fmt: skip
+def test_what_is_still_to_be_computed_is_none_of_its_numbers(text, part):
+    found = extract_number(text)
+    assert found is not None and not same_number(found, part)
+
+
+def test_two_numbers_beside_each_other_are_not_one():
+    assert not math_equal(r"1\ 2", "12") and math_equal(r"1\ 200", "1200") and math_equal(r"10\,200", "10200")
 
 
 @pytest.mark.parametrize(

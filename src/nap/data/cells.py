@@ -64,27 +64,31 @@ class Own(NamedTuple):
 
 
 class Cells:
-    """The cells of traces that come one after the other, each problem of a setting once.
+    """The cells of traces that come one after the other, each decode of a problem once.
 
     repeated  how many traces came before
+    rivals    how many are of a problem and a setting that came before, seed included, and wrote otherwise
     """
 
     def __init__(self) -> None:
-        self.repeated = 0
-        self._seen = set[str]()
+        self.repeated = self.rivals = 0
+        self._seen, self._asked = set[str](), set[str]()
         self._rests: dict[Cell, dict[str, dict[str, object]]] = {}
 
     def once(self, traces: Iterable[Trace]) -> Iterator[tuple[Trace, Own]]:
-        """The traces but for those of a problem and setting that came before, each with its cell and setting."""
+        """The traces but for those that came before, each with its cell and setting."""
         for trace in traces:
-            # Without a seed, nothing says that two decodes of a problem are the same one.
-            own, written = self._own(trace), () if "seed" in trace.setting else trace.events
-            key = digest(repr((own, trace.problem_id, trace.initial, written)).encode(errors="replace"))
+            own = self._own(trace)
+            asked = digest(repr((own, trace.problem_id, trace.initial)).encode(errors="replace"))
+            # Probabilities are rounded otherwise in another batch.
+            key = digest(repr((asked, [event[:4] for event in trace.events])).encode())
             if key in self._seen:
                 self.repeated += 1
-            else:
-                self._seen.add(key)
-                yield trace, own
+                continue
+            self.rivals += asked in self._asked and "seed" in trace.setting
+            self._seen.add(key)
+            self._asked.add(asked)
+            yield trace, own
 
     def _own(self, trace: Trace) -> Own:
         """The trace's cell and the rest of its setting."""
@@ -111,10 +115,16 @@ class Cells:
         return own.cell._replace(policy=f"{own.cell.policy} ({told})")
 
     def notes(self) -> list[str]:
-        """What was not counted, in a sentence, if anything was."""
-        if not self.repeated:
-            return []
-        return [f"{self.repeated} traces are of a problem and a setting that were there already, and count once"]
+        """What was not counted, or counts although it may be of another model: a sentence each."""
+        found = []
+        if self.repeated:
+            found.append(f"{self.repeated} traces were there already, and count once")
+        if self.rivals:
+            found.append(
+                f"{self.rivals} traces are of a problem and a setting that were there already, and wrote otherwise; all "
+                "count: are they of two models under one name?"
+            )
+        return found
 
 
 def with_cache(policy: str, cache: str | None) -> str:

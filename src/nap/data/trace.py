@@ -124,8 +124,8 @@ class Trace:
 
     @property
     def steps(self) -> int:
-        """S, the number of steps."""
-        return self.events[-1].step + 1 if self.events else 0
+        """S, the number of steps, with those at the end that changed nothing."""
+        return max(self.events[-1].step + 1 if self.events else 0, len(self.costs))
 
 
 class Replay:

@@ -103,11 +103,13 @@ def _trace(run: object, source: Source, known: Known) -> Trace:
         return from_pairs(run, known)
     if source == "dream" and known.prompt_tokens is None:
         raise InputError("dream records start after the first step: give the length of the prompt (--prompt-tokens)")
-    return from_canvases(run, known)
+    return from_canvases(run, known, begun=source == "dream")
 
 
-def from_canvases(canvases: object, known: Known) -> Trace:
+def from_canvases(canvases: object, known: Known, *, begun: bool = False) -> Trace:
     """The trace of one run's canvases [S, L]; tensors, arrays or lists. A shorter one is masked to the last's length.
+
+    begun  the first canvas is the one after the first step, also where that step wrote nothing
 
     Raises InputError for invalid canvases, an unknown mask id, or a change outside the generated part.
     """
@@ -123,7 +125,7 @@ def from_canvases(canvases: object, known: Known) -> Trace:
                 "correct its length (--prompt-tokens)"
             )
         start = (*start[: known.prompt_tokens], *(mask,) * (len(start) - known.prompt_tokens))
-    if start != states[0]:
+    if begun or start != states[0]:
         states = [start, *states]
     if mask not in start:
         raise InputError(f"no position of the first canvas holds the mask {mask}: is the mask id right?")

@@ -20,14 +20,15 @@ from itertools import chain
 
 from nap.tasks.marks import MAX_TEXT, boxes, has_box_or_tag, marked_answers, outside_reasoning
 from nap.tasks.mathworker import MathWorker
-from nap.tasks.numbers import first_number, is_range, last_number, to_number
+from nap.tasks.numbers import first_number, is_range, is_sum, last_number, to_number
 
 # The longest right answer of MATH-500 has 53 characters; SymPy's parser is exponential in the worst case.
 MAX_MATH = 300
 
 logger = logging.getLogger(__name__)
 
-_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s?\{[^{}]*\}")
+# With the exponent of a unit.
+_WORDS = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s?\{[^{}]*\}(?:\^\{?\d\}?)?")
 
 
 def extract_answer(text: str) -> str | None:
@@ -64,6 +65,8 @@ def _number_in(answer: str) -> str | None:
     side = re.split(r"=|≈|\\approx", answer)[-1]
     if re.search(r"\d\s?(?:[-–—~]|to\b|至)\s?\$?\d", side) and is_range(side):
         return side.strip()
+    if is_sum(_WORDS.sub(" ", side)):
+        return side.strip()
     # `\text{Week 2: }460` is 460; if everything is text, as in `\text{460}`, the text counts.
     return first_number(_WORDS.sub(" ", side)) or first_number(side) or first_number(answer)
 
@@ -98,6 +101,8 @@ def _worker(process: int, timeout: float) -> MathWorker:
 def _normal(text: str) -> str:
     r"""LaTeX without what never changes a value: `$`, spaces, `\left`, `\dfrac` for `\frac`, a unit after a number."""
     text = text.replace(r"\$", "").replace("$", "").strip().rstrip(".")
+    # A space between two numbers, unless it stands before thousands.
+    text = re.sub(r"(?<=\d)\\[;: ](?=\d)(?!\d{3}(?!\d))", " ", text)
     text = re.sub(r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\[!,;: ]|\^\{?\\circ\}?|\\?%", "", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}", text)

@@ -23,24 +23,30 @@ SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, 
 SIGNS = {"万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8}
 # Chinese, Japanese and Korean write no space before a number, so a minus after one of their letters is a sign, unless
 # the letter is the unit of another number: 7元-5元.
+_MONEY = "$€£¥₹￥"
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 # A minus with a space after it is a subtraction or a bullet, except where the text starts with it.
 _NUMBER = re.compile(
-    rf"(?P<sign>^-\s?|(?<![)\]}}])(?<![^\W{_CJK}])(?<!\d[{_CJK}])-)?(?:\$\s?)?(?:"
+    rf"(?P<sign>^-\s?|(?<![)\]}}])(?<![^\W{_CJK}])(?<!\d[{_CJK}])-)?(?:[{_MONEY}]\s?)?(?:"
     rf"(?P<whole>\d+)\s(?P<part>\d+)/(?P<of>\d+)"
     rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?!\d|\.\d)"
     rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
-    rf"(?P<scale>\s?(?:(?:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
+    rf"(?P<scale>\s?(?:(?i:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
 )
 # Ranges: 10-15, 10 to 15.
 _RANGE = re.compile(
-    rf"(?<![\d.,])(?<![-+*/×])(?<![-+*/×]\s){_DIGITS}\s?(?:-|~|to\b|至)\s?(?:\$\s?)?{_DIGITS}(?!\d|\s?[-+*/×])"
+    rf"(?<![\d.,])(?<![-+*/×])(?<![-+*/×]\s){_DIGITS}\s?(?:-|~|to\b|至)\s?(?:[{_MONEY}]\s?)?{_DIGITS}(?!\d|\s?[-+*/×])"
 )
 # Spaces between thousands, as in SI. An ordinary space may separate two numbers, except before 000.
 _SPACED = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\\ |~)(?=\d{3}(?!\d))|(?<=\d) (?=000(?!\d))")
+_FRACTION = re.compile(r"(-?)(\d?)\s?\\[dt]?frac\s?(?:\{(-?\s?\d+(?:\.\d+)?)\}\s?\{(-?\s?\d+(?:\.\d+)?)\}|(\d)\s?(\d))")
+# A number and an operator with another number, or the root of one.
+_SUM = re.compile(
+    r"(?:\d|[)}\]])\s?(?:\+|[*×·÷]|[xX](?=\s?\d)|\\(?:times|cdot|div)(?![a-zA-Z])|\^(?!\{?\\circ))\s?[-{(\\]?\s?\d|\\sqrt(?![a-zA-Z])|√"
+)
 _VULGAR = re.compile(r"(\d?)\s?([¼-¾⅐-⅞])")
 _POWER = re.compile(r"(?<=\d)\s?(?:[xX×*·]|\\times|\\cdot)\s?10\s?(?:\^\s?\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴-⁹]{1,3}))")
-_SCALE_WORD = re.compile(rf"\s?(?:\b(?:{'|'.join(SCALES)})\b|(?<=\d)[{''.join(SIGNS)}])")
+_SCALE_WORD = re.compile(rf"\s?(?:\b(?i:{'|'.join(SCALES)})\b|(?<=\d)[{''.join(SIGNS)}])")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 # Minus signs and commas of typography and of Chinese keyboards.
 _TYPED = str.maketrans({"−": "-", "–": "-", "－": "-", "﹣": "-", "．": "."})
@@ -50,7 +56,7 @@ def to_number(text: str) -> Fraction | None:
     """The exact value of a text that consists of one number; None for any other text."""
     if len(text) > MAX_NUMBER:
         return None
-    found = _NUMBER.fullmatch(plain_number(text).strip(" \n\t$").rstrip("%. "))
+    found = _NUMBER.fullmatch(plain_number(text).strip(f" \n\t{_MONEY}").rstrip("%. "))
     return _value(found) if found else None
 
 
@@ -67,6 +73,11 @@ def same_number(answer: str | None, gold: str | None) -> bool:
 def is_range(text: str) -> bool:
     """Whether the text gives a range and not a number: `10-15`, `between 10 to 15`."""
     return bool(_RANGE.search(plain_number(text)))
+
+
+def is_sum(text: str) -> bool:
+    """Whether the text is something still to be computed and not a number: `3 + 4`, `2 × 6`, `\\sqrt{16}`, `2^{10}`."""
+    return bool(_SUM.search(plain_number(text)))
 
 
 def first_number(text: str) -> str | None:
@@ -90,7 +101,7 @@ def _value(found: re.Match[str]) -> Fraction | None:
     if len(found.group()) > MAX_DIGITS or not Fraction(part.get("of") or part.get("bottom") or 1):
         return None
     if "decimal" in part:
-        scale = part.get("scale", "").strip()
+        scale = part.get("scale", "").strip().lower()
         power = int(part.get("exponent", 0)) + (SCALES | SIGNS).get(scale, 0)
         value = Fraction(part["decimal"]) * Fraction(10) ** power
     elif "whole" in part:
@@ -105,14 +116,20 @@ def plain_number(text: str) -> str:
     text = re.sub(r"\{,\}|,\\[!;]|(?<=\d)，(?=\d{3}(?!\d))", ",", text.translate(_TYPED))
     text = _VULGAR.sub(_vulgar, _SPACED.sub("", text))
     text = _POWER.sub(lambda found: f"e{(found[1] or found[2]).translate(_RAISED)}", text)
-    text = re.sub(r"(\d?)\s?\\[dt]?frac\s?(?:\{(\d+)\}\s?\{(\d+)\}|(\d)\s?(\d))", _plain_fraction, text)
+    text = _FRACTION.sub(_plain_fraction, text)
+    text = re.sub(r"(?<=\d)\\[; ](?=\d)", " ", text)
     return re.sub(r"\\[,;! ()\[\]]|\*\*|\\(?=[$%])", "", text)
 
 
 def _plain_fraction(found: re.Match[str]) -> str:
-    before, *parts = found.groups()
-    top, bottom = (part for part in parts if part)
-    return f"{before} {top}/{bottom}" if before else f"{top}/{bottom}"
+    minus, before, *parts = found.groups()
+    top, bottom = (part.replace(" ", "") for part in parts if part)
+    if top.isdigit() and bottom.isdigit():
+        return f"{minus}{before} {top}/{bottom}" if before else f"{minus}{top}/{bottom}"
+    if before or max(len(top), len(bottom)) > MAX_DIGITS or not Fraction(bottom):
+        return found[0]
+    value = Fraction(top) / Fraction(bottom) * (-1 if minus else 1)
+    return f"{value.numerator}/{value.denominator}"
 
 
 def _vulgar(found: re.Match[str]) -> str:
