@@ -121,8 +121,8 @@ class Cells:
             found.append(f"{self.repeated} traces were there already, and count once")
         if self.rivals:
             found.append(
-                f"{self.rivals} traces are of a problem and a setting that were there already, and wrote otherwise; all "
-                "count: are they of two models under one name?"
+                f"{self.rivals} traces are of a problem and a setting that were there already, and wrote otherwise; "
+                "all count: are they of two models under one name?"
             )
         return found
 
