@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nap.models.identity import made_of
+from nap.models.adapter import base_of
+from nap.models.identity import changed_in_base, made_of, stamp_of
 from tiny import change_json, save_tiny
 
 
@@ -63,3 +64,33 @@ def test_python_files_count_where_they_run_and_a_law_has_no_files(adapter):
     Path(base, "modeling.py").write_text("1")
     assert made_of(base, None, code=True) != before == made_of(base, None)
     assert made_of("exact:texts.txt", "5f") == {"weights": None}
+
+
+def test_a_base_that_is_another_than_the_adapter_was_trained_on_is_told(adapter):
+    base, noted = base_of(adapter), adapter / "training.json"
+    assert changed_in_base(adapter, base) is None, "an adapter of peft says nothing"
+    noted.write_text(json.dumps({"made_of": {"models": {"base": made_of(str(base.folder), None)}}}))
+    assert changed_in_base(adapter, base) is None
+    change_json(base.folder / "config.json", rope_theta=1.0)
+    assert changed_in_base(adapter, base) == "config"
+    save_tiny(base.folder, seed=1)
+    assert changed_in_base(adapter, base) == "weights"
+    for said in ("{}", '{"made_of": 5}', '{"made_of": {"models": {"base": 5}}}'):
+        noted.write_text(said)
+        assert changed_in_base(adapter, base) is None
+
+
+def test_a_stamp_changes_with_every_file_that_is_read_and_with_no_other(adapter):
+    before = stamp_of(str(adapter))
+    assert stamp_of("org/model") == stamp_of("exact:grids") == ()
+    (adapter / "notes.txt").write_text("a")
+    assert stamp_of(str(adapter)) == before != ()
+    for file in (adapter / "adapter_config.json", adapter.parent / "base/model.safetensors"):
+        known = stamp_of(str(adapter))
+        file.write_bytes(file.read_bytes() + b" ")
+        assert stamp_of(str(adapter)) != known
+    law = adapter.parent / "law.txt"
+    law.write_text("a b")
+    known = stamp_of(f"exact:{law},order=2")
+    law.write_text("a b c")
+    assert stamp_of(f"exact:{law},order=2") != known

@@ -14,7 +14,7 @@ from typing import Any
 
 from nap.common.folder import Compared, Setting, digest, digest_files
 from nap.models import checkpoint
-from nap.models.adapter import CONFIG, base_of, is_adapter
+from nap.models.adapter import CONFIG, Base, base_of, is_adapter
 from nap.models.exact import SCHEME
 from nap.models.weights import weight_files
 
@@ -81,6 +81,27 @@ def digest_in_memory(model: Any) -> str:
         found.update(f"{name} {weight.dtype} {[*weight.shape]}".encode())
         found.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def changed_in_base(folder: Path, base: Base) -> str | None:
+    """What of the base is other than when NAP trained this adapter on it: its weights, or its config.
+
+    None where nothing is, and where nothing says what it was.
+    """
+    noted = folder / "training.json"
+    if base.revision or not noted.is_file():
+        return None
+    made_of = checkpoint.read_object(noted).get("made_of")
+    models = made_of.get("models") if isinstance(made_of, dict) else None
+    if not isinstance(models, dict) or len(models) != 1:
+        return None
+    (said,) = models.values()
+    files = said.get("files") if isinstance(said, dict) else None
+    if not isinstance(said, dict) or not isinstance(files, dict):
+        return None
+    if said.get("weights") not in (None, digest_files(weight_files(base.folder))):
+        return "weights"
+    return "config" if files.get("config.json") != _others(base.folder, False).get("config.json") else None
 
 
 def _others(folder: Path, code: bool) -> dict[str, object]:

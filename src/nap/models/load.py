@@ -25,6 +25,7 @@ from nap.models.bundled import check_bundled
 from nap.models.compiled import check_compiler
 from nap.models.denoiser import NativeDenoiser, RemoteDenoiser
 from nap.models.families import FAMILIES, Config, Family, family_of, native_config, special_ids, template_keywords
+from nap.models.identity import changed_in_base
 from nap.models.int8 import Int8, check_int8, use_int8
 from nap.models.packed import use_packed
 from nap.models.weights import open_weights
@@ -163,6 +164,11 @@ def found(name: str, revision: str | None, *, weights: bool = True) -> Found:
 def _opened(found: Found, told: Config, number: torch.dtype, place: torch.device) -> "PreTrainedModel":
     """The model with its weights, and the fastest attention for its device."""
     if found.base:
+        if part := changed_in_base(found.folder, found.base):
+            _say(
+                f"{found.folder}: the {part} of its base {found.base.name} changed since this adapter was trained on "
+                "it, so that this is another model than was trained"
+            )
         model = adapter.merged(found.folder, found.base, dtype=number, device=place)
     else:
         model = open_weights(found.folder, found.native | told, found.family, dtype=number, device=str(place))
