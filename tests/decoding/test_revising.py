@@ -120,7 +120,7 @@ def test_an_edit_deletes_and_inserts_from_left_to_right_until_it_edits_nothing()
     (trace,) = run(Stated(table), [plain(5)], DraftRevise(guide=guide, share=0.9))
     check_trace(trace)
     assert trace.final[1:] == [4, 8, 6, 7, PAD]
-    assert order(trace, EDIT) == [[], [2]] and trace.forwards == 3
+    assert order(trace, EDIT) == [[], [2], []] and trace.forwards == 3
     assert [cost.guide_calls for cost in trace.costs] == [0, 1, 1]
 
 
