@@ -82,7 +82,7 @@ def test_a_value_that_no_model_can_have_is_named_before_anything_is_built(folder
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 50_000, '{"vocab_size": ' + "9" * 5000 + "}", "", "\0"])
 def test_json_that_cannot_be_read_is_one_line(folder: Path, text: str) -> None:
     (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(InputError, match=r"index.json is not JSON that can be read"):
+    with pytest.raises(InputError, match=r"index.json is (not JSON that can be read|no text)"):
         load(str(folder))
     (folder / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config.json is not JSON that can be read"):
