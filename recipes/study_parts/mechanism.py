@@ -42,6 +42,11 @@ REASONING = {
         "it loses more where its summary waits, too (asked after the first chain)",
         BELOW,
     ),
+    "ARness in thirds, chain less NAP": (
+        "inside a path order is less from left to right (ARness)",
+        "an upper end below .05",
+    ),
+    "ARness of the canvas, chain less NAP": ("over the canvas it is", BELOW),
 }
 
 
