@@ -5,6 +5,7 @@ Does not compute any of it (models/more.py, candidates.py).
 
 import functools
 import logging
+from collections.abc import Callable
 
 from nap.canvas.visibility import Attention
 from nap.common.files import InputError
@@ -37,10 +38,8 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
         )
     if guidance and isinstance(denoiser, TaskDenoiser):
         raise InputError(f"guidance asks without the prompt, where {model} reads its problem; drop the guidance")
-    # A policy may stand on another, whose guide is checked like its own.
-    for part in (policy, getattr(policy, "policy", None)):
-        if check := getattr(getattr(part, "guide", None), "check", None):
-            check(denoiser)
+    for check in checks_of_guides(policy):
+        check(denoiser)
     for need in OF_A_MODEL.keys() & {*policy.needs, *policy.reads}:
         said = f"policy {name!r} needs {OF_A_MODEL[need]}"
         if need not in getattr(denoiser, "gives", ()):
@@ -52,6 +51,12 @@ def check_needs(policy: Policy, denoiser: Denoiser, cache: str, guidance: float)
             raise InputError(f"{said}, which a forward with the cache {cache!r} does not give; use the cache 'none'")
         if need in BESIDES and guidance:
             raise InputError(f"{said}, which are not guided; drop the guidance of {guidance}")
+
+
+def checks_of_guides(policy: Policy) -> list[Callable[[Denoiser], object]]:
+    """The `check` of each guide that was made for one model: of the policy, and of one that it stands on."""
+    guides = [getattr(part, "guide", None) for part in (policy, getattr(policy, "policy", None))]
+    return [check for guide in guides if (check := getattr(guide, "check", None))]
 
 
 def warn_of_cache(policy: Policy, denoiser: Denoiser, cache: str, attention: Attention) -> None:

@@ -50,10 +50,11 @@ class Row:
         self.slots = frozenset(self.free.tolist())
         self.block_of = np.full(len(canvas), -1)
         self.block_of[self.free] = np.arange(len(self.free)) // (policy.block or len(canvas))
-        summary = int((canvas.region[self.free] >= canvas.spec.paths).sum()) if getattr(policy, "waits", False) else 0
-        self.wholly, self.budget = budget, budget.per_block(int(self.block_of.max(initial=0)) + 1)
-        # Of a summary that waits for the paths, and of what comes before it.
-        self.budgets = self.budget.split(len(self.free) - summary, summary) if 0 < summary < len(self.free) else None
+        before = int((canvas.region[self.free] < canvas.spec.paths).sum())
+        self.waits = getattr(policy, "waits", False) and 0 < before < len(self.free)
+        self.asked_steps, own = budget.steps, budget.per_block(int(self.block_of.max(initial=0)) + 1)
+        # Of what comes before a summary that waits, and of all else.
+        self.budgets = own.split(before, len(self.free) - before) if self.waits else (own, own)
         self.stretch: tuple[int, bool] | None = None
         self.block, self.span, self.total, self.began, self.steps = -1, (0, 0), 0, 0, 0
         self.step_of, self.confidence = np.full(len(canvas), -1), np.full(len(canvas), np.nan)
@@ -185,18 +186,16 @@ class Row:
             ids_L=self.ids, region_L=self.canvas.region, block_L=self.block_of, step_L=self.step_of,
             confidence_L=self.confidence, masked_N=self.masked, open_N=open_N, paths=self.canvas.spec.paths,
             mask_id=self.mask_id, step=self.steps, quota=quota, rng=self.rng, state=self.state,
-            steps=self.wholly.steps,
+            steps=self.asked_steps,
         )  # fmt: skip
 
     def _quota(self, open_N: Ints) -> int:
         """How many commits the budget asks for in this step of a block, or of what comes before or in the summary."""
-        before = open_N[self.canvas.region[open_N] < self.canvas.spec.paths] if self.budgets else open_N[:0]
-        due, budget = (len(before) or len(open_N)), self.budget
-        if self.budgets:
-            budget = self.budgets[not len(before)]
-        if (stretch := (self.block, len(before) > 0)) != self.stretch:
+        before = int((self.canvas.region[open_N] < self.canvas.spec.paths).sum()) if self.waits else 0
+        due, stretch = before or len(open_N), (self.block, before > 0)
+        if stretch != self.stretch:
             self.stretch, self.total, self.began = stretch, due, self.steps
-        return budget.quota(self.total, due, self.steps - self.began)
+        return self.budgets[before == 0].quota(self.total, due, self.steps - self.began)
 
     def _written(self, edits: Edits, said: Said) -> list[Event]:
         """Write, in arrays of this step's own; an event for each position that changes."""

@@ -80,10 +80,6 @@ class Probed:
         """What it is about."""
         return self.model, self.given, self.problem_id
 
-    def is_of(self, made_of: str) -> bool:
-        """Whether it may be used again for this model and these problems."""
-        return self.made_of in (None, made_of)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -130,11 +126,13 @@ def probe_paths(
         for model in sweep.models:
             probe = _Probe.of(sweep, model, problems)
             made_of = probe.made_of(digests[model])
-            if stale := [row for row in journal.done.values() if row.model == model and not row.is_of(made_of)]:
-                say(f"{len(stale)} rows of {model} are of other problems behind the same names, and are made again")
+            own = [row for row in journal.done.values() if row.model == model]
+            # Rows of earlier versions do not say what they are of.
+            done = {row.key for row in own if row.made_of in (None, made_of)}
+            if stale := len(own) - len(done):
+                say(f"{stale} rows of {model} are of other problems behind the same names, and are made again")
             for given in kinds:
-                keys = [(model, given, problem.id) for problem in problems]
-                todo = [i for i, key in enumerate(keys) if not (row := journal.done.get(key)) or not row.is_of(made_of)]
+                todo = [i for i, problem in enumerate(problems) if (model, given, problem.id) not in done]
                 for start in range(0, len(todo), BATCH):
                     rows = probe.rows(given, todo[start : start + BATCH])
                     journal.add([replace(row, made_of=made_of) for row in rows])

@@ -101,7 +101,7 @@ def changed_in_base(folder: Path, base: Base) -> str | None:
         return None
     if said.get("weights") not in (None, digest_files(weight_files(base.folder))):
         return "weights"
-    return "config" if files.get("config.json") != _others(base.folder, False).get("config.json") else None
+    return "config" if files.get("config.json") != _digest(base.folder / "config.json") else None
 
 
 def _others(folder: Path, code: bool) -> dict[str, object]:

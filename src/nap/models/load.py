@@ -226,7 +226,8 @@ def _load_remote(
         reason = checkpoint.brief(error)
         raise InputError(f"{folder}: its own code does not load with transformers {__version__} ({reason})") from None
     full = model.config.to_dict()
-    chosen_shift, shift = shift, family.shift if shift is None else shift
+    told = {"mask_id": mask_id, "shift": shift}
+    shift = family.shift if shift is None else shift
     return RemoteDenoiser(
         model=model.to(device).eval(),  # pyright: ignore[reportArgumentType]  # its decorator hides the signature
         tokenizer=tokenizer,
@@ -236,5 +237,5 @@ def _load_remote(
         | {"shift_logits": shift, "dtype": str(number).removeprefix("torch."), "remote_code": True},
         max_length=full.get("max_position_embeddings") or full.get("max_sequence_length"),
         canvas=checkpoint.read_canvas(folder),
-        told={"mask_id": mask_id, "shift": chosen_shift},
+        told=told,
     )

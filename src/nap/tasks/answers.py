@@ -65,10 +65,11 @@ def _number_in(answer: str) -> str | None:
     side = re.split(r"=|≈|\\approx", answer)[-1]
     if re.search(r"\d\s?(?:[-–—~]|to\b|至)\s?\$?\d", side) and is_range(side):
         return side.strip()
-    if is_sum(_WORDS.sub(" ", side)):
+    bare = _WORDS.sub(" ", side)
+    if is_sum(bare):
         return side.strip()
     # `\text{Week 2: }460` is 460; if everything is text, as in `\text{460}`, the text counts.
-    return first_number(_WORDS.sub(" ", side)) or first_number(side) or first_number(answer)
+    return first_number(bare) or first_number(side) or first_number(answer)
 
 
 def math_equal(answer: str | None, gold: str, timeout: float = 5.0) -> bool:

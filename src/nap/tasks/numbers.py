@@ -21,9 +21,9 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"
 # Number words after a number: 1.5 million, 42万.
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7}
 SIGNS = {"万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8}
+_MONEY = "$€£¥₹￥"
 # Chinese, Japanese and Korean write no space before a number, so a minus after one of their letters is a sign, unless
 # the letter is the unit of another number: 7元-5元.
-_MONEY = "$€£¥₹￥"
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 # A minus with a space after it is a subtraction or a bullet, except where the text starts with it.
 _NUMBER = re.compile(

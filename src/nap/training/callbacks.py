@@ -17,7 +17,7 @@ from nap.common.files import InputError, atomic
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.engine import Engine
-from nap.decoding.policies.policy import Policy
+from nap.decoding.needs import checks_of_guides
 from nap.decoding.policies.registry import parse_policy, policy_name
 from nap.decoding.prompt import canvas_of
 from nap.models.answerable import check_answerable
@@ -108,7 +108,11 @@ class DecodeEvery(TrainerCallback):
         # Checked here, because what does not fit should stop a training before it starts.
         check_answerable(self._denoiser(), spec, self.task, self.problems)
         self.canvases = [canvas_of(self._denoiser(), problem, spec) for problem in self.problems]
-        _check_guides(self.policy)
+        if checks_of_guides(self.policy):
+            raise InputError(
+                f"policy {policy_name(self.policy)!r} has a second model, which was made for one model alone, and a "
+                "model in training becomes another; give an --eval-policy without one"
+            )
         engine = Engine(self._denoiser())
         for canvas in self.canvases:
             engine.add(canvas, self.policy, budget=self.budget, reads=self.reads)
@@ -146,16 +150,6 @@ class DecodeEvery(TrainerCallback):
         right = sum(verdict(denoiser, self.task, *row) for row in rows)
         count = len(self.problems)
         return {"accuracy": right / count, "problems": count, "tpf": mean_tpf(traces)}
-
-
-def _check_guides(policy: Policy) -> None:
-    # A policy may stand on another, which has the guide then.
-    for part in (policy, getattr(policy, "policy", None)):
-        if hasattr(getattr(part, "guide", None), "check"):
-            raise InputError(
-                f"policy {policy_name(policy)!r} has a second model, which was made for one model alone, and a model "
-                "in training becomes another; give an --eval-policy without one"
-            )
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:

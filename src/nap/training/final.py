@@ -75,10 +75,9 @@ def write_model(
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     result = {"steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
     draws = trainer.state.global_step * job.hyper.batch_size
-    seen = {"epochs": f"{draws / len(corpus.samples):.4g}, each sample seen {corpus.seen(draws)}"}
-    if "dealt" not in setting:
-        # Begun by an earlier version, which saw some samples more often than others.
-        seen = {}
+    epochs = f"{draws / len(corpus.samples):.4g}, each sample seen {corpus.seen(draws)}"
+    # A run that an earlier version began saw some samples more often than others.
+    seen = {"epochs": epochs} if "dealt" in setting else {}
     run = folder.parent
     names = {"name": run.resolve().name, "folder": str(run / "final"), "command": decode_command(run / "final", corpus)}
     texts = {
