@@ -9,7 +9,8 @@ A model is an arm and a training seed. It is trained by longer and longer schedu
 (TARGET of held-out grids that nothing else uses), and then writes the same fresh test problems under every decoder; its
 rows (one a decoder and pace) go to docs/agreement/ARM-SEED.parquet. The arm `exact` is not trained: every decoder on
 the exact law. A killed run goes on where it was. What is measured and what would refute it: docs/agreement.md, of which
-recipes/agreement_page.py writes the results. Expected wall time: about 5 minutes a model on one free core (2 to train).
+recipes/agreement_page.py writes the results. Expected wall time: about 5 minutes a model on one free core (2 to train);
+some two hours with --dtype float32, which a processor without bfloat16 products needs (rows say which it was).
 Expected numbers: one grid, 1, 2, 4 tokens a step, .99, .5, .2 of the grids are valid; three grids in paths of their own
 forced at 3 tokens a step .99, and as confidence has it .5.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from agreement_parts.measure import AO, TRIAL, Work, settings_of
-from bundled import ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, run_each, schedules
+from bundled import DTYPES, ROOT, SCHEDULES, build_tokenizer, bundle, fit, newest, run_each, schedules
 
 from nap.canvas.canvas import CanvasSpec
 from nap.canvas.visibility import Attention
@@ -170,7 +171,7 @@ def queue() -> list[Model]:
 # Training
 
 
-def train_model(model: Model, folder: Path) -> Path:
+def train_model(model: Model, folder: Path, dtype: str = DTYPES[0]) -> Path:
     """The folder of the model once it is right one token a step, resumed where it was killed.
 
     One whole schedule after the other, each from scratch: to go on from a model whose rate has decayed, at the full
@@ -185,7 +186,7 @@ def train_model(model: Model, folder: Path) -> Path:
     for recipe in schedules(UNITS // task.count):
         # The first schedule stands where the first stage of earlier versions did, and is the same.
         name = "stage-0" if recipe.steps == SCHEDULES[0] else f"slow-{recipe.steps}"
-        trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed)
+        trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed, dtype=dtype)
         right = validity(model, trained)
         print(f"{model.name}: {right:.3f} of the held-out grids valid after {recipe.steps} steps", flush=True)
         if right >= TARGET:
@@ -252,17 +253,24 @@ def write_rows(rows: list[Row], path: Path, told: dict[str, Any]) -> None:
     write_parquet(path, table.replace_schema_metadata({"setting": json.dumps(told)}))
 
 
-def run_one(model: Model, runs: Path, results: Path) -> None:
+def run_one(model: Model, options: argparse.Namespace) -> None:
     """Train and measure what is missing of a model."""
     import torch
 
     torch.set_num_threads(1)
-    folder = runs / model.name
-    trained = None if ARMS[model.arm].exact else train_model(model, folder)
+    folder = options.runs / model.name
+    trained = None if ARMS[model.arm].exact else train_model(model, folder, options.dtype)
     rows = measure_model(model, trained, folder)
-    steps = json.loads((trained / "training.json").read_text())["steps"] if trained else 0
-    told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, "steps": steps}
-    write_rows(rows, results / f"{model.name}.parquet", told)
+    told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, **made(trained)}
+    write_rows(rows, options.results / f"{model.name}.parquet", told)
+
+
+def made(trained: Path | None) -> dict[str, Any]:
+    """The steps of a training and the type of its products, for its rows to say; no steps without one."""
+    if trained is None:
+        return {"steps": 0}
+    written = json.loads((trained / "training.json").read_text())
+    return {"steps": written["steps"], "dtype": written["dtype"]}
 
 
 # Bundling
@@ -310,6 +318,7 @@ def study_parser(
     parser.add_argument("--runs", type=Path, default=ROOT / f"runs/{name}", help="checkpoints and journals")
     parser.add_argument("--results", type=Path, default=ROOT / f"docs/{name}", help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products of a training")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.set_defaults(install=None, bundled=bundled, by=by)
     if bundled:
@@ -322,7 +331,7 @@ def study_parser(
 
 def work_through(
     options: argparse.Namespace, models: Sequence[Model], said: Callable[[Model], str],
-    run_one: Callable[[Model, Path, Path], None],
+    run_one: Callable[[Model, argparse.Namespace], None],
 ) -> int:  # fmt: skip
     """Run what is missing of the models asked for, each in a process of its own, or list them, or bundle some.
 
@@ -341,7 +350,7 @@ def work_through(
     ]
     missing = [model for model in chosen if not (options.results / f"{model.name}.parquet").exists()]
     if options.only:
-        run_one(next(model for model in models if model.name == options.only), options.runs, options.results)
+        run_one(next(model for model in models if model.name == options.only), options)
     elif options.list:
         print("\n".join(f"{'    ' if m in missing else 'done'} {m.name:<14} {said(m)}" for m in chosen))
     else:

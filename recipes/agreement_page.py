@@ -183,11 +183,10 @@ def dependent(study: Study) -> str:
 def page(study: Study) -> str:
     """All that stands below the mark."""
     arms = [arm for arm in ARMS if any(name == arm for name, _ in study.rows)]
-    done = ", ".join(f"`{arm}` {sum(name == arm for name, _ in study.rows)}" for arm in arms)
     verdicts = [finding.line(study) for finding in findings(study)]
     return "\n".join([
         MARK, "", "## Results", "", f"![Valid grids against tokens a forward]({PICTURE})", "", *in_short(study), "",
-        f"Models measured: {done or 'none yet'}. Means over the seeds that there are; Student's t at 95 %.",
+        study.told(arms),
         "", "| | measured | value | seeds | verdict |", "|---|---|---|---|---|", *verdicts, "",
         "Under the exact law (a perfect model, no training, 360 grids):", "", "| | measured | value |", "|---|---|---|",
         *exact_lines(study), "",

@@ -8,8 +8,9 @@ three tokens a step decoding by confidence loses many of them, and NAP's decoder
 that has to reason over six to eight operations (`igsm`): at four tokens a step, and where every path goes at its own
 pace, since a decode at one token a step takes seconds.
 Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
-summaries and a report to open in a browser under --out. Expected wall time: under 5 minutes on two cores; the same
-command resumes it. Expected numbers: README.md. With every policy and more problems: recipes/full_sweep.py.
+summaries and, after the first task already, a report to open in a browser under --out. Expected wall time: under 5
+minutes on two cores; the same command resumes it. Expected numbers: README.md. With every policy and more problems:
+recipes/full_sweep.py.
 """
 
 import argparse
@@ -73,9 +74,13 @@ def main() -> None:
     workers = min(2, os.cpu_count() or 1)
     started = time.perf_counter()
     problems = options.problems
+    done, report = [], options.out / "report.html"
     for task in TASKS:
-        run(task, problems, options.out / f"{task}-{problems}", workers)
-    write_report([options.out / f"{task}-{problems}" for task in TASKS], report := options.out / "report.html")
+        done.append(options.out / f"{task}-{problems}")
+        run(task, problems, done[-1], workers)
+        write_report(done, report)
+        if len(done) == 1:
+            print(f"In a browser already, while the rest is decoded: {report.resolve()}", flush=True)
     print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
     print(f"  {sys.executable} -m nap trace show {options.out}/grids-{problems}/traces.jsonl")

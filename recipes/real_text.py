@@ -11,10 +11,11 @@ windows is measured with SmolLM2 as it came. What is asked and the rules: docs/a
 model go to docs/real_text/CORPUS-FORM-SEED.parquet. Expected wall time: 1.5 hours a model on one core; resumable.
 """
 
+import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -109,7 +110,7 @@ class Windows:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def train_model(model: Model, scorer: Path, folder: Path) -> Path:
+def train_model(model: Model, scorer: Path, folder: Path, dtype: str) -> Path:
     """The folder of the trained model, gone on with where it was killed."""
     from nap.training.finetune import fine_tune
     from nap.training.settings import Hyper, Job, Objective, Watch
@@ -125,7 +126,7 @@ def train_model(model: Model, scorer: Path, folder: Path) -> Path:
     job = Job(
         model=str(start), data=str(data), spec=CANVAS, shift=True, objective=Objective(weight="none", power=0.5),
         hyper=Hyper(
-            steps=STEPS, batch_size=BATCH, rows=BATCH, learning_rate=RATE, dtype="bfloat16", seed=model.seed
+            steps=STEPS, batch_size=BATCH, rows=BATCH, learning_rate=RATE, dtype=dtype, seed=model.seed
         ),
     )  # fmt: skip
     return fine_tune(job, folder / "run", Watch(save_every=50), lambda line: print(line, flush=True))
@@ -161,22 +162,19 @@ def profiled(scorer: Path, windows: list[Window]) -> list[float]:
     return [order.mean, *order.interval]
 
 
-def run_one(scorer: Path) -> Callable[[Model, Path, Path], None]:
+def run_one(model: Model, options: argparse.Namespace) -> None:
     """Train and measure what is missing of a model."""
+    import torch
 
-    def run(model: Model, runs: Path, results: Path) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        trained = train_model(model, scorer, runs / model.name)
-        corpus, _, form = model.arm.partition("-")
-        windows = windows_of(scorer, corpus, held_out=True)
-        held_out = [windows.draw(form, 1, index) for index in range(PROBLEMS)]
-        rows = order_rows(trained, [one.prompt for one in held_out], (AO, *TIES), runs / model.name)
-        told = {"profile": profiled(scorer, held_out[:PROFILED]), "steps": STEPS, "problems": PROBLEMS}
-        write_rows(rows, results / f"{model.name}.parquet", told)
-
-    return run
+    torch.set_num_threads(1)
+    scorer, folder = options.scorer, options.runs / model.name
+    trained = train_model(model, scorer, folder, options.dtype)
+    corpus, _, form = model.arm.partition("-")
+    windows = windows_of(scorer, corpus, held_out=True)
+    held_out = [windows.draw(form, 1, index) for index in range(PROBLEMS)]
+    rows = order_rows(trained, [one.prompt for one in held_out], (AO, *TIES), folder)
+    told = {"profile": profiled(scorer, held_out[:PROFILED]), "steps": STEPS, "problems": PROBLEMS}
+    write_rows(rows, options.results / f"{model.name}.parquet", told | {"dtype": options.dtype})
 
 
 # The table
@@ -287,7 +285,7 @@ def main() -> int:
         return 0
     if options.scorer is None and not options.list:
         raise InputError("give the folder of SmolLM2-135M, or of another causal model: --scorer DIR")
-    return work_through(options, queue(), lambda model: CORPORA[model.arm.partition("-")[0]], run_one(options.scorer))
+    return work_through(options, queue(), lambda model: CORPORA[model.arm.partition("-")[0]], run_one)
 
 
 if __name__ == "__main__":

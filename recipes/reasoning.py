@@ -16,6 +16,7 @@ Expected wall time: four hours on one core for the first model of a seed, three 
 Does not write the page.
 """
 
+import argparse
 import dataclasses
 import json
 import random
@@ -28,8 +29,8 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from agreement import Model, Row, Setting, journaled, open_model, study_parser, work_through, write_rows
-from bundled import Recipe, build_tokenizer, fit
+from agreement import Model, Row, Setting, journaled, made, open_model, study_parser, work_through, write_rows
+from bundled import DTYPES, Recipe, build_tokenizer, fit
 from numpy.typing import NDArray
 from paths_used import decoded
 from reasoning_parts.measure import AO, FEW, GATE, Measure, chance, gate, settings_of
@@ -145,11 +146,12 @@ def queue() -> list[Model]:
 # Training
 
 
-def train_model(model: Model, runs: Path) -> Path:
+def train_model(model: Model, runs: Path, dtype: str = DTYPES[0]) -> Path:
     """The folder of the model once its values are right. Raises InputError for one that does not get there."""
-    causal = long_enough(ONE, CAUSAL, runs / f"causal-{model.seed}", model.seed)
-    masked = long_enough(ONE, MASKED_ONE, runs / f"masked-{model.seed}", model.seed, causal)
-    return long_enough(ARMS[model.arm], LAST, runs / model.name, model.seed, masked)
+    enough = partial(long_enough, seed=model.seed, dtype=dtype)
+    causal = enough(ONE, CAUSAL, runs / f"causal-{model.seed}")
+    masked = enough(ONE, MASKED_ONE, runs / f"masked-{model.seed}", start=causal)
+    return enough(ARMS[model.arm], LAST, runs / model.name, start=masked)
 
 
 def words() -> Any:
@@ -157,7 +159,9 @@ def words() -> Any:
     return build_tokenizer("igsm", MOST_PATHS, [MARK])
 
 
-def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None) -> Path:
+def long_enough(
+    arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None, dtype: str = DTYPES[0]
+) -> Path:  # fmt: skip
     """The model of the first training of a phase after which enough values and answers are right."""
     found, task = "", Igsm()
     length = len(task.generate(0, 0, "train").prompt.split()) + (arm.rows_of or arm.paths) * task.longest
@@ -168,7 +172,7 @@ def long_enough(arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | N
         )  # fmt: skip
         trained = fit(
             words(), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths), task),
-            folder / f"{steps}", recipe, seed=seed, start=start,
+            folder / f"{steps}", recipe, seed=seed, start=start, dtype=dtype,
         )  # fmt: skip
         # Written down, because every arm of a seed asks for the first two phases again.
         checked = folder / f"{steps}/checked.json"
@@ -281,17 +285,17 @@ def value_places(text: str) -> list[int]:
 # Measuring
 
 
-def run_one(model: Model, runs: Path, results: Path) -> None:
+def run_one(model: Model, options: argparse.Namespace) -> None:
     """Train and measure what is missing of a model; of a chain, say whether it passes the gate."""
     import torch
 
     torch.set_num_threads(1)
     arm, task = ARMS[model.arm], Igsm()
-    trained = train_model(model, runs)
+    trained = train_model(model, options.runs, options.dtype)
     measure = Measure.of(open_model(trained), task, arm.canvas(task))
-    rows = journaled(settings_of(model.arm, model.seed), measure.row, runs / model.name)
-    told = {"arm": model.arm, "seed": model.seed, "steps": json.loads((trained / "training.json").read_text())["steps"]}
-    write_rows(rows, results / f"{model.name}.parquet", told)
+    rows = journaled(settings_of(model.arm, model.seed), measure.row, options.runs / model.name)
+    told = {"arm": model.arm, "seed": model.seed, **made(trained)}
+    write_rows(rows, options.results / f"{model.name}.parquet", told)
     if model.arm == "chain":
         print_gate(rows)
 

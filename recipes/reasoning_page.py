@@ -141,11 +141,7 @@ def in_points(values: NDArray[np.float64]) -> str:
 def page(study: Study) -> str:
     """All that stands below the mark."""
     arms = [arm for arm in ARMS if study.seeds(arm)]
-    done = ", ".join(f"`{arm}` {len(study.seeds(arm))}" for arm in arms)
-    parts = [
-        MARK, "", "## Results", "",
-        f"Models measured: {done or 'none yet'}. Means over the seeds that there are; Student's t at 95 %.", "",
-    ]  # fmt: skip
+    parts = [MARK, "", "## Results", "", study.told(arms), ""]
     if not arms:
         return "\n".join(parts)
     if short := in_short(study):

@@ -13,6 +13,7 @@ training seed go to docs/text_order/VIEW-SEED.parquet, of which recipes/study_pa
 docs/study_details.md. Expected wall time: 20 to 90 minutes a model on one core; resumable.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from agreement import Model, study_parser, work_through, write_rows
+from agreement import Model, made, study_parser, work_through, write_rows
 from agreement_parts.measure import TIES
 from bundled import ROOT, Recipe, fit
 
@@ -107,19 +108,18 @@ def queue() -> list[Model]:
     return [Model(arm=view, seed=seed) for seed in range(SEEDS) for view in VIEWS]
 
 
-def run_one(model: Model, runs: Path, results: Path) -> None:
+def run_one(model: Model, options: argparse.Namespace) -> None:
     """Train and decode what is missing of a model, and write its rows."""
     text, held_out = read_text()
-    view, folder = model.arm, runs / model.name
+    view, folder = model.arm, options.runs / model.name
     trained = fit(
         build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, model.seed, index), folder,
-        Recipe(steps=STEPS), seed=model.seed,
+        Recipe(steps=STEPS), seed=model.seed, dtype=options.dtype,
     )  # fmt: skip
     prompts = [sample(held_out, view, 1, index).problem.prompt for index in range(PROBLEMS)]
     rows = order_rows(trained, prompts, POLICIES, folder)
-    dtype = json.loads((trained / "training.json").read_bytes())["dtype"]
-    told = {"view": view, "seed": model.seed, "steps": STEPS, "problems": PROBLEMS, "dtype": dtype}
-    write_rows(rows, results / f"{model.name}.parquet", told)
+    told = {"view": view, "seed": model.seed, "problems": PROBLEMS, **made(trained)}
+    write_rows(rows, options.results / f"{model.name}.parquet", told)
 
 
 def order_rows(trained: Path, prompts: Sequence[str], policies: Sequence[str], folder: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ Every rule was written before the runs; what is not there yet is left open. Expe
 numbers: those of docs/agreement.md. Does not write the page.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -39,11 +40,22 @@ class Study:
 
     def __init__(self, folder: Path, models: Iterable[Model] | None = None) -> None:
         self.rows: dict[tuple[str, int], Rows] = {}
+        # Trained on a processor without bfloat16 products; rows before 2026-11-30 do not say, and are all of bfloat16.
+        self.in_float32: list[str] = []
         for model in models or queue():
             path = folder / f"{model.name}.parquet"
             if path.exists():
-                found = pq.read_table(path).to_pylist()
-                self.rows[model.arm, model.seed] = {(row["policy"], row["pace"]): row for row in found}
+                table = pq.read_table(path)
+                self.rows[model.arm, model.seed] = {(row["policy"], row["pace"]): row for row in table.to_pylist()}
+                if json.loads(table.schema.metadata[b"setting"]).get("dtype") == "torch.float32":
+                    self.in_float32.append(model.name)
+
+    def told(self, arms: Iterable[str]) -> str:
+        """Which models were measured, how many seeds an arm, and what was trained otherwise than the others."""
+        done = ", ".join(f"`{arm}` {len(self.seeds(arm))}" for arm in arms)
+        text = f"Models measured: {done or 'none yet'}. Means over the seeds that there are; Student's t at 95 %."
+        others = ", ".join(f"`{name}`" for name in self.in_float32)
+        return f"{text} Trained in float32, all others in bfloat16: {others}." if others else text
 
     def seeds(self, *arms: str) -> list[int]:
         """The seeds that every one of the arms has."""

@@ -2,11 +2,13 @@
 
 import importlib
 import itertools
+import json
 import sys
 from collections import Counter
 from math import log
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from nap.data.trace import COMMIT, Event, Trace
@@ -152,18 +154,38 @@ def test_rows_are_on_the_disk_while_the_next_is_made_so_that_no_kill_loses_them(
 def test_a_model_is_trained_from_scratch_by_longer_schedules_until_it_is_right_or_not_measured(tmp_path, monkeypatch):
     made = []
 
-    def fit(tokenizer, spec, draw, folder, recipe, *, seed):
-        made.append((folder.name, recipe.steps, recipe.lr, draw(0).problem.id))
+    def fit(tokenizer, spec, draw, folder, recipe, *, seed, dtype):
+        made.append((folder.name, recipe.steps, recipe.lr, draw(0).problem.id, dtype))
         return folder / "final"
 
     monkeypatch.setattr(AGREEMENT, "fit", fit)
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 2 else 0.98)
-    found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
+    found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path, "float32")
     assert found == tmp_path / "slow-3600/final"
-    assert made == [("stage-0", 900, 3e-3, "grids-train-0-0"), ("slow-3600", 3600, 1e-3, "grids-train-0-0")]
+    assert made == [
+        ("stage-0", 900, 3e-3, "grids-train-0-0", "float32"),
+        ("slow-3600", 3600, 1e-3, "grids-train-0-0", "float32"),
+    ]
     monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
     with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 7200 steps"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
+
+
+def test_rows_say_in_what_type_their_model_was_trained(tmp_path, monkeypatch):
+    def train_model(model, folder, dtype):
+        folder.mkdir()
+        (folder / "training.json").write_text(json.dumps({"steps": 900, "dtype": f"torch.{dtype}"}))
+        return folder
+
+    monkeypatch.setattr(AGREEMENT, "train_model", train_model)
+    monkeypatch.setattr(AGREEMENT, "measure_model", lambda *_: [{"policy": "ar", "pace": 1, "valid": 1.0}])
+    flags = ["--only", "one-0", "--dtype", "float32", "--runs", str(tmp_path), "--results", str(tmp_path / "rows")]
+    monkeypatch.setattr(sys, "argv", ["agreement.py", *flags])
+    assert AGREEMENT.main() == 0
+    told = json.loads(pq.read_schema(tmp_path / "rows/one-0.parquet").metadata[b"setting"])
+    assert (told["steps"], told["dtype"]) == (900, "torch.float32")
+    said = FINDINGS.Study(tmp_path / "rows").told(["one"])
+    assert said.startswith("Models measured: `one` 1.") and said.endswith("all others in bfloat16: `one-0`.")
 
 
 # The page

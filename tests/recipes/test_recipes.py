@@ -174,3 +174,6 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
         assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
         assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells
     assert re.search(r"^\d+ seconds in all$", err, re.MULTILINE) and str(tmp_path) in out
+    # Who waits for the slowest task reads of the first.
+    first, _, _ = out.partition("\nagree (")
+    assert str(tmp_path / "report.html") in first
