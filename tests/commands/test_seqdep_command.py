@@ -170,7 +170,7 @@ def test_weights_drop_nothing_and_fall_with_dependence(run, tmp_path):
     ("arguments", "said"),
     [
         (["poems.jsonl", "--segments", "line"], "did you mean 'lines'"),
-        (["poems.jsonl", "--segments", "paths"], "try --segments lines"),
+        (["poems.jsonl", "--segments", "paths"], "all texts or all lists"),
         (["poems.jsonl", "--limit", "0"], "--limit must be at least 1"),
         (["poems.jsonl", "--max-tokens", "1"], "--max-tokens must be at least 2"),
         (["poems.jsonl", "--max-tokens", "9"], "no history to measure"),

@@ -13,11 +13,12 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
+from nap.common.server import MAX_BYTES, Passing
 from nap.curation.card import TROUBLES, Card, advice
 from nap.curation.curate import Work, curate
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
 from nap.curation.plan import Plan
-from nap.curation.replies import MAX_BYTES, Passing, read_replies
+from nap.curation.replies import read_replies
 from nap.curation.teacher import DOWN_AFTER, Asking, Endpoint, ask
 from nap.data.samples import read_samples
 from stub_teacher import Answer, Raw, Server, stub

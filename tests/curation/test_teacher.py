@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from nap.common.files import InputError
+from nap.common.server import read_body, retry_after
 from nap.curation import teacher
 from nap.curation.journal import FAILED, LENGTH, REFUSED, STOP, Journal, Reply, Request
-from nap.curation.replies import read_body, retry_after
 from nap.curation.teacher import MOMENT, SPREAD, Asking, Endpoint, _Client, ask
 from nap.tasks.marks import MAX_TEXT
 from stub_teacher import Answer, Raw, Said, Server, stub
@@ -295,7 +295,7 @@ def test_a_teacher_behind_tls_is_trusted_by_its_certificate_only(path: Path, mon
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://h/v1", "http://", "http://h:x/v1", "http://[::1/v1"])
 def test_what_is_no_address_is_named(path: Path, url: str) -> None:
-    with pytest.raises(InputError, match="is no address of a teacher"):
+    with pytest.raises(InputError, match="is no address of a server"):
         settle(Server(url=url), path, requests(1))
 
 

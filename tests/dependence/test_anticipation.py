@@ -1,7 +1,8 @@
 """The anticipation profile: by hand where it counts, and from a model whose marginals are computed exactly."""
 
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -93,6 +94,13 @@ def test_contexts_are_beginnings_of_the_text_behind_its_prompt(scorer):
     assert all(len(one.ids) <= 5 for one in contexts_of(rows, scorer, each=3, most=5, seed=0))
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_context_is_never_longer_than_it_may_be_behind_its_first_token(most):
+    first = SimpleNamespace(start=(0,), encode=lambda text: tuple(range(1, len(text) + 1)))
+    found = contexts_of([Row("1", "", "x" * 200)], cast(Any, first), each=3, most=most, seed=0)
+    assert [len(one.ids) for one in found] == [most] * 3 and all(one.cut and one.ids[0] == 0 for one in found)
+
+
 def test_a_profile_counts_each_row_once_and_several_frontiers_as_one_canvas():
     sure, fair = drawn([SURE, FAIR]), drawn([FAIR, FAIR])
     found = [of_drawn(Context(0, draw, ()), sure) for draw in range(3)] + [of_drawn(Context(1, 0, ()), fair)]
@@ -139,6 +147,9 @@ def test_the_command_prints_a_profile_and_one_for_each_group(scorer, tmp_path, c
     Anticipate(file=str(file), **options).run()
     said = " ".join(capsys.readouterr().out.split())
     assert "left out for having no text: 1 rows; cut at the start to" in said and "tokens: 2 contexts" in said
+    file.write_text("".join(json.dumps(row | {"kind": "all"}) + "\n" for row in rows[:1]) + json.dumps(rows[1]))
+    with pytest.raises(InputError, match=r"1 rows of .* have 'all' in the field 'kind', which is the name of all rows"):
+        Anticipate(file=str(file), **options).run()
     options["by"] = "domain"
     with pytest.raises(InputError, match=r"no row of .* has the field 'domain'"):
         Anticipate(file=str(file), **options).run()

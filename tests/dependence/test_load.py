@@ -8,7 +8,7 @@ from nap.common.files import InputError
 from nap.dependence.load import open_scorer
 from scorers import POEM, save_causal
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 
 def broken(folder, llama, how):
@@ -73,6 +73,6 @@ def test_a_servers_flags_are_refused_for_a_folder(llama, flags):
 def test_a_server_needs_a_tokenizer_and_an_answer(llama, monkeypatch):
     with pytest.raises(InputError, match="--tokenizer DIR"):
         open_scorer("http://127.0.0.1:9/v1")
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("nap.dependence.server.PAUSE", 0.01)
     with pytest.raises(InputError, match="does not answer"):
         open_scorer("http://127.0.0.1:9/v1", tokenizer=str(llama))

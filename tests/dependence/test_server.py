@@ -1,5 +1,7 @@
 """A server gives what its model gives in a folder; one that scores no prompts is refused."""
 
+import asyncio
+import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +19,11 @@ from nap.dependence.segments import Row, segment
 from nap.dependence.seqdep import measure
 from scorers import POEM
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
+
+
+# How a server numbers its answers.
+NUMBERS = {"all first": lambda index: 0, "no numbers": lambda index: None, "worded": str, "from one": lambda i: i + 1}
 
 
 class Running(ThreadingHTTPServer):
@@ -27,6 +33,8 @@ class Running(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lm, self.url = lm, f"http://127.0.0.1:{self.server_port}/v1"
         self.fault: str | None = None
+        # (status, headers, body) of every answer to a question, whatever was asked.
+        self.raw: tuple[int, dict[str, str], bytes] | None = None
         self.requests: list[dict[str, Any]] = []
 
 
@@ -38,11 +46,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
-    def _send(self, body, status=200):
-        data = json.dumps(body).encode()
+    def _send(self, body, status=200, headers=()):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
@@ -55,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(asked)
+        if self.server.raw:
+            status, headers, body = self.server.raw
+            return self._send(body, status, headers)
         if self.server.fault == "garbage":
             return self._send("hello")
         if self.server.fault == "error":
@@ -63,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(self._drawn(asked))
         assert asked["echo"] and asked["model"] == "tiny" and self.path == "/v1/completions"
         choices = [self._choice(index, ids) for index, ids in enumerate(asked["prompt"])]
+        if self.server.fault in NUMBERS:
+            numbers = NUMBERS[self.server.fault]
+            choices = [choice | {"index": numbers(choice["index"])} for choice in choices[::-1]]
         # A server may answer in any sequence.
         return self._send(
             {"id": "1", "object": "text_completion", "created": 0, "model": "tiny", "choices": choices[::-1]}
@@ -83,7 +99,9 @@ class Handler(BaseHTTPRequestHandler):
         with torch.no_grad():
             scores = self.server.lm(torch.tensor([ids])).logits[0].log_softmax(-1)
         known = [None, *(scores[i, token].item() for i, token in enumerate(ids[1:]))]
-        written = {"no echo": [], "holes": [None] * len(known)}.get(self.server.fault or "", known)
+        every = {"holes": None, "above": 5.0, "texts": "-1"}
+        written = [every[self.server.fault]] * len(known) if self.server.fault in every else known
+        written = [] if self.server.fault == "no echo" else written
         logprobs = None if self.server.fault == "no logprobs" else {"token_logprobs": [*written, -1.5]}
         return {"index": index, "text": "", "finish_reason": "length", "logprobs": logprobs}
 
@@ -117,6 +135,12 @@ def test_a_server_gives_what_its_model_gives_in_a_folder(llama, server, monkeypa
         ("no logprobs", "must support echo"),
         ("garbage", "0 answers to"),
         ("holes", "is no number"),
+        ("above", "gave 5.0 as a log-probability, which is at most 0"),
+        ("texts", "gave '-1' as a log-probability"),
+        ("all first", "must be 0, 1, ... as the prompts are"),
+        ("worded", "must be 0, 1, ... as the prompts are"),
+        ("from one", "must be 0, 1, ... as the prompts are"),
+        ("no numbers", "must be 0, 1, ... as the prompts are"),
     ],
 )
 def test_a_server_that_scores_no_prompts_is_refused_with_what_it_needs(llama, server, fault, said):
@@ -139,3 +163,54 @@ def test_a_server_is_drawn_from_and_what_it_draws_is_counted(server, llama):
     server.fault = "no logprobs"
     with pytest.raises(InputError, match="gave 16 of 16 continuations with their tokens; it must support n"):
         sampler_of(scorer)((1,), 16, 2, 0)
+
+
+def scored(scorer):
+    return measure(scorer, segment(Row("poem", "", POEM), "lines", scorer.encode))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(json.dumps(body).encode() for body in (
+            5, "x", [], None, {}, {"choices": 5}, {"choices": "abc"}, {"choices": [1, None]}, {"choices": {"0": {}}},
+            {"choices": [{"index": 0, "logprobs": []}] * 4}, {"choices": [{"index": 0, "logprobs": "x"}] * 4},
+            {"choices": [{"index": 0, "logprobs": {"tokens": 5, "token_logprobs": {"0": 1}}}] * 4},
+        )),
+        b"[" * 100_000, b"\xff\xfe", b"<html>", b"",
+    ],
+)  # fmt: skip
+def test_a_reply_that_is_none_is_one_clear_line(llama, server, monkeypatch, reply):
+    from nap.dependence.sampling import sampler_of
+
+    monkeypatch.setattr(nap.dependence.server, "PAUSE", 0)
+    scorer = open_scorer(server.url, tokenizer=str(llama))
+    server.raw = 200, {}, reply
+    for ask in (lambda: scored(scorer), lambda: sampler_of(scorer)((1,), 16, 2, 0)):
+        with pytest.raises(InputError, match=f"the server {server.url} "):
+            ask()
+
+
+def test_a_redirect_to_another_host_is_not_followed_and_a_small_body_does_not_grow(llama, server, monkeypatch):
+    monkeypatch.setattr(nap.dependence.server, "PAUSE", 0)
+    scorer = open_scorer(server.url, tokenizer=str(llama))
+    with Running(server.lm) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        server.raw = 307, {"Location": f"{other.url}/completions"}, b""
+        with pytest.raises(InputError, match="which is not asked; give that address if you trust it"):
+            scored(scorer)
+        other.shutdown()
+        thread.join()
+        assert not other.requests
+    packed = gzip.compress(b" " * (nap.dependence.server.MOST_BYTES + 1))
+    server.raw = 200, {"Content-Encoding": "gzip"}, packed
+    with pytest.raises(InputError, match=f"does not answer .*more than {nap.dependence.server.MOST_BYTES} bytes"):
+        scored(scorer)
+
+
+def test_a_server_is_asked_from_inside_a_running_loop_as_in_a_notebook(llama, server):
+    async def cell():
+        return open_scorer(server.url, tokenizer=str(llama)).name
+
+    assert asyncio.run(cell()) == server.url

@@ -26,8 +26,8 @@ def test_rows_of_a_file_have_their_place_prompt_and_text(tmp_path):
     [
         ({"text": 3}, "lines", "'text' should be a text, got 3"),
         ({"answer": "a"}, "lines", "got none .fields: 'answer'"),
-        ({"segments": ["a"]}, "lines", "try --segments paths"),
-        ({"text": "a"}, "paths", "try --segments lines"),
+        ({"segments": ["a"]}, "lines", "with --segments paths"),
+        ({"text": "a"}, "paths", "all texts or all lists"),
         ({"segments": ["a", 1]}, "paths", "a list of texts"),
         ({"prompt": 1, "text": "a"}, "lines", "'prompt' should be a text"),
         ({"text": "\ud800"}, "lines", "it is not valid text"),

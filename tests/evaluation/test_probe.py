@@ -14,6 +14,7 @@ from nap.evaluation.probe import (
     RIGHT,
     WRONG,
     Probed,
+    _others_than,
     _Probe,
     findings_of,
     probe_paths,
@@ -130,6 +131,12 @@ def test_findings_count_what_is_known():
     assert str(findings_of(rows)[0]) == "50 [9, 91]"
 
 
+@pytest.mark.parametrize(("value", "first"), [(0, 1), (8, 9), (9, 8), (10, 9), (12, 11), (99, 98), (100, 99)])
+def test_beside_a_value_is_one_of_as_many_digits(value, first):
+    others = _others_than(value)
+    assert others[0] == first and {len(str(value))} & {len(str(other)) for other in others}
+
+
 def test_what_cannot_be_probed_is_refused(tmp_path):
     with pytest.raises(InputError, match="answer of task 'grids' is in the paths themselves"):
         probe_paths(sweep("arith-nap", task="grids"), tmp_path / "a")
@@ -138,6 +145,7 @@ def test_what_cannot_be_probed_is_refused(tmp_path):
     model = save_tiny(tmp_path / "model")
     with pytest.raises(InputError, match="all problems have one answer"):
         probe_paths(sweep(model, task="jsonl", data=str(one), problems=2), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_the_command_prints_a_line_for_each_kind(tmp_path, capsys):

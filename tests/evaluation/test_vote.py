@@ -1,12 +1,16 @@
 """Majority vote: who wins, what each way of voting costs, and what the command says."""
 
+import itertools
 import json
+from functools import partial
 
 import pytest
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.files import InputError
 from nap.data.problems import Problem
+from nap.decoding import decode
+from nap.decoding.batches import Fit
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.policies.registry import parse_policy
 from nap.evaluation.vote import Vote, Voter, ballots, tallies, winner
@@ -82,6 +86,34 @@ def test_answers_that_the_task_calls_equal_count_together(task, said, wins):
     if isinstance(known, Votes):
         reads = path_reader(known, [problem])
         assert reads and len({reads("p", text) for text in said}) == 2
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "jsonl"])
+def test_the_order_of_the_voters_decides_only_between_equals(task):
+    known, problem = load_task(task), Problem(id="p", prompt="How many dollars?", answer="2000000")
+    said = ["The answer is 2 million", *["The answer is 2"] * 3]
+    assert known.check(problem, said[0])
+    for texts in itertools.permutations(said):
+        alike = Alike(known)
+        votes = [Vote(alike(known.extract(problem, text)), known.check(problem, text)) for text in texts]
+        assert winner(votes) == Vote("2", False)
+
+
+def test_any_number_of_canvases_is_decoded_in_batches_that_fit(tiny, monkeypatch):
+    denoiser, task = load(str(tiny)), load_task("arith")
+    told = {"budget": Budget(tokens=5), "sampling": Sampling(temperature=1.0)}
+    asked = partial(
+        ballots, denoiser, task, [Problem(id="p", prompt=QUESTION, answer="8")], 5, SPEC, parse_policy("low_confidence")
+    )
+    together, sizes = asked(**told), []
+
+    def decode_traces(denoiser, canvases, *rest, whole=decode.decode_traces, **settings):
+        sizes.append(len(canvases))
+        return whole(denoiser, canvases, *rest, **settings)
+
+    monkeypatch.setattr(decode, "fitting_batch", lambda *_: Fit(rows=2, row=1, free=1))
+    monkeypatch.setattr(decode, "decode_traces", decode_traces)
+    assert asked(**told) == together and sizes == [2, 2, 1]
 
 
 def test_canvases_of_a_problem_are_drawn_each_by_itself_and_counted(tiny):

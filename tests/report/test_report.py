@@ -241,6 +241,13 @@ def test_an_empty_run_makes_a_page_that_says_so(tmp_path):
     assert "no rows yet" in notes and data["traces"] == [] and data["runs"][0]["records"] == []
 
 
+def test_a_folder_of_traces_alone_is_their_file(tmp_path):
+    (tmp_path / "harness").mkdir()
+    write_traces([chain()], tmp_path / "harness/traces.jsonl")
+    notes, data = notes_of(tmp_path / "harness", tmp_path=tmp_path)
+    assert len(data["traces"]) == 1 and not notes
+
+
 def test_a_run_without_traces_says_how_to_keep_some(tmp_path):
     notes, _ = notes_of(write_run(tmp_path / "run", small_rows(), []), tmp_path=tmp_path)
     assert "nothing to replay" in notes and "--traces" in notes

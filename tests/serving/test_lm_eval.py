@@ -5,13 +5,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nap.canvas.canvas import CanvasSpec
+from nap.canvas.canvas import CanvasSpec, layout
 from nap.common.files import InputError
 from nap.data.trace_files import read_traces
 from nap.decoding.budget import Sampling
 from nap.tasks.registry import load_task
+from toys import OracleDenoiser, Toy
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the packages that the harness imports
@@ -95,13 +97,15 @@ def test_a_policy_and_a_cache_decode_as_they_are_asked_for(tiny):
     assert sum(code >= 0 for code in own.traces[0].region) == 8
 
 
-def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny):
+def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny, capsys):
     question, model = "Ann has 5 pears . How many has Ann ?", HarnessModel(str(tiny), says="all")
     several = {"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False, "temperature": 0.7}, {}
     for asked in (*several, {"do_sample": True, "top_p": 0.5}):
         model.generate_until([request("generate_until", question, asked)])
     drawn = [trace.setting["sampling"] for trace in model.traces]
     assert [one["temperature"] for one in drawn] == [0.7, 0.0, 0.0, 0.0] and drawn[0]["top_k"] == 5
+    said = capsys.readouterr().err
+    assert said.count("decoded at temperature 0;") == 1 and "do_sample True, temperature None" in said
 
 
 def test_the_repetitions_of_a_request_are_draws_of_their_own_and_the_first_keeps_its_name(tiny):
@@ -136,6 +140,59 @@ def test_an_answer_that_the_model_would_write_is_greedy(tiny):
     assert found[0][0] == max(value for value, _ in found)
 
 
+def test_a_task_whose_score_is_what_the_model_would_write_is_refused_where_that_is_not_computed(tiny):
+    model = HarnessModel(str(tiny), greedy=False)
+    context = "Ann has 5 pears . How many has Ann ?"
+    asked = [request("loglikelihood", context, f" {word}") for word in ("5", "3")]
+    for number, one in enumerate(asked):
+        one.doc_id, one.idx = 0, number
+    assert [greedy for _, greedy in model.loglikelihood(asked)] == [False, False]
+    asked[1].doc_id, asked[1].idx = 1, 0
+    with pytest.raises(InputError, match="task t has one answer a document, and scores whether the model would write"):
+        model.loglikelihood(asked)
+    assert len(model.estimates) == 2
+
+
+def test_a_plain_slot_is_given_as_it_was_written():
+    letters = Toy(r"(?s).", ["\n", *map(chr, range(32, 127))], "")
+
+    def written(prompt: str, text: str, until: list[str]) -> str:
+        spec = CanvasSpec(paths=1, path_tokens=len(text), summary_tokens=0, tags="none")
+        canvas = layout(letters.encode(prompt), spec, letters, 0)
+        target = np.array([*letters.encode(prompt), *letters.encode(text)])
+        model = HarnessModel(OracleDenoiser([canvas], [target], [0.9], tokenizer=letters), policy="ar", canvas="plain")
+        (found,) = model.generate_until(
+            [request("generate_until", prompt, {"until": until, "max_gen_toks": len(text)})]
+        )
+        return found
+
+    code = written("def double(x):\n", "    return 2 * x\n\ndef other(): pass", ["\nclass", "\ndef"])
+    assert code == "    return 2 * x\n"
+    names: dict[str, Any] = {}
+    exec("def double(x):\n" + code, names)
+    assert names["double"](4) == 8
+    assert written("Q: a\nA:", "\n\nQ: is it 5", ["\n\n"]) == "" == written("Q: a\nA:", "\nB: 5", ["\n"])
+
+
+def test_a_folder_keeps_one_run_and_another_is_refused_before_it_decodes(tiny, tmp_path, monkeypatch):
+    asked, choice = (
+        request("generate_until", "Ann has 5 pears .", {}),
+        request("loglikelihood", "Ann has 5 pears", " ."),
+    )
+    first, second = (HarnessModel(str(tiny), out=tmp_path) for _ in range(2))
+    for _ in range(2):
+        first.generate_until([asked])
+        first.loglikelihood([choice])
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(second.denoiser, "logits", lambda *_: pytest.fail("decoded"))
+    for other in (second, HarnessModel(second.denoiser, out=tmp_path)):
+        with pytest.raises(InputError, match=r"traces.jsonl is of an earlier run, which would be lost; choose another"):
+            other.generate_until([asked])
+        with pytest.raises(InputError, match=r"loglikelihoods.jsonl is of an earlier run"):
+            other.loglikelihood([choice])
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept and len(first.traces) == 2
+
+
 def test_perplexity_of_a_text_is_refused_by_name(tiny):
     with pytest.raises(InputError, match=r"loglikelihood_rolling \(task t\) is not defined for a diffusion model"):
         HarnessModel(str(tiny)).loglikelihood_rolling([request("loglikelihood_rolling", "a text")])
@@ -163,6 +220,17 @@ def test_bad_requests_are_named(tiny):
         model.generate_until([request("generate_until", "Ann has 5 pears .", {"beams": 4})])
     with pytest.raises(InputError, match="path_tokens must be an integer of at least 1, got 0"):
         HarnessModel(str(tiny), canvas="plain").generate_until([request("generate_until", "Ann", {"max_gen_toks": 0})])
+    for asked, said in (
+        ({"do_sample": True, "temperature": "0.7"}, "temperature must be a number, got '0.7'"),
+        ({"do_sample": True, "temperature": 1.0, "top_k": 5.0}, "top_k must be a whole number, got 5.0"),
+        ({"until": [5]}, r"t/0/0: `until` must be a text or a list of texts, got \[5\]"),
+        ({"until": 5}, "`until` must be a text or a list of texts, got 5"),
+        (None, "a request has a context, and settings or an answer"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.generate_until([request("generate_until", "Ann has 5 pears .", asked)])
+    with pytest.raises(InputError, match="a request has a context, and settings or an answer"):
+        model.generate_until([request("generate_until", "Ann has 5 pears .")])
     with pytest.raises(InputError, match="does not know the word 'quantum'"):
         model.loglikelihood([request("loglikelihood", "Ann has 5 pears .", " quantum")])
     with pytest.raises(InputError, match="has no token of its own"):

@@ -237,11 +237,13 @@ def encode_tag(tag: str, tokenizer: Tokenizer | None) -> list[int]:
 
 
 def parse(
-    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, ends: Sequence[int] = ()
-) -> Completion:
+    canvas: Canvas, ids: Sequence[int] | NDArray[np.int64], tokenizer: Tokenizer, ends: Sequence[int] = (), *,
+    blanks: bool = False,
+) -> Completion:  # fmt: skip
     """Read a decoded canvas back. A slot's text ends at its closing tag or its first end of text (spec.after_end).
 
-    `ends` are the ids of padding and end of text; no text contains them.
+    `ends` are the ids of padding and end of text; no text contains them. Blanks around a text are left out; with
+    `blanks` those of a slot without tags are kept, which goes on where the prompt ends.
     """
     ids = np.asarray(ids)
     texts, closed = [], []
@@ -250,7 +252,8 @@ def parse(
         kept = said_between(canvas, ids, ends) if canvas.gaps else before_end(slot, canvas.spec.after_end, ends)
         text = str(tokenizer.decode(kept))
         found = _tag_pattern(closing).search(text) if closing else None
-        texts.append(text[: found.start() if found else None].strip())
+        text = text[: found.start() if found else None]
+        texts.append(text if blanks and not closing else text.strip())
         closed.append(found is not None)
     has_summary = canvas.spec.summary_tokens > 0
     return Completion(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nap.dependence.anticipation import Profile
     from nap.dependence.rows import RowFile
 
+# The name of all rows together.
+WHOLE = "all"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Anticipate:
@@ -62,7 +65,7 @@ class Anticipate:
         groups = self._groups(read)
         scorer = self.opening.open()
         most = (scorer.max_length or 2048) - self.distance
-        if most < 1:
+        if most < max(1, len(scorer.start)):
             raise InputError(f"--distance {self.distance} leaves no room in the scorer's {scorer.max_length} tokens")
         rows = read.rows[: self.limit]
         contexts = contexts_of(rows, scorer, self.contexts, most, self.seed)
@@ -74,10 +77,10 @@ class Anticipate:
                 lambda done: bar.show(done, len(contexts)),
             )  # fmt: skip
         parts = {name: [one for one in found if one.context.row in rows] for name, rows in groups.items()}
-        profiles = {"all": profile(found)} | {name: profile(part) for name, part in parts.items() if part}
+        profiles = {WHOLE: profile(found)} | {name: profile(part) for name, part in parts.items() if part}
         if self.json:
             found_in = {name: asdict(one) for name, one in profiles.items()}
-            print(json.dumps(found_in | {"all": counts | found_in["all"]}))
+            print(json.dumps(found_in | {WHOLE: counts | found_in[WHOLE]}))
         else:
             print_profiles(profiles)
             open_console().print(
@@ -96,6 +99,11 @@ class Anticipate:
                 groups.setdefault(str(row[self.by]), set()).add(number)
         if not groups:
             raise InputError(f"no row of {self.file} has the field {self.by!r}")
+        if WHOLE in groups:
+            raise InputError(
+                f"{len(groups[WHOLE])} rows of {self.file} have {WHOLE!r} in the field {self.by!r}, which is the name "
+                "of all rows together here; rename that group"
+            )
         return groups
 
 
@@ -104,7 +112,7 @@ def print_profiles(profiles: "dict[str, Profile]") -> None:
     from nap.common.text import printable
 
     console = open_console()
-    distances = list(profiles["all"].top)
+    distances = list(profiles[WHOLE].top)
     header = ["rows", "contexts", *(f"top {d}" for d in distances), "first", "rank", "ARness", "canvas"]
     lines = [
         [
@@ -114,7 +122,7 @@ def print_profiles(profiles: "dict[str, Profile]") -> None:
         for name, one in profiles.items()
     ]  # fmt: skip
     draw(console, header, lines)
-    entropies = ", ".join(f"{profiles['all'].entropy[d].mean:.2f}" for d in distances)
+    entropies = ", ".join(f"{profiles[WHOLE].entropy[d].mean:.2f}" for d in distances)
     console.print(
         f"top d: largest probability of the marginal d tokens on (entropy {entropies} nats). first: the next position "
         "is the most certain. rank: of the next position. ARness: of the ideal order within a path, as far as samples "

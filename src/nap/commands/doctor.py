@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXTRAS = {
     "models": ("decode, evaluate", ("torch", "transformers", "safetensors", "tokenizers", "pyarrow", "scipy")),
     "train": ("train", ("accelerate", "peft")),
-    "curate": ("curate", ("aiohttp", "openai")),
+    "curate": ("curate", ("aiohttp",)),
     "math": ("answers in LaTeX", ("math-verify",)),
     "report": ("figures for a paper", ("matplotlib",)),
     "hub": ("data sets by name", ("datasets",)),

@@ -36,7 +36,7 @@ class VoteCommand:
     models: tuple[str, ...]
     """bundled names, folders or hub names"""
     task: str
-    """the task of the problems; if it can read single paths (arith, gsm8k, math500, multiarith), paths vote too"""
+    """the task of the problems; if it can read single paths, as that of arith, igsm and gsm8k, paths vote too"""
     canvases: tuple[int, ...] = (1, 2, 4, 8)
     """numbers of canvases to vote over; more than one needs --temperature"""
     policy: str = "threshold"
@@ -77,8 +77,10 @@ class VoteCommand:
         from nap.tasks.public import left_out_of, tell_left_out
         from nap.tasks.registry import load_task
 
-        if not self.models or not self.canvases or min(self.canvases) < 1:
-            raise InputError("a vote needs models, and numbers of canvases of at least 1")
+        if not self.models or not self.canvases:
+            raise InputError("a vote needs models, and numbers of canvases")
+        for canvases in self.canvases:
+            check("canvases", canvases, DECODED)
         check("problems", self.problems, DECODED)
         policy, task, wanted = parse_policy(self.policy), load_task(self.task), self.canvas.spec()
         budget = Budget.of(policy, self.tokens_per_step)

@@ -26,10 +26,10 @@ from itertools import chain
 
 from nap.common.bounds import check_least
 from nap.common.files import InputError
+from nap.common.server import Endpoint, Fatal, Passing, Refused, Server, model_names
 from nap.common.text import nearest, printable
 from nap.curation.journal import FAILED, REFUSED, Journal, Reply, Request
-from nap.curation.replies import Passing, Refused, model_names, read_replies
-from nap.curation.server import Endpoint, Fatal, Server
+from nap.curation.replies import read_replies
 
 # How many requests may fail at all attempts, or be refused, without a reply in between, before the teacher counts as
 # down, or as refusing everything.

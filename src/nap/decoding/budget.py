@@ -122,6 +122,10 @@ class Sampling:
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) is not int and (name == "top_k" or type(value) is not float):
+                kind = "a whole number" if name == "top_k" else "a number"
+                raise InputError(f"{name} must be {kind}, got {value!r:.40}")
         if not 0 <= self.guidance < float("inf"):
             raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):

@@ -9,6 +9,7 @@ from typing import Unpack
 from nap.canvas.canvas import Canvas
 from nap.data.trace import COMMIT, FILL, REMASK, Step, Trace
 from nap.decoding.agreement import Reader
+from nap.decoding.batches import fitting_batch
 from nap.decoding.budget import Settings, Told
 from nap.decoding.engine import Engine
 from nap.decoding.policies.policy import Policy
@@ -53,6 +54,20 @@ def decode_traces(
     steps = decode(denoiser, canvases, policy, reads=reads, **settings)
     steps = _watched(steps, canvases, denoiser.mask_id, watch) if watch else steps
     return collect(denoiser, canvases, steps, run_setting(denoiser, policy, **settings))
+
+
+def decode_batches(
+    denoiser: Denoiser,
+    canvases: Sequence[Canvas],
+    policy: Policy,
+    *,
+    reads: Reader | None = None,
+    **settings: Unpack[Settings],
+) -> list[Trace]:
+    """`decode_traces` of any number of canvases, as many at a time as fit in memory."""
+    rows = fitting_batch(denoiser, max(map(len, canvases))).rows if canvases else 1
+    parts = (canvases[start : start + rows] for start in range(0, len(canvases), rows))
+    return [trace for part in parts for trace in decode_traces(denoiser, part, policy, reads=reads, **settings)]
 
 
 def _watched(steps: Iterable[Step], canvases: Sequence[Canvas], mask_id: int, watch: Watch) -> Iterator[Step]:

@@ -80,8 +80,9 @@ def contexts_of(rows: Sequence[Row], scorer: Scorer, each: int, most: int, seed:
                 # A context without a prompt has at least one token of the text.
                 least = 0 if prompt or scorer.start else 1
                 cut = int(rng.integers(least, max(len(ids), least + 1)))
-                whole, room = [*prompt, *ids[:cut]], most - len(scorer.start)
-                found.append(Context(number, draw, (*scorer.start, *whole[-room:]), len(whole) > room))
+                whole = [*prompt, *ids[:cut]]
+                over = max(0, len(scorer.start) + len(whole) - most)
+                found.append(Context(number, draw, (*scorer.start, *whole[over:]), over > 0))
     return found
 
 

@@ -118,8 +118,8 @@ def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None,
     if isinstance(value, str) and how != "paths":
         return None, value
     wanted = "a list of texts" if how == "paths" else "a text"
-    other = "; it has segments: try --segments paths" if texts is not None else ""
-    other = "; it has a text: try --segments lines" if isinstance(value, str) else other
+    other = "; it has a text, and the rows of a file are all texts or all lists" if isinstance(value, str) else ""
+    other += "; it has segments: nap seqdep takes them with --segments paths" if texts is not None else ""
     raise InputError(f"{where}: {field!r} should be {wanted}, got {value!r:.40}{other}")
 
 

@@ -115,6 +115,8 @@ def probe_paths(
         raise InputError(f"--probe paths takes one cache, got {', '.join(sweep.cache)}")
     problems, folder = sweep.load_problems(), Path(folder)
     tell_left_out(problems.left_out, say)
+    if len({problem.answer for problem in problems}) < 2:
+        raise InputError("all problems have one answer, so that no other's paths can be told from their own")
     digests = {model: digests_of(model, opened(model, sweep, current=True)) for model in sweep.models}
     setting = asdict(sweep) | {"cache": cache, "nap": __version__, "made_of": {"models": digests}}
     kinds = [given for given in GIVEN if given != RIGHT or hasattr(task, "sample")]
@@ -253,11 +255,8 @@ class _Probe:
 
     def _other(self, i: int) -> int:
         """The next problem that has another answer."""
-        for n in range(1, len(self.problems)):
-            j = (i + n) % len(self.problems)
-            if self.problems[j].answer != self.problems[i].answer:
-                return j
-        raise InputError("all problems have one answer, so that no other's paths can be told from their own")
+        after = ((i + n) % len(self.problems) for n in range(1, len(self.problems)))
+        return next(j for j in after if self.problems[j].answer != self.problems[i].answer)
 
     def _wrong(self, chosen: Sequence[int]) -> Iterator[Probed]:
         """Rows over a path that is cut after a value, right or wrong; the model writes its rest and the summary."""
@@ -283,14 +282,14 @@ class _Probe:
             return None
         value = int(found[1])
         before = text[: found.start(1)]
-        made = [
-            tokenizer.encode(before + str(number), add_special_tokens=False) for number in (value, _other_than(value))
-        ]
-        if len(made[0]) != len(made[1]) or len(made[0]) >= len(paths[0]):
+        right = tokenizer.encode(before + str(value), add_special_tokens=False)
+        others = (tokenizer.encode(before + str(n), add_special_tokens=False) for n in _others_than(value))
+        wrong = next((ids for ids in others if len(ids) == len(right)), None)
+        if wrong is None or len(right) >= len(paths[0]):
             return None
         canvas = self.canvases[i]
-        rest = np.full(len(paths[0]) - len(made[0]), self.denoiser.mask_id)
-        first = [np.concatenate([np.array(prefix, np.int64), rest]) for prefix in made]
+        rest = np.full(len(paths[0]) - len(right), self.denoiser.mask_id)
+        first = [np.concatenate([np.array(prefix, np.int64), rest]) for prefix in (right, wrong)]
         closed = (canvas.region > 0) & (canvas.region < canvas.spec.paths)
         canvas = replace(canvas, region=np.where(closed, HEADER, canvas.region))
         return _with(canvas, [first[0]]), _with(canvas, [first[1]])
@@ -308,9 +307,9 @@ class _Probe:
         return parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted).summary
 
 
-def _other_than(value: int) -> int:
-    """Another value with as many digits."""
-    return value - 1 if value and (value % 10 == 9 or value > 9) else value + 1
+def _others_than(value: int) -> tuple[int, int]:
+    """Values beside this one, one of which has as many digits."""
+    return (value - 1, value + 1) if value >= 9 else (value + 1, value - 1)
 
 
 def _slots(canvas: Canvas, ids_L: Ints) -> list[Ints]:

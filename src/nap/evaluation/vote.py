@@ -23,7 +23,7 @@ from nap.common.stats import Interval, wilson_interval
 from nap.data.problems import Problem
 from nap.data.trace import Trace
 from nap.decoding.budget import Settings
-from nap.decoding.decode import decode_traces
+from nap.decoding.decode import decode_batches
 from nap.decoding.policies.policy import Policy
 from nap.decoding.prompt import canvas_of
 from nap.decoding.prompting import PLAIN, Prompting
@@ -111,7 +111,7 @@ def ballots(
         rows = [replace(canvas, problem_id=f"{problem.id}/{number}") for number in range(canvases)]
         reads = path_reader(task, [replace(problem, id=row.problem_id) for row in rows])
         voters, own_words, path_words = [], Alike(task), Alike(task)
-        for row, trace in zip(rows, decode_traces(denoiser, rows, policy, reads=reads, **settings), strict=True):
+        for row, trace in zip(rows, decode_batches(denoiser, rows, policy, reads=reads, **settings), strict=True):
             done = parse(row, trace.final, denoiser.tokenizer, trace.uncounted)
             text = answer_text(task, done.paths, done.summary if spec.summary_tokens else None)
             own = Vote(own_words(task.extract(problem, text)), task.check(problem, text))

@@ -109,7 +109,9 @@ def read_run(path: str | FilePath) -> Run:
     if path.is_dir():
         if not any((path / name).exists() for name in FILES):
             raise InputError(f"{path} holds no run: none of {', '.join(FILES)}; give a folder made by nap eval --out")
-        return _read_folder(path)
+        # As the harness's model keeps them.
+        alone = [name for name in FILES if (path / name).exists()] == ["traces.jsonl"]
+        return _read_trace_file(path / "traces.jsonl") if alone else _read_folder(path)
     if path.suffix not in (".jsonl", ".parquet"):
         raise InputError(f"{path} is no run; give a folder made by nap eval --out, or a .jsonl or .parquet of traces")
     return _read_trace_file(path)

@@ -30,9 +30,8 @@ from nap.data.problems import Problem
 from nap.data.trace import PROMPT, Trace
 from nap.data.trace_files import write_traces
 from nap.decoding.agreement import check_reader
-from nap.decoding.batches import fitting_batch
 from nap.decoding.budget import Budget, Eos, Sampling
-from nap.decoding.decode import decode_traces
+from nap.decoding.decode import decode_batches, decode_traces
 from nap.decoding.needs import check_needs
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
@@ -70,7 +69,8 @@ class HarnessModel(LM):  # type: ignore[misc]
     says      what of a canvas is the answer: its summary (its slot, where it has none), or `all`: the paths before it
     out       a folder for traces and log-likelihoods; None keeps none
     draws     masks that a log-likelihood is estimated from
-    greedy    whether to say if the answer is what the model would write; takes a forward a token
+    greedy    whether to say if the answer is what the model would write; takes a forward a token. A task of one answer
+              a document, whose score this is, is refused without
 
     Raises InputError for what does not fit, before anything is decoded.
     """
@@ -98,7 +98,8 @@ class HarnessModel(LM):  # type: ignore[misc]
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy
         self.budget = Budget.of(self.policy, tokens_per_step, steps)
         self.budget.check(self.policy)
-        self.cache, self.canvas, self.says, self.eos, self.seed = cache, canvas, says, eos, seed
+        self.cache, self.canvas, self.says, self.seed = cache, canvas, says, seed
+        self.eos: Eos = eos
         self.sampling = sampling or Sampling()
         self.out, self.draws, self.greedy = Path(out) if out else None, draws, greedy
         check_known("says", says, get_args(Says))
@@ -112,6 +113,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         readable(self.denoiser)
         if self.out:
             make_folder(self.out)
+        self._written: set[Path | None] = set()
         self.traces: list[Trace] = []
         self.estimates: list[dict[str, object]] = []
 
@@ -122,17 +124,22 @@ class HarnessModel(LM):  # type: ignore[misc]
 
         Raises InputError for a setting of a generation that is not one of KNOWN.
         """
-        texts: list[str] = []
+        path, texts = self._kept("traces.jsonl"), list[str]()
         named = zip(_names(requests, len(self.traces)), requests, strict=True)
         for asked, group in groupby(named, key=lambda one: _args(one[1])[1]):
-            texts += self._generated([*group], dict(asked))
-        if self.out:
-            write_traces(self.traces, self.out / "traces.jsonl")
+            texts += self._generated([*group], asked)
+        if path:
+            write_traces(self.traces, path)
         return texts
 
     def loglikelihood(self, requests: "Sequence[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Of each (context, continuation) the bound on log p in nats, and whether the model would write just that."""
-        found = []
+        """Of each (context, continuation) the bound on log p in nats, and whether the model would write just that.
+
+        Raises InputError where that is the score of a task, and not computed (`greedy`).
+        """
+        path, found = self._kept("loglikelihoods.jsonl"), []
+        if not self.greedy:
+            _check_choices(requests)
         for name, request in zip(_names(requests), requests, strict=True):
             context, continuation = _args(request)
             prompt, answer = self._pair(context, continuation)
@@ -141,8 +148,8 @@ class HarnessModel(LM):  # type: ignore[misc]
             self.estimates.append({"id": name, "tokens": len(answer)} | asdict(estimate))
             found.append((estimate.value, greedy))
             self.cache_hook.add_partial("loglikelihood", request.args, found[-1])
-        if self.out:
-            with atomic(self.out / "loglikelihoods.jsonl") as file:
+        if path:
+            with atomic(path) as file:
                 file.writelines(json.dumps(row) + "\n" for row in self.estimates)
         return found
 
@@ -174,18 +181,28 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     # How
 
+    def _kept(self, name: str) -> Path | None:
+        """A file in `out`. Raises InputError for one of another run, which would be lost."""
+        path = self.out / name if self.out else None
+        if path and path not in self._written and path.exists():
+            raise InputError(f"{path} is of an earlier run, which would be lost; choose another folder, or remove it")
+        self._written.add(path)
+        return path
+
     def _generated(self, named: "Sequence[tuple[str, Instance]]", asked: dict[str, Any]) -> list[str]:
         """The texts of requests with the same settings of a generation."""
         for name in asked:
             check_known("setting of a generation", name, KNOWN)
         until = asked.get("until") or []
-        stops = [until] if isinstance(until, str) else [*until]
+        stops = [until] if isinstance(until, str) else until
+        if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+            raise InputError(f"{named[0][0]}: `until` must be a text or a list of texts, got {until!r:.60}")
         spec, sampling = self._spec(asked.get("max_gen_toks")), self._sampling(asked, named[0][0])
         canvases = [
             canvas_of(self.denoiser, Problem(id=name, prompt=one.args[0], answer=""), spec, RAW) for name, one in named
         ]
-        traces = self._decoded(canvases, self.policy, budget=self.budget, sampling=sampling, eos=self.eos,
-                               seed=self.seed, cache=self.cache)  # fmt: skip
+        traces = decode_batches(self.denoiser, canvases, self.policy, budget=self.budget, sampling=sampling,
+                                eos=self.eos, seed=self.seed, cache=self.cache)  # fmt: skip
         self.traces += traces
         texts = [cut(self._text(canvas, trace), stops) for canvas, trace in zip(canvases, traces, strict=True)]
         for (_, request), text in zip(named, texts, strict=True):
@@ -204,24 +221,18 @@ class HarnessModel(LM):  # type: ignore[misc]
         told = {key: asked[key] for key in SAMPLING if asked.get(key) is not None}
         if asked.get("do_sample") in (None, True) and told.get("temperature", self.sampling.temperature):
             return replace(self.sampling, **told)
-        if self.sampling.temperature:
+        if self.sampling.temperature or asked.get("do_sample"):
+            models = f", not at the model's {self.sampling.temperature}" if self.sampling.temperature else ""
             say(
                 f"{name}: its task says do_sample {asked.get('do_sample')}, temperature {asked.get('temperature')}, so "
-                f"it is decoded at temperature 0, not at the model's {self.sampling.temperature}; to sample, pass "
+                f"it is decoded at temperature 0{models}; to sample, pass "
                 "simple_evaluate gen_kwargs='do_sample=True,temperature=...'"
             )
         # The likeliest token needs no top_p and no top_k.
         return Sampling(guidance=self.sampling.guidance)
 
-    def _decoded(self, canvases: Sequence[Canvas], policy: Policy, **settings: Any) -> list[Trace]:
-        if not canvases:
-            return []
-        rows = fitting_batch(self.denoiser, max(map(len, canvases))).rows
-        parts = (canvases[start : start + rows] for start in range(0, len(canvases), rows))
-        return [trace for part in parts for trace in decode_traces(self.denoiser, part, policy, **settings)]
-
     def _text(self, canvas: Canvas, trace: Trace) -> str:
-        done = parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted)
+        done = parse(canvas, trace.final, self.denoiser.tokenizer, trace.uncounted, blanks=True)
         summary = [done.summary] if canvas.spec.summary_tokens else []
         return "\n".join([*done.paths, *summary] if self.says == "all" else summary or done.paths[:1])
 
@@ -243,13 +254,26 @@ class HarnessModel(LM):  # type: ignore[misc]
         spec = CanvasSpec(paths=1, path_tokens=len(answer), summary_tokens=0, tags="none")
         region = np.where(np.arange(len(ids)) < len(prompt), PROMPT, 0)
         canvas = Canvas(ids=ids, region=region, spec=spec)
-        (trace,) = self._decoded([canvas], parse_policy("low_confidence"), budget=Budget(tokens=1))
+        (trace,) = decode_traces(self.denoiser, [canvas], parse_policy("low_confidence"), budget=Budget(tokens=1))
         return [*trace.final[len(prompt) :]] == [*answer]
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
     """The text up to the first of the stops, wherever one is."""
     return text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def _check_choices(requests: "Sequence[Instance]") -> None:
+    """Raise InputError for a task of one answer a document: its score is whether the model would write it."""
+    answers: dict[tuple[Any, ...], set[int]] = {}
+    for request in requests:
+        answers.setdefault((request.task_name, request.doc_id), set()).add(request.idx)
+    for (task, document), numbers in answers.items():
+        if len(numbers) == 1 and document is not None:
+            raise InputError(
+                f"task {task} has one answer a document, and scores whether the model would write it, which "
+                "greedy=False leaves out; drop that"
+            )
 
 
 def _names(requests: "Sequence[Instance]", first: int = 0) -> Iterator[str]:
@@ -266,6 +290,8 @@ def _names(requests: "Sequence[Instance]", first: int = 0) -> Iterator[str]:
 
 
 def _args(request: "Instance") -> tuple[Any, ...]:
-    """What a request asks: the harness says this type in a way that no checker reads."""
+    """What a request asks, two values: the harness says this type in a way that no checker reads."""
     args: Any = request.args
+    if len(args) != 2 or not isinstance(args[1], str | dict):
+        raise InputError(f"a request has a context, and settings or an answer; got {args!r:.80}")
     return args

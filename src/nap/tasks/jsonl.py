@@ -17,7 +17,7 @@ from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_number
 from nap.tasks.marks import MAX_LINE, MAX_TEXT, marked_answers, outside_reasoning, until
-from nap.tasks.numbers import same_number, to_number
+from nap.tasks.numbers import same_number, same_value, to_number
 from nap.tasks.public import OfFiles, Problems, problems
 
 # The letter of a choice as the right answer, and at the start of a model's answer: `(B)`, `B. Paris`, `B because`.
@@ -69,7 +69,7 @@ class Jsonl(OfFiles):
 
     def same(self, one: str, other: str) -> bool:
         """Whether two answers are the same number or, without case and outer punctuation, the same words."""
-        return same_number(one, other) or _plain(one) == _plain(other)
+        return same_value(one, other) or _plain(one) == _plain(other)
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text's answer equals the problem's."""

@@ -60,14 +60,18 @@ def to_number(text: str) -> Fraction | None:
     return _value(found) if found else None
 
 
-def same_number(answer: str | None, gold: str | None) -> bool:
+def same_value(one: str, other: str) -> bool:
     """Whether both are numbers and equal: `1,234.50` is `1234.5` and `3/4` is `0.75`; `50%` is `50`, not `0.5`."""
+    value = to_number(one)
+    return value is not None and value == to_number(other)
+
+
+def same_number(answer: str | None, gold: str | None) -> bool:
+    """Whether an answer is the number that is right: equal, or short of the millions that the question asks for."""
     if answer is None or gold is None:
         return False
-    value, expected = to_number(answer), to_number(gold)
-    # If a question asks how many millions, 3 million equals 3.
-    bare = to_number(_SCALE_WORD.sub("", answer))
-    return value is not None and expected in (value, bare)
+    # If a question asks how many millions, 3 million is right where 3 is; among answers they are two.
+    return same_value(answer, gold) or (to_number(answer) is not None and same_value(_SCALE_WORD.sub("", answer), gold))
 
 
 def is_range(text: str) -> bool:

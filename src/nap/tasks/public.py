@@ -23,7 +23,7 @@ from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
 from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, prompt_of, question_of
 from nap.tasks.marks import STOPS, extract_boxed, until
-from nap.tasks.numbers import same_number, to_number
+from nap.tasks.numbers import same_number, same_value, to_number
 from nap.tasks.registry import Screens, Task, check_split, data_file
 
 # What data sets with proofs or failed extractions (NuminaMath) write in place of an answer.
@@ -126,7 +126,7 @@ def _problem(task: Task, row: FileRow, fields: Fields) -> Problem:
 
 
 def _same(one: object, other: object) -> bool:
-    return one == other or same_number(str(one), str(other))
+    return one == other or same_value(str(one), str(other))
 
 
 def gold_text(task: Task, row: FileRow, fields: Fields = USUAL) -> str:
@@ -186,7 +186,7 @@ class Gsm8k(OfFiles):
 
     def same(self, one: str, other: str) -> bool:
         """Whether two answers are the same number."""
-        return one == other or same_number(one, other)
+        return one == other or same_value(one, other)
 
     def unusable(self, gold: str) -> str | None:
         """Why an answer cannot be checked: it has no number."""

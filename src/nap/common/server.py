@@ -1,20 +1,24 @@
 """A server that is asked for JSON over HTTP, and the meaning of each failure.
 
 Passing is a failure that may pass, Refused concerns this request only, and Fatal would happen to every request.
-Redirects to another host are not followed, because they would take the key along. Does not know what is asked
-(teacher.py), and does not read texts (replies.py).
+Redirects to another host are not followed, because they would take the key along. All that a server says is
+untrusted, and its size is bounded even after decompression. Does not know what is asked.
 """
 
+import json
 import os
+import re
 import ssl
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from nap import __version__
 from nap.common.files import InputError
-from nap.curation.replies import Passing, Refused, error_inside, read_body, read_json, retry_after, words
 
 # Statuses that may pass: timeout, conflict, too early, too many requests; also all from 500 on.
 PASSING = (408, 409, 425, 429)
@@ -24,6 +28,11 @@ FATAL = {401: "refuses the key", 402: "wants to be paid", 404: "has no such addr
 # Redirects that keep a request unchanged, and how many are followed; only to the same host, as others would get the
 # key.
 REDIRECTS, MOST_REDIRECTS = (307, 308), 3
+# The most bytes of an answer after decompression: many texts of the greatest length, each character escaped, with as
+# much reasoning.
+MAX_BYTES = 16 * 2**20
+# The most characters of an error message of a server that are shown or kept.
+MAX_ERROR = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +44,35 @@ class Endpoint:
     key_env: str = "OPENAI_API_KEY"
 
 
+class Passing(Exception):
+    """An attempt failed in a way that may pass. `pause` is the pause that the server asked for."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason[:MAX_ERROR])
+        self.pause = pause
+
+
+class Refused(Exception):
+    """The server refuses this particular request: the status and its message."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"{status}: {said}")
+        self.status, self.said = status, said
+
+
 class Fatal(Exception):
     """A failure that every request would have; the text says what the server does."""
 
 
 class Server:
-    """One endpoint during a run; `alive` once it has answered a question."""
+    """One endpoint during a run; `alive` once it has answered a question. An answer has `most` bytes at most."""
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        self.endpoint, self.timeout, self.alive = endpoint, timeout, False
+    def __init__(self, endpoint: Endpoint, timeout: float, most: int = MAX_BYTES) -> None:
+        self.endpoint, self.timeout, self.most, self.alive = endpoint, timeout, most, False
         try:
             import aiohttp
         except ImportError:
-            raise InputError("asking a teacher needs aiohttp; install it with: pip install 'nap-dlm[curate]'") from None
+            raise InputError("asking a server needs aiohttp; install it with: pip install 'nap-dlm[curate]'") from None
         self._http, self._proxy = aiohttp, _proxy(endpoint.url)
         # A real cookie jar, or looking for a proxy at each request, would double the time of a request.
         self._session = aiohttp.ClientSession(
@@ -95,7 +120,7 @@ class Server:
                 method, url, data=body, proxy=self._proxy, allow_redirects=False
             ) as response:
                 encoding = response.headers.get("Content-Encoding", "").lower()
-                said = await read_body(response.content.iter_chunked(2**16), encoding)
+                said = await read_body(response.content.iter_chunked(2**16), encoding, self.most)
                 return response.status, response.headers, said
         except TimeoutError:
             raise Passing(f"no reply within {self.timeout:g} s") from None
@@ -125,11 +150,91 @@ class Server:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a teacher's address. Raises InputError for an invalid address."""
+    """The proxy that the environment names for a server's address. Raises InputError for an invalid address."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError("no http and host")
     except ValueError as error:
-        raise InputError(f"{url!r} is no address of a teacher ({error!s:.80}); give http://HOST:PORT/v1") from None
+        raise InputError(f"{url!r} is no address of a server ({error!s:.80}); give http://HOST:PORT/v1") from None
     return None if proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
+
+
+async def read_body(chunks: AsyncIterable[bytes], encoding: str, most: int = MAX_BYTES) -> bytes:
+    """The bytes of an answer, decompressed. Raises Passing for more than `most`, and for invalid compression."""
+    packed = encoding not in ("", "identity")
+    if packed and encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Passing(f"not a reply: compressed as {encoding!r:.40}, which was not asked for")
+    reader, head, body = None, b"", bytearray()
+    async for chunk in chunks:
+        if packed and reader is None:
+            head = chunk = head + chunk
+            if len(head) < 2:
+                continue
+            reader = zlib.decompressobj(_window(head))
+        try:
+            body += reader.decompress(chunk, most + 1 - len(body)) if reader else chunk
+        except zlib.error as error:
+            raise Passing(f"not a reply: {error}") from None
+        if len(body) > most:
+            raise Passing(f"not a reply: more than {most} bytes")
+    if packed and not (reader and reader.eof):
+        raise Passing("not a reply: its compressed body is cut short")
+    return bytes(body)
+
+
+def _window(head: bytes) -> int:
+    """zlib's word for how a body is compressed, by its first two bytes: gzip, zlib, or deflate without its header."""
+    zlib_header = head[0] & 15 == 8 and int.from_bytes(head[:2]) % 31 == 0
+    # 32 more than the window size accepts the headers of both gzip and zlib; below 0 there is no header.
+    return 32 + zlib.MAX_WBITS if zlib_header or head[:2] == b"\x1f\x8b" else -zlib.MAX_WBITS
+
+
+def read_json(body: bytes) -> object:
+    """The JSON in an answer. Raises Passing if there is none, which shows how the answer begins."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        begins = body[:80].decode(errors="replace")
+        raise Passing(f"not a reply: {error}; it begins {begins!r}" if body else "not a reply: it is empty") from None
+
+
+def error_inside(answer: object) -> tuple[int, str] | None:
+    """(status, message) of an error in an answer with the status of a success; None where there is none."""
+    if not isinstance(answer, dict) or not (error := answer.get("error")) or answer.get("choices"):
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    return (code if type(code) is int and 400 <= code < 600 else 500), words(answer)
+
+
+def model_names(listed: object) -> list[str]:
+    """The names in an answer of /models; empty if it is something else."""
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list):
+        return []
+    return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a Retry-After header asks for, a number or until a date (RFC 9110); None for anything else."""
+    said = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,12}(?:\.\d*)?s?", said, re.ASCII):
+        return float(said.removesuffix("s"))
+    try:
+        date = parsedate_tz(said)
+        left = mktime_tz(date) - time.time() if date else -1.0
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return left if left >= 0 else None
+
+
+def words(found: object) -> str:
+    """The server's message about an error, shortened; `found` is its answer as bytes, or parsed."""
+    if isinstance(found, bytes):
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError):
+            found = found[: 4 * MAX_ERROR].decode(errors="replace")
+    known = [found[key] for key in ("error", "detail", "message") if found.get(key)] if isinstance(found, dict) else []
+    said = known[0] if known else found
+    return str(said.get("message", said) if isinstance(said, dict) else said)[:MAX_ERROR]
