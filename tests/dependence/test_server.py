@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         with torch.no_grad():
             scores = self.server.lm(torch.tensor([ids])).logits[0].log_softmax(-1)
         known = [None, *(scores[i, token].item() for i, token in enumerate(ids[1:]))]
-        every = {"holes": None, "above": 5.0, "texts": "-1"}
+        every = {"holes": None, "above": 5.0, "texts": "-1", "endless": -(10**4000), "nan": float("nan")}
         written = [every[self.server.fault]] * len(known) if self.server.fault in every else known
         written = [] if self.server.fault == "no echo" else written
         logprobs = None if self.server.fault == "no logprobs" else {"token_logprobs": [*written, -1.5]}
@@ -135,8 +135,10 @@ def test_a_server_gives_what_its_model_gives_in_a_folder(llama, server, monkeypa
         ("no logprobs", "must support echo"),
         ("garbage", "0 answers to"),
         ("holes", "is no number"),
-        ("above", "gave 5.0 as a log-probability, which is at most 0"),
+        ("above", "gave 5.0 as a log-probability, a number of at most 0"),
         ("texts", "gave '-1' as a log-probability"),
+        ("endless", "gave -1000.* as a log-probability"),
+        ("nan", "gave nan as a log-probability"),
         ("all first", "must be 0, 1, ... as the prompts are"),
         ("worded", "must be 0, 1, ... as the prompts are"),
         ("from one", "must be 0, 1, ... as the prompts are"),

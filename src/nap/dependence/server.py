@@ -29,8 +29,8 @@ REQUEST = 16
 ATTEMPTS, PAUSE, MOST_PAUSE, TIMEOUT = 3, 0.5, 30.0, 600.0
 # Of a reply: REQUEST texts of 16,000 tokens, each with its text and its log-probability.
 MOST_BYTES = 32 << 20
-# Servers round: a log-probability of so little above 0 is 0.
-ROUNDING = 1e-3
+# Servers round, so that a log-probability may be a little above 0; and none has so many nats.
+ROUNDING, MOST_NATS = 1e-3, 1e30
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ class ServerScorer(TextReader):
             )
         asked = scores[request.scored_from : len(request.ids)]
         # What is missing is refused where it is needed.
-        odd = [one for one in asked if one is not None and (type(one) not in (int, float) or one > ROUNDING)]
+        odd = [one for one in asked if one is not None and not _is_logprob(one)]
         if odd:
-            raise InputError(f"the server {self.name} gave {odd[0]!r:.60} as a log-probability, which is at most 0")
+            raise InputError(f"the server {self.name} gave {odd[0]!r:.60} as a log-probability, a number of at most 0")
         return np.array(asked, float)
 
 
@@ -159,6 +159,11 @@ def _listed(choice: dict[str, Any], name: str) -> list[Any]:
     beside = choice.get("logprobs")
     found = beside.get(name) if isinstance(beside, dict) else None
     return found if isinstance(found, list) else []
+
+
+def _is_logprob(found: object) -> bool:
+    """Whether it is a finite number of at most 0, as near as servers round."""
+    return isinstance(found, int | float) and type(found) is not bool and -MOST_NATS < found <= ROUNDING
 
 
 def _run(asked: Coroutine[Any, Any, object]) -> object:
