@@ -31,6 +31,8 @@ WIDTHS = {1: "one", 2: "grids-2", 3: "grids-3", 4: "grids-4", 6: "grids-6"}
 SHARED_ARMS = ("grids-3", "rows-1", "rows-2", "rows-3")
 THRESHOLD, IN_PATHS, JOINT = "threshold:tau=0.9", "parallel_threshold:tau=0.9", "parallel_threshold:summary=joint"
 BOUND, BOUND_IN_PATHS = "entropy_bound:gamma=0.1", "parallel_entropy_bound:gamma=0.1"
+# Seeds of an arm before it counts in a question about all arms, which has no more seeds than any of them.
+ENOUGH = 3
 # How many points a decoder may be below one token a step and still be called lossless.
 LOSSLESS = 0.02
 
@@ -228,7 +230,7 @@ def own_pace(policy: str) -> Callable[[Rows], float]:
 def findings(study: Study) -> list[Finding]:
     """The questions of the protocol, in its order."""
     widths = tuple(WIDTHS.values())
-    every = tuple(arm for arm in ARMS if study.seeds(arm) and not ARMS[arm].exact)
+    every = tuple(arm for arm in ARMS if len(study.seeds(arm)) >= ENOUGH and not ARMS[arm].exact)
     below = partial(lossless, study)
     found = [
         Finding("Q1", "k50 against P, forced: slope", widths, partial(width_slope, halved(FORCED)), proportional),

@@ -247,6 +247,18 @@ def test_a_page_without_rows_says_that_nothing_was_run_and_one_seed_gives_no_ver
     assert "| +25.00 points [+25.00, +25.00] | 3 | supported |" in finding.line(study)
 
 
+def test_an_arm_counts_in_the_question_about_all_arms_once_three_seeds_of_it_are_measured():
+    study = FINDINGS.Study(AGREEMENT.RESULTS)
+
+    def arms() -> tuple[str, ...]:
+        return next(finding.arms for finding in FINDINGS.findings(study) if finding.number == "Q8")
+
+    assert "one" in arms() and all(len(study.seeds(arm)) >= 3 for arm in arms())
+    for seed in study.seeds("corners-3")[2:]:
+        del study.rows["corners-3", seed]
+    assert "corners-3" not in arms() and "one" in arms()
+
+
 def test_the_page_is_as_the_rows_make_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["agreement_page.py", "--check"])
     assert PAGE.main() == 0
