@@ -99,7 +99,11 @@ def test_a_policy_and_a_cache_decode_as_they_are_asked_for(tiny):
 
 def test_a_task_that_samples_is_sampled_and_one_that_does_not_is_not(tiny, capsys):
     question, model = "Ann has 5 pears . How many has Ann ?", HarnessModel(str(tiny), says="all")
-    several = {"do_sample": True, "temperature": 0.7, "top_k": 5}, {"do_sample": False, "temperature": 0.7}, {}
+    several = (
+        {"do_sample": True, "temperature": np.float64(0.7), "top_k": np.int64(5)},
+        {"do_sample": False, "temperature": 0.7},
+        {},
+    )
     for asked in (*several, {"do_sample": True, "top_p": 0.5}):
         model.generate_until([request("generate_until", question, asked)])
     drawn = [trace.setting["sampling"] for trace in model.traces]
@@ -223,6 +227,7 @@ def test_bad_requests_are_named(tiny):
     for asked, said in (
         ({"do_sample": True, "temperature": "0.7"}, "temperature must be a number, got '0.7'"),
         ({"do_sample": True, "temperature": 1.0, "top_k": 5.0}, "top_k must be a whole number, got 5.0"),
+        ({"do_sample": True, "temperature": True}, "temperature must be a number, got True"),
         ({"until": [5]}, r"t/0/0: `until` must be a text or a list of texts, got \[5\]"),
         ({"until": 5}, "`until` must be a text or a list of texts, got 5"),
         (None, "a request has a context, and settings or an answer"),

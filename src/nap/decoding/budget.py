@@ -1,6 +1,7 @@
 """The settings of a decode: how fast to commit, how candidates are drawn, and how the end of a text is treated."""
 
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
@@ -123,9 +124,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if type(value) is not int and (name == "top_k" or type(value) is not float):
-                kind = "a whole number" if name == "top_k" else "a number"
-                raise InputError(f"{name} must be {kind}, got {value!r:.40}")
+            # NumPy's numbers are some, too.
+            kind, said = (Integral, "a whole number") if name == "top_k" else (Real, "a number")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise InputError(f"{name} must be {said}, got {value!r:.40}")
         if not 0 <= self.guidance < float("inf"):
             raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):
