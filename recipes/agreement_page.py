@@ -182,7 +182,7 @@ def dependent(study: Study) -> str:
 
 def page(study: Study) -> str:
     """All that stands below the mark."""
-    arms = [arm for arm in ARMS if any(name == arm for name, _ in study.rows)]
+    arms = [arm for arm in ARMS if study.seeds(arm)]
     verdicts = [finding.line(study) for finding in findings(study)]
     return "\n".join([
         MARK, "", "## Results", "", f"![Valid grids against tokens a forward]({PICTURE})", "", *in_short(study), "",

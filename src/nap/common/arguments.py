@@ -49,6 +49,12 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
+def checked_fields(kind: type[R]) -> type[R]:
+    """The dataclass, whose fields are checked in the same way wherever one is made."""
+    kind.__init__ = checked_arguments(kind.__init__)
+    return kind
+
+
 def _taken(name: str, value: object, hint: object) -> object:
     """The value as the function wants it. Raises InputError where the annotation does not allow it."""
     kinds = _kinds(hint)

@@ -1,11 +1,11 @@
 """The settings of a decode: how fast to commit, how candidates are drawn, and how the end of a text is treated."""
 
 from dataclasses import asdict, dataclass, replace
-from numbers import Integral, Real
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
+from nap.common.arguments import checked_fields
 from nap.common.bounds import check_least
 from nap.common.files import InputError
 from nap.common.text import check_known
@@ -105,6 +105,7 @@ class Budget:
         return Budget(steps=self.steps // blocks, schedule=self.schedule)
 
 
+@checked_fields
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a candidate is drawn: the likeliest token at temperature 0, else Gumbel-max over the tokens kept.
@@ -123,11 +124,6 @@ class Sampling:
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            # NumPy's numbers are some, too.
-            kind, said = (Integral, "a whole number") if name == "top_k" else (Real, "a number")
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise InputError(f"{name} must be {said}, got {value!r:.40}")
         if not 0 <= self.guidance < float("inf"):
             raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):

@@ -70,8 +70,11 @@ def same_number(answer: str | None, gold: str | None) -> bool:
     """Whether an answer is the number that is right: equal, or short of the millions that the question asks for."""
     if answer is None or gold is None:
         return False
+    value, expected = to_number(answer), to_number(gold)
+    if value is None or expected is None:
+        return False
     # If a question asks how many millions, 3 million is right where 3 is; among answers they are two.
-    return same_value(answer, gold) or (to_number(answer) is not None and same_value(_SCALE_WORD.sub("", answer), gold))
+    return expected in (value, to_number(_SCALE_WORD.sub("", answer)))
 
 
 def is_range(text: str) -> bool:
