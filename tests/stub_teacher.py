@@ -44,10 +44,11 @@ Answer = str | Said | Raw
 
 @dataclass
 class Server:
-    """What was asked so far, each request's body, over so many connections; `most` were in flight at once."""
+    """What was asked so far, each request's body and path, over so many connections; `most` were in flight at once."""
 
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     connections: int = 0
     most: int = 0
     now: int = 0
@@ -91,7 +92,8 @@ class _Stub:
             writer.close()
 
     async def reply(self, path: str, body: dict[str, Any]) -> Raw:
-        if path.endswith("/models"):
+        self.server.paths.append(path)
+        if path.partition("?")[0].endswith("/models"):
             if self.models is None:
                 return Raw(404, b"{}")
             return Raw(200, json.dumps({"data": [{"id": name} for name in self.models]}).encode())

@@ -1,6 +1,7 @@
 """The teacher's client against a server that answers as servers do: late, full, wrong, garbled, or not at all."""
 
 import asyncio
+import gc
 import gzip
 import shutil
 import ssl
@@ -293,15 +294,46 @@ def test_a_teacher_behind_tls_is_trusted_by_its_certificate_only(path: Path, mon
         assert texts(settle(server, path, requests(1))) == ["42"]
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://h/v1", "http://", "http://h:x/v1", "http://[::1/v1"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "ftp://h/v1", "http://", "http://h:x/v1", "http://[::1/v1", "http://h..x/v1"]
+)
 def test_what_is_no_address_is_named(path: Path, url: str) -> None:
     with pytest.raises(InputError, match="is no address of a server"):
         settle(Server(url=url), path, requests(1))
 
 
+@pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:9/v1", "http://me:secret@h:x/v1", "me:secret@h/v1"])
+def test_a_password_in_an_address_is_refused_and_not_shown(path: Path, url: str) -> None:
+    with pytest.raises(InputError, match=r"\.\.\.@(127|h)") as refused:
+        settle(Server(url=url), path, requests(1))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["secret\nx", "secret\x07", "secret\u201d"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(path: Path, monkeypatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with stub() as server, pytest.raises(InputError, match="the key in OPENAI_API_KEY has a line break") as refused:
+        settle(server, path, requests(1))
+    assert not server.asked and "secret" not in str(refused.value)
+
+
+def test_where_a_second_address_is_refused_the_connections_of_the_first_are_closed(path: Path, capfd) -> None:
+    with stub() as server, Journal(path) as journal, pytest.raises(InputError, match="is no address"):
+        ask([(Endpoint(url=url, model="m"), []) for url in (server.url, "http://h..x/v1")], journal, QUICK)
+    gc.collect()
+    assert "Unclosed" not in capfd.readouterr().err
+
+
+def test_an_address_may_end_in_a_query(path: Path) -> None:
+    with stub(lambda body, number: "42") as server:
+        assert texts(settle(server, path, requests(1), url=f"{server.url}/?api-version=1")) == ["42"]
+        assert server.paths == ["/v1/models?api-version=1", "/v1/chat/completions?api-version=1"]
+
+
 def test_bad_settings_are_named() -> None:
     wrong: list[dict[str, Any]]
-    wrong = [{"concurrency": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")}, {"backoff": -1}]
+    wrong = [{"concurrency": 0}, {"retries": -1}, {"timeout": 0}, {"timeout": float("nan")}, {"backoff": -1},
+             {"timeout": float("inf")}, {"backoff": float("inf")}, {"backoff": float("nan")}]  # fmt: skip
     for settings in wrong:
         with pytest.raises(InputError, match=next(iter(settings))):
             Asking(**settings)

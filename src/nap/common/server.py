@@ -74,6 +74,7 @@ class Server:
         except ImportError:
             raise InputError("asking a server needs aiohttp; install it with: pip install 'nap-dlm[curate]'") from None
         self._http, self._proxy = aiohttp, _proxy(endpoint.url)
+        key = _key(endpoint.key_env)
         # A real cookie jar, or looking for a proxy at each request, would double the time of a request.
         self._session = aiohttp.ClientSession(
             # Made here, because aiohttp's default has the certificates (SSL_CERT_FILE) from the time of its import; and
@@ -84,8 +85,7 @@ class Server:
             # A small body may grow without bound when decompressed; `read_body` does this within a bound.
             auto_decompress=False,
             headers={
-                # A local server needs no key, and ignores one.
-                "Authorization": f"Bearer {os.environ.get(endpoint.key_env, '').strip() or 'none'}",
+                "Authorization": f"Bearer {key}",
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip, deflate",
                 "Content-Type": "application/json",
@@ -99,7 +99,9 @@ class Server:
 
     async def call(self, method: str, path: str, body: bytes | None = None) -> object:
         """The server's answer as JSON. Raises Passing, Refused or Fatal."""
-        url = self.endpoint.url.rstrip("/") + path
+        parts = urlsplit(self.endpoint.url)
+        # Before a query, which some servers want in every address (`?api-version=...`).
+        url = parts._replace(path=parts.path.rstrip("/") + path).geturl()
         for _ in range(MOST_REDIRECTS + 1):
             status, headers, said = await self._exchange(method, url, body)
             if not 300 <= status < 400:
@@ -155,14 +157,29 @@ def _context(url: str) -> ssl.SSLContext | bool:
     return ssl.create_default_context() if urlsplit(url).scheme == "https" else True
 
 
+def _key(name: str) -> str:
+    """The API key in the variable of that name. Raises InputError for one that no header can hold."""
+    # A local server needs no key, and ignores one.
+    key = os.environ.get(name, "").strip() or "none"
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the key in {name} has a line break or another character that no key has; set it again")
+    return key
+
+
 def _proxy(url: str) -> str | None:
     """The proxy that the environment names for a server's address. Raises InputError for an invalid address."""
+    # What may be a password is not shown.
+    shown = re.sub(".*@", "...@", url, flags=re.DOTALL)
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError("no http and host")
+        parts.hostname.encode("idna")
     except ValueError as error:
-        raise InputError(f"{url!r} is no address of a server ({error!s:.80}); give http://HOST:PORT/v1") from None
+        reason = f" ({error!s:.80})" if shown == url else ""
+        raise InputError(f"{shown!r} is no address of a server{reason}; give http://HOST:PORT/v1") from None
+    if "@" in parts.netloc:
+        raise InputError(f"{shown!r} has a name or a password in front of its host; drop it")
     return None if proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
 
 

@@ -19,6 +19,7 @@ Does not read answers of servers (replies.py), and knows no problems (curate.py)
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,9 +70,11 @@ class Asking:
 
     def __post_init__(self) -> None:
         check_least({"concurrency": self.concurrency})
-        check_least({"per_minute": self.per_minute, "retries": self.retries, "backoff": self.backoff}, 0)
-        if not self.timeout > 0:
-            raise InputError(f"timeout must be more than 0 seconds, got {self.timeout}")
+        check_least({"per_minute": self.per_minute, "retries": self.retries}, 0)
+        if not 0 < self.timeout < math.inf:
+            raise InputError(f"timeout must be more than 0 seconds and finite, got {self.timeout}")
+        if not 0 <= self.backoff < math.inf:
+            raise InputError(f"backoff must be 0 seconds or more and finite, got {self.backoff}")
 
 
 # The samples that are wanted for one prompt.
@@ -96,8 +99,10 @@ def ask(
 async def _ask(
     work: Sequence[tuple[Endpoint, Iterable[Group]]], journal: Journal, asking: Asking, report: Callable[[int], None]
 ) -> None:
-    clients = [_Client(endpoint, journal, asking, report) for endpoint, _ in work]
+    clients = list[_Client]()
     try:
+        # One by one, so that the first ones are closed if the address of another is refused.
+        clients.extend(_Client(endpoint, journal, asking, report) for endpoint, _ in work)
         await asyncio.gather(*(client.work(groups) for client, (_, groups) in zip(clients, work, strict=True)))
     finally:
         for client in clients:
