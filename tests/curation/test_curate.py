@@ -438,6 +438,7 @@ def test_prompts_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     [
         {"paths": 0}, {"samples": 1}, {"select": "best"}, {"max_overlap": 2}, {"temperature": -1}, {"models": ()},
         {"solutions": "f"}, {"select": "quota", "wrong": 3}, {"top_p": 0}, {"max_tokens": 0},
+        {"select": "mixed", "paths": 1}, {"prompts": ("boxed", "boxed")},
     ],
 )  # fmt: skip
 def test_plans_that_make_no_sense_are_refused(changes) -> None:
@@ -475,6 +476,10 @@ def test_the_command_prints_counts_or_the_card(tmp_path, problems, capsys) -> No
         ([], "give one"),
         (["--solutions", "f", "--wrong", "1"], "--wrong changes nothing"),
         (["--solutions", "f", "--max-seqdep", "1"], "go together"),
+        (["--solutions", "f", "--max-seqdep", "nan", "--scorer", "f"], "max-seqdep must be a finite number"),
+        (["--solutions", "f", "--select", "mixed", "--paths", "1"], "a right and a wrong path in a sample"),
+        (["--teacher", "http://a/v1", "--model", "m", "--prompts", "x.txt", "x.txt"], "'x.txt' is named twice"),
+        (["--teacher", "http://a/v1", "--model", "m", "--timeout", "1e400"], "timeout must be .* finite, got inf"),
         (["--solutions", "f", "--data", "none.jsonl"], "data is for teachers, and the paths come from f"),
         (["--solutions", "f", "--split", "foo"], "split is for teachers"),
         (["--solutions", "f", "--prompts", "none"], "prompts is for teachers"),

@@ -4,6 +4,7 @@ Does not ask, check or choose (curation/); reads the flags and prints progress.
 """
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -209,6 +210,8 @@ class Curate:
             raise InputError("--max-seqdep and --scorer go together; give both or neither")
         if self.max_seqdep is None or self.scorer is None:
             return None
+        if not math.isfinite(self.max_seqdep):
+            raise InputError(f"--max-seqdep must be a finite number of nats, got {self.max_seqdep}")
         from nap.curation.curate import Last
         from nap.dependence.load import open_scorer
         from nap.dependence.seqdep import measure_sample

@@ -109,6 +109,10 @@ class Plan:
             raise InputError(f"{self.paths} paths cannot come of {self.samples} samples a problem; ask for more")
         if self.select == "quota" and not 0 <= self.wrong <= self.paths:
             raise InputError(f"a quota of {self.wrong} wrong ones does not fit {self.paths} paths")
+        if self.select == "mixed" and self.paths == 1:
+            raise InputError("select 'mixed' wants a right and a wrong path in a sample, which has 1; raise paths")
+        if twice := next((name for name in self.prompts if self.prompts.count(name) > 1), None):
+            raise InputError(f"the prompt {twice!r} is named twice; name each prompt once")
         if bool(self.solutions) == bool(self.models):
             raise InputError("paths come from a teacher (its URL and model) or from a file of solutions: give one")
         told = changed(self)
