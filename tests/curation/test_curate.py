@@ -27,7 +27,7 @@ from nap.curation.curate import Work, curate
 from nap.curation.journal import FAILED, Journal, Reply
 from nap.curation.plan import Plan
 from nap.curation.selection import distinct, overlaps, select, spread
-from nap.curation.solutions import Solved, read_solutions
+from nap.curation.solutions import Solved, read_problems
 from nap.curation.teacher import Asking, Endpoint
 from nap.data.problems import Problem
 from nap.data.samples import Path as SamplePath
@@ -222,6 +222,34 @@ def test_plans_that_ask_the_same_share_a_journal(tmp_path, problems) -> None:
 # Teachers
 
 
+def test_a_question_that_stands_in_several_rows_is_asked_and_paid_for_once(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "problems.jsonl"
+    rows = [("What is 1 plus 1?", 2), ("What is 3 plus 1?", 4), ("What is 1 plus 1?", "2.0"), ("What is 1 plus 1?", 2),
+            ("What is 5 plus 1?", 6), ("What is 5 plus 1?", 7)]  # fmt: skip
+    path.write_text("".join(json.dumps({"prompt": prompt, "answer": answer}) + "\n" for prompt, answer in rows))
+    flags = ["curate", "--task", "jsonl", "--data", str(path), "--paths", "2", "--model", "m", "--teacher"]
+    with stub(right) as server:
+        run([*flags, server.url, "--price-completion", "1e6", "--out", str(tmp_path / "run")])
+        assert len(server.asked) == 4
+        with pytest.raises(InputError, match="problem 'jsonl-3' asks what 'jsonl-1' asks"):
+            run([*flags, server.url, "--strict", "--out", str(tmp_path / "strict")])
+    card = json.loads((tmp_path / "run/card.json").read_text())
+    assert (card["problems"]["all"], card["replies"]["all"], card["usage"]["cost"]) == (2, 4, 44.0)
+    assert [sample.problem.id for sample in read_samples(tmp_path / "run/samples.parquet")] == ["jsonl-1", "jsonl-2"]
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "run/left_out.jsonl").read_text().splitlines()]
+    assert [reason.partition(": ")[2] for reason in reasons[:2]] == [
+        "problem 'jsonl-3' asks what 'jsonl-1' asks", "problem 'jsonl-4' asks what 'jsonl-1' asks"
+    ]  # fmt: skip
+    assert "two answers to problem 'jsonl-5': '6' and, in 'jsonl-6', '7'" in reasons[2]
+    assert "3 rows left out, see left_out.jsonl" in capsys.readouterr().out
+
+
+def test_two_solutions_of_one_puzzle_are_no_two_answers() -> None:
+    found = read_problems(Plan(task="agree", split="test", models=("m",), limit=200))
+    repeated = [reason for reason in found.left_out if "asks what" in reason]
+    assert repeated and len(repeated) == len(found.left_out)
+
+
 def test_the_paths_of_a_problem_go_round_endpoints_and_prompts(tmp_path, problems) -> None:
     (tmp_path / "other.txt").write_text("Think first. {problem}")
 
@@ -258,7 +286,7 @@ def test_solutions_may_stand_one_a_row(tmp_path) -> None:
     path = tmp_path / "solutions.jsonl"
     rows = [{"prompt": f"P{n % 2}", "answer": 42, "text": f"solution {n}"} for n in range(6)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read_solutions(Plan(task="jsonl", solutions=str(path), field="text"))
+    found = read_problems(Plan(task="jsonl", solutions=str(path), field="text"))
     assert [[reply.text for _, reply in solved.replies] for solved in found.solved] == [
         ["solution 0", "solution 2", "solution 4"], ["solution 1", "solution 3", "solution 5"],
     ]  # fmt: skip

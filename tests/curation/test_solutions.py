@@ -12,7 +12,7 @@ from nap.cli import run
 from nap.common.files import InputError
 from nap.curation.curate import curate
 from nap.curation.plan import Plan
-from nap.curation.solutions import read_solutions
+from nap.curation.solutions import read_problems
 from nap.data.samples import read_samples
 
 Row = dict[str, Any]
@@ -26,7 +26,7 @@ def written(folder: Path, *rows: Row) -> str:
 
 
 def texts(folder: Path, *rows: Row, **settings: Any) -> list[list[str]]:
-    found = read_solutions(Plan(task="gsm8k", solutions=written(folder, *rows), **settings))
+    found = read_problems(Plan(task="gsm8k", solutions=written(folder, *rows), **settings))
     return [[reply.text for _, reply in one.replies] for one in found.solved]
 
 
@@ -55,7 +55,7 @@ def test_every_shape_of_several_solutions_is_read(tmp_path: Path, row: Row) -> N
 )
 def test_the_last_reply_of_a_conversation_is_a_solution(tmp_path: Path, turns: Row) -> None:
     assert texts(tmp_path, {"answer": "42", **turns}) == [["a"]]
-    (solved,) = read_solutions(Plan(task="gsm8k", solutions=str(tmp_path / "solutions.jsonl"))).solved
+    (solved,) = read_problems(Plan(task="gsm8k", solutions=str(tmp_path / "solutions.jsonl"))).solved
     assert solved.problem.prompt == "6*7?" and solved.problem.meta == {"solution": "42"}
 
 

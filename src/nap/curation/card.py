@@ -166,7 +166,7 @@ class Card:
     setting            everything that it depends on
     problems, replies  number of problems with each of ENDS and of replies with each of FATES, and of `all`
     digest             of all the rest
-    rows_left_out      rows of the file of problems without a checkable answer
+    rows_left_out      rows of the problems without a checkable answer, or with a question that another row has
     """
 
     setting: Mapping[str, object]

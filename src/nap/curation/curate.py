@@ -29,7 +29,7 @@ from nap.curation.card import TROUBLES, Card, FileOf, Outcome, Tally, markdown, 
 from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
 from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
 from nap.curation.plan import Plan
-from nap.curation.solutions import Found, Solved, load_problems, read_solutions
+from nap.curation.solutions import Solved, read_problems
 from nap.curation.teacher import Asking, Endpoint, ask
 from nap.data.problems import Problem, check_ids
 from nap.data.samples import Sample, concatenated, read_samples, sample_to_row, write_samples
@@ -114,9 +114,9 @@ class _Problems:
     def __init__(self, plan: Plan, last: Last | None) -> None:
         self.plan, self.last = plan, last
         self.templates, self.summary = plan.templates, plan.summary_template
-        self.solved, self.left_out = read_solutions(plan) if plan.solutions else _unsolved(plan)
+        self.solved, self.left_out = read_problems(plan)
         if not self.solved:
-            raise InputError(f"{plan.solutions or plan.data or plan.task} holds no problems")
+            raise InputError(f"{plan.source} holds no problems")
         for problem, _ in self.solved:
             check_text(f"problem {problem.id!a}", problem.id + problem.prompt + problem.answer)
         check_ids((problem for problem, _ in self.solved), plan.task)
@@ -145,11 +145,6 @@ class _Problems:
             "nap": __version__,
             "made_of": made_of,
         }
-
-
-def _unsolved(plan: Plan) -> Found:
-    _, problems, left_out = load_problems(plan, plan.data, plan.limit)
-    return Found([Solved(problem, ()) for problem in problems], tuple(left_out))
 
 
 class _Run:

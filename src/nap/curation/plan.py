@@ -128,6 +128,11 @@ class Plan:
             raise InputError("a summary by the teacher needs a teacher, not a file of solutions; use the template")
 
     @property
+    def source(self) -> str:
+        """Where the problems are: a file, or else the task."""
+        return self.solutions or self.data or self.task
+
+    @property
     def asked(self) -> int:
         """Samples asked for each problem."""
         return self.samples or self.paths

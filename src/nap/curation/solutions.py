@@ -1,11 +1,12 @@
-"""Reads problems with several solutions each from a file, in place of a teacher.
+"""Reads the problems of a plan: those that a teacher is asked about, or a file of them with several solutions each.
 
-    found = read_solutions(plan)
+    found = read_problems(plan)
     found.solved, found.left_out
 
-A row has one solution or a list of them: under one of SOLUTIONS, in numbered columns (`r1_solution_1`, ...), as the
+A row of solutions has one or a list of them: under one of SOLUTIONS, in numbered columns (`r1_solution_1`, ...), as the
 last reply of a conversation, or in a column that the user names. Rows with the same question belong together. A row
-without solutions, or with another right answer than the first row of its question, is left out and named.
+without solutions, or with another right answer than the first row of its question, is left out and named. Without
+solutions, so is every row after the first of its question, because a teacher is asked a question once.
 
 Does not check or choose solutions (choose.py).
 """
@@ -49,31 +50,29 @@ class Found(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def load_problems(plan: Plan, path: str | None, limit: int | None = None) -> tuple[Task, list[Problem], list[str]]:
-    """The plan's task, its problems, and the rows of their file that were left out."""
-    task = load_reader(plan.task, prompt=plan.prompt_field, answer=plan.answer_field, strict=plan.strict)
-    problems = task.load(plan.split, limit, path)
-    return task, problems, [*left_out_of(problems)]
-
-
-def read_solutions(plan: Plan) -> Found:
-    """The problems of the file of solutions, and the rows that were left out of it.
+def read_problems(plan: Plan) -> Found:
+    """The problems of the plan, with their solutions if they are of a file of solutions, and the rows left out.
 
     Raises InputError for the first row left out if the plan is strict, or if no row remains.
     """
-    task, problems, left_out = load_problems(plan, plan.solutions)
+    task = load_reader(plan.task, prompt=plan.prompt_field, answer=plan.answer_field, strict=plan.strict)
+    # Later rows may have more solutions to the first problems.
+    problems = task.load(plan.split, None if plan.solutions else plan.limit, plan.solutions or plan.data)
+    left_out = [*left_out_of(problems)]
     found: dict[str, Solved] = {}
     disputed = set[str]()
     for problem in problems:
         try:
-            one = _solved(plan, problem)
+            one = _solved(plan, problem) if plan.solutions else Solved(problem, ())
             before = found.setdefault(problem.prompt, one._replace(replies=()))
             if before.problem.answer != problem.answer and not _agree(task, before.problem, problem):
                 disputed.add(problem.prompt)
                 raise InputError(
-                    f"{plan.solutions} gives two answers to problem {before.problem.id!r}: "
+                    f"{plan.source} gives two answers to problem {before.problem.id!r}: "
                     f"{before.problem.answer!r:.40} and, in {problem.id!r}, {problem.answer!r:.40}"
                 )
+            if not plan.solutions and before.problem is not problem:
+                raise InputError(f"{plan.source}: problem {problem.id!r} asks what {before.problem.id!r} asks")
         except InputError as error:
             if plan.strict:
                 raise
@@ -87,9 +86,11 @@ def read_solutions(plan: Plan) -> Found:
 
 
 def _agree(task: Task, one: Problem, other: Problem) -> bool:
-    """Whether the task takes two right answers as equal (12.0 and 12)."""
-    said = f"The answer is \\boxed{{{other.answer}}}"
-    return task.check(one, said) and task.check(other, f"The answer is \\boxed{{{one.answer}}}")
+    """Whether the task takes each of two right answers for the other: 12.0 and 12, two solutions of one puzzle."""
+    return any(
+        task.check(one, said.format(other.answer)) and task.check(other, said.format(one.answer))
+        for said in ("The answer is \\boxed{{{}}}", "{}")
+    )
 
 
 def _solved(plan: Plan, problem: Problem) -> Solved:
