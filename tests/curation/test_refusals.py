@@ -102,7 +102,7 @@ def test_no_credit_that_is_said_as_a_refusal_settles_nobody(path: Path) -> None:
     wanted = requests(*map(str, range(30)))
     with (
         stub(lambda body, number: "42" if number <= 4 else error(403, "quota")) as server,
-        pytest.raises(InputError, match=r"refuses every request .*quota"),
+        pytest.raises(InputError, match=r"refuses every request, even one that it answered before \('403: quota'\)"),
     ):
         settle(server, path, wanted, replace(QUICK, concurrency=1))
     with Journal(path) as journal:
@@ -113,6 +113,14 @@ def test_many_refused_prompts_in_a_row_are_their_own_where_an_earlier_one_is_sti
     wanted = requests("good", *(f"bad {i}" for i in range(20)))
     with stub(lambda body, number: "42" if prompt_of(body) == "good" else FLAGGED) as server:
         assert finishes(settle(server, path, wanted, replace(QUICK, concurrency=2))) == [STOP] + [REFUSED] * 20
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_server_that_refuses_now_and_then_does_not_refuse_every_request(path: Path, every: int) -> None:
+    wanted = requests(*map(str, range(37)))
+    with stub(lambda body, number: "42" if number % every == 0 else error(403, "no")) as server:
+        replies = settle(server, path, wanted, replace(QUICK, concurrency=1))
+    assert finishes(replies).count(STOP) == 37 // every and finishes(replies).count(REFUSED) == 37 - 37 // every
 
 
 def test_only_refused_prompts_may_be_left_of_a_run(path: Path) -> None:

@@ -182,11 +182,13 @@ class _Client:
         Raises InputError if every request is refused.
         """
         async with self._judging:
-            if self.held and self.answered is not None:
-                # Any reply to it decides them.
-                await self._reply(self.answered, 1)
+            for _ in range(DOWN_AFTER):
+                # Any reply to it decides them; one more refusal does not, because a server may refuse now and then.
+                if self.held and self.answered is not None:
+                    await self._reply(self.answered, 1)
             if self.held:
-                raise self._stop(f"refuses every request ({self.held[-1][1].error!r})")
+                now = "" if self.answered is None else ", even one that it answered before"
+                raise self._stop(f"refuses every request{now} ({self.held[-1][1].error!r})")
 
     def _settle(self) -> None:
         """Record the refusals as the prompts' own, because another request was answered."""
