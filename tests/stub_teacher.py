@@ -33,10 +33,11 @@ class Raw:
 
 @dataclass(frozen=True)
 class Said:
-    """A completion's text, and why it ended."""
+    """A completion's text, why it ended, and another usage than the usual one."""
 
     text: str | None
     finish: str = "stop"
+    usage: object = None
 
 
 Answer = str | Said | Raw
@@ -60,7 +61,7 @@ def completion(body: dict[str, Any], answers: list[Answer]) -> bytes:
         {"index": i, "finish_reason": s.finish, "message": {"role": "assistant", "content": s.text}}
         for i, s in enumerate(said)
     ]
-    usage = {"prompt_tokens": 7, "completion_tokens": 11 * len(said)}
+    usage = said[0].usage or {"prompt_tokens": 7, "completion_tokens": 11 * len(said)}
     return json.dumps(
         {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
     ).encode()

@@ -267,6 +267,39 @@ def test_the_paths_of_a_problem_go_round_endpoints_and_prompts(tmp_path, problem
         assert [path.source for path in sample.paths] == ["one", "two"]
 
 
+@pytest.mark.parametrize(("models", "calls"), [(("m",), 2), (("m", "m"), 2), (("m", "m", "m"), 6)])
+def test_samples_of_one_prompt_come_in_one_call_whatever_their_order(tmp_path, problems, models, calls: int) -> None:
+    (tmp_path / "other.txt").write_text("Think. {problem}")
+    work = Work(asking=replace(QUICK.asking, together=True))
+    changes: dict[str, Any] = {"samples": 12, "models": models, "prompts": ("boxed", str(tmp_path / "other.txt"))}
+    with stub(lambda body, number: told(number, 1)) as server:
+        make(server, tmp_path / "run", problems, work, limit=1, **changes)
+    assert len(server.asked) == calls and sum(body.get("n", 1) for body in server.asked) == 12
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost", "uncounted"),
+    [
+        ([{"prompt_tokens": 10.0, "completion_tokens": "100"}] * 2, 0.00042, 0),
+        ([{"prompt_tokens": 10, "completion_tokens": 100}, {"prompt_tokens": 10}], None, 1),
+        ([{"prompt_tokens": 0, "completion_tokens": 0}] * 2, None, 2),
+        ([{"prompt_tokens": "ten", "completion_tokens": 1e400}, "none"], None, 2),
+    ],
+)
+def test_tokens_that_the_server_does_not_count_have_no_known_cost(
+    tmp_path, problems, capsys, usage, cost: float | None, uncounted: int
+) -> None:
+    flags = ["curate", "--task", "jsonl", "--data", problems, "--problems", "1", "--paths", "2", "--model", "m"]
+    flags += ["--price-prompt", "1", "--price-completion", "2", "--out", str(tmp_path / "run"), "--teacher"]
+    with stub(lambda body, number: Said(right(body, number), usage=usage[body["seed"]])) as server:
+        run([*flags, server.url])
+    found = json.loads((tmp_path / "run/card.json").read_text())["usage"]
+    assert (found["cost"], found["uncounted"]) == (cost, uncounted)
+    said = f"The server did not count the tokens of {uncounted} replies, so the cost is unknown."
+    for text in (capsys.readouterr().out, (tmp_path / "run/README.md").read_text()):
+        assert (said in text) == (cost is None)
+
+
 def test_a_file_of_solutions_needs_no_teacher(tmp_path) -> None:
     rows = [
         {"question": "6*7?", "subject": "x", "answer": "42", "code": [told(0, 42), told(1, 41), told(2, 42)]},

@@ -178,6 +178,24 @@ def test_several_samples_come_in_one_call_where_the_server_can(path: Path) -> No
         assert sum(reply.completion_tokens for reply in replies) == 44, "usage is counted once"
 
 
+@pytest.mark.parametrize("filtered", [(0,), (1,), (0, 1, 2)])
+def test_the_tokens_of_a_call_are_counted_whichever_of_its_choices_are_filtered(path: Path, filtered) -> None:
+    groups = [[Request(model="m", prompt=f"P{n}", index=index) for index in range(3)] for n in range(2)]
+    choices = [0]
+
+    def answer(body, number) -> Answer:
+        choices[0] = (choices[0] + 1) % body.get("n", 1)
+        return Said("x", "content_filter" if "n" in body and (choices[0] - 1) % 3 in filtered else "stop")
+
+    with stub(answer) as server, Journal(path) as journal:
+        ask([(Endpoint(url=server.url, model="m"), groups)], journal, Asking(concurrency=1, together=True))
+        replies = [journal.get(request) or Reply() for group in groups for request in group]
+        assert [body.get("n", 1) for body in server.asked] == [3, *(1 for _ in filtered)] * 2
+    assert [reply.finish for reply in replies] == [STOP] * 6
+    assert sum(reply.prompt_tokens for reply in replies) == 7 * len(server.asked)
+    assert sum(reply.completion_tokens for reply in replies) == 11 * 2 * (3 + len(filtered))
+
+
 def test_a_server_that_ignores_n_is_asked_one_by_one(path: Path) -> None:
     groups = [[Request(model="m", prompt=f"P{n}", index=index) for index in range(3)] for n in range(5)]
     with stub(lambda body, number: f"{number}", many=False) as server, Journal(path) as journal:

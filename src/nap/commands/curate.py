@@ -239,9 +239,9 @@ def summary_of(card: "Card") -> str:
 
     rows = card.rows_left_out
     left_out = f"; {rows} rows left out, see left_out.jsonl (--strict refuses them)" if rows else ""
-    used = card.accuracy.used
+    used, note = card.accuracy.used, card.usage.note()
     share = "" if used.share is None else f" ({100 * used.share:.1f} %)"
     return (
         f"problems: {counted(card.problems)}{left_out}\nreplies:  {counted(card.replies)}\n"
-        f"{used.right} of the {used.of} paths that are used are right{share}"
+        f"{used.right} of the {used.of} paths that are used are right{share}" + (f"\n{note}" if note else "")
     )

@@ -37,6 +37,8 @@ FATES = {
     "unused": "more than were wanted, or too few for a sample",
     "used": "a path of a sample",
 }
+# What is counted over replies (`Reply`).
+COUNTED = ("prompt_tokens", "completion_tokens", "uncounted")
 # The possible ends of a problem.
 ENDS = {
     "too_few_paths": "fewer usable paths than a sample has",
@@ -58,7 +60,7 @@ class Outcome:
     fates    number of its replies with each of FATES
     checked  (right, checked) of its usable replies, duplicates included
     models   how many replies came from each model, as the servers name them
-    usage    (prompt tokens, completion tokens) as the servers count them
+    usage    numbers of COUNTED in its replies
     paths    of its sample, with `summary`; and those that it would have had
     tokens   of each path
     overlap  mean share of word 4-grams that two of the paths share
@@ -69,7 +71,7 @@ class Outcome:
     fates: Mapping[str, int]
     checked: tuple[int, int] = (0, 0)
     models: Mapping[str, int] = field(default_factory=dict)
-    usage: tuple[int, int] = (0, 0)
+    usage: Mapping[str, int] = field(default_factory=dict)
     paths: tuple[Path, ...] = ()
     summary: str = ""
     tokens: tuple[int, ...] = ()
@@ -152,11 +154,28 @@ class Overlap(Spread, _Mean):
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens that the servers counted, and their price."""
+    """The tokens that the servers counted, and their price.
+
+    cost       None where it is not known, because there are
+    uncounted  replies whose tokens no server counted
+    """
 
     prompt_tokens: int
     completion_tokens: int
-    cost: float
+    cost: float | None
+    uncounted: int = 0
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], prices: Sequence[float]) -> "Usage":
+        """The usage of so many of COUNTED. `prices` are of a million prompt and completion tokens."""
+        prompt, completion, uncounted = (counts[name] for name in COUNTED)
+        cost = None if uncounted else round((prompt * prices[0] + completion * prices[1]) / 1e6, 6)
+        return cls(prompt, completion, cost, uncounted)
+
+    def note(self) -> str:
+        """The sentence about tokens that were not counted; empty if all were."""
+        told = f"The server did not count the tokens of {self.uncounted} replies, so the cost is unknown."
+        return told if self.uncounted else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +220,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.ends, self.fates, self.models, self.mixes = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
-        self.right = self.checked = self.prompt_tokens = self.completion_tokens = 0
+        self.right = self.checked = 0
+        self.usage = Counter[str]()
         self.tokens, self.overlaps = array("l"), array("d")
 
     def add(self, outcome: Outcome) -> None:
@@ -211,8 +231,7 @@ class Tally:
         self.models.update(outcome.models)
         self.right += outcome.checked[0]
         self.checked += outcome.checked[1]
-        self.prompt_tokens += outcome.usage[0]
-        self.completion_tokens += outcome.usage[1]
+        self.usage.update(outcome.usage)
         if outcome.end == "sample":
             self.mixes[sum(bool(path.correct) for path in outcome.paths)] += 1
             self.tokens.extend(outcome.tokens)
@@ -222,7 +241,6 @@ class Tally:
         """The card of a run. `prices` are of a million prompt and completion tokens."""
         samples = len(self.overlaps)
         right_used = sum(right * samples for right, samples in self.mixes.items())
-        cost = (self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6
         return Card(
             setting=setting,
             files=files,
@@ -235,7 +253,7 @@ class Tally:
             path_tokens=Spread(**Spread.of(self.tokens)),
             overlap=Overlap(mean=sum(self.overlaps) / samples if samples else None, **Spread.of(self.overlaps)),
             models=dict(sorted(self.models.items())),
-            usage=Usage(self.prompt_tokens, self.completion_tokens, round(cost, 6)),
+            usage=Usage.of(self.usage, prices),
         )
 
 
@@ -247,7 +265,8 @@ def markdown(card: Card, plan: Plan, prompts: Mapping[str, str], example: Mappin
     places = [f.name for f in fields(Spread)]
     mixes = card.samples_by_right_paths.items()
     others = {name: value for name, value in card.setting.items() if name not in ("prompts", "licences")}
-    left_out = card.rows_left_out
+    left_out, usage = card.rows_left_out, card.usage
+    cost = "unknown" if usage.cost is None else usage.cost
     parts = [
         _front_matter(licences["data"]),
         f"# {plan.task}: {plan.paths} independent paths a problem\n",
@@ -269,7 +288,8 @@ def markdown(card: Card, plan: Plan, prompts: Mapping[str, str], example: Mappin
             [(name, *(short(getattr(one, place)) for place in places)) for name, one in spreads.items()],
         ),
         _section("Models", ("name, as the server gives it", "replies"), card.models.items()),
-        _section("Tokens", ("prompt", "completion", "cost"), [vars(card.usage).values()]),
+        _section("Tokens", ("prompt", "completion", "cost"), [(usage.prompt_tokens, usage.completion_tokens, cost)]),
+        *([f"{usage.note()}\n"] if usage.uncounted else []),
         _section("Licences", ("of", "licence"), licences.items()),
         f"## Setting\n\n{fenced(json.dumps(others, indent=1), 'json')}",
         *(f"## Prompt: {name}\n\n{fenced(text)}" for name, text in prompts.items()),

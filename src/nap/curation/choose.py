@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from nap.canvas.canvas import find_tag
 from nap.common.files import InputError
 from nap.common.templates import fill
-from nap.curation.card import Outcome
+from nap.curation.card import COUNTED, Outcome
 from nap.curation.journal import FAILED, LENGTH, STOP, Reply
 from nap.curation.plan import Plan
 from nap.curation.selection import cosines, distinct, mean_overlap, overlaps, select, spread
@@ -91,9 +91,9 @@ def _source(asked: str, reply: Reply) -> str:
     return clean(reply.model) or asked
 
 
-def usage_of(replies: Sequence[Reply]) -> tuple[int, int]:
-    """(prompt tokens, completion tokens) of the replies."""
-    return sum(reply.prompt_tokens for reply in replies), sum(reply.completion_tokens for reply in replies)
+def usage_of(replies: Sequence[Reply]) -> Counter[str]:
+    """The tokens of the replies, and how many replies have tokens that were not counted."""
+    return Counter({name: sum(getattr(reply, name) for reply in replies) for name in COUNTED})
 
 
 def clean(text: str) -> str:

@@ -14,10 +14,10 @@ Does not know how a teacher is reached, and does not train.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import file_digest
-from itertools import groupby
 from pathlib import Path as FilePath
 
 from nap import __version__
@@ -172,8 +172,10 @@ class _Run:
     def groups(self, turn: int) -> Iterator[list[Request]]:
         """The requests to teacher `turn`, grouped by problem and prompt."""
         for problem, _ in self.problems.solved:
-            own = self.requests(problem)[turn :: len(self.plan.models)]
-            yield from (list(group) for _, group in groupby(own, lambda request: request.prompt))
+            groups = defaultdict[str, list[Request]](list)
+            for request in self.requests(problem)[turn :: len(self.plan.models)]:
+                groups[request.prompt].append(request)
+            yield from groups.values()
 
     def solved(self) -> Iterator[Solved]:
         """Every problem with its replies, read as they are needed."""
@@ -213,8 +215,7 @@ class _Run:
         if self.plan.summary == "template":
             return conclude(self.plan, outcome, Reply(text=summary_prompt(self.problems.summary, outcome)))
         reply = self.reply(self.summary_request(outcome))
-        more, before = usage_of([reply]), outcome.usage
-        outcome = replace(outcome, usage=(before[0] + more[0], before[1] + more[1]))
+        outcome = replace(outcome, usage=usage_of([reply]) + Counter(outcome.usage))
         return conclude(self.plan, outcome, reply)
 
 

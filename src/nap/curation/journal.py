@@ -72,7 +72,8 @@ class Reply:
 
     reasoning  the reasoning before the text, if the server separates the two
     status     HTTP status of a refusal: 400, 403, 422...; 0 for none
-    prompt_tokens, completion_tokens  as counted by the server; 0 if it does not say
+    prompt_tokens, completion_tokens  as counted by the server; of several replies of one call all are in the first
+    uncounted  whether the server did not count them; earlier versions did not keep that
     """
 
     text: str = ""
@@ -83,6 +84,7 @@ class Reply:
     completion_tokens: int = 0
     error: str = ""
     status: int = 0
+    uncounted: bool = False
 
 
 def companions(name: str) -> tuple[str, ...]:

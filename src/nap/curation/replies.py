@@ -7,6 +7,7 @@ means that the server was interrupted, and the request is sent again.
 All input is untrusted. Does not ask (teacher.py).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeGuard
@@ -22,17 +23,30 @@ CUT = ("length", "max_tokens", "model_length", "max_output_tokens", "max_length"
 FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii")
 # Fields with the reasoning before a text: that of DeepSeek and vLLM, two of OpenRouter, that of Ollama.
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+# A number of tokens that a server sends as text.
+_DIGITS = re.compile("[0-9]{1,10}")
 
 
 def read_replies(answer: object) -> list[Reply]:
     """The replies in a chat completion, with the usage in the first. Raises Passing for anything else."""
     if not isinstance(answer, dict) or not isinstance(choices := answer.get("choices"), list) or not choices:
         raise Passing(f"not a chat completion: {answer!r:.100}")
-    usage = answer.get("usage")
-    counts = {name: _count(usage, name) for name in ("prompt_tokens", "completion_tokens")}
+    prompt, completion = (_count(answer.get("usage"), name) for name in ("prompt_tokens", "completion_tokens"))
     model = str(answer.get("model") or "")[:MAX_ERROR]
-    first, *others = (replace(_read_choice(choice), model=model) for choice in choices)
-    return [replace(first, **counts), *others]
+    # No prompt has 0 tokens: a server that says so does not count them.
+    uncounted = not prompt or completion is None
+    first, *others = (replace(_read_choice(choice), model=model, uncounted=uncounted) for choice in choices)
+    return [replace(first, prompt_tokens=prompt or 0, completion_tokens=completion or 0), *others]
+
+
+def with_usage_of(reply: Reply, other: Reply) -> Reply:
+    """The reply with the usage of another one added to its own."""
+    return replace(
+        reply,
+        prompt_tokens=reply.prompt_tokens + other.prompt_tokens,
+        completion_tokens=reply.completion_tokens + other.completion_tokens,
+        uncounted=reply.uncounted or other.uncounted,
+    )
 
 
 def _read_choice(choice: object) -> Reply:
@@ -85,6 +99,9 @@ def _instead(message: Mapping[str, object]) -> str:
     return f"no text; the server sent {'; '.join(others) or 'nothing else'}"[:MAX_ERROR]
 
 
-def _count(usage: object, name: str) -> int:
+def _count(usage: object, name: str) -> int | None:
+    """A number of tokens, which some servers send as 10.0 or "10"; None for anything else."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if type(value) is int and 0 <= value < 2**31 else 0
+    if (isinstance(value, float) and value.is_integer()) or (isinstance(value, str) and _DIGITS.fullmatch(value)):
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 2**31 else None

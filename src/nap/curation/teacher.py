@@ -30,7 +30,7 @@ from nap.common.files import InputError
 from nap.common.server import Endpoint, Fatal, Passing, Refused, Server, model_names
 from nap.common.text import nearest, printable
 from nap.curation.journal import FAILED, REFUSED, Journal, Reply, Request
-from nap.curation.replies import read_replies
+from nap.curation.replies import read_replies, with_usage_of
 
 # How many requests may fail at all attempts, or be refused, without a reply in between, before the teacher counts as
 # down, or as refusing everything.
@@ -208,12 +208,16 @@ class _Client:
 
     async def _replies(self, job: Group) -> list[Reply]:
         """A reply for each request: as many as one call returns, the others one by one."""
-        found = await self._reply(job[0], len(job)) if len(job) > 1 else []
-        found = [reply for reply in found if reply.finish not in (FAILED, REFUSED)][: len(job)]
-        if len(found) < len(job) > 1:
+        called = await self._reply(job[0], len(job)) if len(job) > 1 else []
+        if len(called) < len(job) > 1:
             # A server may ignore `n`, refuse it, or limit it to its slots; that will not change during a run.
             self.together = False
-        return found + [(await self._reply(request, 1))[0] for request in job[len(found) :]]
+        kept = [reply for reply in called if reply.finish not in (FAILED, REFUSED)][: len(job)]
+        replies = kept + [(await self._reply(request, 1))[0] for request in job[len(kept) :]]
+        if called and replies[0] is not called[0]:
+            # The usage of the call was in a reply that is not kept, but is paid all the same.
+            replies[0] = with_usage_of(replies[0], called[0])
+        return replies
 
     async def _reply(self, request: Request, count: int) -> list[Reply]:
         """The replies of one call, 1 to `count`; after the last failed attempt one FAILED reply."""
