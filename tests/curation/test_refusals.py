@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
+from nap.cli import run
 from nap.common.files import InputError
+from nap.common.folder import digest
 from nap.common.server import MAX_BYTES, Passing
 from nap.curation.card import TROUBLES, Card, advice
 from nap.curation.curate import Work, curate
@@ -322,6 +324,67 @@ def test_a_summary_that_never_came_is_asked_again(tmp_path: Path) -> None:
     with stub(lambda body, number: answer(body, number, f"\\boxed{{{double(body)}}}")) as server:
         card = make(server, tmp_path, summary="teacher", paths=1)
         assert card.problems["sample"] == 4 and len(server.asked) == 4
+
+
+@pytest.mark.parametrize("refused", [[0, 2], [0, 2, 4, 6]])
+def test_a_refused_summary_is_said_and_listed_and_asked_again_on_request(tmp_path: Path, refused: list[int]) -> None:
+    def answer(body: dict[str, Any], number: int) -> Answer:
+        if "Attempt 1" in prompt_of(body):
+            return chat(None, refusal="I will not.") if double(body) in refused else f"\\boxed{{{double(body)}}}"
+        return f"{number} \\boxed{{{double(body)}}}"
+
+    with stub(answer) as server:
+        card = make(server, tmp_path, summary="teacher", paths=1)
+        assert {"sample": 4 - len(refused), "summary_refused": len(refused), "no_summary": 0}.items() <= {
+            *card.problems.items()
+        }
+        asked = len(server.asked)
+        assert make(server, tmp_path, summary="teacher", paths=1).digest == card.digest
+        assert len(server.asked) == asked
+    rows = [json.loads(line) for line in (tmp_path / "run" / TROUBLES).read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"jsonl-{1 + number // 2}" for number in refused]
+    assert {(row["reply"], row["finish"], row["error"]) for row in rows} == {("summary", REFUSED, "I will not.")}
+    told = advice(card, str(tmp_path / "run"))
+    assert told.startswith(
+        f"{len(refused)} problems: the teacher refused to write the summary (the first: I will not.;"
+    )
+    assert told.endswith("refused.jsonl); --ask-refused asks again, or choose another --summary-prompt")
+    with stub(lambda body, number: f"\\boxed{{{double(body)}}}") as server:
+        card = make(server, tmp_path, replace(QUICK, again=True), summary="teacher", paths=1)
+        assert card.problems["sample"] == 4 and len(server.asked) == len(refused)
+    assert not (tmp_path / "run" / TROUBLES).exists()
+
+
+def test_a_finished_run_of_an_earlier_version_stays_finished_unless_its_summaries_are_to_be_asked_again(
+    tmp_path,
+) -> None:
+    """Its card has no number of refused summaries, which it counted as none, and none of tokens not counted."""
+
+    def answer(body: dict[str, Any], number: int) -> Answer:
+        summary = "Attempt 1" in prompt_of(body)
+        return chat(None, "content_filter") if summary and not double(body) else f"\\boxed{{{double(body)}}}"
+
+    with stub(answer) as server:
+        make(server, tmp_path, summary="teacher", paths=1)
+    path = tmp_path / "run/card.json"
+    found = json.loads(path.read_text())
+    found["problems"]["no_summary"] = found["problems"].pop("summary_refused")
+    del found["usage"]["uncounted"], found["digest"]
+    found["digest"] = digest(json.dumps(found, sort_keys=True).encode())
+    path.write_text(json.dumps(found))
+    with stub(lambda body, number: f"\\boxed{{{double(body)}}}") as server:
+        make(server, tmp_path, summary="teacher", paths=1)
+        assert json.loads(path.read_text()) == found and not server.asked
+        assert make(server, tmp_path, replace(QUICK, again=True), summary="teacher", paths=1).problems["sample"] == 4
+        assert len(server.asked) == 1
+
+
+def test_a_run_that_asks_nobody_does_not_promise_to_ask(tmp_path: Path) -> None:
+    flags = ["curate", "--task", "jsonl", "--data", problems(tmp_path), "--teacher", "http://127.0.0.1:9/v1"]
+    with pytest.raises(
+        InputError, match=r"\(the first: not asked; .*\); without --offline the same command asks again"
+    ):
+        run([*flags, "--model", "m", "--offline", "--out", str(tmp_path / "run")])
 
 
 # Bounds and doors

@@ -177,7 +177,7 @@ class Curate:
             card = curate(plan, self.out, endpoints, work=work, journal=self.journal, last=self._last())
         print(json.dumps(asdict(card)) if self.json else summary_of(card))
         if not card.problems["sample"]:
-            raise InputError(f"no sample was made: {advice(card, self.out)}")
+            raise InputError(f"no sample was made: {advice(card, self.out, self.offline)}")
         print(f"samples, the long chain and their card are in {self.out}; next:", file=sys.stderr)
         print(f"  {self._measure()}\n  {self._train(card)}", file=sys.stderr)
 

@@ -25,6 +25,8 @@ from nap.data.samples import Path
 
 # The list of replies without a text.
 TROUBLES = "refused.jsonl"
+# In place of the number of a reply there, for a summary.
+SUMMARY = "summary"
 # The possible fates of a reply, in the order in which they are checked.
 FATES = {
     "failed": "no reply of the teacher could be read",
@@ -44,7 +46,8 @@ ENDS = {
     "too_few_paths": "fewer usable paths than a sample has",
     "not_selected": "enough paths, but not of the wanted mix of right and wrong",
     "too_sequential": "more sequential dependence than allowed",
-    "summary_failed": "the teacher's summary never came; the same command asks again",
+    "summary_failed": "the teacher's summary never came",
+    "summary_refused": "the teacher refused to write the summary",
     "no_summary": "the teacher wrote no summary",
     "summary_wrong": "the summary does not give the right answer",
     "summary_too_long": "the summary is longer than its slot",
@@ -316,32 +319,40 @@ def train_command(
     return shlex.join(words)
 
 
-def advice(card: Card, folder: str) -> str:
+def advice(card: Card, folder: str, offline: bool = False) -> str:
     """Why the data set in a folder has no sample, what came in place of replies, and the flag to change."""
-    problems, replies = card.problems, card.replies
+    problems, replies, troubles = card.problems, card.replies, FilePath(folder) / TROUBLES
     end = max(HELP_WITH_ENDS, key=lambda name: problems.get(name, 0))
     if problems.get(end, 0) > problems.get("too_few_paths", 0):
-        return f"{problems[end]} problems: {ENDS[end]}; {HELP_WITH_ENDS[end]}"
+        came = _came(troubles, end.removeprefix("summary_"), of_summaries=True)
+        return f"{problems[end]} problems: {ENDS[end]}{came}; {_asked(HELP_WITH_ENDS[end], offline)}"
     fate = max(HELP_WITH_FATES, key=lambda name: replies.get(name, 0))
     if replies.get(fate, 0):
-        came = _came(FilePath(folder) / TROUBLES, fate)
-        return f"{replies[fate]} of {replies['all']} replies: {FATES[fate]}{came}; {HELP_WITH_FATES[fate]}"
+        came = f"{FATES[fate]}{_came(troubles, fate)}"
+        return f"{replies[fate]} of {replies['all']} replies: {came}; {_asked(HELP_WITH_FATES[fate], offline)}"
     return "no problem has enough replies for a sample; lower --paths or raise --samples"
 
 
-def _came(troubles: FilePath, fate: str) -> str:
+def _came(troubles: FilePath, fate: str, of_summaries: bool = False) -> str:
     """What the teacher said in place of the first reply of such a fate, and where the others stand."""
-    finish = {"failed": FAILED, "refused": REFUSED, "empty": STOP}.get(fate)
-    rows = read_rows(troubles) if finish and troubles.exists() else ()
-    first = next((row.value["error"] for row in rows if row.value["finish"] == finish), None)
+    finish = {"failed": FAILED, "refused": REFUSED, "empty": STOP, "no_summary": STOP}.get(fate)
+    rows = (row.value for row in read_rows(troubles)) if finish and troubles.exists() else ()
+    kind = (row for row in rows if row["finish"] == finish and (row["reply"] == SUMMARY) == of_summaries)
+    first = next((row["error"] for row in kind), None)
     return f" (the first: {printable(str(first), 200)}; all in {troubles})" if first else ""
+
+
+def _asked(help: str, offline: bool) -> str:
+    """The advice to a run that asks nobody, if it is to ask."""
+    return f"without --offline {help}" if offline and "asks again" in help else help
 
 
 HELP_WITH_ENDS = {
     "not_selected": "choose another --select, or raise --samples",
     "too_sequential": "raise --max-seqdep",
     "summary_failed": "the same command asks again",
-    "no_summary": "raise --max-tokens",
+    "summary_refused": "--ask-refused asks again, or choose another --summary-prompt",
+    "no_summary": "raise --max-tokens, or choose another --summary-prompt",
     "summary_wrong": "choose another --summary-prompt",
     "summary_too_long": "raise --summary-tokens",
 }

@@ -96,6 +96,11 @@ def usage_of(replies: Sequence[Reply]) -> Counter[str]:
     return Counter({name: sum(getattr(reply, name) for reply in replies) for name in COUNTED})
 
 
+def is_blank(reply: Reply) -> bool:
+    """Whether the teacher gave neither a text nor reasoning."""
+    return not (reply.text or reply.reasoning)
+
+
 def clean(text: str) -> str:
     """A reply's text without control characters, broken characters and surrounding white space."""
     return _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8")).strip()
@@ -117,7 +122,7 @@ def conclude(plan: Plan, outcome: Outcome, reply: Reply) -> Outcome:
     """The outcome with its summary, or with why there is none."""
     text = clean(reply.text)
     fate = unusable(reply, text, plan.summary_tokens, plan.tokenizer)
-    if fate in ("too_long", "failed"):
+    if fate in ("too_long", "failed", "refused"):
         return outcome.dropped(f"summary_{fate}")
     if fate:
         return outcome.dropped("no_summary")

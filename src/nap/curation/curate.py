@@ -25,8 +25,8 @@ from nap.common.files import InputError, atomic, read_text
 from nap.common.folder import digest, run_folder
 from nap.common.text import check_text
 from nap.common.workers import Backend, map_rows
-from nap.curation.card import TROUBLES, Card, FileOf, Outcome, Tally, markdown, read_card
-from nap.curation.choose import Choose, conclude, summary_prompt, tokenizer_file, usage_of
+from nap.curation.card import SUMMARY, TROUBLES, Card, FileOf, Outcome, Tally, markdown, read_card
+from nap.curation.choose import Choose, conclude, is_blank, summary_prompt, tokenizer_file, usage_of
 from nap.curation.journal import FAILED, Journal, Reply, Request, companions, is_empty
 from nap.curation.plan import Plan
 from nap.curation.solutions import Solved, read_problems
@@ -152,6 +152,8 @@ class _Run:
 
     def __init__(self, problems: _Problems, journal: Journal, work: Work) -> None:
         self.problems, self.plan, self.journal, self.work = problems, problems.plan, journal, work
+        # The replies to requests for a summary that have no text, by problem, as far as problems are concluded.
+        self.unwritten = dict[str, Reply]()
 
     def ask(self, teachers: Sequence[Endpoint], groups: Sequence[Iterable[Sequence[Request]]], most: int) -> None:
         """Have each teacher answer its groups, at most `most` requests in all."""
@@ -215,6 +217,8 @@ class _Run:
         if self.plan.summary == "template":
             return conclude(self.plan, outcome, Reply(text=summary_prompt(self.problems.summary, outcome)))
         reply = self.reply(self.summary_request(outcome))
+        if is_blank(reply):
+            self.unwritten[outcome.problem.id] = reply
         outcome = replace(outcome, usage=usage_of([reply]) + Counter(outcome.usage))
         return conclude(self.plan, outcome, reply)
 
@@ -228,9 +232,10 @@ def _write(folder: FilePath, run: _Run) -> Card:
     left_out = run.problems.left_out
     card = tally.card(run.problems.setting, files, run.plan.prices)
     card = replace(card, rows_left_out=len(left_out))
-    card = replace(card, digest=_digest_of(card))
+    card = replace(card, digest=_digest_of(asdict(card)))
     _list(folder / LEFT_OUT, ({"reason": reason} for reason in left_out), bool(left_out))
-    _list(folder / TROUBLES, _troubles(run), any(card.replies[fate] for fate in ("failed", "refused", "empty")))
+    are_any = run.unwritten or any(card.replies[fate] for fate in ("failed", "refused", "empty"))
+    _list(folder / TROUBLES, _troubles(run), bool(are_any))
     example = next((sample_to_row(sample) for sample in read_samples(folder / SAMPLES)), None)
     with atomic(folder / "README.md") as file:
         file.write(markdown(card, run.plan, run.problems.prompts, example))
@@ -256,12 +261,14 @@ def _list(path: FilePath, rows: Iterable[Mapping[str, object]], are_any: bool) -
 
 
 def _troubles(run: _Run) -> Iterator[Mapping[str, object]]:
-    """The replies without a text, each with what the teacher said."""
+    """The replies and summaries without a text, each with what the teacher said."""
     for problem, replies in run.solved():
-        for number, (model, reply) in enumerate(replies):
-            if not (reply.text or reply.reasoning):
-                row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
-                yield row | {"error": reply.error}
+        blank = [(model, number, reply) for number, (model, reply) in enumerate(replies) if is_blank(reply)]
+        if summary := run.unwritten.get(problem.id):
+            blank.append((run.plan.models[0], SUMMARY, summary))
+        for model, number, reply in blank:
+            row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
+            yield row | {"error": reply.error}
 
 
 def _finished(folder: FilePath, again: bool) -> Card | None:
@@ -273,19 +280,22 @@ def _finished(folder: FilePath, again: bool) -> Card | None:
     if not path.exists() or _is_without_samples(path):
         return None
     try:
-        card = read_card(read_text(path))
+        text = read_text(path)
+        card = read_card(text)
         # A file that was changed since, by a bad disk or by hand, is made again.
-        if card.digest != _digest_of(card) or card.files.keys() != {SAMPLES, LONG_CHAIN}:
+        if card.digest != _digest_of(json.loads(text)) or card.files.keys() != {SAMPLES, LONG_CHAIN}:
             return None
         whole = all(_sha256(folder / name) == found.sha256 for name, found in card.files.items())
-        left = card.replies["failed"] + card.problems.get("summary_failed", 0)
-        return card if whole and not left + (card.replies["refused"] if again else 0) else None
+        # Earlier versions counted a refused summary as none.
+        refused = card.replies["refused"] + card.problems.get("summary_refused", card.problems.get("no_summary", 0))
+        left = card.replies["failed"] + card.problems.get("summary_failed", 0) + (refused if again else 0)
+        return card if whole and not left else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FileNotFoundError):
         return None
 
 
-def _digest_of(card: Card) -> str:
-    parts = {name: part for name, part in asdict(card).items() if name != "digest"}
+def _digest_of(card: Mapping[str, object]) -> str:
+    parts = {name: part for name, part in card.items() if name != "digest"}
     return digest(json.dumps(parts, sort_keys=True).encode())
 
 
