@@ -17,7 +17,10 @@ from samples import lanes
 from scorers import save_causal
 from tiny import QUESTION, save_tiny
 
-PROBLEMS = [{"id": f"p{n}", "prompt": QUESTION, "answer": str(n + 5), "meta": {"critical_path": 2}} for n in range(3)]
+PROBLEMS = [
+    {"id": f"p{n}", "prompt": QUESTION.replace("5", f"{n + 5}"), "answer": str(n + 5), "meta": {"critical_path": 2}}
+    for n in range(3)
+]
 # Of the run and of the training that are resumed.
 EVAL = "eval --models model --task jsonl --data problems.jsonl --policies ar low_confidence --steps 4 --traces 2"
 TRAIN = (

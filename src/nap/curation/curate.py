@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import file_digest
+from itertools import chain
 from pathlib import Path as FilePath
 
 from nap import __version__
@@ -263,12 +264,13 @@ def _list(path: FilePath, rows: Iterable[Mapping[str, object]], are_any: bool) -
 def _troubles(run: _Run) -> Iterator[Mapping[str, object]]:
     """The replies and summaries without a text, each with what the teacher said."""
     for problem, replies in run.solved():
-        blank = [(model, number, reply) for number, (model, reply) in enumerate(replies) if is_blank(reply)]
+        named: Iterable[tuple[object, tuple[str, Reply]]] = enumerate(replies)
         if summary := run.unwritten.get(problem.id):
-            blank.append((run.plan.models[0], SUMMARY, summary))
-        for model, number, reply in blank:
-            row = {"id": problem.id, "model": model, "reply": number, "finish": reply.finish}
-            yield row | {"error": reply.error}
+            named = chain(named, [(SUMMARY, (run.plan.models[0], summary))])
+        for name, (model, reply) in named:
+            if is_blank(reply):
+                row = {"id": problem.id, "model": model, "reply": name, "finish": reply.finish}
+                yield row | {"error": reply.error}
 
 
 def _finished(folder: FilePath, again: bool) -> Card | None:
