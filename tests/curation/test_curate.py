@@ -241,13 +241,20 @@ def test_a_question_that_stands_in_several_rows_is_asked_and_paid_for_once(tmp_p
         "problem 'jsonl-3' asks what 'jsonl-1' asks", "problem 'jsonl-4' asks what 'jsonl-1' asks"
     ]  # fmt: skip
     assert "two answers to problem 'jsonl-5': '6' and, in 'jsonl-6', '7'" in reasons[2]
-    assert "3 rows left out, see left_out.jsonl" in capsys.readouterr().out
+    assert "3 rows left out, see left_out.jsonl (--strict refuses them)" in capsys.readouterr().out
 
 
 def test_two_solutions_of_one_puzzle_are_no_two_answers() -> None:
     found = read_problems(Plan(task="agree", split="test", models=("m",), limit=200))
     repeated = [reason for reason in found.left_out if "asks what" in reason]
     assert repeated and len(repeated) == len(found.left_out)
+
+
+def test_a_generator_is_not_told_to_be_strict(tmp_path: Path, capsys) -> None:
+    flags = ["curate", "--task", "agree", "--split", "test", "--problems", "200", "--teacher", "http://127.0.0.1:9/v1"]
+    with pytest.raises(InputError, match="no sample was made"):
+        run([*flags, "--model", "m", "--offline", "--out", str(tmp_path / "run")])
+    assert "rows left out, see left_out.jsonl\n" in capsys.readouterr().out
 
 
 def test_the_paths_of_a_problem_go_round_endpoints_and_prompts(tmp_path, problems) -> None:

@@ -238,7 +238,9 @@ def summary_of(card: "Card") -> str:
         return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number)
 
     rows = card.rows_left_out
-    left_out = f"; {rows} rows left out, see left_out.jsonl (--strict refuses them)" if rows else ""
+    # The problems of a generator may have the same question too, and know no --strict.
+    strict = " (--strict refuses them)" if card.setting["data"] or card.setting["solutions"] else ""
+    left_out = f"; {rows} rows left out, see left_out.jsonl{strict}" if rows else ""
     used, note = card.accuracy.used, card.usage.note()
     share = "" if used.share is None else f" ({100 * used.share:.1f} %)"
     return (
