@@ -9,14 +9,16 @@ that has to reason over six to eight operations (`igsm`): at four tokens a step,
 pace, since a decode at one token a step takes seconds.
 Decodes held-out problems under every policy and pace, prints the tables and what they say, and writes rows, traces,
 summaries and, after the first task already, a report to open in a browser under --out. Expected wall time: under 5
-minutes on two cores; the same command resumes it. Expected numbers: README.md. With every policy and more problems:
-recipes/full_sweep.py.
+minutes on two cores: 50 problems a cell, or as many as a slow machine has the time for (it says so; with --problems 50
+it goes on to all). The same command resumes it. Expected numbers, of 50 problems: README.md. With every policy and more
+problems: recipes/full_sweep.py.
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from nap.commands.evaluate import print_summary, run_shown
@@ -42,6 +44,8 @@ MORE = {"grids": ("grids-paths", "exact:grids"), "agree": ("exact:agree",)}
 # Paces and policies of what is slower to decode.
 SLOW = {"igsm": ((4,), ("low_confidence", "parallel_forced", "parallel_threshold"))}
 BATCH = 10
+# Problems a cell, the most that are decoded in so many minutes; how many of each task tell how long it takes.
+PROBLEMS, MINUTES, TRIED = (50, 20, 10), 6, {"grids": BATCH, "agree": BATCH, "igsm": 2}
 
 
 def sweep_of(task: str, problems: int, policies: tuple[str, ...] | None = None) -> Sweep:
@@ -65,25 +69,46 @@ def run(task: str, problems: int, folder: Path, workers: int, policies: tuple[st
     print_summary(records, findings(records))
 
 
+def affordable(folders: Sequence[Path], workers: int) -> int:
+    """How many problems a cell can be decoded in MINUTES here, by the time that the first few of every task take.
+
+    The times are those written down with the rows, so that a run that is resumed has as many problems as before.
+    """
+    print("A few problems of each task first, which tell how many of them this machine decodes in minutes", flush=True)
+    minutes = 0.0  # For a problem of each task.
+    for folder, (task, problems) in zip(folders, TRIED.items(), strict=True):
+        run_shown(sweep_of(task, problems), folder, batch_size=BATCH, workers=workers)
+        seconds = sum(row.seconds for row in read_seconds(folder / "seconds.parquet"))
+        minutes += seconds / workers / problems / 60
+    most, *_, fewest = PROBLEMS
+    chosen = next((problems for problems in PROBLEMS if minutes * problems <= MINUTES), fewest)
+    if chosen < most:
+        print(
+            f"{most} problems of each task, which the README shows, would take this machine some {minutes * most:.0f} "
+            f'minutes. Here are {chosen}; afterwards make demo DEMO="--problems {most}" goes on to {most}.'
+        )
+    return chosen
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=50, help="problems a cell")
+    parser.add_argument("--problems", type=int, help="problems a cell (default: 50, fewer on a slow machine)")
     parser.add_argument("--out", type=Path, default=ROOT / "runs/demo")
     options = parser.parse_args()
     keep_memory()
     workers = min(2, os.cpu_count() or 1)
     started = time.perf_counter()
-    problems = options.problems
-    done, report = [], options.out / "report.html"
-    for task in TASKS:
-        done.append(options.out / f"{task}-{problems}")
-        run(task, problems, done[-1], workers)
-        write_report(done, report)
-        if len(done) == 1:
+    folders = [options.out / task for task in TASKS]
+    problems = options.problems or affordable(folders, workers)
+    report = options.out / "report.html"
+    for at, (task, folder) in enumerate(zip(TASKS, folders, strict=True)):
+        run(task, problems, folder, workers)
+        write_report(folders[: at + 1], report)
+        if at == 0:
             print(f"In a browser already, while the rest is decoded: {report.resolve()}", flush=True)
     print(f"\n{time.perf_counter() - started:.0f} seconds in all", file=sys.stderr)
     print(f"Tables, rows and traces are in {options.out}; watch one:")
-    print(f"  {sys.executable} -m nap trace show {options.out}/grids-{problems}/traces.jsonl")
+    print(f"  {sys.executable} -m nap trace show {folders[0]}/traces.jsonl")
     print(f"See it all, and replay it, in a browser: {report.resolve()}")
 
 

@@ -1,6 +1,6 @@
 """The pictures of the README, from runs: the report's first screen, and a short animation of the replay.
 
-    python recipes/screenshots.py [--first runs/demo/grids-50] [--replay runs/agree] [--out docs/images]
+    python recipes/screenshots.py [--first runs/demo/grids] [--replay runs/agree] [--out docs/images]
 
 Needs Debian's chromium and pip install playwright pillow. Writes report.png (the question, the verdict and its picture)
 and replay.webp (the pair that the replay opens with: the same problem at the slowest and at the fastest pace, first one
@@ -95,7 +95,7 @@ def take(first: Path, replayed: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=Path, default=ROOT / "runs/demo/grids-50", help="the run of the first screen")
+    parser.add_argument("--first", type=Path, default=ROOT / "runs/demo/grids", help="the run of the first screen")
     parser.add_argument("--replay", type=Path, default=ROOT / "runs/agree", help="the run of the replay")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images")
     options = parser.parse_args()

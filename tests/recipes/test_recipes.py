@@ -21,6 +21,7 @@ from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
 from nap.decoding.prompt import canvas_of
+from nap.evaluation.rows import Seconds
 from nap.models.checkpoint import ASSETS
 from nap.models.load import load
 from nap.tasks.registry import load_task
@@ -171,9 +172,33 @@ def test_the_demo_runs_on_the_bundled_models(tmp_path, monkeypatch, capsys):
     for task in demo.TASKS:
         models = [f"{task}-longcot", f"{task}-nap", *more[task]]
         cells = [model for model in models for _ in smaller["policies"]]
-        assert [row["model"] for row in read_parquet(tmp_path / f"{task}-1" / "rows.parquet")] == cells
+        assert [row["model"] for row in read_parquet(tmp_path / task / "rows.parquet")] == cells
         assert re.findall(rf"^(?:{task}-|exact:{task})\w*(?=  )", out, re.MULTILINE) == cells
     assert re.search(r"^\d+ seconds in all$", err, re.MULTILINE) and str(tmp_path) in out
     # Who waits for the slowest task reads of the first.
     first, _, _ = out.partition("\nagree (")
     assert str(tmp_path / "report.html") in first
+
+
+@pytest.mark.parametrize(("share", "chosen"), [(0.99 / 50, 50), (1.01 / 50, 20), (1.01 / 20, 10), (9, 10)])
+def test_a_slow_machine_decodes_fewer_problems_in_the_demo_and_says_how_to_go_on(
+    tmp_path, monkeypatch, capsys, share, chosen
+):
+    demo = recipe("demo")
+    # A problem of each task takes its share of the minutes that there are; two workers decode side by side.
+    seconds = 2 * share * demo.MINUTES * 60 / len(demo.TASKS)
+    tried = {}
+
+    def decode(sweep, folder, *, batch_size, workers):
+        assert (sweep.task, batch_size, workers) == (folder.name, demo.BATCH, 2)
+        rows = [Seconds(cell="any", problem_id=str(index), seconds=seconds) for index in range(sweep.problems)]
+        tried[folder / "seconds.parquet"] = rows
+
+    monkeypatch.setattr(demo, "run_shown", decode)
+    monkeypatch.setattr(demo, "read_seconds", tried.get)
+    assert [*demo.TRIED] == [*demo.TASKS]
+    assert demo.affordable([tmp_path / task for task in demo.TASKS], workers=2) == chosen
+    out = capsys.readouterr().out
+    minutes = share * demo.MINUTES * 50
+    told = f'some {minutes:.0f} minutes. Here are {chosen}; afterwards make demo DEMO="--problems 50" goes on to 50.'
+    assert (told in out) == (chosen < 50)

@@ -83,3 +83,18 @@ def test_the_usual_forms_are_right(text, gold):
 )
 def test_near_misses_are_wrong(text, gold):
     assert not check(text, gold)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ("B) Paris", "Paris", True),
+        ("(B) Paris.", "B: paris", True),
+        ("B) Paris", "B", False),
+        ("B) Paris", "B) Rome", False),
+        ("Paris", "Rome", False),
+        ("A", "B", False),
+    ],
+)
+def test_answers_that_differ_in_the_letter_of_the_choice_before_them_alone_are_one_vote(one, other, equal):
+    assert Jsonl().same(one, other) == Jsonl().same(other, one) == equal

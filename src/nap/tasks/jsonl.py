@@ -68,8 +68,9 @@ class Jsonl(OfFiles):
         return next(iter(found), None)
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two answers are the same number or, without case and outer punctuation, the same words."""
-        return same_value(one, other) or _plain(one) == _plain(other)
+        """Whether two answers are the same number or, without case, outer punctuation and a choice's letter before
+        them, the same words."""
+        return same_value(one, other) or not _forms(one).isdisjoint(_forms(other))
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text's answer equals the problem's."""
@@ -77,9 +78,7 @@ class Jsonl(OfFiles):
         if answer is None or same_number(answer, gold):
             return answer is not None
         letter = _CHOICE.fullmatch(_unwrapped(gold))
-        lead = _CHOSEN.match(answer)
-        forms = (answer, answer[lead.end() :] if lead else answer)  # `B) Paris` is Paris
-        return answer == letter[1] if letter else any(_plain(form) == _plain(gold) for form in forms)
+        return answer == letter[1] if letter else _plain(gold) in _forms(answer)
 
 
 def _answers(text: str) -> Iterator[str]:
@@ -97,6 +96,13 @@ def _yes_or_no(text: str) -> str:
     """The first word, or the last of `The statement is true.`"""
     said = _IS_TRUE.search(text.strip())
     return said[1].lower() if said else _plain(re.split(r"[\s,.;:!]", text.strip(), maxsplit=1)[0])
+
+
+def _forms(answer: str) -> set[str]:
+    """The answer in plain words: as it is and, as `B) Paris` is Paris, without the letter of a choice before it."""
+    chosen = _CHOSEN.match(answer)
+    words = _plain(answer[chosen.end() :]) if chosen else ""
+    return {_plain(answer), *([words] if words else [])}
 
 
 def _plain(text: str) -> str:
