@@ -111,10 +111,10 @@ def test_tags_without_a_tokenizer_are_refused_in_one_line():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"paths": 0}, "paths must be an integer of at least 1, got 0"),
-        ({"path_tokens": 0}, "path_tokens must be an integer of at least 1"),
-        ({"summary_tokens": -1}, "summary_tokens must be an integer of at least 0"),
-        ({"path_tokens": 1.5}, "path_tokens must be an integer"),
+        ({"paths": 0}, "paths must be at least 1, got 0"),
+        ({"path_tokens": 0}, "path_tokens must be at least 1"),
+        ({"summary_tokens": -1}, "summary_tokens must be at least 0"),
+        ({"path_tokens": 1.5}, "path_tokens must be a whole number"),
         ({"tags": "xml"}, "unknown canvas tags 'xml'; known: think, hash, none"),
         ({"attention": "causal"}, "unknown attention layout 'causal'; known: full, paths"),
         ({"tags": "none"}, "one path and no summary"),

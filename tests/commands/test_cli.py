@@ -514,7 +514,7 @@ WRONG = {
     ),
     "a canvas without paths": (
         [*DECODE, "--canvas", "nap", "--paths", "0"], None,
-        "canvas paths must be an integer of at least 1",
+        "canvas paths must be at least 1",
     ),
     "a nucleus of the likeliest": (
         [*DECODE, "--top-p", ".5"], None, "top_p 0.5 changes nothing at temperature 0, which takes the likeliest token",

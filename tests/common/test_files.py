@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nap.common.files import InputError, atomic, check_files, exits_on_bad_input, read_text
+from nap.common.files import InputError, atomic, check_files, exits_on_bad_input, make_folder, read_text
 from nap.data.trace import Trace
 from nap.data.trace_files import write_traces
 from tiny import disk_full_after
@@ -136,6 +136,15 @@ def test_what_cannot_be_read_as_text_is_one_line_with_its_name(tmp_path, make, s
 def test_a_path_through_a_file_is_an_input_error(old):
     with pytest.raises(InputError, match="cannot read"):
         read_text(old / "below")
+
+
+def test_nothing_takes_the_place_of_a_folder_and_no_folder_that_of_a_file(tmp_path, old):
+    with pytest.raises(InputError, match="is a folder; give the name of a file"), atomic(tmp_path) as file:
+        file.write("new")
+    for folder in (old, old / "below"):
+        with pytest.raises(InputError, match="a file is in the way"):
+            make_folder(folder)
+    assert [*tmp_path.iterdir()] == [old]
 
 
 def test_a_script_ends_in_one_line_on_bad_input(capsys):

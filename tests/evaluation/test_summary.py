@@ -13,7 +13,7 @@ from nap.common.records import from_row
 from nap.evaluation.findings import findings
 from nap.evaluation.record_files import as_csv, as_json, read_record, write_summary
 from nap.evaluation.rows import Row, Seconds
-from nap.evaluation.summary import label, summarise
+from nap.evaluation.summary import shown_names, summarise
 from nap.evaluation.tables import HEADER, markdown, table
 
 # Of 12 problems the baseline solves 4, `better` 11 (8 that the baseline does not, and not 1 that it does), ...
@@ -302,10 +302,17 @@ HOSTILE = "dir/[bold red]x|y\\|z\n\x1b[2J`<b>"
 
 
 def test_a_models_name_is_the_last_part_of_its_folder_unless_two_would_be_one():
-    assert [label(name) for name in ("org/model", "/a/b/", "arith-nap", "")] == ["model", "b", "arith-nap", ""]
+    for name, short in {"org/model": "model", "/a/b/": "b", "arith-nap": "arith-nap", "": ""}.items():
+        assert shown_names([name]) == {name: short}
     names = ["a/same", "b/same", "c/other"]
     records = summary(*(cell(name, "ar", "1/step", BASE) for name in names)).values()
-    assert [record["label"] for record in records] == names
+    assert [record["label"] for record in records] == ["a/same", "b/same", "other"]
+
+
+def test_names_that_differ_only_where_they_are_cut_are_numbered():
+    first, second = (f"{'m' * 60}{end}" for end in "ab")
+    names = shown_names([first, second])
+    assert names[second] == f"{names[first]} (2)"
 
 
 def test_a_hostile_name_stays_in_its_cell(tmp_path, capsys):

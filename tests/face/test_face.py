@@ -196,6 +196,13 @@ MISFITS = {
     "runs must be a Run, a text, a path or a list of Runs or texts or paths, got 3": lambda model: loose.report(3),
     "traces must be a Trace, got 'run'": lambda model: loose.replay("run"),
     "model must be a Denoiser, got 'arith-nap'": lambda model: loose.Live("arith-nap"),
+    "gap_tokens .--gap-tokens. is the length of a gap ___, and there is none; drop it": lambda model: loose.decode(
+        model, QUESTION, infill="Bob has [MASK] .", gap_tokens=4
+    ),
+    "threshold, entropy_bound: each sets its own pace; drop tokens per step and steps": lambda model: loose.evaluate(
+        model, "arith", policies=["threshold", "entropy_bound"], steps=4, out="run"
+    ),
+    "paths must be a whole number, got True": lambda model: loose.CanvasSpec(paths=True),
     "shift must be True or False or None, got 'False'": lambda model: loose.load("arith-nap", shift="False"),
     "trust_remote_code must be True or False, got 1": lambda model: loose.load("arith-nap", trust_remote_code=1),
     "name must be a text or a path, got 5": lambda model: loose.load(5),
@@ -235,6 +242,11 @@ def test_a_path_is_as_good_as_a_name_and_a_number_of_numpy_as_pythons(model, tmp
     told = {"data": tmp_path / "p.jsonl", "policies": ["ar"], "tokens_per_step": np.array([8, 16])}
     runs = [loose.evaluate(folder, "jsonl", **told, problems=1), loose.evaluate([folder], "jsonl", **told, problems=1)]
     assert [record.pace for run in runs for record in run.records] == ["8/step", "16/step"] * 2
+    spec = loose.CanvasSpec(path_tokens=np.int64(16))
+    assert spec == nap.CanvasSpec(path_tokens=16) and type(spec.path_tokens) is int
+    pairs = [(0, 0), (1, 1), (2, 1)]
+    for order in (np.array(pairs), zip([0, 1, 2], [0, 1, 1], strict=True), (pair for pair in pairs)):
+        assert loose.order(order).json() == nap.order(pairs).json()
 
 
 def test_a_notebook_gets_the_page_in_a_frame_that_can_reach_nothing(model):

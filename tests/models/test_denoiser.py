@@ -676,7 +676,7 @@ BAD = [
     (partial(beside, "tokenizer_config.json", r'{"a": "\ud83d"}'), {}, r"_config.json holds half a character \(.ud83d"),
     (partial(beside, "special_tokens_map.json", "{"), {}, "special_tokens_map.json is not JSON"),
     (partial(write, "canvas.json", '{"pathz": 3}'), {}, "canvas.json: .*pathz"),
-    (partial(write, "canvas.json", '{"paths": 0}'), {}, "canvas.json: canvas paths must be an integer of at least 1"),
+    (partial(write, "canvas.json", '{"paths": 0}'), {}, "canvas.json: canvas paths must be at least 1"),
     (partial(config, mask_token_id=...), {}, "does not say which token is the mask.*; give mask_id"),
     (None, {"mask_id": V}, "mask id 64 is outside the vocabulary of .*, which has ids 0 to 63"),
     (None, {"mask_id": -1}, "mask id -1 is outside"),

@@ -16,7 +16,7 @@ import pytest
 from nap.cli import main
 from nap.common.files import InputError
 from nap.data.cells import cell_of
-from nap.data.trace import COMMIT, Trace
+from nap.data.trace import COMMIT, Cost, Trace
 from nap.data.trace_files import trace_to_row, write_traces
 from nap.order.arness import global_arness, random_baseline
 from nap.order.order import order_of
@@ -225,6 +225,69 @@ def test_the_gallery_has_the_most_and_least_parallel_and_a_right_and_a_wrong_one
     assert choose([*serial, *parallel, *other]) == choices
 
 
+# Several models and runs
+
+
+def run_of_one(folder: Path, model: str, policy: str = "ar", weights: str | None = None) -> Path:
+    """A run of one model, with a trace of it."""
+    setting = {"model": {"model": model}, "policy": policy}
+    made_of = {"models": {model: {"weights": weights}}}
+    rows = [row(model, policy, "own", f"p{i}", True) for i in range(3)]
+    return write_run(folder, rows, [chain(setting=setting)], {"made_of": made_of})
+
+
+def shown_by(*sources: Path, out: Path) -> list[set[str]]:
+    """For each run the names that its records, its maps and its traces are shown under: one set, if they agree."""
+    data = page_of(*sources, out=out).data
+    found = []
+    for number, run in enumerate(data["runs"]):
+        traces = [trace for trace in data["traces"] if trace["run"] == number]
+        kinds = [{one["label"] for one in kind} for kind in (run["records"], run["heat"], traces)]
+        assert kinds[0] == kinds[1] == kinds[2]
+        found.append(kinds[0])
+    return found
+
+
+def test_two_models_whose_folders_end_alike_are_two_in_every_part_of_the_page(tmp_path):
+    runs = [run_of_one(tmp_path / name, f"{name}/final") for name in "ab"]
+    assert shown_by(*runs, out=tmp_path / "r.html") == [{"a/final"}, {"b/final"}]
+    assert shown_by(runs[0], out=tmp_path / "r.html") == [{"final"}]
+
+
+def test_a_model_of_two_runs_says_which_where_they_have_the_same_cell_or_other_weights(tmp_path):
+    first, same, more, changed = (
+        run_of_one(tmp_path / name, "m", policy, weights)
+        for name, policy, weights in (("a", "ar", "1"), ("b", "ar", "1"), ("c", "margin", "1"), ("d", "margin", "2"))
+    )
+    out = tmp_path / "r.html"
+    assert shown_by(first, same, out=out) == [{"m (a)"}, {"m (b)"}]
+    assert shown_by(first, more, out=out) == [{"m"}, {"m"}]
+    assert shown_by(first, changed, out=out) == [{"m (a)"}, {"m (d)"}]
+
+
+def test_a_run_that_is_being_written_tells_its_models_apart_and_has_no_figure_of_several_cells(tmp_path):
+    rows = [row(f"{name}/final", "ar", "own", f"p{i}", True) for name, of in (("a", 3), ("b", 2)) for i in range(of)]
+    rows += [row("a/final", "low_confidence", "own", "p0", True)]
+    data = page_of(write_journal(tmp_path / "run", rows, chain()), out=tmp_path / "r.html").data
+    records = data["runs"][0]["records"]
+    assert {record["label"] for record in records} == {"a/final", "b/final"}
+    assert [record["aup"] for record in records] == [None] * 3
+
+
+def test_a_folder_that_another_command_made_is_no_run(tmp_path):
+    folder = write_run(tmp_path / "run", small_rows(), [], {"kind": "curate"})
+    with pytest.raises(InputError, match="is a run of nap curate; give a folder made by nap eval"):
+        read_run(folder)
+
+
+def test_traces_of_two_tasks_are_two_cells(tmp_path):
+    asked = {"model": {"model": "m"}, "policy": "ar"}
+    traces = [chain(setting=asked | {"task": task}, correct=task == "arith") for task in ("arith", "agree")]
+    write_traces(traces, tmp_path / "t.jsonl")
+    records = page_of(tmp_path / "t.jsonl", out=tmp_path / "r.html").data["runs"][0]["records"]
+    assert [(one["policy"], one["accuracy"]) for one in records] == [("ar (task arith)", 1), ("ar (task agree)", 0)]
+
+
 # What is missing
 
 
@@ -306,6 +369,21 @@ def test_a_token_of_a_million_characters_is_cut_and_counted(tmp_path):
     notes, data = notes_of(tmp_path / "t.jsonl", tmp_path=tmp_path)
     assert "1 tokens are longer than" in notes
     assert max(map(len, data["vocabulary"])) == MOST_TEXT and (tmp_path / "r.html").stat().st_size < 500_000
+
+
+def test_of_a_trace_with_huge_steps_those_are_numbered_in_which_something_changed(tmp_path):
+    late = trace_of([(0, COMMIT, 4, 3), (7, COMMIT, 5, 3), (2**31 - 2, COMMIT, 6, 3)], seconds=(), forwards=3)
+    write_traces([late, chain(length=5)], tmp_path / "t.jsonl")
+    notes, data = notes_of(tmp_path / "t.jsonl", tmp_path=tmp_path)
+    assert "1 traces have over 20,000 steps" in notes
+    by_steps = {trace["steps"]: trace["step"] for trace in data["traces"]}
+    assert by_steps == {3: [0, 1, 2], 5: [0, 1, 2, 3, 4]}
+
+
+def test_steps_at_the_end_in_which_nothing_changed_count(tmp_path):
+    write_traces([chain(length=5, forwards=7, costs=(Cost(1, 5),) * 7, seconds=(0.01,) * 7)], tmp_path / "t.jsonl")
+    (trace,) = page_of(tmp_path / "t.jsonl", out=tmp_path / "r.html").data["traces"]
+    assert trace["steps"] == len(trace["ms"]) == 7
 
 
 def test_many_traces_are_sampled_and_the_page_says_so(tmp_path):

@@ -210,7 +210,12 @@ def test_perplexity_of_a_text_is_refused_by_name(tiny):
         ({"policy": "wino", "cache": "exact"}, "the cache 'exact' does not give"),
         ({"policy": "parallel_threshold:agree=0.5"}, "agree"),
         ({"cache": "dualll"}, "unknown cache 'dualll'"), ({"canvas": "palin"}, "unknown canvas 'palin'"),
-        ({"draws": 1}, "draws must be at least 2, got 1"),
+        ({"draws": 1}, "draws must be at least 2, got 1"), ({"draws": "3"}, "draws must be a whole number, got '3'"),
+        ({"greedy": "False"}, "greedy must be True or False, got 'False'"),
+        ({"policy": None}, "policy must be a text or a Policy, got None"),
+        ({"tokens_per_step": 2.5}, "tokens_per_step must be a whole number or None, got 2.5"),
+        ({"sampling": {"temperature": 1}}, "sampling must be a Sampling or None, got "),
+        ({"out": __file__}, "cannot be a folder: a file is in the way"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named_before_anything_is_decoded(tiny, told, said):
@@ -218,17 +223,33 @@ def test_bad_settings_are_named_before_anything_is_decoded(tiny, told, said):
         HarnessModel(str(tiny), **told)
 
 
+def test_a_path_and_numbers_of_numpy_are_taken_and_what_was_decoded_is_kept_with_its_task(tiny, tmp_path):
+    model = HarnessModel(tiny, tokens_per_step=np.int64(4), seed=np.int64(3), out=tmp_path / "out")
+    asked = [request("generate_until", "Ann has 5 pears . How many has Ann ?", {})]
+    assert model.generate_until(asked)
+    (kept,) = read_traces(tmp_path / "out/traces.jsonl")
+    assert kept.setting["task"] == "t" and kept.setting["seed"] == 3
+
+
+def test_a_limit_below_the_models_own_canvas_is_said_to_change_nothing(tiny, capsys):
+    asked = [request("generate_until", "Ann has 5 pears . How many has Ann ?", {"max_gen_toks": 2})]
+    own = CanvasSpec(paths=2, path_tokens=3, summary_tokens=4)
+    HarnessModel(str(tiny), tokens_per_step=8, canvas=own).generate_until(asked)
+    assert "t/0/0: its task says max_gen_toks 2, and the canvas has 4 tokens" in capsys.readouterr().err
+
+
 def test_bad_requests_are_named(tiny):
     model = HarnessModel(str(tiny))
     with pytest.raises(InputError, match="unknown setting of a generation 'beams'"):
         model.generate_until([request("generate_until", "Ann has 5 pears .", {"beams": 4})])
-    with pytest.raises(InputError, match="path_tokens must be an integer of at least 1, got 0"):
+    with pytest.raises(InputError, match="max_gen_toks must be at least 1, got 0"):
         HarnessModel(str(tiny), canvas="plain").generate_until([request("generate_until", "Ann", {"max_gen_toks": 0})])
     for asked, said in (
         ({"do_sample": True, "temperature": "0.7"}, "temperature must be a number, got '0.7'"),
         ({"do_sample": True, "temperature": 1.0, "top_k": 5.0}, "top_k must be a whole number, got 5.0"),
         ({"do_sample": True, "temperature": True}, "temperature must be a number, got True"),
         ({"until": [5]}, r"t/0/0: `until` must be a text or a list of texts, got \[5\]"),
+        ({"max_gen_toks": "5"}, "t/0/0: max_gen_toks must be a whole number, got '5'"),
         ({"until": 5}, "`until` must be a text or a list of texts, got 5"),
         (None, "a request has a context, and settings or an answer"),
     ):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nap.canvas.visibility import Attention, Layout, Positions
+from nap.common.arguments import checked_fields
 from nap.common.bounds import CANVAS_TOKENS, PATHS, SLOT_TOKENS, SUMMARY_TOKENS, check
 from nap.common.files import InputError
 from nap.common.text import check_known
@@ -44,6 +45,7 @@ class Tokenizer(Protocol):
         ...
 
 
+@checked_fields
 @dataclass(frozen=True, kw_only=True)
 class CanvasSpec:
     """The shape of a canvas. `paths=1` is a long chain of thought; `tags="none", summary_tokens=0` is a plain canvas.
@@ -75,10 +77,7 @@ class CanvasSpec:
 
     def __post_init__(self) -> None:
         for name, bound in (("paths", PATHS), ("path_tokens", SLOT_TOKENS), ("summary_tokens", SUMMARY_TOKENS)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < bound.least:
-                raise InputError(f"canvas {name} must be an integer of at least {bound.least}, got {value!r}")
-            check(f"canvas {name}", value, bound)
+            check(f"canvas {name}", getattr(self, name), bound)
         check("tokens of all slots", self.paths * self.path_tokens + self.summary_tokens, CANVAS_TOKENS)
         check_known("canvas tags", self.tags, OPENING)
         check_known("attention layout", self.attention, get_args(Attention))

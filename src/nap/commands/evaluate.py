@@ -91,9 +91,9 @@ class Eval:
 
     def sweep(self) -> "Sweep":
         """What the flags ask for."""
-        from nap.evaluation.sweep import Sweep
+        from nap.evaluation.sweep import Sweep, paces_of
 
-        budgets = self.tokens_per_step or (() if self.steps else (1, 2, 4, 8))
+        budgets = paces_of(self.policies, self.tokens_per_step, self.steps)
         return Sweep(
             task=self.task, models=self.models, policies=self.policies, tokens_per_step=budgets, steps=self.steps,
             problems=self.problems, skip=self.skip, split=self.split, data=self.data, canvas=self.canvas.spec(),

@@ -65,7 +65,7 @@ class TaskFlags:
         from nap.decoding.policies.registry import parse_policy
         from nap.evaluation.order_tasks import order_of_task
         from nap.evaluation.run import check_asked
-        from nap.evaluation.summary import label
+        from nap.evaluation.summary import shown_names
         from nap.evaluation.sweep import Sweep
 
         policy = self.policy or "low_confidence"
@@ -84,7 +84,7 @@ class TaskFlags:
         folder, found = Path(self.out or "runs/order"), list["TaskOrder"]()
         try:
             for sweep in sweeps:
-                found.append(order_of_task(sweep, folder / f"{sweep.task}-{label(model)}", _run))
+                found.append(order_of_task(sweep, folder / f"{sweep.task}-{shown_names([model])[model]}", _run))
                 if as_json:
                     print(json.dumps(_json(found[-1])))
         finally:

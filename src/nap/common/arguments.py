@@ -40,8 +40,9 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         given = called.bind(*args, **kwargs)
         for name, value in given.arguments.items():
-            if hint := hints().get(name):
-                several = called.parameters[name].kind is Parameter.VAR_POSITIONAL
+            kind = called.parameters[name].kind
+            if (hint := hints().get(name)) and kind is not Parameter.VAR_KEYWORD:
+                several = kind is Parameter.VAR_POSITIONAL
                 found = [_taken(name, one, hint) for one in (value if several else [value])]
                 given.arguments[name] = tuple(found) if several else found[0]
         return function(*given.args, **given.kwargs)

@@ -51,7 +51,7 @@ WORKERS = Bound(1, 1 << 10, "each is a process or a thread, started at once")
 def check(name: str, value: object, bound: Bound) -> None:
     """Raise InputError unless the value is a whole number within the bound."""
     least, most, why = bound
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise InputError(f"{name} must be a whole number, got {value!r:.40}")
     if value < least:
         raise InputError(f"{name} must be at least {least}, got {value}")

@@ -34,7 +34,7 @@ class InputError(ValueError):
     ...     nap.CanvasSpec(paths=0)
     ... except nap.InputError as error:
     ...     print(error)
-    canvas paths must be an integer of at least 1, got 0
+    canvas paths must be at least 1, got 0
     """
 
 
@@ -61,6 +61,8 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     # Renaming onto a device would replace it with a file: for root, that could be /dev/null.
     check_file(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
     make_folder(path.parent)
     clean_partials(path.parent, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -76,9 +78,12 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and its parents, so that they survive a power cut."""
+    """Make the folder and its parents, so that they survive a power cut. Raises InputError for a file in the way."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder} cannot be a folder: a file is in the way; choose another") from None
     for place in missing:
         sync_folder(place.parent)
 

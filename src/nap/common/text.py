@@ -3,6 +3,7 @@
 Does not lay text out; report/terminal.py and commands/tables.py do.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -41,6 +42,18 @@ def printable(text: str, most: int = 40) -> str:
     # A few more characters than are kept; the rest is never looked at.
     shown = visible(text[: most + 1], kept="")
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def last_parts(paths: Iterable[str], separators: str = f"/{os.sep}") -> dict[str, str]:
+    """Each path's last part, with as many parts before it as tell it from the others: `final`, or `a/final`."""
+    parts = {path: [part for part in re.split(f"[{re.escape(separators)}]", path) if part] for path in paths}
+
+    def shortest(own: Sequence[str]) -> str:
+        others = [other for other in parts.values() if other != own]
+        fewest = (n for n in range(1, len(own)) if not any(other[-n:] == own[-n:] for other in others))
+        return "/".join(own[-next(fewest, len(own)) :])
+
+    return {path: shortest(own) or path for path, own in parts.items()}
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

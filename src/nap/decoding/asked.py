@@ -22,15 +22,15 @@ def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_to
     """Each prompt with its text with gaps, if any.
 
     A prompt that comes with a text is used first. A single prompt goes with all texts, no prompt counts as an empty
-    one, and several prompts go with as many texts. Raises InputError where there is nothing to decode, or the numbers
-    do not match.
+    one, and several prompts go with as many texts. Raises InputError where there is nothing to decode, the numbers do
+    not match, or `gap_tokens` is the length of no gap.
     """
     if not texts and gap_tokens is not None:
         raise InputError("the tokens of a gap need a text with gaps; give one (--infill TEXT), or drop them")
     if not texts and not prompts:
         raise InputError(
-            "there is no prompt; give one or more: --prompt TEXT, or --prompts-from FILE, or a text with gaps: "
-            "--infill 'The capital of [MASK:2] is Paris'"
+            "there is no prompt; give one or more (--prompt TEXT, --prompts-from FILE), or a text with gaps (--infill "
+            "'The capital of [MASK:2] is Paris')"
         )
     if not texts:
         return [(prompt, None) for prompt in prompts]
@@ -39,6 +39,8 @@ def pair(prompts: Sequence[str], texts: Sequence[tuple[str | None, str]], gap_to
             f"{len(prompts)} prompts and {len(texts)} texts with gaps do not match; give one prompt, or one a text"
         )
     given = [*prompts] if len(prompts) > 1 else [*prompts, ""][:1] * len(texts)
+    if gap_tokens is not None and not any(Infill(text, 1).pieces() != Infill(text, 2).pieces() for _, text in texts):
+        raise InputError("gap_tokens (--gap-tokens) is the length of a gap ___, and there is none; drop it")
     tokens = GAP_TOKENS if gap_tokens is None else gap_tokens
     return [(own or prompt, Infill(text, tokens)) for prompt, (own, text) in zip(given, texts, strict=True)]
 

@@ -84,6 +84,12 @@ def _made_of(setting: Setting, what: str) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+def weights_of(setting: Setting, model: str) -> object:
+    """The digest of a model's weights, where a folder's setting has it."""
+    said = _models(setting).get(model)
+    return said.get("weights") if isinstance(said, dict) else None
+
+
 def _files_of(setting: Setting, model: str) -> bool:
     """Whether the folder notes the files of a model; earlier versions noted its weights alone."""
     said = _models(setting)[model]

@@ -267,7 +267,8 @@ def evaluate(
         text = answer_text(task, completion.paths, completion.summary if canvas.spec.summary_tokens else None)
         answer, correct = task.extract(problem, text), task.check(problem, text)
         held = [holds for path in completion.paths for holds in equations(path)]
-        trace = dataclasses.replace(trace, answer=answer, correct=correct)
+        setting = trace.setting | {"task": sweep.task}
+        trace = dataclasses.replace(trace, answer=answer, correct=correct, setting=setting)
         row = Row(
             cell=cell.name, model=cell.model, policy=cell.policy, pace=cell.pace, task=sweep.task,
             problem_id=problem.id, index=index, correct=correct, answer=answer, text=text, paths=completion.paths,

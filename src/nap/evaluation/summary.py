@@ -7,15 +7,15 @@ a cache is also compared with the same cell without one; these comparisons are c
 Does not decode, and does not write tables or sentences (tables.py, findings.py).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from nap.common.files import InputError
 from nap.common.stats import Interval, bootstrap_mean, bootstrap_means, holm, mcnemar, wilson_interval
-from nap.common.text import printable
+from nap.common.text import last_parts, printable
 from nap.data.cells import Cell
 from nap.evaluation.rows import Row, Seconds
 from nap.order.rates import aup
@@ -58,7 +58,7 @@ class Record:
     when_right, ..._wrong means over the problems with a right and with a wrong answer
     parallel_efficiency   critical path over forwards, mean over problems
     title of a field      its column in the printed table
-    label                 the model's short name, or its full name where two short ones are equal
+    label                 the model's short name (`shown_names`)
     seconds               wall time of a problem
     comparison            with the baseline, unless the cell is the baseline itself
     aup                   of the model and policy over all their paces
@@ -128,22 +128,27 @@ MEANS = tuple(f.name for f in fields(Record) if f.type in (Mean, "Mean") and f.n
 TITLES = {f.name: str(f.metadata["title"]) for f in fields(Record) if "title" in f.metadata}
 
 
-def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: str | None = None) -> list[Record]:
+def summarise(
+    rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: str | None = None, *, compared: bool = True
+) -> list[Record]:
     """One record a cell, in the order of the rows.
 
     `baseline` is `MODEL | POLICY`, with which each cell is compared at its own pace and cache if the baseline ran at
     them, or the name of a cell. By default it is the first model under `low_confidence`, if that ran. Raises InputError
-    for a baseline that did not run, for no rows, and for cells that ran on other problems than the baseline.
+    for a baseline that did not run, for no rows, and for cells that ran on other problems than the baseline. With
+    `compared=False` the cells need not be of the same problems, and nothing that takes several of them is computed.
     """
     if not rows:
         raise InputError("there are no rows to summarise")
     cells = grouped(rows)
     means = _means(cells)
-    labels, spent = _labels(cells), _seconds(seconds)
+    labels, spent = shown_names(row.model for row in rows), _seconds(seconds)
     settings = {name: _setting(members[0]) for name, members in cells.items()}
-    tests = _tests(cells, find_baseline(settings.values(), rows[0].model, baseline))
-    plain, against_plain = _without_cache(cells, settings)
-    areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
+    tests, plain, against_plain, areas = dict[str, Comparison](), dict[str, str](), dict[str, Comparison](), {}
+    if compared:
+        tests = _tests(cells, find_baseline(settings.values(), rows[0].model, baseline))
+        plain, against_plain = _without_cache(cells, settings)
+        areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
     records = []
     for name, members in cells.items():
         first, right = members[0], sum(row.correct for row in members)
@@ -155,7 +160,7 @@ def summarise(rows: Sequence[Row], seconds: Sequence[Seconds] = (), baseline: st
                 when_right=_split(members, True), when_wrong=_split(members, False),
                 parallel_efficiency=_efficiency(members), label=labels[first.model],
                 seconds=spent.get(name), comparison=tests.get(name),
-                aup=areas[first.model, first.policy, first.cache], cache=first.cache,
+                aup=areas.get((first.model, first.policy, first.cache)), cache=first.cache,
                 changed=_changed(members, cells.get(plain.get(name, ""), ())), without_cache=against_plain.get(name),
             )
         )  # fmt: skip
@@ -188,16 +193,16 @@ def _efficiency(rows: Sequence[Row]) -> float | None:
     return _average([row.critical_path / row.forwards for row in rows if row.critical_path and row.forwards])
 
 
-def _labels(cells: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """The short names of the models, or their full names where two short ones are equal."""
-    models = dict.fromkeys(members[0].model for members in cells.values())
-    unique = len({label(model) for model in models}) == len(models)
-    return {model: label(model) if unique else printable(model) for model in models}
-
-
-def label(model: str) -> str:
-    """A model's name for people: the last part of its folder or hub name."""
-    return printable(FilePath(model).name or model)
+def shown_names(models: Iterable[str]) -> dict[str, str]:
+    """What people read for each model: the last part of its folder or hub name, and of two that end alike, as folders
+    of a training called `final` do, as much more as tells them apart."""
+    named = {model: printable(short) for model, short in last_parts(dict.fromkeys(models)).items()}
+    seen = Counter[str]()
+    for model, short in named.items():
+        # Names may be cut, and then be equal.
+        seen[short] += 1
+        named[model] = short if seen[short] == 1 else f"{short} ({seen[short]})"
+    return named
 
 
 def _known(rows: Sequence[Row], column: str) -> list[float]:

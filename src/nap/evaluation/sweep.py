@@ -38,6 +38,17 @@ LATER: dict[str, object] = {
 }  # fmt: skip
 
 
+# Tokens a step of a sweep that names no pace.
+USUAL_PACES = (1, 2, 4, 8)
+
+
+def paces_of(policies: Sequence[str], tokens_per_step: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
+    """The tokens per step that are asked for, or the usual ones. Raises InputError where no policy follows a pace."""
+    if policies and (tokens_per_step or steps) and not any(parse_policy(policy).paced for policy in policies):
+        raise InputError(f"{', '.join(policies)}: each sets its own pace; drop tokens per step and steps")
+    return tuple(tokens_per_step) or (() if steps else USUAL_PACES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One setting of a sweep."""

@@ -26,7 +26,7 @@ from nap.evaluation.record_files import write_summary
 from nap.evaluation.rows import read_seconds
 from nap.evaluation.run import Progress, run_sweep
 from nap.evaluation.summary import Record, find_baseline, summarise
-from nap.evaluation.sweep import Sweep
+from nap.evaluation.sweep import Sweep, paces_of
 from nap.evaluation.tables import header, markdown, table
 from nap.face.decoding import Kind, chosen_canvas
 from nap.face.traces import Trace, read_traces
@@ -171,9 +171,9 @@ def evaluate(
     names = _names(model)
     # The checkpoints are looked at only where a name has to be understood.
     wanted = chosen_canvas(_owns(opened, names) if isinstance(canvas, str) and canvas != "own" else [], canvas)
+    asked = _several(policies), _several(tokens_per_step), _several(steps)
     sweep = Sweep(
-        task=task, models=names, policies=_several(policies),
-        tokens_per_step=_several(tokens_per_step) or (() if steps else (1, 2, 4, 8)), steps=_several(steps),
+        task=task, models=names, policies=asked[0], tokens_per_step=paces_of(*asked), steps=asked[2],
         problems=problems, split=split, data=None if data is None else str(data), canvas=wanted, attention=attention,
         cache=_several(cache), infill=infill, gap_tokens=gap_tokens,
         temperature=temperature, top_p=top_p, top_k=top_k, guidance=guidance, eos=eos, seed=seed, raw=raw,

@@ -15,7 +15,7 @@ Does not measure (arness.py, rates.py), and does not score text.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -109,19 +109,26 @@ def bare_order(pairs: object) -> Order:
 
     Raises InputError for no pairs, a pair that is not two integers from 0 to `LARGEST`, or a position given twice.
     """
-    if not isinstance(pairs, (list, tuple)) or not pairs:
+    given = _listed(pairs)
+    if not given:
         raise InputError(f"an order is a list of one or more [position, step] pairs, got {_shown(pairs)}")
-    for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(_is_index, pair)):
+    found = [*map(_listed, given)]
+    for pair, both in zip(given, found, strict=True):
+        if both is None or len(both) != 2 or not all(map(_is_index, both)):
             hint = '; a step for each position goes under its name, {"step_map": [0, 2, 1]}' if _is_index(pair) else ""
             raise InputError(
                 f"{_shown(pair)} is not a [position, step] pair; both must be integers from 0 to {LARGEST}{hint}"
             )
-    table = np.array(pairs, np.int64)
+    table = np.array(found, np.int64)
     positions, steps = table[table[:, 0].argsort()].T
     if len(twice := positions[1:][np.diff(positions) == 0]):
         raise InputError(f"position {twice[0]} occurs more than once; give each position its finalising step only")
     return Order(positions=positions, steps=steps, region=np.zeros_like(positions), n_steps=int(steps.max()) + 1)
+
+
+def _listed(value: object) -> list[object] | None:
+    """The members of a list, an array or another iterable; None of anything else, and of a text or an object."""
+    return None if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) else [*value]
 
 
 def _is_index(value: object) -> bool:

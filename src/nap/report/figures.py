@@ -13,10 +13,10 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nap.common.files import InputError, atomic
-from nap.common.text import printable
+from nap.common.text import last_parts, printable
 from nap.evaluation.summary import Mean, Record
 from nap.report.maps import BINS, heat_maps
-from nap.report.runs import Run
+from nap.report.runs import Run, names_of, told_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,8 +98,9 @@ def write_figures(runs: Sequence[Run], folder: str | FilePath) -> list[FilePath]
 
 def _by_task(runs: Sequence[Run]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
+    alone = last_parts(run.name for run in runs)
     for run in runs:
-        name = run.task or FilePath(run.name).stem
+        name = run.task or str(FilePath(alone[run.name]).with_suffix(""))
         groups.setdefault("".join(c if c.isalnum() else "_" for c in name)[:60] or "run", []).append(run)
     return groups
 
@@ -114,15 +115,9 @@ def _write(figure: "Figure", stem: FilePath) -> list[FilePath]:
 
 def _series(runs: Sequence[Run]) -> list[Series]:
     found: dict[tuple[str, str], list[Point]] = {}
-    seen: set[str] = set()
-    for run in runs:
-        cells = {record.cell for record in run.records}
-        suffix = f" ({printable(FilePath(run.name).name)})" if cells & seen else ""
-        seen |= cells
+    for run in told_apart(runs):
         for record in run.records:
-            found.setdefault((printable(record.label) + suffix, printable(record.policy)), []).append(
-                Point(run.name, record)
-            )
+            found.setdefault((record.label, printable(record.policy)), []).append(Point(run.name, record))
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
     return [_looking(models.index(m), policies.index(p), f"{m}, {p}", points) for (m, p), points in found.items()]
 
@@ -251,7 +246,8 @@ def draw_maps(runs: Sequence[Run]) -> "Figure | None":
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    maps = [found for run in runs for found in heat_maps(run.traces)][:48]
+    each = zip(runs, names_of(runs), strict=True)
+    maps = [(names[found.model], found) for run, names in each for found in heat_maps(run.traces)][:48]
     if not maps:
         return None
     across = min(4, len(maps))
@@ -261,13 +257,11 @@ def draw_maps(runs: Sequence[Run]) -> "Figure | None":
     for axes in panels:
         axes.set_axis_off()
     image: Any = None
-    for axes, found in zip(panels, maps, strict=False):
+    for axes, (model, found) in zip(panels, maps, strict=False):
         shares = [[share / 10 for share in found.shares[BINS * i : BINS * (i + 1)]] for i in range(BINS)]
         image = axes.imshow(shares, cmap="Blues", aspect="auto", norm=PowerNorm(0.5, 0, 100))
-        model = printable(FilePath(found.model).name, 30)
-        axes.set_title(
-            f"{model}\n{printable(found.policy, 30)}, {printable(found.pace)}", fontsize=6.5, parse_math=False
-        )
+        name = f"{printable(model, 30)}\n{printable(found.policy, 30)}, {printable(found.pace)}"
+        axes.set_title(name, fontsize=6.5, parse_math=False)
     # One scale for all maps.
     bar = figure.colorbar(image, ax=[*panels], shrink=0.6, ticks=[0, 4, 25, 100], pad=0.02)
     bar.set_label("% of a place's tokens that became final then", fontsize=6.5)

@@ -9,7 +9,7 @@ Does not read files (runs.py) or escape texts (page.py).
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,6 +27,8 @@ PROBLEMS = 4  # drawn, and shown under every setting
 MOST_TRACES = 240
 MOST_BYTES = 6_000_000  # of all traces of a page
 MOST_TEXT = 200  # characters of a token
+# The page has a moment for every step; where a trace has more, only those in which something changed are numbered.
+MOST_STEPS = 20_000
 
 OPENING = "opens the replay"
 
@@ -111,6 +113,7 @@ class Packed:
     run          number of the run
     region       [code, length] of each run of equal region codes
     probability  in thousandths
+    steps        how many steps there are, with those at the end that changed nothing
     ms           milliseconds of each step
     explained    [step, correlation, its standard error, violation of each token in the order of the step's commits] of
                  each step of several commits, in nats; None where no model was asked
@@ -125,6 +128,7 @@ class Packed:
     answer: str | None
     correct: bool | None
     forwards: int
+    steps: int
     initial: list[int]
     region: list[list[int]]
     uncounted: list[int]
@@ -161,34 +165,42 @@ def pack_trace(choice: Choice, vocabulary: Vocabulary) -> Packed:
 
     columns = zip(*trace.events, strict=True) if trace.events else [()] * 5
     step, kind, position, token, probability = columns
+    numbered = range(trace.steps) if trace.steps <= MOST_STEPS else sorted(set(step))
+    place = {at: place for place, at in enumerate(numbered)}
     numbers = {id_: number(id_) for id_ in {*trace.initial, *token, *trace.uncounted}}
     found = to_row(order_columns(trace))
     return Packed(
         run=choice.run, why=list(choice.why), problem=trace.problem_id,
         model=one.model, policy=one.shown_policy, pace=one.pace,
-        answer=trace.answer, correct=trace.correct, forwards=trace.forwards,
+        answer=trace.answer, correct=trace.correct, forwards=trace.forwards, steps=len(numbered),
         initial=[numbers[id_] for id_ in trace.initial],
         region=[[code, len(list(same))] for code, same in groupby(trace.region)],
         uncounted=[numbers[id_] for id_ in trace.uncounted],
-        step=list(step), kind=list(kind), position=list(position), token=[numbers[id_] for id_ in token],
+        step=[place[at] for at in step], kind=list(kind), position=list(position),
+        token=[numbers[id_] for id_ in token],
         probability=[None if math.isnan(p) else round(1000 * p) for p in probability],
-        ms=[round(1000 * seconds, 2) for seconds in trace.seconds],
+        ms=[round(1000 * trace.seconds[at], 2) for at in numbered if at < len(trace.seconds)],
         measured={name: _rounded(found[name]) for name in MEASURED},
-        explained=_explained(one.explained),
+        explained=_explained(one.explained, place),
     )  # fmt: skip
 
 
-def _explained(found: Explained | None) -> list[list[Json]] | None:
+def _explained(found: Explained | None, place: Mapping[int, int]) -> list[list[Json]] | None:
     if found is None:
         return None
     return [
-        [one.step, _rounded(one.correlation), _rounded(one.error), [_rounded(value) for value in one.violation]]
+        [place[one.step], _rounded(one.correlation), _rounded(one.error), [_rounded(value) for value in one.violation]]
         for one in found.steps
     ]
 
 
 def _rounded(value: Json) -> Json:
     return round(value, 4) if isinstance(value, float) else value
+
+
+def with_gaps(traces: Sequence[Recorded]) -> int:
+    """How many traces are shown without the steps in which nothing changed."""
+    return sum(one.trace.steps > MOST_STEPS for one in traces)
 
 
 def without_probabilities(traces: Sequence[Recorded]) -> int:

@@ -28,12 +28,22 @@ from nap.evaluation.record_files import as_row
 from nap.evaluation.summary import MEANS, Record
 from nap.evaluation.ties import METRICS, TIED, bands_of
 from nap.evaluation.verdict import RULE as VERDICT_RULE
-from nap.report.gallery import MOST_TEXT, OPENING, RULE, Vocabulary, choose, pack, without_probabilities
+from nap.report.gallery import (
+    MOST_STEPS,
+    MOST_TEXT,
+    OPENING,
+    RULE,
+    Vocabulary,
+    choose,
+    pack,
+    with_gaps,
+    without_probabilities,
+)  # fmt: skip
 from nap.report.maps import BINS, heat_maps
 from nap.report.pair import PAIR_RULE
 from nap.report.places import Places
 from nap.report.rerun import rerun
-from nap.report.runs import Run, explain_runs, finite, read_run
+from nap.report.runs import Run, explain_runs, finite, names_of, read_run, told_apart
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
@@ -69,16 +79,16 @@ def write_report(
 
 def payload(runs: Sequence[Run], *, only: Part | None = None) -> Json:
     """All that the page shows, as JSON; with `only` just the traces side by side, or the verdict and the table."""
-    vocabulary = Vocabulary()
+    vocabulary, names, runs = Vocabulary(), names_of(runs), told_apart(runs)
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
     places = Places(runs)
     return finite(
         {
             "nap": __version__,
-            "runs": [places.everywhere(_run(run, places)) for run in runs],
+            "runs": [places.everywhere(_run(run, named, places)) for run, named in zip(runs, names, strict=True)],
             "notes": _mixed(runs) + _notes(runs, len(traces), vocabulary.cut),
-            "traces": [trace | {key: places.everywhere(trace[key]) for key in ("model", "policy")} for trace in traces],
+            "traces": [_trace(trace, names[choices[i].run], places) for i, trace in enumerate(traces)],
             "vocabulary": vocabulary.texts,
             "rules": {"verdict": VERDICT_RULE, "pair": PAIR_RULE, "gallery": RULE},
             "opening": OPENING,
@@ -95,7 +105,12 @@ def _in_turn(lists: Sequence[list[Item]]) -> list[Item]:
     return [items[i] for i in range(longest) for items in lists if i < len(items)]
 
 
-def _run(run: Run, places: Places) -> dict[str, Json]:
+def _trace(packed: dict[str, Json], names: Mapping[str, str], places: Places) -> dict[str, Json]:
+    model, policy = str(packed["model"]), str(packed["policy"])
+    return packed | {"label": names[model], "model": places.text(model), "policy": places.text(policy)}
+
+
+def _run(run: Run, names: Mapping[str, str], places: Places) -> dict[str, Json]:
     setting = {name: places.everywhere(value) for name, value in run.setting.items()}
     return {
         "name": run.name,
@@ -107,7 +122,7 @@ def _run(run: Run, places: Places) -> dict[str, Json]:
         "findings": findings(run.records) if run.records else [],
         "records": [_record(record) for record in run.records],
         "depths": [{name: _short(value) for name, value in to_row(depth).items()} for depth in run.depths],
-        "heat": [to_row(one) for one in heat_maps(run.traces)],
+        "heat": [to_row(one) | {"label": names[one.model]} for one in heat_maps(run.traces)],
     }
 
 
@@ -152,6 +167,8 @@ def _notes(runs: Sequence[Run], shown: int, cut: int) -> list[str]:
         notes.append(f"{shown} of the {len(kept)} traces that the runs kept are in this page, chosen by the rule below")
     if unsure := without_probabilities(kept):
         notes.append(f"{unsure} traces hold no probabilities: their replay shows what was written, not how surely")
+    if long := with_gaps(kept):
+        notes.append(f"{long} traces have over {MOST_STEPS:,} steps: only those in which something changed are shown")
     if cut:
         notes.append(f"{cut} tokens are longer than {MOST_TEXT} characters and are cut")
     return notes

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath, PureWindowsPath
 
 from nap.common.records import Json
+from nap.common.text import last_parts
 from nap.report.runs import Run
 
 DEEPEST = 40  # the most parts of a path
@@ -20,8 +21,7 @@ class Places:
 
     def __init__(self, runs: Iterable[Run]) -> None:
         found = dict.fromkeys(path for run in runs for text in _texts(run) for path in _absolute(text))
-        parts = {path: [part for part in re.split(r"[/\\]", path) if part] for path in found}
-        self.short = {path: _shortest(own, [*parts.values()]) for path, own in parts.items()}
+        self.short = last_parts(found, separators="/\\")
         longest = sorted(self.short, key=len, reverse=True)
         # Not inside a longer name: /a/model does not match in /a/model-2.
         self.known = re.compile("|".join(f"{re.escape(path)}(?![\\w-])" for path in longest) or r"(?!)")
@@ -64,9 +64,3 @@ def _absolute(text: str) -> Iterator[str]:
             if path.is_absolute() and 3 <= len(path.parts) <= DEEPEST and "\n" not in part:
                 yield part.rstrip("/\\")
                 break
-
-
-def _shortest(own: list[str], others: list[list[str]]) -> str:
-    """The fewest last parts that no other path ends with."""
-    lengths = (n for n in range(1, len(own)) if not any(other != own and other[-n:] == own[-n:] for other in others))
-    return "/".join(own[-next(lengths, len(own)) :])

@@ -24,8 +24,9 @@ from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.explained import Explained
 from nap.evaluation.record_files import read_record
+from nap.evaluation.reuse import weights_of
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
-from nap.evaluation.summary import Record, grouped, summarise
+from nap.evaluation.summary import Record, grouped, shown_names, summarise
 from nap.evaluation.ties import tie_columns
 from nap.evaluation.verdict import Verdict, verdict
 from nap.order.order import holds_orders
@@ -87,8 +88,8 @@ class Run:
     """One run.
 
     setting   the content of its setting.json
+    rows      those that could be read
     records   those of `summarise`
-    verdict   the verdict on these records, if there are any
     depths    mean forwards by cell and critical path, where it is known
     notes     what is missing, in sentences
     """
@@ -96,11 +97,48 @@ class Run:
     name: str
     task: str = ""
     setting: Mapping[str, Json] = field(default_factory=dict)
+    rows: Sequence[Row] = ()
     records: list[Record] = field(default_factory=list)
-    verdict: Verdict | None = None
     depths: list[Depth] = field(default_factory=list)
     traces: list[Recorded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the records, if there are any."""
+        return verdict(self.rows, self.records)
+
+    @property
+    def models(self) -> list[str]:
+        """The models of records and traces."""
+        return [*dict.fromkeys(one.model for one in (*self.records, *self.traces))]
+
+
+def names_of(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """For each run what people read for its models, so that no two models of these runs are read as one.
+
+    A model says which run it is of, where another run of the task has one of its cells, or other weights by its name.
+    """
+    shown, places = shown_names(name for run in runs for name in run.models), shown_names(run.name for run in runs)
+
+    def twice(run: Run, model: str) -> bool:
+        own = {record.cell for record in run.records if record.model == model}
+        others = [one for one in runs if one is not run and one.task and one.task == run.task and model in one.models]
+        weights = {weights_of(one.setting, model) for one in (run, *others)} - {None}
+        return len(weights) > 1 or any(not own.isdisjoint(record.cell for record in one.records) for one in others)
+
+    return [
+        {name: f"{shown[name]} ({places[run.name]})" if twice(run, name) else shown[name] for name in run.models}
+        for run in runs
+    ]
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs with the names of `names_of` in their records."""
+    return [
+        replace(run, records=[replace(record, label=names[record.model]) for record in run.records])
+        for run, names in zip(runs, names_of(runs), strict=True)
+    ]
 
 
 def read_run(path: str | FilePath) -> Run:
@@ -120,6 +158,8 @@ def read_run(path: str | FilePath) -> Run:
 def _read_folder(folder: FilePath) -> Run:
     notes: list[str] = []
     setting = _read_json(folder / "setting.json", dict, notes) or {}
+    if (kind := setting.get("kind", "eval")) != "eval":
+        raise InputError(f"{folder} is a run of nap {printable(str(kind))}; give a folder made by nap eval --out")
     rows, traces = _finished(folder, notes)
     if rows is None:
         rows, traces = _unfinished(folder / "journal.jsonl", notes)
@@ -130,7 +170,7 @@ def _read_folder(folder: FilePath) -> Run:
         notes.append("no traces were kept, so there is nothing to replay (nap eval --traces N keeps some)")
     task = str(setting.get("task") or (rows[0].task if rows else ""))
     return Run(
-        name=str(folder), task=task, setting=setting, records=records, verdict=verdict(rows, records),
+        name=str(folder), task=task, setting=setting, rows=rows, records=records,
         depths=_depths(rows), traces=traces, notes=notes,
     )  # fmt: skip
 
@@ -148,7 +188,7 @@ def _read_trace_file(path: FilePath) -> Run:
         _refuse_orders(path)
         notes.append("the file holds no traces")
     records = _summarised(rows, [], notes)
-    return Run(name=str(path), records=records, verdict=verdict(rows, records), traces=traces, notes=notes)
+    return Run(name=str(path), rows=rows, records=records, traces=traces, notes=notes)
 
 
 def _refuse_orders(path: FilePath) -> None:
@@ -314,7 +354,7 @@ def _summarised(rows: Sequence[Row], seconds: Sequence[Seconds], notes: list[str
         return summarise(rows, seconds)
     except InputError as error:
         notes.append(f"there is no comparison with a baseline: {printable(str(error), 200)}")
-    return [record for members in grouped(rows).values() for record in summarise(members, seconds, members[0].cell)]
+    return summarise(rows, seconds, compared=False)
 
 
 def _depths(rows: Sequence[Row]) -> list[Depth]:

@@ -19,11 +19,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 from nap.canvas.canvas import Canvas, CanvasSpec, parse
-from nap.common.bounds import check_least
+from nap.common.arguments import checked_arguments
+from nap.common.bounds import SLOT_TOKENS, check, check_least
 from nap.common.files import InputError, atomic, make_folder
 from nap.common.text import check_known, say
 from nap.data.problems import Problem
@@ -75,9 +77,10 @@ class HarnessModel(LM):  # type: ignore[misc]
     Raises InputError for what does not fit, before anything is decoded.
     """
 
+    @checked_arguments
     def __init__(
         self,
-        model: str | Denoiser,
+        model: str | PathLike[str] | Denoiser,
         *,
         policy: str | Policy = "parallel_forced",
         tokens_per_step: int | None = None,
@@ -88,13 +91,13 @@ class HarnessModel(LM):  # type: ignore[misc]
         sampling: Sampling | None = None,
         eos: Eos = "count",
         seed: int = 0,
-        out: str | Path | None = None,
+        out: str | PathLike[str] | None = None,
         draws: int = DRAWS,
         greedy: bool = True,
         **opening: Any,
     ) -> None:
         super().__init__()
-        self.denoiser = load(model, **opening) if isinstance(model, str) else model
+        self.denoiser = load(model, **opening) if isinstance(model, str | PathLike) else model
         self.policy = parse_policy(policy) if isinstance(policy, str) else policy
         self.budget = Budget.of(self.policy, tokens_per_step, steps)
         self.budget.check(self.policy)
@@ -197,24 +200,33 @@ class HarnessModel(LM):  # type: ignore[misc]
         stops = [until] if isinstance(until, str) else until
         if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
             raise InputError(f"{named[0][0]}: `until` must be a text or a list of texts, got {until!r:.60}")
-        spec, sampling = self._spec(asked.get("max_gen_toks")), self._sampling(asked, named[0][0])
+        spec, sampling = self._spec(asked.get("max_gen_toks"), named[0][0]), self._sampling(asked, named[0][0])
         canvases = [
             canvas_of(self.denoiser, Problem(id=name, prompt=one.args[0], answer=""), spec, RAW) for name, one in named
         ]
         traces = decode_batches(self.denoiser, canvases, self.policy, budget=self.budget, sampling=sampling,
                                 eos=self.eos, seed=self.seed, cache=self.cache)  # fmt: skip
-        self.traces += traces
+        tasks = [request.task_name or "request" for _, request in named]
+        self.traces += [
+            replace(trace, setting=trace.setting | {"task": task}) for trace, task in zip(traces, tasks, strict=True)
+        ]
         texts = [cut(self._text(canvas, trace), stops) for canvas, trace in zip(canvases, traces, strict=True)]
         for (_, request), text in zip(named, texts, strict=True):
             self.cache_hook.add_partial("generate_until", request.args, text)
         return texts
 
-    def _spec(self, tokens: int | None) -> CanvasSpec:
-        if isinstance(self.canvas, CanvasSpec):
-            return self.canvas
-        if self.canvas == "own" and self.denoiser.canvas is not None:
-            return self.denoiser.canvas
-        return CanvasSpec(paths=1, path_tokens=TOKENS if tokens is None else tokens, summary_tokens=0, tags="none")
+    def _spec(self, tokens: Any, name: str) -> CanvasSpec:
+        own = self.canvas if isinstance(self.canvas, CanvasSpec) else self.denoiser.canvas
+        if tokens is not None:
+            check(f"{name}: max_gen_toks", tokens, SLOT_TOKENS)
+        if own is None or self.canvas == "plain":
+            return CanvasSpec(paths=1, path_tokens=tokens or TOKENS, summary_tokens=0, tags="none")
+        if tokens and tokens < (slot := own.summary_tokens or own.path_tokens):
+            say(
+                f"{name}: its task says max_gen_toks {tokens}, and the canvas has {slot} tokens for an answer; all are "
+                "written; canvas='plain' has as many as the task says"
+            )
+        return own
 
     def _sampling(self, asked: dict[str, Any], name: str) -> Sampling:
         """As the task asks, else as the model was made: a task that does not sample has temperature 0."""

@@ -23,7 +23,7 @@ test("the metrics of whole traces are those of nap.order", { skip: given ? false
 });
 
 const trace = (events, more = {}) => unpack({
-  initial: [-1, -1, -1, -1], region: [[0, 4]], uncounted: [], forwards: 4, ms: [],
+  initial: [-1, -1, -1, -1], region: [[0, 4]], uncounted: [], forwards: 4, steps: Math.max(...events.map((e) => e[0] + 1)), ms: [],
   step: events.map((e) => e[0]), kind: events.map((e) => e[1]), position: events.map((e) => e[2]), token: events.map((e) => e[3]),
   probability: events.map(() => 500), ...more,
 });

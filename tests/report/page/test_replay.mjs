@@ -9,7 +9,7 @@ import { Canvas, MASK, slots, unpack } from "../../../src/nap/assets/page/trace.
 // prompt, header, path 1, header, path 2, header, summary
 const packed = {
   initial: [7, 8, -1, -1, 8, -1, 8, -1], region: [[-2, 1], [-1, 1], [0, 2], [-1, 1], [1, 1], [-1, 1], [2, 1]],
-  uncounted: [], forwards: 6, ms: [10, 20, 30],
+  uncounted: [], forwards: 6, steps: 3, ms: [10, 20, 30],
   step: [0, 0, 1, 2, 2], kind: [0, 0, 1, 0, 2], position: [2, 5, 2, 2, 5], token: [1, 2, 0, 3, 4], probability: [900, null, null, 100, 1000],
 };
 

@@ -25,22 +25,17 @@ function groupsOf(runs) {
   return [...groups].map(([name, numbers]) => ({ name, numbers, runs: numbers.map((n) => runs[n]), records: recordsOf(numbers) }));
 }
 
-/** Records with the names that they are shown under: a model that two runs have says which run. */
+/** Records with the names that they are shown under. */
 function recordsOf(numbers) {
   return numbers.flatMap((number) => data.runs[number].records.map((record) => ({
     ...record, run: number, runName: baseName(data.runs[number].name), asked: record.policy, policy: printable(record.policy),
-    shownModel: shownModel(record.label ?? baseName(record.model), number, numbers, record.cell),
+    shownModel: record.label,
   })));
 }
 
-function shownModel(label, number, numbers, cell) {
-  const twice = numbers.some((other) => other !== number && data.runs[other].records.some((record) => record.cell === cell));
-  return twice ? `${label} (${baseName(data.runs[number].name)})` : label;
-}
-
 const traces = data.traces.map((packed, index) => ({
-  ...unpack(packed), index, shownModel: baseName(packed.model),
-  label: `${baseName(packed.model)} · ${printable(packed.policy)} · ${paceName(packed.pace)}`,
+  ...unpack(packed), index, shownModel: packed.label,
+  label: `${packed.label} · ${printable(packed.policy)} · ${paceName(packed.pace)}`,
 }));
 
 /** The whole page: its heading with a tab a task, and under it what these runs say. */

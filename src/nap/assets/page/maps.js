@@ -1,7 +1,7 @@
 // Where and when each setting finalises its tokens: a map each, all in the colours of one key.
 
 import { paceName } from "./charts.js";
-import { baseName, h, printable, section } from "./dom.js";
+import { h, printable, section } from "./dom.js";
 import { cellMap, colourKey } from "./heat.js";
 
 const LEAD = "Across are the slots side by side, first the paths, last the summary, with their tokens and without padding. Down is time. A falling diagonal means left to right; three short diagonals side by side mean three paths at once.";
@@ -9,7 +9,7 @@ const LEAD = "Across are the slots side by side, first the paths, last the summa
 export function mapsSection(group, bins) {
   const rows = new Map();
   for (const map of group.runs.flatMap((run) => run.heat)) {
-    const name = `${baseName(map.model)} · ${printable(map.policy)}`;
+    const name = `${map.label} · ${printable(map.policy)}`;
     rows.set(name, [...(rows.get(name) ?? []), map]);
   }
   if (!rows.size) return null;

@@ -20,19 +20,17 @@ export function unpack(packed) {
     if (kind === COMMIT) when.set(position, step);
   }
   const uncounted = new Set(packed.uncounted);
-  const steps = events.length ? events[events.length - 1].step + 1 : 0;
   return {
     ...packed,
     region,
     events,
-    steps,
     paths: Math.max(1, ...new Set(region)),
     uncounted,
     explained: packed.explained && explainedSteps(packed.explained, events),
     when, // the step that finalised a position
     padding: new Set(region.map((_, p) => p).filter((p) => region[p] >= 0 && uncounted.has(last[p]))),
     // A step of ours is a forward. Where another system's is not, its forwards are spread evenly.
-    forwardsAt: (step) => ((step + 1) * packed.forwards) / Math.max(steps, 1),
+    forwardsAt: (step) => ((step + 1) * packed.forwards) / Math.max(packed.steps, 1),
   };
 }
 

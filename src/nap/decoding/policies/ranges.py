@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from nap.common.bounds import CANVAS_TOKENS
@@ -42,6 +43,8 @@ def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
     """
     for name, allowed in ranges.items():
         value = getattr(policy, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise InputError(f"{name} of policy {type(policy).__name__} must be a number, got {value!r:.40}")
         if isinstance(value, int) and allowed.high == math.inf:
             allowed = replace(allowed, high=CANVAS_TOKENS.most)
         if value is not None and value not in allowed:
