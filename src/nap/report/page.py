@@ -38,7 +38,7 @@ from nap.report.gallery import (
     pack,
     with_gaps,
     without_probabilities,
-)  # fmt: skip
+)
 from nap.report.maps import BINS, heat_maps
 from nap.report.pair import PAIR_RULE
 from nap.report.places import Places
