@@ -224,7 +224,8 @@ def test_bad_settings_are_named_before_anything_is_decoded(tiny, told, said):
 
 
 def test_a_path_and_numbers_of_numpy_are_taken_and_what_was_decoded_is_kept_with_its_task(tiny, tmp_path):
-    model = HarnessModel(tiny, tokens_per_step=np.int64(4), seed=np.int64(3), out=tmp_path / "out")
+    numbers: Any = {"tokens_per_step": np.int64(4), "seed": np.int64(3)}
+    model = HarnessModel(tiny, **numbers, out=tmp_path / "out")
     asked = [request("generate_until", "Ann has 5 pears . How many has Ann ?", {})]
     assert model.generate_until(asked)
     (kept,) = read_traces(tmp_path / "out/traces.jsonl")

@@ -43,7 +43,7 @@ def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
     """
     for name, allowed in ranges.items():
         value = getattr(policy, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        if value is not None and not _is_number(value):
             raise InputError(f"{name} of policy {type(policy).__name__} must be a number, got {value!r:.40}")
         if isinstance(value, int) and allowed.high == math.inf:
             allowed = replace(allowed, high=CANVAS_TOKENS.most)
@@ -55,6 +55,10 @@ def check_ranges(policy: Any, ranges: Mapping[str, Range]) -> None:
             # The least alone, where that is what is wrong.
             wanted = ranges[name] if value < allowed.low else allowed
             raise InputError(f"policy {said!r}: {name} must be {wanted}, got {value}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def no_indices(policy: Any, chosen: object, count: int) -> InputError:
