@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import gzip
+import re
 import shutil
 import ssl
 import subprocess
@@ -346,6 +347,13 @@ def test_an_address_may_end_in_a_query(path: Path) -> None:
     with stub(lambda body, number: "42") as server:
         assert texts(settle(server, path, requests(1), url=f"{server.url}/?api-version=1")) == ["42"]
         assert server.paths == ["/v1/models?api-version=1", "/v1/chat/completions?api-version=1"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1?key=secret", "ftp://h?key=secret", "http://h..x/v1?key=secret"])
+def test_no_message_shows_the_query_of_an_address(path: Path, url: str) -> None:
+    with Journal(path) as journal, pytest.raises(InputError, match=re.escape(url.partition("?")[0])) as error:
+        ask([(Endpoint(url=url, model="m"), [requests(1)])], journal, QUICK)
+    assert "secret" not in str(error.value)
 
 
 def test_bad_settings_are_named() -> None:

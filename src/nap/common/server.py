@@ -43,6 +43,11 @@ class Endpoint:
     model: str
     key_env: str = "OPENAI_API_KEY"
 
+    @property
+    def shown(self) -> str:
+        """The address without its query, which may hold a key."""
+        return _shown(self.url)
+
 
 class Passing(Exception):
     """An attempt failed in a way that may pass. `pause` is the pause that the server asked for."""
@@ -108,7 +113,7 @@ class Server:
                 break
             url = self._redirected(url, status, headers.get("location", ""))
         else:
-            raise Fatal(f"redirects more than {MOST_REDIRECTS} times, last to {url!r}")
+            raise Fatal(f"redirects more than {MOST_REDIRECTS} times, last to {_shown(url)!r}")
         if status >= 400:
             raise self._status_error(status, words(said), headers)
         answer = read_json(said)
@@ -140,7 +145,7 @@ class Server:
         except ValueError as error:
             raise Fatal(f"redirects to {location!r:.200}, which is no address ({error!s:.80})") from None
         if status not in REDIRECTS or (here.scheme, here.netloc) != (target.scheme, target.netloc):
-            raise Fatal(f"redirects to {there!r:.200}, which is not asked; give that address if you trust it")
+            raise Fatal(f"redirects to {_shown(there)!r:.200}, which is not asked; give that address if you trust it")
         return there
 
     def _status_error(self, status: int, said: str, headers: Mapping[str, str]) -> Exception:
@@ -157,6 +162,11 @@ def _context(url: str) -> ssl.SSLContext | bool:
     return ssl.create_default_context() if urlsplit(url).scheme == "https" else True
 
 
+def _shown(url: str) -> str:
+    """An address as messages name it: without a query, which may hold a key."""
+    return url.partition("?")[0]
+
+
 def _key(name: str) -> str:
     """The API key in the variable of that name. Raises InputError for one that no header can hold."""
     # A local server needs no key, and ignores one.
@@ -169,14 +179,14 @@ def _key(name: str) -> str:
 def _proxy(url: str) -> str | None:
     """The proxy that the environment names for a server's address. Raises InputError for an invalid address."""
     # What may be a password is not shown.
-    shown = re.sub(".*@", "...@", url, flags=re.DOTALL)
+    shown = _shown(re.sub(".*@", "...@", url, flags=re.DOTALL))
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError("no http and host")
         parts.hostname.encode("idna")
     except ValueError as error:
-        reason = f" ({error!s:.80})" if shown == url else ""
+        reason = f" ({error!s:.80})" if "@" not in shown else ""
         raise InputError(f"{shown!r} is no address of a server{reason}; give http://HOST:PORT/v1") from None
     if "@" in parts.netloc:
         raise InputError(f"{shown!r} has a name or a password in front of its host; drop it")

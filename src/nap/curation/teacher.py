@@ -204,7 +204,7 @@ class _Client:
     def _stop(self, what: str) -> InputError:
         """The error that ends the run, with the teacher's own message."""
         words = printable(f"{what}{self.unlisted}", 500)
-        return InputError(f"the teacher at {self.endpoint.url} {words}; the same command goes on from here")
+        return InputError(f"the teacher at {self.endpoint.shown} {words}; the same command goes on from here")
 
     async def _replies(self, job: Group) -> list[Reply]:
         """A reply for each request: as many as one call returns, the others one by one."""
@@ -257,7 +257,7 @@ class _Client:
         else:
             pause, now = min(pause, LONGEST_PAUSE), asyncio.get_running_loop().time()
             if pause > NOTICED and self.resume_at < now:
-                self.asking.say(f"{self.endpoint.url} asks for a pause: waiting {pause:.0f} s")
+                self.asking.say(f"{self.endpoint.shown} asks for a pause: waiting {pause:.0f} s")
             self.resume_at = max(self.resume_at, now + pause)
 
     def _count_failure(self, error: str) -> None:
@@ -297,7 +297,7 @@ class _Client:
         """The server wants the other name of the token limit, which is reported once and used from now on."""
         if self.limit == "max_tokens":
             self.limit = "max_completion_tokens"
-            self.asking.say(f"{self.endpoint.url} wants max_completion_tokens in place of max_tokens, and gets it")
+            self.asking.say(f"{self.endpoint.shown} wants max_completion_tokens in place of max_tokens, and gets it")
 
     async def _check_model(self) -> None:
         """Raise InputError if there is no server; tell the user if this model is not among those it lists."""
@@ -306,7 +306,7 @@ class _Client:
         except Passing as error:
             if "no connection" in str(error):
                 raise InputError(
-                    f"no teacher answers at {self.endpoint.url} ({str(error)!r}); start it, or correct --teacher"
+                    f"no teacher answers at {self.endpoint.shown} ({str(error)!r}); start it, or correct --teacher"
                 ) from None
             return
         except (Refused, Fatal):
@@ -316,4 +316,4 @@ class _Client:
             near = nearest(self.endpoint.model, names, cutoff=0.5)
             shown = f"did you mean {near!r:.80}?" if near else f"it has {', '.join(f'{n!r:.80}' for n in names[:5])}"
             self.unlisted = f"; its list of models has no {self.endpoint.model!r}: {shown}"
-            self.asking.say(printable(f"{self.endpoint.url}{self.unlisted}; it is asked all the same", 500))
+            self.asking.say(printable(f"{self.endpoint.shown}{self.unlisted}; it is asked all the same", 500))
