@@ -74,7 +74,7 @@ def affordable(folders: Sequence[Path], workers: int) -> int:
 
     The times are those written down with the rows, so that a run that is resumed has as many problems as before.
     """
-    print("A few problems of each task first, which tell how many of them this machine decodes in minutes", flush=True)
+    print("First a few problems of each task, to see how many this machine decodes in five minutes", flush=True)
     minutes = 0.0  # For a problem of each task.
     for folder, (task, problems) in zip(folders, TRIED.items(), strict=True):
         run_shown(sweep_of(task, problems), folder, batch_size=BATCH, workers=workers)
