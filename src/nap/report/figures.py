@@ -16,7 +16,8 @@ from nap.common.files import InputError, atomic
 from nap.common.text import last_parts, printable
 from nap.evaluation.summary import Mean, Record
 from nap.report.maps import BINS, heat_maps
-from nap.report.runs import Run, names_of, told_apart
+from nap.report.places import names_of, told_apart
+from nap.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +88,8 @@ def write_figures(runs: Sequence[Run], folder: str | FilePath) -> list[FilePath]
         raise InputError("figures need matplotlib; try: pip install 'nap-dlm[report]'") from None
     written: list[FilePath] = []
     with matplotlib.rc_context(STYLE):
-        for task, members in _by_task(runs).items():
+        for task, alike in _by_task(runs).items():
+            members = told_apart(alike, names_of(alike))
             for name, draw in DRAWN.items():
                 if figure := draw(members):
                     written += _write(figure, FilePath(folder) / f"{task}-{name}")
@@ -115,7 +117,7 @@ def _write(figure: "Figure", stem: FilePath) -> list[FilePath]:
 
 def _series(runs: Sequence[Run]) -> list[Series]:
     found: dict[tuple[str, str], list[Point]] = {}
-    for run in told_apart(runs):
+    for run in runs:
         for record in run.records:
             found.setdefault((record.label, printable(record.policy)), []).append(Point(run.name, record))
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))

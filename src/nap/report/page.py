@@ -41,9 +41,9 @@ from nap.report.gallery import (
 )
 from nap.report.maps import BINS, heat_maps
 from nap.report.pair import PAIR_RULE
-from nap.report.places import Places
+from nap.report.places import Places, names_of, told_apart
 from nap.report.rerun import rerun
-from nap.report.runs import Run, explain_runs, finite, names_of, read_run, told_apart
+from nap.report.runs import Run, explain_runs, finite, read_run
 
 KEPT = (
     "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
@@ -79,7 +79,8 @@ def write_report(
 
 def payload(runs: Sequence[Run], *, only: Part | None = None) -> Json:
     """All that the page shows, as JSON; with `only` just the traces side by side, or the verdict and the table."""
-    vocabulary, names, runs = Vocabulary(), names_of(runs), told_apart(runs)
+    vocabulary, names = Vocabulary(), names_of(runs)
+    runs = told_apart(runs, names)
     choices = _in_turn([choose(run.traces, number) for number, run in enumerate(runs)])
     traces = pack(choices, vocabulary)
     places = Places(runs)

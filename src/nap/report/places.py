@@ -1,4 +1,5 @@
-"""Short names for folders and files, so that a page that is passed on does not reveal the machine's paths.
+"""Short names: of models, which they tell apart, and of folders and files, so that a page does not reveal the paths of
+a machine when it is passed on.
 
 An absolute path becomes its last part, with as many parts before it as are needed to tell it from the others.
 
@@ -6,14 +7,44 @@ Does not look for paths in model output, and does not change relative paths.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 
 from nap.common.records import Json
 from nap.common.text import last_parts
+from nap.evaluation.reuse import weights_of
+from nap.evaluation.summary import shown_names
 from nap.report.runs import Run
 
 DEEPEST = 40  # the most parts of a path
+
+
+def names_of(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """For each run what people read for its models, so that no two models of these runs are read as one.
+
+    A model says which run it is of, where another run of the task has one of its cells, or other weights by its name.
+    """
+    shown, places = shown_names(name for run in runs for name in run.models), shown_names(run.name for run in runs)
+
+    def twice(run: Run, model: str) -> bool:
+        own = {record.cell for record in run.records if record.model == model}
+        others = [one for one in runs if one is not run and one.task and one.task == run.task and model in one.models]
+        weights = {weights_of(one.setting, model) for one in (run, *others)} - {None}
+        return len(weights) > 1 or any(not own.isdisjoint(record.cell for record in one.records) for one in others)
+
+    return [
+        {name: f"{shown[name]} ({places[run.name]})" if twice(run, name) else shown[name] for name in run.models}
+        for run in runs
+    ]
+
+
+def told_apart(runs: Sequence[Run], names: Sequence[Mapping[str, str]]) -> list[Run]:
+    """The runs with the names of `names_of` in their records."""
+    return [
+        replace(run, records=[replace(record, label=own[record.model]) for record in run.records])
+        for run, own in zip(runs, names, strict=True)
+    ]
 
 
 class Places:

@@ -24,9 +24,8 @@ from nap.data.trace import Trace
 from nap.data.trace_files import read_traces, trace_from_row
 from nap.evaluation.explained import Explained
 from nap.evaluation.record_files import read_record
-from nap.evaluation.reuse import weights_of
 from nap.evaluation.rows import Row, Seconds, order_columns, read_seconds
-from nap.evaluation.summary import Record, grouped, shown_names, summarise
+from nap.evaluation.summary import Record, grouped, summarise
 from nap.evaluation.ties import tie_columns
 from nap.evaluation.verdict import Verdict, verdict
 from nap.order.order import holds_orders
@@ -112,33 +111,6 @@ class Run:
     def models(self) -> list[str]:
         """The models of records and traces."""
         return [*dict.fromkeys(one.model for one in (*self.records, *self.traces))]
-
-
-def names_of(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """For each run what people read for its models, so that no two models of these runs are read as one.
-
-    A model says which run it is of, where another run of the task has one of its cells, or other weights by its name.
-    """
-    shown, places = shown_names(name for run in runs for name in run.models), shown_names(run.name for run in runs)
-
-    def twice(run: Run, model: str) -> bool:
-        own = {record.cell for record in run.records if record.model == model}
-        others = [one for one in runs if one is not run and one.task and one.task == run.task and model in one.models]
-        weights = {weights_of(one.setting, model) for one in (run, *others)} - {None}
-        return len(weights) > 1 or any(not own.isdisjoint(record.cell for record in one.records) for one in others)
-
-    return [
-        {name: f"{shown[name]} ({places[run.name]})" if twice(run, name) else shown[name] for name in run.models}
-        for run in runs
-    ]
-
-
-def told_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs with the names of `names_of` in their records."""
-    return [
-        replace(run, records=[replace(record, label=names[record.model]) for record in run.records])
-        for run, names in zip(runs, names_of(runs), strict=True)
-    ]
 
 
 def read_run(path: str | FilePath) -> Run:
