@@ -6,9 +6,8 @@
 No *problem* of the test occurs in training, but a problem is defined by its sentences: with other names, another item
 or another distractor it is another problem, although what has to be computed is the same (`Graph.form`). A model of the
 study sees 320,000 problems. recipes/study_page.py splits its rows by these counts. With --new the bundled models write
-the first 200 problems of the test stream whose graph no seed was trained on, and beside them the first 200 of the test.
-Expected wall time: two minutes on one core, with --new some twenty; new graphs are so rare that a core of 2017 looks
-through 20,000 problems a minute and had not found 200 among 560,000.
+the first 200 problems of one seed more whose graph no seed of the study was trained on, and beside them the first 200 of
+the test. Expected wall time: two minutes on one core, with --new some twenty (an hour on one of 2017).
 """
 
 import argparse
@@ -33,8 +32,9 @@ from nap.tasks.arith import Arith
 
 SEEN, NEW = RESULTS / "graphs-seen.parquet", RESULTS / "graphs-new.parquet"
 SEEDS, PROBLEMS = (0, 1, 2), 500
-# Problems of new graphs, and what the bundled models write them by.
-WRITTEN, POLICIES, PACES = 200, ("low_confidence", "parallel_forced"), (1, 4)
+# Problems of new graphs, the seed that they come from, and what the bundled models write them by. A test's problems are
+# one in sixteen of those that are drawn; where the graph is new the problem is, so any seed beside the study's serves.
+WRITTEN, FRESH, POLICIES, PACES = 200, len(SEEDS), ("low_confidence", "parallel_forced"), (1, 4)
 
 
 def seen(seed: int, trained: int, problems: int) -> list[int]:
@@ -58,14 +58,14 @@ def forms(seed: int, trained: int) -> Counter[Any]:
 
 
 def new_problems(trained: int) -> Iterator[Problem]:
-    """The problems of the test stream whose graph no seed was trained on, in its order."""
+    """The problems of a fresh seed's stream whose graph no seed of the study was trained on, in its order."""
     task, known, found = Arith(), set().union(*(forms(seed, trained) for seed in SEEDS)), 0
     for index in count():
         if index % 100_000 == 0:
-            print(f"{found} new graphs among {index:,} test problems", flush=True)
-        if task.graph(0, index, "test").form not in known:
+            print(f"{found} new graphs among {index:,} problems", flush=True)
+        if task.graph(FRESH, index, "train").form not in known:
             found += 1
-            yield task.generate(0, index, "test")
+            yield task.generate(FRESH, index, "train")
 
 
 def written(trained: int) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ _nap() {
         "order") words="--help --k --count-padding --no-count-padding --ties-within --model --law --json --no-json --task --policy --tokens-per-step --problems --data --out --device --dtype --revision --mask-id --shift --block-size --int8 --compile --no-compile --trust-remote-code --no-trust-remote-code" ;;
         "report") words="--help --out --explained --figures" ;;
         "score") words="--help --task --by --output-field --answer-field --prompt-field --stop --out --strict --no-strict --json --no-json" ;;
+        "serve") words="--help --models --model --host --port --name --key-env --rows --waiting --policy --tokens-per-step --steps --cache --canvas --paths --path-tokens --summary-tokens --tags --after-end --attention --positions --temperature --top-p --top-k --guidance --eos --seed --device --dtype --revision --mask-id --shift --block-size --int8 --compile --no-compile --trust-remote-code --no-trust-remote-code" ;;
         "seqdep") words="--help --limit --json --no-json --scorer --text-field --prompt-field --tokenizer --model --device --dtype --segments --max-tokens" ;;
         "seqdep filter") words="--help --out --max-seqdep --keep --weight --no-weight --scorer --text-field --prompt-field --tokenizer --model --device --dtype --segments --max-tokens" ;;
         "anticipate") words="--help --contexts --samples --distance --by --limit --seed --json --no-json --scorer --text-field --prompt-field --tokenizer --model --device --dtype" ;;
@@ -22,7 +23,7 @@ _nap() {
         "trace convert") words="--help" ;;
         "trace import") words="--help --source --tokenizer --mask-id --prompt-tokens --model --policy" ;;
     esac
-    [[ $COMP_CWORD == 1 ]] && words="curate decode eval doctor leaderboard order report score seqdep anticipate problems train vote trace --help --version"
+    [[ $COMP_CWORD == 1 ]] && words="curate decode eval doctor leaderboard order report score serve seqdep anticipate problems train vote trace --help --version"
     [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == trace ]] && words="show explain convert import"
     [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == seqdep ]] && words="filter $words"
     COMPREPLY=($(compgen -W "$words" -- "$here"))

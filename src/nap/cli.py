@@ -26,6 +26,7 @@ from nap.commands.leaderboard import LeaderboardCommand
 from nap.commands.order import OrderCommand
 from nap.commands.report import ReportCommand
 from nap.commands.seqdep import Seqdep, SeqdepFilter
+from nap.commands.serve import Serve
 from nap.commands.tasks import Problems, Score
 from nap.commands.trace import TraceConvert, TraceExplain, TraceImport, TraceShow
 from nap.commands.train import Train
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "order": OrderCommand,
     "report": ReportCommand,
     "score": Score,
+    "serve": Serve,
     "seqdep": Seqdep,
     "seqdep filter": SeqdepFilter,
     "anticipate": Anticipate,

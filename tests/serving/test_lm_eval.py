@@ -21,7 +21,8 @@ with warnings.catch_warnings():
     from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
     from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
     from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
-from nap.serving.lm_eval import HarnessModel, cut
+from nap.serving.answer import cut
+from nap.serving.lm_eval import HarnessModel
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROBLEMS = 6

@@ -24,6 +24,7 @@ EXTRAS = {
     "models": ("decode, evaluate", ("torch", "transformers", "safetensors", "tokenizers", "pyarrow", "scipy")),
     "train": ("train", ("accelerate", "peft")),
     "curate": ("curate", ("aiohttp",)),
+    "serve": ("serve", ("aiohttp",)),
     "math": ("answers in LaTeX", ("math-verify",)),
     "report": ("figures for a paper", ("matplotlib",)),
     "hub": ("data sets by name", ("datasets",)),

@@ -44,6 +44,9 @@ RANK = Bound(0, 1 << 14, "no matrix of a layer here has a higher rank")
 SEED = Bound(0, (1 << 32) - 1, "NumPy's generators take 32 bits")
 DECODED = Bound(1, 1 << 20, "all are in memory while they are decoded")
 SKIPPED = Bound(0, 1 << 31, "that is more than there are")
+# Serving: answers of a request, and its stop texts.
+CHOICES = Bound(1, 1 << 7, "all are decoded before the request is done")
+PORT = Bound(0, (1 << 16) - 1, "TCP has no others")
 # Machines.
 WORKERS = Bound(1, 1 << 10, "each is a process or a thread, started at once")
 

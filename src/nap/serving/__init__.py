@@ -1,4 +1,4 @@
-"""Models for programs that bring their own questions: lm-evaluation-harness.
+"""Models for programs that bring their own questions: clients of OpenAI's API, and lm-evaluation-harness.
 
-Nothing here measures; the harness does.
+Nothing here measures; who asks does.
 """

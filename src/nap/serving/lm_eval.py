@@ -43,7 +43,9 @@ from nap.decoding.template import as_turns
 from nap.models.any import load
 from nap.models.denoiser import Denoiser
 from nap.models.session import open_session
+from nap.serving.answer import cut
 from nap.serving.likelihood import DRAWS, log_likelihood
+from nap.serving.requests import TOKENS
 
 try:
     from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
 
 RAW = Prompting(raw=True)
-TOKENS = 256  # of an answer on a plain canvas, where the task does not say
 Says = Literal["summary", "all"]
 Named = Literal["own", "plain"]
 # What a task may ask of a generation, and what becomes of it: SAMPLING of how tokens are drawn.
@@ -268,11 +269,6 @@ class HarnessModel(LM):  # type: ignore[misc]
         canvas = Canvas(ids=ids, region=region, spec=spec)
         (trace,) = decode_traces(self.denoiser, [canvas], parse_policy("low_confidence"), budget=Budget(tokens=1))
         return [*trace.final[len(prompt) :]] == [*answer]
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """The text up to the first of the stops, wherever one is."""
-    return text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]
 
 
 def _check_choices(requests: "Sequence[Instance]") -> None:
