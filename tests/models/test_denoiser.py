@@ -585,6 +585,25 @@ def test_a_tokenizer_is_chosen_by_its_files_and_not_by_remote_code(tmp_path, cap
     assert tokenizer.encode("a [MASK] b", add_special_tokens=False) == [5, 4, 6]
 
 
+def test_a_tokenizer_whose_class_its_files_do_not_say_is_read_by_it_or_refused(tmp_path):
+    letters = {letter: i for i, letter in enumerate([*"123456789", "Ġ", "12"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(letters))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n1 2\n")
+    config = tmp_path / "tokenizer_config.json"
+    # Qwen2 takes each digit for itself, GPT-2 whole numbers.
+    for said, ids in (("Qwen2Tokenizer", [0, 1]), ("Qwen2TokenizerFast", [0, 1]), ("GPT2Tokenizer", [10])):
+        config.write_text(json.dumps({"tokenizer_class": said, "unk_token": "9", "eos_token": "8", "bos_token": "8"}))
+        assert checkpoint.read_tokenizer(tmp_path).encode("12", add_special_tokens=False) == ids
+    config.write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
+    with pytest.raises(InputError, match=r"'RobertaTokenizer', which is not read from vocab.json and merges.txt here"):
+        checkpoint.read_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").unlink()
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na")
+    config.write_text(json.dumps({"tokenizer_class": "BertJapaneseTokenizer"}))
+    with pytest.raises(InputError, match=r"'BertJapaneseTokenizer', which is not read from vocab.txt here; add its"):
+        checkpoint.read_tokenizer(tmp_path)
+
+
 # The canvas and its length
 
 

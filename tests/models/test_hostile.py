@@ -15,6 +15,7 @@ from nap.common.files import InputError
 from nap.decoding import template
 from nap.decoding.prompt import encode_prompt, prompt_ids
 from nap.decoding.prompting import Prompting
+from nap.decoding.template import as_turns
 from nap.models import checkpoint
 from nap.models.families import FAMILIES, UNSUPPORTED, family_of, template_keywords, unwrapped
 from nap.models.load import load
@@ -105,6 +106,10 @@ def test_a_config_of_a_huge_size_is_not_read(folder: Path, monkeypatch) -> None:
         ({"model_type": "a2d-qwen2", "architectures": ["Fast_dLLM_QwenForCausalLM"]}, "Fast-dLLM v2 is not supported"),
         ({"model_type": "llada2_moe"}, "LLaDA2 is not supported"),
         ({"model_type": "sdar_moe"}, "SDAR-MoE is not supported"),
+        ({"model_type": "qwen2", "architectures": ["DreamModel"]}, "of 'Dream' and decoded otherwise; set model_type"),
+        ({"model_type": "qwen3", "architectures": ["SDARForCausalLM"]}, "of 'sdar' and decoded otherwise"),
+        ({"model_type": "llama", "architectures": ["LLaDAModelLM"]}, "of 'llada' and decoded otherwise"),
+        ({"model_type": "qwen3", "architectures": ["A2DQwen3LMHeadModel"]}, "of 'a2d-qwen3' and decoded otherwise"),
     ],
 )
 def test_a_family_that_is_not_supported_is_named_whatever_it_calls_itself(config: dict[str, Any], said: str) -> None:
@@ -113,7 +118,24 @@ def test_a_family_that_is_not_supported_is_named_whatever_it_calls_itself(config
     assert all(name == name.lower() and name.isalnum() for name in UNSUPPORTED)
 
 
+@pytest.mark.parametrize("architecture", ["Qwen2ForCausalLM", "Qwen2Model", "MyOwnModel"])
+def test_a_model_of_a_native_class_may_have_any_architecture_of_its_own(architecture: str) -> None:
+    assert family_of({"model_type": "qwen2", "architectures": [architecture]}, "m") is FAMILIES["qwen2"]
+    assert family_of({"model_type": "Dream", "architectures": ["DreamModel"]}, "m") is FAMILIES["Dream"]
+
+
 # Weights
+
+
+def test_two_sets_of_weights_in_one_folder_are_refused(folder: Path) -> None:
+    whole = load_file(folder / "model.safetensors")
+    save_file(whole, folder / "model-1.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(whole, "model-1.safetensors")}))
+    with pytest.raises(InputError, match="holds two sets of weights"):
+        load(str(folder))
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(whole, "model.safetensors")}))
+    load(str(folder))
 
 
 def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
@@ -304,12 +326,31 @@ def test_a_template_that_fails_ends_the_command_with_one_line(folder: Path) -> N
 
 def test_a2d_qwen3_is_asked_without_thinking_as_it_was_trained(folder: Path) -> None:
     denoiser = load(str(folder))
-    denoiser.tokenizer.chat_template = "{{ 'Bob' if enable_thinking is defined and not enable_thinking else 'Ann' }}"
-    ann, bob = (encode_prompt(name, denoiser.tokenizer, Prompting(raw=True)) for name in ("Ann", "Bob"))
-    assert prompt_ids(denoiser, "x") == ann
+    denoiser.tokenizer.chat_template = (
+        "{{ messages[-1].content + (' Bob' if enable_thinking is defined and not enable_thinking else ' Ann') }}"
+    )
+    ann, bob = (encode_prompt(text, denoiser.tokenizer, Prompting(raw=True)) for text in ("has Ann", "has Bob"))
+    assert prompt_ids(denoiser, "has") == ann
     denoiser.setting["chat_template_kwargs"] = template_keywords({}, FAMILIES["a2d-qwen3"])
-    assert prompt_ids(denoiser, "x") == bob
-    assert prompt_ids(denoiser, "x", Prompting(keywords=(("enable_thinking", True),))) == ann
+    assert prompt_ids(denoiser, "has") == bob
+    assert prompt_ids(denoiser, "has", Prompting(keywords=(("enable_thinking", True),))) == ann
+
+
+PARTS = (
+    "{% for m in messages %}{{ m.role }} {% if m.content is not string %}{% for c in m.content %}{{ c['text'] }}"
+    "{% endfor %}{% endif %} . {% endfor %}"
+)
+
+
+def test_a_template_that_reads_parts_gets_them_and_one_that_leaves_the_question_out_is_refused(folder: Path) -> None:
+    denoiser = load(str(folder))
+    denoiser.tokenizer.chat_template = PARTS
+    said = as_turns([("user", "Ann has 5")], denoiser.tokenizer, {})
+    assert said == "user Ann has 5 . "
+    for said in ("Ann", "{% for m in messages %}{% if m.role == 'human' %}{{ m.content }}{% endif %}{% endfor %}"):
+        denoiser.tokenizer.chat_template = said
+        with pytest.raises(InputError, match="leaves the question out; give it as it is with --raw"):
+            prompt_ids(denoiser, "Bob has 5")
 
 
 # Remote code

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,12 +41,31 @@ def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[
 
     Raises InputError for a template that fails, does not end, or returns no text.
     """
-    turns = [{"role": role, "content": text} for role, text in said]
+    made = _made([{"role": role, "content": text} for role, text in said], said, tokenizer, settings)
+    if _tight(said[-1][1]) not in _tight(made):
+        # Templates of models that see pictures read a content that is a list of parts.
+        with suppress(InputError):
+            turns = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+            made = _made(turns, said, tokenizer, settings)
+    if _tight(said[-1][1]) not in _tight(made):
+        raise InputError("the chat template of the checkpoint leaves the question out; give it as it is with --raw")
+    return made
+
+
+def _made(
+    turns: Sequence[Mapping[str, object]], said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[str, Json]
+) -> str:
+    """What the template makes of these turns."""
     with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
         made = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **settings)
     if not isinstance(made, str) or len(made) > sum(len(text) for _, text in said) + LONGEST:
         raise InputError("the chat template of the checkpoint makes no prompt of the text; give it as it is with --raw")
     return made
+
+
+def _tight(text: str) -> str:
+    """Without blanks, which templates take away at the ends of a text."""
+    return "".join(text.split())
 
 
 @contextmanager

@@ -28,11 +28,13 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # The files that are fetched of a hub model: safe weights and texts.
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 
-# The tokenizer class of transformers for each set of files.
-TOKENIZERS = {
-    "PreTrainedTokenizerFast": ("tokenizer.json",),
-    "Qwen2TokenizerFast": ("vocab.json", "merges.txt"),
-    "BertTokenizerFast": ("vocab.txt",),
+# The tokenizer class of transformers for each set of files, and the classes that a checkpoint may say it has: others
+# split a text otherwise. A tokenizer.json says all by itself.
+TOKENIZERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "PreTrainedTokenizerFast": (("tokenizer.json",), ()),
+    "Qwen2TokenizerFast": (("vocab.json", "merges.txt"), ("Qwen2Tokenizer", "DreamTokenizer")),
+    "GPT2TokenizerFast": (("vocab.json", "merges.txt"), ("GPT2Tokenizer",)),
+    "BertTokenizerFast": (("vocab.txt",), ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")),
 }
 # What transformers reads of a tokenizer besides.
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
@@ -151,26 +153,41 @@ def read_canvas(folder: Path) -> CanvasSpec | None:
 def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     """The tokenizer of a checkpoint; None where it has none. Raises InputError for one that is broken.
 
-    The class is chosen by the files that are there and not by the name in the config: Dream's config names remote code
-    that is the same as Qwen2's tokenizer.
+    The class is chosen by the files that are there; what the config says of it must not contradict them. Dream's names
+    remote code that is the same as Qwen2's tokenizer.
     """
     import transformers
 
-    for reader, needed in TOKENIZERS.items():
-        if all((folder / file).is_file() for file in needed):
-            with foreign(f"{folder}: its tokenizer cannot be read"), _quietly(), natives_guarded():
-                if "tokenizer.json" in needed:
-                    check_growth(folder / "tokenizer.json")
-                for name in BESIDE:
-                    if (folder / name).is_file():
-                        read_json(folder / name)
-                found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
-                # A broken tokenizer may open and fail only at its first use.
-                found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
-                found.convert_tokens_to_ids("no token is called this")
-                check_pace(found, folder)
-                return found
-    return None
+    reader = _reader(folder)
+    if reader is None:
+        return None
+    with foreign(f"{folder}: its tokenizer cannot be read"), _quietly(), natives_guarded():
+        if "tokenizer.json" in TOKENIZERS[reader][0]:
+            check_growth(folder / "tokenizer.json")
+        for name in BESIDE:
+            if (folder / name).is_file():
+                read_json(folder / name)
+        found = getattr(transformers, reader).from_pretrained(folder, local_files_only=True)
+        # A broken tokenizer may open and fail only at its first use.
+        found.convert_tokens_to_ids(found.convert_ids_to_tokens(found.encode("a\0", add_special_tokens=False)))
+        found.convert_tokens_to_ids("no token is called this")
+        check_pace(found, folder)
+        return found
+
+
+def _reader(folder: Path) -> str | None:
+    """The class of transformers that reads a folder's tokenizer. Raises InputError where it says it has another."""
+    there = [(reader, *row) for reader, row in TOKENIZERS.items() if all((folder / file).is_file() for file in row[0])]
+    config = folder / "tokenizer_config.json"
+    with foreign(f"{folder}: its tokenizer cannot be read"):
+        told = (read_json(config) if config.is_file() else {}).get("tokenizer_class")
+    fits = [reader for reader, _, known in there if not (told and known) or str(told).removesuffix("Fast") in known]
+    if there and not fits:
+        raise InputError(
+            f"{config} says tokenizer_class {told!r:.60}, which is not read from {' and '.join(there[0][1])} here; add "
+            "its tokenizer.json (AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER) writes one)"
+        )
+    return fits[0] if fits else None
 
 
 def open_tokenizer(name: str) -> "PreTrainedTokenizerBase":
@@ -181,7 +198,7 @@ def open_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     folder, _ = find(name, weights=False)
     found = read_tokenizer(folder)
     if found is None:
-        files = " or ".join(" and ".join(needed) for needed in TOKENIZERS.values())
+        files = " or ".join(dict.fromkeys(" and ".join(needed) for needed, _ in TOKENIZERS.values()))
         raise InputError(f"{name} has no tokenizer: {folder} holds no {files}")
     return found
 

@@ -216,11 +216,26 @@ def family_of(config: Config, where: object) -> Family:
         )
     if name not in FAMILIES:
         raise InputError(f"{where}: {unknown('model_type', str(name), FAMILIES)}")
+    _check_architecture(config, where)
     family = FAMILIES[name]
     for key, value in family.required:
         if (got := config.get(key)) is not None and got != value:
             raise InputError(f"{where}: {key}={got!r} is not supported for model_type {name!r}, only {value!r} is")
     return family
+
+
+def _check_architecture(config: Config, where: object) -> None:
+    """Raise InputError for a model of a diffusion family under the model_type of the class that computes it.
+
+    Its weights would open, and be decoded with another shift, other blocks and another mask.
+    """
+    name, others = config["model_type"], [known for known in FAMILIES if known not in _PLAIN]
+    for architecture in (config.get("architectures") or ()) if name in _PLAIN else ():
+        if own := next((known for known in others if _plain(str(architecture)).startswith(_plain(known))), None):
+            raise InputError(
+                f"{where}/config.json says model_type {name!r} and the architecture {architecture!r:.60}, which is of "
+                f"{own!r} and decoded otherwise; set model_type to {own!r}, or correct architectures"
+            )
 
 
 def native_config(config: Config, where: object) -> Config:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+SINGLE = "model.safetensors"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -37,8 +38,12 @@ def weight_files(folder: Path) -> list[Path]:
             raise InputError(
                 f"{folder} lacks {absent[0]} ({len(absent)} of {len(files)} weight files); was its download cut?"
             )
+        if SINGLE not in names and (folder / SINGLE).is_file():
+            raise InputError(
+                f"{folder} holds two sets of weights, {SINGLE} and those that {index.name} names; remove one of them"
+            )
         return files
-    if (single := folder / "model.safetensors").is_file():
+    if (single := folder / SINGLE).is_file():
         return [single]
     if files := sorted(folder.glob("*.safetensors")):
         return files
