@@ -6,8 +6,8 @@
 No *problem* of the test occurs in training, but a problem is defined by its sentences: with other names, another item
 or another distractor it is another problem, although what has to be computed is the same (`Graph.form`). A model of the
 study sees 320,000 problems. recipes/study_page.py splits its rows by these counts. With --new the bundled models write
-the first 200 problems of one seed more whose graph no seed of the study was trained on, and beside them the first 200 of
-the test. Expected wall time: two minutes on one core, with --new some twenty (an hour on one of 2017).
+the first 200 problems of one seed more whose graph no seed of the study was trained on, and beside them the first 200
+of the test. Expected wall time: two minutes on one core, with --new some twenty (an hour on one of 2017).
 """
 
 import argparse

@@ -593,7 +593,8 @@ def test_a_tokenizer_whose_class_its_files_do_not_say_is_read_by_it_or_refused(t
     # Qwen2 takes each digit for itself, GPT-2 whole numbers.
     for said, ids in (("Qwen2Tokenizer", [0, 1]), ("Qwen2TokenizerFast", [0, 1]), ("GPT2Tokenizer", [10])):
         config.write_text(json.dumps({"tokenizer_class": said, "unk_token": "9", "eos_token": "8", "bos_token": "8"}))
-        assert checkpoint.read_tokenizer(tmp_path).encode("12", add_special_tokens=False) == ids
+        tokenizer = checkpoint.read_tokenizer(tmp_path)
+        assert tokenizer is not None and tokenizer.encode("12", add_special_tokens=False) == ids
     config.write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
     with pytest.raises(InputError, match=r"'RobertaTokenizer', which is not read from vocab.json and merges.txt here"):
         checkpoint.read_tokenizer(tmp_path)

@@ -179,8 +179,7 @@ def _reader(folder: Path) -> str | None:
     """The class of transformers that reads a folder's tokenizer. Raises InputError where it says it has another."""
     there = [(reader, *row) for reader, row in TOKENIZERS.items() if all((folder / file).is_file() for file in row[0])]
     config = folder / "tokenizer_config.json"
-    with foreign(f"{folder}: its tokenizer cannot be read"):
-        told = (read_json(config) if config.is_file() else {}).get("tokenizer_class")
+    told = read_object(config).get("tokenizer_class") if config.is_file() else None
     fits = [reader for reader, _, known in there if not (told and known) or str(told).removesuffix("Fast") in known]
     if there and not fits:
         raise InputError(
