@@ -329,6 +329,32 @@ def test_who_fails_is_told_and_the_others_and_the_next_are_answered(monkeypatch:
         assert (status, [choice["text"] for choice in reply["choices"]]) == (200, texts)
 
 
+class Panics(Toy):
+    """Panics, as the tokenizers library does, where it reads a text with a q."""
+
+    def decode(self, ids: Any) -> str:
+        if self.id_of["q"] in ids:
+            raise BaseException("a panic")
+        return super().decode(ids)
+
+
+def test_a_panic_ends_no_more_than_what_is_being_written() -> None:
+    table = np.full((13, len(WORDS)), -9.0)
+    table[:, WORDS.id_of["q"]] = 9
+    panicking = TableDenoiser(table, tokenizer=Panics(WORDS.pattern, WORDS.words[4:], " "))
+
+    async def ask() -> Any:
+        async with client_of(service) as client:
+            first = await post(client, COMPLETE, prompt="a")
+            table[:] = -9
+            table[:, WORDS.id_of["b"]] = 9
+            return first, await post(client, COMPLETE, prompt="a")
+
+    with serving(panicking, defaults()) as service:
+        (failed, _), (status, reply) = asyncio.run(ask())
+    assert (failed, status, reply["choices"][0]["text"]) == (500, 200, " ".join("b" * 12))
+
+
 # What is refused.
 
 

@@ -101,10 +101,13 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._wanted():
-            while job := self._next():
-                self._begin(job)
-            if self._running:
-                self._step()
+            try:
+                while job := self._next():
+                    self._begin(job)
+                if self._running:
+                    self._step()
+            except BaseException as error:
+                self._fail(error)
         for job in (*(job for job, _ in self._running.values()), *self._queue):
             job.tell(Busy("the server is stopping"))
 
@@ -134,17 +137,17 @@ class Scheduler:
         if self._laid is None or self._laid[0] is not job:
             try:
                 self._laid = job, job.lay()
-            except Exception as error:  # A tokenizer and a chat template may be anybody's.
+            except BaseException as error:  # A tokenizer and a chat template may be anybody's.
                 self._laid = None
                 self._drop(job, error)
                 return False
         lengths = [len(self._laid[1]), *(len(answer.canvas) for _, answer in self._running.values())]
         return len(lengths) == 1 or fitting_batch(self.denoiser, max(lengths), most=self.rows).rows >= len(lengths)
 
-    def _drop(self, job: Job, error: Exception) -> None:
+    def _drop(self, job: Job, error: BaseException) -> None:
         with self._changed:
             self._queue = deque(one for one in self._queue if one is not job)
-        job.tell(error)
+        job.tell(_exception(error))
 
     def _begin(self, job: Job) -> None:
         assert self._laid
@@ -153,8 +156,8 @@ class Scheduler:
             setting = run_setting(self.denoiser, job.policy, cache=self.cache, **job.told)
             answer = Answer(self.denoiser, canvas, job.policy, setting, job.stops)
             number = self._engine.add(canvas, job.policy, **job.told)
-        except Exception as error:  # A policy may be anybody's.
-            job.tell(error)
+        except BaseException as error:  # A policy may be anybody's.
+            job.tell(_exception(error))
             return
         self._running[number] = job, answer
         if job.stream:
@@ -177,6 +180,15 @@ class Scheduler:
         for number in {*self._running} - {*self._engine.running}:
             self._end(number)
 
+    def _fail(self, error: BaseException) -> None:
+        """Something that nobody foresaw: all that are being written are told so, and the next ones are begun."""
+        running, self._running = self._running, {}
+        self._errors.clear()
+        for number in self._engine.running:
+            self._engine.cancel(number)
+        for job, _ in running.values():
+            job.tell(_exception(error))
+
     def _heard(self, step: Step) -> None:
         if step.row not in self._running:
             return  # It was cancelled after a step that comes late.
@@ -190,8 +202,15 @@ class Scheduler:
 
     def _end(self, number: int) -> None:
         """A row has left the engine: its answer is whole, or it failed."""
-        (job, answer), error = self._running.pop(number), self._errors.pop(number, None)
-        if answer.full or answer.stopped:
-            job.tell(answer.written(job.trace))
-        else:
-            job.tell(error or RuntimeError("a row was lost"))
+        job, answer = self._running[number]
+        whole = answer.full or answer.stopped
+        told = answer.written(job.trace) if whole else self._errors.get(number) or RuntimeError("a row was lost")
+        # Only now, so that a text that cannot be read is told of (`_fail`).
+        del self._running[number]
+        self._errors.pop(number, None)
+        job.tell(told)
+
+
+def _exception(error: BaseException) -> Exception:
+    """The error as one that a client's task can raise; a panic of the tokenizers library is no Exception."""
+    return error if isinstance(error, Exception) else RuntimeError(repr(error))
