@@ -7,7 +7,8 @@ Does not know what the rows mean.
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,7 @@ from nap.common.footer import read_footer
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
 # Values of one column in one row group: half a gigabyte of numbers in Arrow, or 200,000 traces of 250 events.
@@ -33,7 +35,7 @@ MOST_TIMES, ALWAYS_FITS = 400, 1 << 30
 
 
 class Bytes(str):
-    """The text that stands for bytes, which JSON does not have: `<3 bytes>`."""
+    """The text that stands for bytes that are no text, which JSON does not have: `<3 bytes>`."""
 
 
 def read_parquet(path: str | Path, columns: Collection[str] | None = None) -> list[dict[str, object]]:
@@ -85,7 +87,10 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
     # batch that they fit one by one, which is faster than a dictionary for each batch.
     texts = [chunk for chunk in chunks if chunk.is_text and chunk.has_dictionary]
     repeated = any(len(text.path) > 1 and text.values * text.size > BATCH_TEXT for text in texts)
-    opened = pq.ParquetFile(file, read_dictionary=[".".join(text.path) for text in texts if repeated], pre_buffer=False)
+    opened = _once(
+        path,
+        pq.ParquetFile(file, read_dictionary=[".".join(text.path) for text in texts if repeated], pre_buffer=False),
+    )
     by_values = min((BATCH_VALUES * chunk.rows // max(chunk.values, 1) for chunk in chunks), default=BATCH_ROWS)
     by_text = min((BATCH_TEXT // max(text.size, 1) for text in texts if not repeated), default=BATCH_ROWS)
     size = max(1, min(BATCH_ROWS, by_values, by_text))
@@ -95,8 +100,7 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
         for part in _parts(path, number, batch):
             left -= _weight(part)
             if left > 0:
-                rows = part.to_pylist()
-                yield from ({name: _plain(v) for name, v in row.items()} for row in rows) if _has_others(part) else rows
+                yield from _json_rows(part) if _has_others(part) else part.to_pylist()
                 number += len(part)
         if left <= 0:
             break
@@ -105,6 +109,13 @@ def _rows(path: str | Path, file: BinaryIO, columns: Collection[str] | None) -> 
             f"{path} stands for more than {most >> 20} MB from row {number + 1} on, which is out of all proportion to "
             "its size; give a part of it"
         )
+
+
+def _once(path: str | Path, opened: "pq.ParquetFile") -> "pq.ParquetFile":
+    """The file. Raises InputError for two columns of one name, of which only one could be read."""
+    if doubled := [name for name, count in Counter(opened.schema_arrow.names).items() if count > 1]:
+        raise InputError(f"{path}: two columns have the name {doubled[0]!r}; rename or drop one")
+    return opened
 
 
 def _parts(path: str | Path, before: int, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
@@ -134,16 +145,23 @@ def _bytes(array: "pa.Array") -> int:
         return own + int(_lengths(array.dictionary.take(distinct)) @ counts.to_numpy())
     if isinstance(array, pa.StructArray):
         return own + sum(map(_bytes, array.flatten()))
-    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
-        return own + _bytes(array.flatten())
+    if isinstance(array, pa.MapArray):
+        held = slice(array.offsets[0].as_py(), array.offsets[-1].as_py())
+        return own + _bytes(array.keys[held]) + _bytes(array.items[held])
+    # Lists of all kinds, and their views.
+    if callable(unnested := getattr(array, "flatten", None)):
+        return own + _bytes(unnested())
     return own + int(_lengths(array).sum())
 
 
 def _lengths(array: "pa.Array") -> "NDArray[np.int64]":
     """The length in bytes of each text of an array; empty where it holds something else."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    if str(array.type).endswith("_view"):
+        array = array.cast(pa.large_binary())
     if not any(word in str(array.type) for word in ("string", "binary")):
         return np.zeros(len(array), np.int64)
     return pc.call_function("binary_length", [array]).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -151,15 +169,43 @@ def _lengths(array: "pa.Array") -> "NDArray[np.int64]":
 
 def _has_others(batch: "pa.RecordBatch") -> bool:
     """Whether there may be values that JSON does not have."""
-    return any(word in str(batch.schema.types) for word in ("binary", "date", "time", "decimal", "duration", "map"))
+    return any(
+        word in str(batch.schema.types)
+        for word in ("binary", "date", "time", "decimal", "duration", "map", "extension")
+    )
 
 
-def _plain(value: object) -> object:
-    """The value as JSON would have it: dates become text, and bytes (images) become their number."""
+def _json_rows(part: "pa.RecordBatch") -> list[dict[str, object]]:
+    """The rows as JSON would have them. A column of bytes is text if all of it is: many systems write text so."""
+    names, columns = part.schema.names, list[list[object]]()
+    for column in part.columns:
+        values = column.to_pylist()
+        try:
+            columns.append([_plain(value, _decoded) for value in values])
+        except UnicodeDecodeError:
+            columns.append([_plain(value, _counted) for value in values])
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _decoded(value: bytes) -> str:
+    if 0 in value:
+        raise UnicodeDecodeError("utf-8", value, value.index(0), value.index(0) + 1, "no text has this byte")
+    return value.decode()
+
+
+def _counted(value: bytes) -> Bytes:
+    return Bytes(f"<{len(value)} bytes>")
+
+
+def _plain(value: object, text: Callable[[bytes], str]) -> object:
+    """The value as JSON would have it: dates become text, and maps objects. `text` makes text of bytes."""
     if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
+        # An image or a sound of the hub's datasets stands under `bytes`.
+        return {str(name): _plain(part, _counted if name == "bytes" else text) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        if value and all(isinstance(part, tuple) for part in value):  # a map
+            return {str(name): _plain(part, text) for name, part in value}
+        return [_plain(part, text) for part in value]
     if isinstance(value, bytes):
-        return Bytes(f"<{len(value)} bytes>")
+        return text(value)
     return value if isinstance(value, str | int | float | None) else str(value)
