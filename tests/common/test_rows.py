@@ -63,6 +63,45 @@ def test_parquet_is_read_whatever_its_name_and_has_only_what_json_has(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("kind", ["binary", "large_binary", "binary_view"])
+def test_text_that_parquet_calls_bytes_is_text_and_what_is_none_is_refused_where_text_is_wanted(tmp_path, kind):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from nap.evaluation.score import score_file
+
+    def table(**columns):
+        held = {name: pa.array([value], getattr(pa, kind)()) for name, value in columns.items()}
+        pq.write_table(pa.table(held), tmp_path / "rows.parquet")
+        return tmp_path / "rows.parquet"
+
+    path = table(question="6 × 7?".encode(), output=b"It is 19", answer=b"18")
+    assert values(path) == [{"question": "6 × 7?", "output": "It is 19", "answer": "18"}]
+    assert [(row.answer, row.gold) for row in score_file(path, "gsm8k").rows] == [("19", "18")]
+    for name in ("output", "answer", "question"):
+        path = table(**{"question": b"q", "output": b"18", "answer": b"18", name: b"\xff18"})
+        with pytest.raises(InputError, match="should be a text, got 3 bytes that are not UTF-8"):
+            score_file(path, "gsm8k")
+
+
+def test_maps_views_and_names_of_parquet_are_read_or_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "map": pa.array([[("A", "x"), ("B", "y")], None], pa.map_(pa.string(), pa.string())),
+        "list": pa.array([["a"], ["b", "c"]], pa.list_view(pa.string())),
+        "text": pa.array(["x", None], pa.string_view()),
+    }
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(columns), path)
+    first = {"map": {"A": "x", "B": "y"}, "list": ["a"], "text": "x"}
+    assert values(path) == [first, {"map": None, "list": ["b", "c"], "text": None}]
+    pq.write_table(pa.Table.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["answer", "answer"]), path)
+    with pytest.raises(InputError, match="two columns have the name 'answer'; rename or drop one"):
+        values(path)
+
+
 def test_csv_and_tsv_are_read_by_their_name(tmp_path):
     (tmp_path / "a.csv").write_text('question, answer\n"one\nand two?",3\n')
     (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"question\tanswer\n1+1?\t2\n"))

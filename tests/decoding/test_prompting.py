@@ -253,6 +253,13 @@ def test_only_a_new_line_ends_a_prompt(tmp_path: Path, mark: str) -> None:
     assert read_prompts(tmp_path / "p.txt") == [f"Ann has{mark}5 pears .", "Bob", "Cy"]
 
 
+def test_prompts_that_are_texts_of_json_have_no_quotes_and_a_quoted_word_among_others_has_them(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text('"Ann has 5 .\\nAnd Bob?"\n"Cy"\n')
+    assert read_prompts(tmp_path / "p.txt") == ["Ann has 5 .\nAnd Bob?", "Cy"]
+    (tmp_path / "p.txt").write_text('"Cy"\nBob\n')
+    assert read_prompts(tmp_path / "p.txt") == ['"Cy"', "Bob"]
+
+
 def test_a_csv_of_prompts_may_be_named_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "PROMPTS.CSV").write_text("question,answer\nAnn has 5 pears .,5\n")
     assert read_prompts(tmp_path / "PROMPTS.CSV") == ["Ann has 5 pears ."]

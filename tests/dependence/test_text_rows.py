@@ -10,6 +10,10 @@ from nap.data.samples import Path, Sample, concatenated, write_samples
 from nap.dependence.rows import Fields, read_rows
 from nap.dependence.segments import Row
 
+ASK = "What is 6*7?"
+ASKED = {"role": "user", "content": ASK}
+REPLY = {"role": "assistant", "content": "6*7\n=42"}
+
 
 def write(path, *rows):
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
@@ -31,6 +35,7 @@ def test_rows_of_a_file_have_their_place_prompt_and_text(tmp_path):
         ({"segments": ["a", 1]}, "paths", "a list of texts"),
         ({"prompt": 1, "text": "a"}, "lines", "'prompt' should be a text"),
         ({"text": "\ud800"}, "lines", "it is not valid text"),
+        ({"messages": [ASKED, {"role": "alien", "content": "a"}]}, "lines", "unknown speaker 'alien'"),
         ([1], "lines", "a JSON object"),
         ("{", "lines", "not JSON"),
     ],
@@ -45,11 +50,6 @@ def test_a_bad_row_is_named_with_what_is_wrong(tmp_path, row, how, said):
 def test_an_empty_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="is empty"):
         read_rows(write(tmp_path / "empty.jsonl"), "lines")
-
-
-ASK = "What is 6*7?"
-ASKED = {"role": "user", "content": ASK}
-REPLY = {"role": "assistant", "content": "6*7\n=42"}
 
 
 def one(path, row, how=None, **fields):
@@ -68,6 +68,9 @@ def one(path, row, how=None, **fields):
         {"messages": [ASKED, REPLY | {"content": [{"type": "text", "text": text} for text in ("6*7\n", "=42")]}]},
         {"system": "s", "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": "6*7\n=42"}]},
         {"prompt": [ASKED], "text": "6*7\n=42"},
+        {"messages": [ASKED, {"role": "claude", "content": "6*7\n=42"}]},
+        {"messages": json.dumps([ASKED, REPLY])},
+        {"conversations": str([{"speaker": "user", "text": ASK}, {"speaker": "ai", "text": "6*7\n=42"}])},
     ],
 )
 def test_prompt_and_text_are_found_in_conversations_and_under_the_usual_names(tmp_path, row):
@@ -86,6 +89,11 @@ def test_an_alpaca_rows_prompt_is_its_instruction_with_its_input_and_never_the_t
 def test_of_a_conversation_the_last_reply_is_the_text_and_all_before_it_the_prompt(tmp_path):
     turns = [ASKED, REPLY, ASKED | {"content": "Sure?"}, REPLY | {"content": "Yes."}, ASKED | {"content": "Thanks"}]
     assert one(tmp_path, {"messages": turns}) == ("lines", "What is 6*7?\n6*7\n=42\nSure?", "Yes.")
+
+
+def test_the_reasoning_of_a_reply_is_the_start_of_its_text(tmp_path):
+    for thought in ({"reasoning_content": "Six."}, {"reasoning": {"content": "Six."}}, {"thinking": "Six."}):
+        assert one(tmp_path, {"messages": [ASKED, REPLY | thought]})[2] == "Six.\n\n6*7\n=42"
 
 
 def test_fields_can_be_named_and_a_list_of_texts_is_cut_in_paths(tmp_path):

@@ -12,6 +12,7 @@ from nap.tasks.public import Gsm8k, Math500
 from nap.tasks.registry import data_file
 
 USER, MODEL = {"role": "user", "content": "6*7?"}, {"role": "assistant", "content": "It is 42"}
+THOUGHT = {"type": "thinking", "thinking": "41"}
 ROWS = {
     "lm-eval": (
         {"doc": {"question": "6*7?", "answer": "#### 42"}, "target": "#### 42", "resps": [["It is 42"]]}, "#### 42",
@@ -44,6 +45,32 @@ ROWS = {
     "deepmath": ({"question": "6*7?", "final_answer": "42", "output": "It is 42"}, "42"),
     "s1k": ({"question": "6*7?", "solution": "42", "output": "It is 42"}, "42"),
     "math": ({"problem": "6*7?", "solution": r"As 6*7 is known, it is \boxed{42}.", "output": "It is 42"}, "42"),
+    "parts of one reply": (
+        {"question": "6*7?", "output": [{"type": "text", "text": part} for part in ("It ", "is 42")], "gt": "42"}, "42",
+    ),
+    "Anthropic": (
+        {"question": "6*7?", "gt": "42", "output": {"content": [THOUGHT, {"type": "text", "text": "It is 42"}]}}, "42",
+    ),
+    "Responses API": (
+        {"question": "6*7?", "answer": "42", "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "41"}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "It is 42"}]},
+        ]}, "42",
+    ),
+    "Google": (
+        {"question": "6*7?", "answer": "42", "response": {"candidates": [
+            {"content": {"role": "model", "parts": [{"text": "41", "thought": True}, {"text": "It is 42"}]}},
+        ]}}, "42",
+    ),
+    "a conversation as output": ({"question": "6*7?", "answer": "42", "output": [USER, MODEL]}, "42"),
+    "conversations as outputs": ({"question": "6*7?", "answer": "42", "responses": [[USER, MODEL]]}, "42"),
+    "pipeline": ({"question": "6*7?", "answer": "42", "outputs": [{"generated_text": [USER, MODEL]}]}, "42"),
+    "other speakers": (
+        {"conversations": [{"speaker": "Human", "text": "6*7?"}, {"speaker": "GPT-4", "text": "It is 42"}], "gt": "42"},
+        "42",
+    ),
+    "messages in CSV": ({"messages": json.dumps([USER, MODEL]), "answer": "42"}, "42"),
+    "messages in CSV of Python": ({"prompt": str([USER]), "completion": str([MODEL]), "answer": "42"}, "42"),
     "the model's answer": ({"question": "6*7?", "response": "It is 42", "answer": "41", "ground_truth": "42"}, "42"),
 }  # fmt: skip
 
@@ -67,6 +94,35 @@ def test_what_is_no_text_is_no_missing_answer_either(row, said):
         outputs_of(row)
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"status_code": 500, "body": {"error": {"message": "x"}}},
+        {"status_code": 429, "body": {"message": "slow down"}},
+        {"object": "error", "message": "too long", "code": 400},
+        {"error": "timeout"},
+    ],
+)
+def test_a_request_that_failed_has_no_answer_and_stops_no_file(output):
+    assert outputs_of({"response": output}) == [None]
+
+
+def test_an_unknown_speaker_and_turns_that_cannot_be_read_are_refused_by_name():
+    row = {"messages": [USER, {"role": "alien", "content": "42"}]}
+    for read in (question_of, prompt_of, outputs_of):
+        with pytest.raises(InputError, match=r"unknown speaker 'alien' in a conversation; known: assistant, .*user"):
+            read(row)
+        with pytest.raises(InputError, match=r"turns of a conversation cannot be read .*; write them as JSON"):
+            read({"messages": str([USER, MODEL]).replace("}, {", "}\n {")})
+
+
+def test_an_empty_column_of_outputs_beside_a_filled_one_is_refused_with_the_flag():
+    row = {"output": "", "response": "It is 42"}
+    with pytest.raises(InputError, match=r"'output' is empty and 'response' is not; name .* with --output-field"):
+        outputs_of(row)
+    assert outputs_of(row, Fields(output="response")) == ["It is 42"] and outputs_of({"output": ""}) == [""]
+
+
 TOWNS = ["Rome", "Paris", "Oslo"]
 
 
@@ -80,7 +136,49 @@ def test_the_number_of_a_choice_is_its_letter_and_refused_where_another_choice_r
         gold_of({"question": "q", "choices": ["4", "2", "3", "1"], "answer": 1})
 
 
+LABELLED = {"text": TOWNS, "label": ["1", "2", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "gold"),
+    [
+        *(
+            ({"choices": TOWNS, "answer": answer}, "B")
+            for answer in (1.0, "1", "1.0", " B", "(B)", "b", "B.", "B. Paris")
+        ),
+        ({"doc": {"choices": TOWNS, "answer": 1}, "target": 1}, "B"),
+        ({"doc": {"choices": TOWNS, "answer": 1}, "target": "1"}, "B"),
+        ({"doc": {"choices": LABELLED | {"label": ["A", "B", "C"]}, "answerKey": "B"}, "target": 1}, "B"),
+        ({"doc": {"choices": LABELLED, "answerKey": "2"}, "target": 1}, "2"),
+        ({"choices": LABELLED, "answerKey": "2"}, "2"),
+        ({"choices": TOWNS, "answer": "Paris"}, "Paris"),
+        ({"choices": TOWNS, "answer": "B. Milan"}, "B. Milan"),
+        ({"choices": TOWNS, "answer": "7"}, "7"),
+        ({"choices": TOWNS, "answer": 1.5}, 1.5),
+    ],
+)
+def test_a_choice_is_told_by_its_letter_or_its_number_however_they_are_written(row, gold):
+    assert gold_of({"question": "q"} | row) == gold
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"choices": ["1", "2", "3"], "answer": "1"},
+        {"choices": ["B", "A"], "answer": "B"},
+        {"choices": ["b", "a"], "answer": "b"},
+        {"choices": LABELLED, "answer": 1},
+    ],
+)
+def test_an_answer_that_may_be_two_choices_is_refused(row):
+    with pytest.raises(InputError, match=r"may be choice .* or the choice .*; write its letter"):
+        gold_of({"question": "q"} | row)
+
+
 TURNS = [{"role": "system", "content": "In hex."}, {"role": "user", "content": "Ann has 2."}, MODEL, USER]
+TWO = "Where?\nA. Rome\nB. Oslo"
+SENTENCES = [["It is old.", " It is big."], ["It is cold."]]
+PAGES = "Rome\nIt is old. It is big.\n\nOslo\nIt is cold.\n\nWhere?"
 ASKED = {
     "MMLU": ({"question": "Where?", "choices": TOWNS, "answer": 1}, "Where?\nA. Rome\nB. Paris\nC. Oslo"),
     "ARC": (
@@ -93,10 +191,32 @@ ASKED = {
     ),
     "in the question": ({"question": "Where? (A) Rome (B) Oslo", "choices": ["Rome", "Oslo"], "answer": "A"}, None),
     "choices in one text": ({"question": "Yes or no?", "options": "Yes/No", "answer": "A"}, None),
+    "by letter": ({"question": "Where?", "options": {"A": "Rome", "B": "Oslo"}, "answer": "B"}, TWO),
+    "objects": (
+        {"question": "Where?", "gt": "B", "options": [{"key": "A", "value": "Rome"}, {"key": "B", "value": "Oslo"}]},
+        TWO,
+    ),
+    "C-Eval": ({"question": "Where?", "A": "Rome", "B": "Oslo", "answer": "B"}, TWO),
+    "columns": ({"question": "Where?", "option_a": "Rome", "option_b": "Oslo", "answer": "b"}, TWO),
+    "CSV": ({"question": "Where?", "choices": '["Rome", "Oslo"]', "answer": "(B)"}, TWO),
+    "numbers": ({"question": "2+2?", "choices": [3, 4], "answer": "B"}, "2+2?\nA. 3\nB. 4"),
+    "one text": ({"question": "Where?", "options": "A) Rome, B) Oslo", "answer": "B"}, "Where?\nA) Rome, B) Oslo"),
     "an answer in words": ({"question": "Where?", "choices": TOWNS, "answer": "in Spain"}, "Where?"),
     "Alpaca": ({"instruction": "Translate.", "input": "Hello", "answer": "Salut"}, "Translate.\n\nHello"),
     "Alpaca without input": ({"instruction": "Say hello.", "input": "", "answer": "hello"}, "Say hello."),
     "BoolQ": ({"question": "Is it so?", "passage": "It is so.", "answer": "yes"}, "It is so.\n\nIs it so?"),
+    "passages": ({"question": "Where?", "context": ["It is old.", "It is big."]}, "It is old.\n\nIt is big.\n\nWhere?"),
+    "HotpotQA": (
+        {"question": "Where?", "context": {"title": TOWNS[::2], "sentences": SENTENCES}}, PAGES,
+    ),
+    "HotpotQA's own file": (
+        {"question": "Where?", "context": [["Rome", SENTENCES[0]], ["Oslo", SENTENCES[1]]]}, PAGES,
+    ),
+    "titled": (
+        {"question": "Where?", "context": [
+            {"title": "Rome", "text": "It is old. It is big."}, {"title": "Oslo", "text": "It is cold."},
+        ]}, PAGES,
+    ),
     "a conversation": ({"messages": TURNS, "answer": "2A"}, "In hex.\n\nAnn has 2.\n\nIt is 42\n\n6*7?"),
     "with its reply": ({"messages": [USER, MODEL], "answer": "42"}, "6*7?"),
     "lm-eval": ({"doc": {"question": "Where?", "choices": TOWNS, "answer": 1}}, "Where?\nA. Rome\nB. Paris\nC. Oslo"),
@@ -114,16 +234,30 @@ def test_a_column_that_is_named_is_asked_as_it_is():
     assert prompt_of(row, Fields(prompt="mine")) == "Where now?"
 
 
-def test_a_problem_has_the_choices_and_an_unclear_answer_is_left_out_by_name(tmp_path):
+def test_a_problem_has_the_choices_and_what_is_unclear_or_cannot_be_asked_is_left_out_by_name(tmp_path):
     rows = [
         {"question": "Where?", "choices": TOWNS, "answer": 1},
         {"question": "2+2?", "choices": ["3", "0", "1"], "answer": 1},
         {"question": "3+3?", "answer": float("nan")},
+        {"question": "Where?", "choices": [["Rome"], ["Oslo"]], "answer": "B"},
+        {"question": "Where?", "context": {"pages": [3]}, "answer": "Rome"},
+        {"question": "Where is this?", "image": {"path": "a.png"}, "answer": "Rome"},
+        {
+            "messages": [{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "?"}]}],
+            "answer": "x",
+        },
     ]
     found = Jsonl().load(path=write(tmp_path / "mmlu.jsonl", *rows))
     assert [(problem.prompt, problem.answer) for problem in found] == [("Where?\nA. Rome\nB. Paris\nC. Oslo", "B")]
-    unclear, nan = found.left_out
+    unclear, nan, *unread = found.left_out
     assert "mmlu.jsonl:2: the answer 1 may be choice B ('0')" in unclear and "mmlu.jsonl:3: the answer must be" in nan
+    wanted = (
+        "choices cannot be read",
+        "passage or context) should be text",
+        "the question has 'image'",
+        "more than text",
+    )
+    assert all(part in said for part, said in zip(wanted, unread, strict=True))
 
 
 def test_the_choices_of_a_question_are_no_outputs():

@@ -10,7 +10,7 @@ Does not cut texts (segments.py).
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple
 
 from nap.common import rows as files
 from nap.common.files import InputError, open_input, placed, write_jsonl
@@ -19,7 +19,8 @@ from nap.common.parquet import Bytes, write_parquet
 from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
-from nap.tasks.fields import CONVERSATION, MODEL, QUESTION, SETTERS, SPEAKER, prompt_of, turns
+from nap.tasks.fields import CONVERSATION, QUESTION, SHOWN, prompt_of
+from nap.tasks.said import Turn, is_conversation, opened, text_of, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +76,7 @@ def _has_paths(row: Object, field: str | None) -> bool:
     """Whether a row holds several paths rather than a text."""
     field = field or _first(row, TEXTS)
     value = row.get(field or "")
-    return isinstance(value, list) and not _is_conversation(value) and (len(value) > 1 or field == "segments")
+    return isinstance(value, list) and not is_conversation(value) and (len(value) > 1 or field == "segments")
 
 
 def _first(row: Object, names: Sequence[str]) -> str | None:
@@ -105,10 +106,10 @@ def _missing(row: Object, field: str | None, how: str) -> str:
 
 def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None, str | list[str]]:
     """(the earlier part of a conversation, the text or the list of paths)."""
-    value = row[field]
+    value = _value(where, row, field)
     if value is None:
         return None, [] if how == "paths" else ""
-    if _is_conversation(value) and how != "paths":
+    if is_conversation(value) and how != "paths":
         return _last_reply(f"{where}: {field!r}", value)
     texts = _texts(value)
     if texts is not None and how == "paths":
@@ -123,17 +124,28 @@ def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None,
     raise InputError(f"{where}: {field!r} should be {wanted}, got {value!r:.40}{other}")
 
 
+def _value(where: str, row: Object, field: str) -> object:
+    """What a field holds: a conversation also where it is written as one text. Raises InputError for bytes."""
+    with placed(where):
+        value = opened(row[field])
+        return text_of(value, repr(field)) if isinstance(value, str) else value
+
+
 def _texts(value: object) -> list[str] | None:
     """A list of texts, or of the paths of a curated sample, without nulls; None for anything else."""
     if not isinstance(value, list):
         return None
     texts = [item.get("text") if isinstance(item, dict) else item for item in value if item is not None]
-    return [text for text in texts if isinstance(text, str)] if all(isinstance(t, str) for t in texts) else None
+    return [text for text in texts if isinstance(text, str)] if all(map(_is_text, texts)) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not isinstance(value, Bytes)
 
 
 def _usual_prompt(where: str, row: Object, text: str) -> str:
     """What the row asks beside its text, under the usual names."""
-    rest = {name: value for name, value in row.items() if name not in (text, *CONVERSATION)}
+    rest = {name: value for name, value in row.items() if name not in (text, *CONVERSATION, *SHOWN)}
     name = next((name for name in QUESTION if rest.get(name) not in (None, "", [])), None)
     if name is not None and not isinstance(rest[name], str):
         return _named_prompt(where, row, name)
@@ -144,8 +156,8 @@ def _usual_prompt(where: str, row: Object, text: str) -> str:
 def _named_prompt(where: str, row: Object, field: str) -> str:
     if field not in row:
         raise InputError(f"{where}: {unknown('field', field, row)}; name the prompt's with --prompt-field")
-    value = row[field]
-    if _is_conversation(value):
+    value = _value(where, row, field)
+    if is_conversation(value):
         return _asked(_turns(f"{where}: {field!r}", value))
     if not isinstance(value, str | None):
         raise InputError(f"{where}: {field!r} should be a text, got {value!r:.40}; or name another with --prompt-field")
@@ -221,26 +233,18 @@ def _taken(source: str | Path, rows: Sequence[Object], numbers: Sequence[int]) -
 # Conversations
 
 
-def _is_conversation(value: object) -> TypeGuard[list[object]]:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(turn, dict) and not turn.keys().isdisjoint(SPEAKER) for turn in value)
-    )
-
-
-def _turns(where: str, conversation: list[object]) -> list[tuple[str, str]]:
+def _turns(where: str, conversation: list[Object]) -> list[Turn]:
     with placed(where):
         return turns(conversation)
 
 
-def _last_reply(where: str, conversation: list[object]) -> tuple[str, str]:
-    """(the turns before the model's last turn, that turn); without a turn of the model the text is empty."""
+def _last_reply(where: str, conversation: list[Object]) -> tuple[str, str]:
+    """(the turns before the model's last turn, that turn after its reasoning); without one the text is empty."""
     said = _turns(where, conversation)
-    last = max((i for i, (speaker, _) in enumerate(said) if speaker in MODEL), default=len(said))
-    return _asked(said[:last]), said[last][1] if last < len(said) else ""
+    last = max((i for i, turn in enumerate(said) if turn.speaker == "model"), default=len(said))
+    return _asked(said[:last]), said[last].said.whole if last < len(said) else ""
 
 
-def _asked(said: Sequence[tuple[str, str]]) -> str:
+def _asked(said: Sequence[Turn]) -> str:
     """The turns one after the other, without system turns."""
-    return "\n".join(text for speaker, text in said if speaker not in SETTERS)
+    return "\n".join(turn.said.text or "" for turn in said if turn.speaker != "system")

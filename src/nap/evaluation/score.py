@@ -232,8 +232,9 @@ class _Scorer:
         )
 
     def _problem(self, row: FileRow) -> Problem:
-        question, name = question_of(row.value, self.columns) or "", self.task.name
+        name = self.task.name
         with placed(row.where):
+            question = question_of(row.value, self.columns) or ""
             gold = gold_of(row.value, self.columns)
             if isinstance(self.task, Reads):
                 return self.task.read(f"{name}-{row.number}", question, gold)

@@ -41,7 +41,8 @@ def read_problems(task: Drawn, path: str, limit: int | None, asked: str = "promp
 def _problem(task: Drawn, row: FileRow, asked: str) -> Problem:
     names = QUESTION if asked in QUESTION else (asked, *QUESTION)
     values = {name.lower(): value for name, value in row.value.items()}
-    question = first_of(values, names)
+    with placed(row.where):
+        question = first_of(values, names)
     if not isinstance(question, str):
         got = ", ".join(values)
         raise InputError(f"{row.where}: a row needs its {asked} in one of {', '.join(names)}; got {got}")

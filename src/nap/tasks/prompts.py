@@ -3,6 +3,7 @@
 Does not know right answers (the tasks do).
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +22,19 @@ def read_prompts(path: str | Path) -> list[str]:
                 raise _missing(row, "its question", (*QUESTION, *CONVERSATION))
             found.append(prompt)
     else:
-        found = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
+        found = _plain([line.strip() for line in lines_of(read_text(path)) if line.strip()])
     if not found:
         raise InputError(f"{path} holds no prompts; it should hold one a line, or rows with a question")
     return found
+
+
+def _plain(lines: list[str]) -> list[str]:
+    """The lines; where each is a text in JSON, these texts."""
+    try:
+        texts = [json.loads(line) for line in lines if line.startswith('"')]
+    except ValueError:
+        return lines
+    return texts if len(texts) == len(lines) else lines
 
 
 TEXT = ("infill", "text")
@@ -39,7 +49,9 @@ def read_infills(path: str | Path) -> list[tuple[str | None, str]]:
         return [(None, read_text(path).rstrip("\n"))]
     found = list[tuple[str | None, str]]()
     for row in read_rows(path):
-        if not isinstance(text := first_of(row.value, TEXT), str):
+        with placed(row.where):
+            text = first_of(row.value, TEXT)
+        if not isinstance(text, str):
             raise _missing(row, "its text with gaps", TEXT)
         found.append((_asked(row), text))
     if not found:

@@ -110,15 +110,18 @@ def problems(
 
 
 def _problem(task: Task, row: FileRow, fields: Fields) -> Problem:
-    question = question_of(row.value, fields)
+    with placed(row.where):
+        question = question_of(row.value, fields)
     if not isinstance(question, str) or not question.strip():
         refusal = missing(row.value, "its question as text", "--prompt-field", fields.prompt, QUESTION)
         raise InputError(f"{row.where}: {refusal}")
-    answer, name = gold_text(task, row, fields), first_of(row.value, ("id", "unique_id"))
+    answer = gold_text(task, row, fields)
+    with placed(row.where):
+        name, asked = first_of(row.value, ("id", "unique_id")), prompt_of(row.value, fields) or question
     used = {*QUESTION, *GOLD, "id", fields.prompt, fields.answer}
     return Problem(
         id=f"{task.name}-{row.number}" if name is None else str(name),
-        prompt=prompt_of(row.value, fields) or question,
+        prompt=asked,
         answer=answer,
         task=task.name,
         meta={key: value for key, value in row.value.items() if key not in used},

@@ -11,7 +11,7 @@ Does not mask texts, and knows no tokenizer.
 from dataclasses import dataclass
 from itertools import islice
 
-from nap.common.files import InputError
+from nap.common.files import InputError, placed
 from nap.common.rows import FileRow, read_rows
 from nap.data.problems import Problem
 from nap.tasks.fields import first_of, missing
@@ -43,7 +43,8 @@ class Restore:
         return "".join(text.split()) == "".join(problem.answer.split())
 
     def _problem(self, row: FileRow) -> Problem:
-        text, answer = first_of(row.value, TEXT), row.value.get("answer")
+        with placed(row.where):
+            text, answer = first_of(row.value, TEXT), first_of(row.value, ["answer"])
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{row.where}: {missing(row.value, 'its text with gaps', '--infill', None, TEXT)}")
         if not isinstance(answer, str) or not answer.strip():
