@@ -177,6 +177,13 @@ def test_a_text_that_ends_for_another_reason_is_asked_again_and_never_taken_for_
         assert "which is not its end: went away" in reply.error
 
 
+def test_a_text_beside_an_error_is_asked_again_though_it_says_stop(path: Path) -> None:
+    failed = {"error": {"code": 502, "message": "went away"}}
+    with stub(lambda body, number: chat("half a", choice=failed) if number == 1 else chat("whole")) as server:
+        [reply] = settle(server, path, requests("P"))
+        assert reply and reply.text == "whole" and len(server.asked) == 2
+
+
 READ: dict[str, tuple[Raw, Reply]] = {
     "the end of a text by another name": (chat("a", "eos"), Reply(text="a")),
     "at the limit": (chat("a", "length"), Reply(text="a", finish=LENGTH)),
@@ -186,6 +193,14 @@ READ: dict[str, tuple[Raw, Reply]] = {
     "chunks": (chat([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), Reply(text="ab")),
     "thoughts in chunks": (
         chat([{"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}, {"type": "text", "text": "a"}]),
+        Reply(text="a", reasoning="r"),
+    ),
+    "reasoning among chunks": (
+        chat([{"type": "reasoning", "text": "r"}, {"type": "text", "text": "a"}]), Reply(text="a", reasoning="r"),
+    ),
+    "reasoning in an object": (chat("a", reasoning={"content": "r"}), Reply(text="a", reasoning="r")),
+    "a summary of reasoning": (
+        chat("a", reasoning_details=[{"type": "reasoning.summary", "summary": "r"}, {"type": "reasoning.encrypted"}]),
         Reply(text="a", reasoning="r"),
     ),
     "reasoning beside": (chat("a", reasoning_content="r"), Reply(text="a", reasoning="r")),

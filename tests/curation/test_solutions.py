@@ -17,6 +17,8 @@ from nap.data.samples import read_samples
 
 Row = dict[str, Any]
 PLAIN = {"question": "6*7?", "answer": "42"}
+THOUGHT = "<|begin_of_thought|>six sevens<|end_of_thought|> so 42"
+ASKED = {"role": "user", "content": "6*7? It is not 41."}
 
 
 def written(folder: Path, *rows: Row) -> str:
@@ -38,8 +40,10 @@ def texts(folder: Path, *rows: Row, **settings: Any) -> list[list[str]]:
         {"solution_2": "b", "solution_1": "a"},
         {"thinking_trajectories": ["a", "b"], "attempt": "c", "cot_type": "math"},
         {"responses": [["a"], ["b"]]},
+        {"responses": [[ASKED, {"role": "assistant", "content": text}] for text in "ab"]},
+        {"generations": [[{"type": "text", "text": "a"}], {"message": {"content": "b"}}]},
     ],
-    ids=["OpenR1", "DeepMath", "numbered", "s1K", "lists of lists"],
+    ids=["OpenR1", "DeepMath", "numbered", "s1K", "lists of lists", "conversations", "parts and choices"],
 )
 def test_every_shape_of_several_solutions_is_read(tmp_path: Path, row: Row) -> None:
     assert texts(tmp_path, PLAIN | row) == [["a", "b"]]
@@ -63,6 +67,58 @@ def test_a_null_among_generations_is_an_empty_one_and_one_that_did_not_end_is_cu
     row = PLAIN | {"generations": ["so 42", None, "so 4"], "is_reasoning_complete": [True, True, False]}
     card = curate(Plan(task="gsm8k", solutions=written(tmp_path, row), paths=1), tmp_path / "run")
     assert {name: n for name, n in card.replies.items() if n} == {"all": 3, "cut": 1, "empty": 1, "used": 1}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"generations": ["so 42", "so 4"], "finish_reasons": ["stop", "length"]},
+        {"generations": ["so 42", "so 4"], "finish_reasons": [None, "length"], "is_reasoning_complete": [True, True]},
+        {"responses": [{"text": "so 42", "finish_reason": "eos"}, {"text": "so 4", "finish_reason": "max_tokens"}]},
+        {"responses": [{"message": {"content": "so 42"}}, {"message": {"content": "so 4"}, "finish_reason": "abort"}]},
+    ],
+    ids=["OpenR1", "both", "replies", "choices"],
+)
+def test_a_solution_that_ended_for_another_reason_is_cut(tmp_path: Path, row: Row) -> None:
+    card = curate(Plan(task="gsm8k", solutions=written(tmp_path, PLAIN | row), paths=1), tmp_path / "run")
+    assert {name: n for name, n in card.replies.items() if n} == {"all": 2, "cut": 1, "used": 1}
+
+
+def test_reasons_for_another_number_of_solutions_leave_a_row_out(tmp_path: Path) -> None:
+    row = PLAIN | {"generations": ["so 42", "so 4"], "finish_reasons": ["stop"]}
+    with pytest.raises(InputError, match="'gsm8k-1' has 2 solutions and 1 of 'finish_reasons'"):
+        texts(tmp_path, row)
+
+
+def test_the_reasoning_of_a_reply_starts_its_path(tmp_path: Path) -> None:
+    turn = {"role": "assistant", "content": "so 42", "reasoning_content": "six sevens"}
+    row = {"messages": [ASKED, turn], "answer": "42"}
+    curate(Plan(task="gsm8k", solutions=written(tmp_path, row), paths=1), tmp_path / "run")
+    (sample,) = read_samples(tmp_path / "run/samples.parquet")
+    assert sample.paths[0].text == "six sevens\n\nso 42"
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("so 42<|im_end|>", "so 42"),
+        ("<s> so 42</s>", "so 42"),
+        ("<|im_start|>assistant\nso 42<|im_end|>\n<|im_start|>user\nWhy?", "so 42"),
+        ("so 42<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nnoise 7", "so 42"),
+        ("<start_of_turn>model\nso 42<end_of_turn>", "so 42"),
+        ("so 42<｜end▁of▁sentence｜>", "so 42"),
+        ("<|channel|>analysis<|message|>six sevens<|end|><|start|>assistant<|channel|>final<|message|>so 42<|return|>",
+         "six sevens\n\nso 42"),
+        (THOUGHT, THOUGHT),
+        ("so 42 <|tool|> 3", None),
+        ("<|im_end|>so 42", None),
+    ],
+)  # fmt: skip
+def test_what_the_template_of_a_chat_wrote_is_no_part_of_a_path(tmp_path: Path, said: str, text: str | None) -> None:
+    rows = [PLAIN | {"generations": [said]}, {"question": "6*6?", "answer": "36", "generations": ["so 36"]}]
+    curate(Plan(task="gsm8k", solutions=written(tmp_path, *rows), paths=1), tmp_path / "run")
+    found = [sample.paths[0].text for sample in read_samples(tmp_path / "run/samples.parquet")]
+    assert found == ["so 36"] if text is None else [text, "so 36"]
 
 
 def odd_rows() -> Iterable[Row]:

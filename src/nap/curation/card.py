@@ -33,7 +33,7 @@ FATES = {
     "refused": "the teacher refused the prompt",
     "cut": "the reply did not come to its end",
     "empty": "nothing in it but white space",
-    "tagged": "holds a tag of the canvas",
+    "tagged": "holds a tag of the canvas or of a chat",
     "too_long": "longer than its slot",
     "duplicate": "too much like another one of its problem",
     "unused": "more than were wanted, or too few for a sample",

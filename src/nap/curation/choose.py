@@ -3,8 +3,9 @@
     outcome = Choose(plan)(Solved(problem, replies))       # in a thread, a process, or a worker of a cluster
     sample = conclude(plan, outcome, summary)
 
-Replies are untrusted: control characters are removed, a canvas tag or a cut text makes a reply unusable, and answers
-are checked within the bounds of tasks/answers.py. Asks nobody and writes nothing.
+Replies are untrusted: control characters are removed, and what the template of a chat wrote around them; a canvas tag
+or a cut text makes a reply unusable, and answers are checked within the bounds of tasks/answers.py. Asks nobody and
+writes nothing.
 """
 
 import re
@@ -37,6 +38,20 @@ _PIECE = re.compile(r"[^\W\d_]{1,8}|\S")
 CLOSING = "</think 1>"
 # Control characters: no tokenizer needs them, and a terminal obeys them. Line breaks and tabs stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What the templates of chats write before a reply, and after it: what follows that is no part of the reply.
+_OPENED = re.compile(
+    r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<\|assistant\|>|<｜Assistant｜>"
+    r"|(?:<\|im_start\|>|<\|start\|>|<start_of_turn>|<\|start_header_id\|>)(?:assistant|model)(?:<\|end_header_id\|>)?))+"
+)
+_ENDED = re.compile(
+    r"</s>|<eos>|<end_of_turn>|<start_of_turn>|<｜end▁of▁sentence｜>|<｜User｜>|<\|(?:im_end|im_start|endoftext|eot_id|eom_id"
+    r"|end_of_text|start_header_id|end|start|return|call|user)\|>"
+)
+# The channels of gpt-oss; and what is left of a chat where its form is not known.
+_CHANNEL = re.compile(
+    r"<\|channel\|>(\w+)[^<]*<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", re.DOTALL
+)
+_CHAT = re.compile(r"<\|(?:channel|message|constrain|end_header_id|assistant|system|tool|observation)\|>|\[/?INST\]")
 
 
 @dataclass(frozen=True)
@@ -50,8 +65,8 @@ class Choose:
         plan, problem = self.plan, solved.problem
         task, usable, fates = load_task(plan.task), list[Path](), Counter[str]()
         for asked, reply in solved.replies:
-            said = clean(reply.text)
-            text = f"{clean(reply.reasoning)}\n\n{said}".strip() if plan.reasoning == "before" else said
+            thought, said = spoken(reply)
+            text = f"{thought}\n\n{said}".strip() if plan.reasoning == "before" else said
             if fate := unusable(reply, text, plan.path_tokens, plan.tokenizer):
                 fates[fate] += 1
             else:
@@ -101,6 +116,21 @@ def is_blank(reply: Reply) -> bool:
     return not (reply.text or reply.reasoning)
 
 
+def spoken(reply: Reply) -> tuple[str, str]:
+    """(reasoning, text) of a reply, without what the template of its chat wrote around them, and cleaned."""
+    thought, said = clean(reply.reasoning), clean(reply.text)
+    if channels := _CHANNEL.findall(said):
+        analysis = [words.strip() for name, words in channels if name != "final"]
+        thought = "\n\n".join(filter(None, [thought, *analysis]))
+        said = "".join(words for name, words in channels if name == "final")
+    return _inside(thought), _inside(said)
+
+
+def _inside(text: str) -> str:
+    opened = _OPENED.match(text)
+    return _ENDED.split(text[opened.end() if opened else 0 :], maxsplit=1)[0].strip()
+
+
 def clean(text: str) -> str:
     """A reply's text without control characters, broken characters and surrounding white space."""
     return _CONTROL.sub("", text.encode("utf-8", "replace").decode("utf-8")).strip()
@@ -114,13 +144,15 @@ def unusable(reply: Reply, text: str, most: int, tokenizer: str | None) -> str |
         return "empty"
     if count_tokens(text, tokenizer) > most:
         return "too_long"
+    if _CHAT.search(text):
+        return "tagged"
     # The search for tags takes quadratic time in white space.
     return "tagged" if "<" in text and find_tag(re.sub(r"\s+", " ", text)) else None
 
 
 def conclude(plan: Plan, outcome: Outcome, reply: Reply) -> Outcome:
     """The outcome with its summary, or with why there is none."""
-    text = clean(reply.text)
+    _, text = spoken(reply)
     fate = unusable(reply, text, plan.summary_tokens, plan.tokenizer)
     if fate in ("too_long", "failed", "refused"):
         return outcome.dropped(f"summary_{fate}")

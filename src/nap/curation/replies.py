@@ -10,19 +10,18 @@ All input is untrusted. Does not ask (teacher.py).
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeGuard
 
+from nap.common.files import InputError
 from nap.common.server import MAX_ERROR, Passing, words
 from nap.curation.journal import LENGTH, REFUSED, STOP, Reply
 from nap.tasks.marks import MAX_TEXT
+from nap.tasks.said import THOUGHTS, said, text_of
 
 # Words of servers for the end of a text, in lower case: OpenAI, Together, TGI, Cohere, and Anthropic's and Google's
 # models behind a proxy.
 COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete")
 CUT = ("length", "max_tokens", "model_length", "max_output_tokens", "max_length")
 FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii")
-# Fields with the reasoning before a text: that of DeepSeek and vLLM, two of OpenRouter, that of Ollama.
-THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 # A number of tokens that a server sends as text.
 _DIGITS = re.compile("[0-9]{1,10}")
 
@@ -53,7 +52,7 @@ def _read_choice(choice: object) -> Reply:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise Passing(f"not a chat completion: {choice!r:.100}")
     message = choice["message"]
-    text, thought = _texts(message)
+    text, thought = _said(message)
     ended, refusal = choice.get("finish_reason"), message.get("refusal")
     ended = ended.lower() if isinstance(ended, str) else ended
     if ended in FILTERED or (refusal and not text):
@@ -63,34 +62,22 @@ def _read_choice(choice: object) -> Reply:
     if not cut and ended not in COMPLETE:
         about = f": {words(choice)}" if choice.get("error") else ""
         raise Passing(f"the text ended by finish_reason {ended!r:.40}, which is not its end{about}")
+    if choice.get("error"):
+        raise Passing(f"the text ended with an error: {words(choice)}")
     error = "" if text or thought else _instead(message)
     return Reply(text=text[:MAX_TEXT], reasoning=thought[:MAX_TEXT], finish=LENGTH if cut else STOP, error=error)
 
 
-def _texts(message: Mapping[str, object]) -> tuple[str, str]:
+def _said(message: Mapping[str, object]) -> tuple[str, str]:
     """(text, reasoning before it) of a message, in whichever form the server separates the two."""
     content = message.get("content")
-    if content is not None and not isinstance(content, str | list):
-        raise Passing(f"not a chat completion: a text of {content!r:.80}")
-    beside = next((found for key in THOUGHTS if (found := message.get(key))), None)
-    parts: list[object] = content if isinstance(content, list) else [content]
-    said = "".join(_text(part) for part in parts if not _is_thought(part))
-    thought = _text(beside) or "".join(_text(part.get("thinking")) for part in parts if _is_thought(part))
-    return said, thought
-
-
-def _is_thought(part: object) -> TypeGuard[dict[str, object]]:
-    return isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
-
-
-def _text(part: object) -> str:
-    """The text in a string, in a chunk that has one, or in a list of these."""
-    if isinstance(part, list):
-        return "".join(_text(one) for one in part if not isinstance(one, list))
-    found = part.get("text") if isinstance(part, dict) else part
-    if found is None or isinstance(found, str):
-        return found or ""
-    raise Passing(f"not a chat completion: a text of {part!r:.80}")
+    try:
+        if isinstance(content, dict):
+            text_of(content)
+        found = said({name: message.get(name) for name in ("content", *THOUGHTS)})
+    except InputError as error:
+        raise Passing(f"not a chat completion: {error}") from None
+    return found.text or "", found.thought
 
 
 def _instead(message: Mapping[str, object]) -> str:

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nap.common.files import InputError
-from nap.curation.journal import LENGTH, Reply
+from nap.curation.journal import LENGTH, STOP, Reply
 from nap.curation.plan import Plan
+from nap.curation.replies import COMPLETE as ENDED
 from nap.data.problems import Problem
-from nap.tasks.fields import CONVERSATION, Fields, outputs_of
+from nap.tasks.fields import CONVERSATION, Fields, replies_of
 from nap.tasks.public import left_out_of
 from nap.tasks.registry import Task, load_reader
+from nap.tasks.said import Said
 
 # Usual names of a column with several solutions; the first that a row has is used.
 SOLUTIONS = (
@@ -32,8 +34,9 @@ SOLUTIONS = (
     "output", "outputs", "attempt",
 )  # fmt: skip
 NUMBERED = re.compile(r"(?:r1_)?(?:solution|response|generation|completion|output)_?(\d+)")
-# In OpenR1: whether each generation is complete.
+# In OpenR1: whether each generation is complete; there and elsewhere, why each ended, in the words of servers.
 COMPLETE = "is_reasoning_complete"
+ENDS = ("finish_reasons", "finish_reason")
 
 
 class Solved(NamedTuple):
@@ -94,34 +97,55 @@ def _agree(task: Task, one: Problem, other: Problem) -> bool:
 
 
 def _solved(plan: Plan, problem: Problem) -> Solved:
-    names, texts = _solutions(problem, plan.field)
-    meta = {key: value for key, value in problem.meta.items() if key not in (*names, *SOLUTIONS, *CONVERSATION)}
-    complete = meta.pop(COMPLETE, None)
-    ends = complete if isinstance(complete, list) and len(complete) == len(texts) else [True] * len(texts)
-    source = Path(plan.solutions or "").name
+    names, found = _solutions(problem, plan.field)
+    left = {key: value for key, value in problem.meta.items() if key not in (*names, *SOLUTIONS, *CONVERSATION)}
+    source, whole = Path(plan.solutions or "").name, _are_whole(problem, found)
     replies = [
-        Reply(text=text or "") if end is not False else Reply(text=text or "", finish=LENGTH)
-        for text, end in zip(texts, ends, strict=True)
+        Reply(text=one.text or "", reasoning=one.thought, finish=STOP if end else LENGTH)
+        for one, end in zip(found, whole, strict=True)
     ]
+    meta = {key: value for key, value in left.items() if key not in (COMPLETE, *ENDS)}
     return Solved(replace(problem, meta=meta), tuple((source, reply) for reply in replies))
 
 
-def _solutions(problem: Problem, field: str | None) -> tuple[Sequence[str], list[str | None]]:
-    """The columns of a problem's solutions, and the solutions; None for a null one."""
+def _are_whole(problem: Problem, found: Sequence[Said]) -> list[bool]:
+    """Whether each solution came to its end, by whatever the row says of that: true, or a reason that is one.
+
+    Raises InputError where a list says it of another number of solutions.
+    """
+    whole = [_is_end(one.ended) for one in found]
+    for name in (COMPLETE, *ENDS):
+        if (said := problem.meta.get(name)) is None:
+            continue
+        ends = said if isinstance(said, list) else [said] * len(found)
+        if len(ends) != len(found):
+            raise InputError(f"problem {problem.id!r} has {len(found)} solutions and {len(ends)} of {name!r}")
+        whole = [both and _is_end(end) for both, end in zip(whole, ends, strict=True)]
+    return whole
+
+
+def _is_end(said: object) -> bool:
+    """Whether a text with this reason is whole; null says nothing against it."""
+    return said.lower() in ENDED if isinstance(said, str) else said is not False
+
+
+def _solutions(problem: Problem, field: str | None) -> tuple[Sequence[str], list[Said]]:
+    """The columns of a problem's solutions, and the solutions."""
     row = problem.meta
     names = _columns(row, field)
     try:
-        texts = [text for name in names for text in outputs_of({name: row[name]}, Fields(output=_plain(name))) or ()]
-    except InputError:
-        texts = []
+        found = [one for name in names for one in replies_of({name: row[name]}, Fields(output=_plain(name))) or ()]
+    except InputError as error:
+        raise InputError(f"problem {problem.id!r}: {error}; name the field of its solutions with --field") from None
     # A number may be an answer, but is not a solution.
-    if not any(texts) or any(isinstance(part, int | float) for name in names for part in _listed(row[name])):
+    numbers = any(isinstance(part, int | float) for name in names for part in _listed(row[name]))
+    if numbers or not any(one.whole for one in found):
         known = field or f"{' or '.join(SOLUTIONS)}, in numbered columns or in a conversation"
         raise InputError(
             f"problem {problem.id!r} has no solutions (a text or a list of texts) in {known}; "
             f"got {', '.join(map(str, row))[:200] or 'none'}; name their field with --field"
         )
-    return names, texts
+    return names, found
 
 
 def _columns(row: Mapping[str, object], field: str | None) -> Sequence[str]:
