@@ -18,6 +18,7 @@ from nap.data.samples import read_samples
 Row = dict[str, Any]
 PLAIN = {"question": "6*7?", "answer": "42"}
 THOUGHT = "<|begin_of_thought|>six sevens<|end_of_thought|> so 42"
+ENDS = [("so 42", "completed"), ("so 4", "incomplete")]
 ASKED = {"role": "user", "content": "6*7? It is not 41."}
 
 
@@ -76,8 +77,15 @@ def test_a_null_among_generations_is_an_empty_one_and_one_that_did_not_end_is_cu
         {"generations": ["so 42", "so 4"], "finish_reasons": [None, "length"], "is_reasoning_complete": [True, True]},
         {"responses": [{"text": "so 42", "finish_reason": "eos"}, {"text": "so 4", "finish_reason": "max_tokens"}]},
         {"responses": [{"message": {"content": "so 42"}}, {"message": {"content": "so 4"}, "finish_reason": "abort"}]},
+        {
+            "responses": [
+                {"content": "so 42", "stop_reason": "end_turn"},
+                {"content": "so", "stop_reason": "max_tokens"},
+            ]
+        },
+        {"responses": [{"output": [{"type": "message", "content": said}], "status": status} for said, status in ENDS]},
     ],
-    ids=["OpenR1", "both", "replies", "choices"],
+    ids=["OpenR1", "both", "replies", "choices", "Anthropic", "Responses API"],
 )
 def test_a_solution_that_ended_for_another_reason_is_cut(tmp_path: Path, row: Row) -> None:
     card = curate(Plan(task="gsm8k", solutions=written(tmp_path, PLAIN | row), paths=1), tmp_path / "run")

@@ -125,6 +125,14 @@ def test_a_null_text_is_an_empty_one_and_refuses_no_file(tmp_path):
     assert one(tmp_path, {"segments": None}, "paths")[2] == []
 
 
+def test_paths_in_a_cell_of_csv_are_paths(tmp_path):
+    (tmp_path / "a.csv").write_text('question,paths\nWhat?,"[""Six."", ""Seven.""]"\n')
+    assert read_rows(tmp_path / "a.csv")[::2] == (
+        [Row(f"{tmp_path / 'a.csv'}:2", "What?", ["Six.", "Seven."])],
+        "paths",
+    )
+
+
 def test_curated_samples_are_read_as_paths_and_their_long_chains_as_texts(tmp_path):
     problem = Problem(id="1", task="gsm8k", prompt="What?", answer="2")
     sample = Sample(problem=problem, paths=(Path(text="1 + 1\n= 2"), Path(text="2")), summary="2")

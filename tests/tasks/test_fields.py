@@ -71,6 +71,7 @@ ROWS = {
     ),
     "messages in CSV": ({"messages": json.dumps([USER, MODEL]), "answer": "42"}, "42"),
     "messages in CSV of Python": ({"prompt": str([USER]), "completion": str([MODEL]), "answer": "42"}, "42"),
+    "a list in CSV": ({"question": "6*7?", "responses": '["It is 42"]', "answer": "42"}, "42"),
     "the model's answer": ({"question": "6*7?", "response": "It is 42", "answer": "41", "ground_truth": "42"}, "42"),
 }  # fmt: skip
 
@@ -191,7 +192,7 @@ ASKED = {
     ),
     "in the question": ({"question": "Where? (A) Rome (B) Oslo", "choices": ["Rome", "Oslo"], "answer": "A"}, None),
     "choices in one text": ({"question": "Yes or no?", "options": "Yes/No", "answer": "A"}, None),
-    "by letter": ({"question": "Where?", "options": {"A": "Rome", "B": "Oslo"}, "answer": "B"}, TWO),
+    "by letter": ({"question": "Where?", "options": {"A": "Rome", "B": "Oslo", "C": None}, "answer": "B"}, TWO),
     "objects": (
         {"question": "Where?", "gt": "B", "options": [{"key": "A", "value": "Rome"}, {"key": "B", "value": "Oslo"}]},
         TWO,
@@ -205,6 +206,10 @@ ASKED = {
     "Alpaca": ({"instruction": "Translate.", "input": "Hello", "answer": "Salut"}, "Translate.\n\nHello"),
     "Alpaca without input": ({"instruction": "Say hello.", "input": "", "answer": "hello"}, "Say hello."),
     "BoolQ": ({"question": "Is it so?", "passage": "It is so.", "answer": "yes"}, "It is so.\n\nIs it so?"),
+    "RACE": ({"question": "Where?", "article": "It is old.", "answer": "x"}, "It is old.\n\nWhere?"),
+    "the passage in the question": ({"question": "It is old. Where?", "context": "It is old.", "answer": "x"}, None),
+    "parts": ({"prompt": [{"type": "text", "text": "Whe"}, {"type": "text", "text": "re?"}]}, "Where?"),
+    "choices in Python": ({"question": "Where?", "choices": "['Rome', 'Oslo']", "answer": "B"}, TWO),
     "passages": ({"question": "Where?", "context": ["It is old.", "It is big."]}, "It is old.\n\nIt is big.\n\nWhere?"),
     "HotpotQA": (
         {"question": "Where?", "context": {"title": TOWNS[::2], "sentences": SENTENCES}}, PAGES,
@@ -240,6 +245,7 @@ def test_a_problem_has_the_choices_and_what_is_unclear_or_cannot_be_asked_is_lef
         {"question": "2+2?", "choices": ["3", "0", "1"], "answer": 1},
         {"question": "3+3?", "answer": float("nan")},
         {"question": "Where?", "choices": [["Rome"], ["Oslo"]], "answer": "B"},
+        {"question": "Where?", "choices": "{'text': array(['Rome', 'Oslo'])}", "answer": "B"},
         {"question": "Where?", "context": {"pages": [3]}, "answer": "Rome"},
         {"question": "Where is this?", "image": {"path": "a.png"}, "answer": "Rome"},
         {
@@ -253,7 +259,8 @@ def test_a_problem_has_the_choices_and_what_is_unclear_or_cannot_be_asked_is_lef
     assert "mmlu.jsonl:2: the answer 1 may be choice B ('0')" in unclear and "mmlu.jsonl:3: the answer must be" in nan
     wanted = (
         "choices cannot be read",
-        "passage or context) should be text",
+        "choices cannot be read",
+        "paragraphs) should be text",
         "the question has 'image'",
         "more than text",
     )

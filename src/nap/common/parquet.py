@@ -204,7 +204,7 @@ def _plain(value: object, text: Callable[[bytes], str]) -> object:
         return {str(name): _plain(part, _counted if name == "bytes" else text) for name, part in value.items()}
     if isinstance(value, list | tuple):
         if value and all(isinstance(part, tuple) for part in value):  # a map
-            return {str(name): _plain(part, text) for name, part in value}
+            return {str(_plain(name, text)): _plain(part, text) for name, part in value}
         return [_plain(part, text) for part in value]
     if isinstance(value, bytes):
         return text(value)

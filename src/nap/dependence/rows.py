@@ -20,7 +20,7 @@ from nap.common.text import check_text, unknown
 from nap.data.samples import join_paths
 from nap.dependence.segments import Row, check_segmenter
 from nap.tasks.fields import CONVERSATION, QUESTION, SHOWN, prompt_of
-from nap.tasks.said import Turn, is_conversation, opened, text_of, turns
+from nap.tasks.said import Turn, is_conversation, opened, text_of, turns, written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,8 +75,14 @@ def read_rows(path: str | Path, how: str | None = None, fields: Fields = USUAL) 
 def _has_paths(row: Object, field: str | None) -> bool:
     """Whether a row holds several paths rather than a text."""
     field = field or _first(row, TEXTS)
-    value = row.get(field or "")
+    value = _listed(row, field or "")
     return isinstance(value, list) and not is_conversation(value) and (len(value) > 1 or field == "segments")
+
+
+def _listed(row: Object, field: str) -> object:
+    """What a field holds: a list of paths also where it is written as one text, as in CSV."""
+    value = row.get(field)
+    return (written(value) or value) if isinstance(value, str) and field in LISTS[:2] else value
 
 
 def _first(row: Object, names: Sequence[str]) -> str | None:
@@ -127,7 +133,7 @@ def _content(where: str, row: Object, field: str, how: str) -> tuple[str | None,
 def _value(where: str, row: Object, field: str) -> object:
     """What a field holds: a conversation also where it is written as one text. Raises InputError for bytes."""
     with placed(where):
-        value = opened(row[field])
+        value = opened(_listed(row, field))
         return text_of(value, repr(field)) if isinstance(value, str) else value
 
 

@@ -3,18 +3,16 @@
     choices_of(row), label_of(gold, choices_of(row)), lines_of(row, gold, question)
 
 Choices are a list of texts, an object of labels and texts, a list of objects with both, or columns (A, B, ... or
-option_a, option_b, ...); the first three also as JSON in a text.
+option_a, option_b, ...); the first three also as JSON in a text, as CSV has them.
 
 Does not know where the right answer is (fields.py).
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 
 from nap.common.files import InputError
-from nap.tasks.said import Row, first_of
+from nap.tasks.said import Row, first_of, written
 
 CHOICES = ("choices", "options")
 LETTERS = "ABCDEFGHIJ"
@@ -28,9 +26,7 @@ _NAMED = re.compile(r"[(（\[]?([A-Ja-j])[)）\]]?[.:]?(?:(?<=[.:)）\]])\s+(.*)
 def choices_of(row: Row) -> dict[str, str]:
     """The texts of a question's choices by their labels, which are letters where the row names none; {} for none."""
     found = first_of(row, CHOICES)
-    if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
-        with suppress(ValueError, RecursionError):
-            found = json.loads(found)
+    found = (written(found) or found) if isinstance(found, str) else found
     if found is None:
         return _columns(row)
     if isinstance(found, dict) and isinstance(labels := found.get("label"), list):
@@ -55,8 +51,10 @@ def _columns(row: Row) -> dict[str, str]:
 
 def _labelled(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
     """The choices; {} where a label or a text is none, or there are fewer than two."""
-    found = dict[str, str]()
-    for label, text in pairs:
+    found, given = dict[str, str](), [*pairs]
+    while given and given[-1][1] is None:
+        given.pop()  # Parquet has the labels of all rows in each
+    for label, text in given:
         if not isinstance(label, str) or not isinstance(text, str | int | float) or isinstance(text, bool):
             return {}
         bare = label.strip(" ().:")
@@ -105,7 +103,7 @@ def lines_of(row: Row, gold: object, question: str) -> list[str]:
     Raises InputError where the answer is the letter of choices that cannot be read.
     """
     choices, there = choices_of(row), first_of(row, CHOICES)
-    if not choices and isinstance(there, str):
+    if not choices and isinstance(there, str) and there.lstrip()[:1] not in ("[", "{"):
         marked = all(re.search(rf"\b{letter}\s?[).:]", there, re.IGNORECASE) for letter in "AB")
         return [there.strip()] if marked and there.strip() not in question else []
     if not choices and there and not is_reply(there) and isinstance(gold, str) and gold.strip() in {*LETTERS}:

@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from nap.common.files import InputError
 from nap.tasks.choices import choices_of, is_reply, label_of, lines_of, number_of
-from nap.tasks.said import Row, Said, first_of, has_one, last_reply, opened, replies, text_of, turns
+from nap.tasks.said import Row, Said, first_of, has_one, last_reply, opened, replies, text_of, turns, written
 
 QUESTION = ("question", "prompt", "problem", "input", "query", "instruction", "origin_prompt")
 GOLD = (
@@ -27,7 +27,8 @@ OUTPUT = (
     "prediction", "predictions", "origin_prediction", "full_output", "model_output", "resps", "text",
 )  # fmt: skip
 # A text that a question is about, and what else a model is shown.
-PASSAGE, SHOWN = ("passage", "context"), ("image", "images", "image_1")
+PASSAGE = ("passage", "context", "article", "story", "document", "documents", "paragraphs")
+SHOWN = ("image", "images", "image_1")
 CONVERSATION = ("messages", "conversations", "conversation")
 
 
@@ -80,7 +81,8 @@ def prompt_of(row: Row, fields: Fields = USUAL) -> str | None:
         return "\n\n".join(filter(None, (turn.said.text for turn in said)))
     if shown := next((name for name in SHOWN if row.get(name) not in (None, "", [])), None):
         raise InputError(f"the question has {shown!r}, which a model of text is not shown; drop the row or the column")
-    before = [_passage(first_of(row, PASSAGE)), row.get("instruction") if name == "input" else None]
+    passage, instruction = _passage(first_of(row, PASSAGE)), row.get("instruction") if name == "input" else None
+    before = ["" if passage in question else passage, instruction]
     there = [part.strip() for part in before if isinstance(part, str)]
     return "\n\n".join([*filter(None, there), "\n".join([question, *lines_of(row, gold_of(row, fields), question)])])
 
@@ -101,7 +103,7 @@ def _passage(value: object) -> str:
         titled = len(value) == 2 and isinstance(value[0], str) and _are_texts(value[1])
         parts = [value[0], "".join(value[1])] if titled else value
         return ("\n" if titled else "\n\n").join(filter(None, map(_passage, parts)))
-    raise InputError(f"what the question is about ({' or '.join(PASSAGE)}) should be text, got {value!r:.60}")
+    raise InputError(f"what the question is about ({', '.join(PASSAGE)}) should be text, got {value!r:.60}")
 
 
 def _asks(row: Row, fields: Fields) -> str | None:
@@ -157,6 +159,8 @@ def replies_of(row: Row, fields: Fields = USUAL) -> list[Said] | None:
     if row[name] in ("", []) and other:
         raise InputError(f"{name!r} is empty and {other!r} is not; name the model's text with --output-field")
     value = opened(row[name])
+    if isinstance(value, str) and name.endswith("s") and _are_texts(listed := written(value)):
+        value = listed  # several outputs in a cell of CSV
     return [last_reply(value)] if name in CONVERSATION and isinstance(value, list) else replies(value)
 
 

@@ -34,7 +34,8 @@ SPEAKERS: dict[str, Speaker] = {
 # Under which name is who speaks, and what is said.
 SPEAKER, SAID = ("role", "from", "speaker"), ("content", "value", "prompt", "text", "parts", "generated_text")
 # Fields in which replies of servers keep a text, and the reason why it ended.
-REPLY, ENDED = ("message", "choices", "candidates", "body", "output", "response"), ("finish_reason", "finishReason")
+REPLY = ("message", "choices", "candidates", "body", "output", "response")
+ENDED = ("finish_reason", "finishReason", "stop_reason", "done_reason")
 # Fields with the reasoning before a text: that of DeepSeek and vLLM, two of OpenRouter, that of Ollama; and where the
 # words are in it.
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
@@ -118,7 +119,7 @@ def _of_object(value: Row) -> list[Said]:
         return [Said(None)]
     if first_of(value, SAID) is None:
         if (inner := first_of(value, REPLY)) is not None:
-            ended = first_of(value, ENDED)
+            ended = _end_of(value)
             return [one if ended is None else one._replace(ended=ended) for one in replies(inner)]
         if value.get("error"):
             return [Said(None)]
@@ -145,7 +146,12 @@ def said(value: object) -> Said:
         raise InputError(f"a model's output should be a text, got an object of {', '.join(map(str, value))[:80]}")
     inner = said(first_of(value, SAID))
     beside = next((found for name in THOUGHTS if (found := value.get(name))), None)
-    return Said(inner.text, thought_of(beside) or inner.thought, first_of(value, ENDED))
+    return Said(inner.text, thought_of(beside) or inner.thought, _end_of(value))
+
+
+def _end_of(value: Row) -> object:
+    """Why a server says that its text ended."""
+    return "length" if value.get("status") == "incomplete" else first_of(value, ENDED)
 
 
 def thought_of(value: object) -> str:
@@ -160,7 +166,7 @@ def thought_of(value: object) -> str:
 def _are_parts(value: Sequence[object]) -> bool:
     """Whether a list holds the parts of one text, each with its type, and not several texts."""
     kinds = [str(part.get("type")) for part in value if isinstance(part, dict)]
-    typed = [kind in _TEXT or bool(_THOUGHT.match(kind) or _CALL.match(kind)) for kind in kinds]
+    typed = [kind in _TEXT or any(known.match(kind) for known in (_THOUGHT, _CALL, _SHOWN)) for kind in kinds]
     return bool(typed) and all(typed) and all(isinstance(part, str | dict) for part in value)
 
 
@@ -191,24 +197,36 @@ def opened(value: object) -> object:
     """
     if not isinstance(value, str) or not _WRITTEN.match(value):
         return value
-    found = None
-    for read in (json.loads, ast.literal_eval)[: 1 if len(value) > MOST else 2]:
-        try:
-            found = found or read(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    if found is None:
+    if (found := written(value)) is None:
         raise InputError(f"these turns of a conversation cannot be read ({value[:60]!r}); write them as JSON")
     return found if is_conversation(found) else value
 
 
+def written(text: str) -> object:
+    """The list or the object that a text is in JSON or in Python, as CSV has them; None for any other text."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    for read in (json.loads, ast.literal_eval)[: 1 if len(text) > MOST else 2]:
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return None
+
+
 def turns(conversation: Sequence[object]) -> list[Turn]:
-    """Each turn. Raises InputError for a speaker that is not known, a turn that is no text, and one that shows more."""
+    """Each turn; parts of a text without a speaker are the user's.
+
+    Raises InputError for a speaker that is not known, a turn that is no text, and one that shows more."""
+    if _are_parts(conversation) and not is_conversation(conversation):
+        return [_turn({"role": "user", "content": conversation})]
     return [_turn(turn) for turn in conversation if isinstance(turn, dict)]
 
 
 def _turn(turn: Row) -> Turn:
     name = str(first_of(turn, SPEAKER))
+    if not _speaks(turn):
+        raise InputError(f"a turn of a conversation has no speaker ({', '.join(SPEAKER)}); got {turn!r:.60}")
     if (speaker := SPEAKERS.get(re.sub(r"[-_ .]?v?\d[\w.-]*$", "", name.strip().lower()))) is None:
         raise InputError(f"unknown speaker {name!r:.40} in a conversation; known: {', '.join(SPEAKERS)}; rename it")
     parts = first_of(turn, SAID)
