@@ -152,6 +152,9 @@ LABELLED = {"text": TOWNS, "label": ["1", "2", "3"]}
         ({"doc": {"choices": LABELLED | {"label": ["A", "B", "C"]}, "answerKey": "B"}, "target": 1}, "B"),
         ({"doc": {"choices": LABELLED, "answerKey": "2"}, "target": 1}, "2"),
         ({"choices": LABELLED, "answerKey": "2"}, "2"),
+        ({"choices": TOWNS, "answer": ["B"]}, "B"),
+        ({"choices": ["(A) Rome", "(B) Oslo"], "answer": "(B) Oslo"}, "B"),
+        ({"options": {"temperature": 1, "seed": 3}, "answer": "1"}, "1"),
         ({"choices": TOWNS, "answer": "Paris"}, "Paris"),
         ({"choices": TOWNS, "answer": "B. Milan"}, "B. Milan"),
         ({"choices": TOWNS, "answer": "7"}, "7"),
@@ -193,6 +196,7 @@ ASKED = {
     "in the question": ({"question": "Where? (A) Rome (B) Oslo", "choices": ["Rome", "Oslo"], "answer": "A"}, None),
     "choices in one text": ({"question": "Yes or no?", "options": "Yes/No", "answer": "A"}, None),
     "by letter": ({"question": "Where?", "options": {"A": "Rome", "B": "Oslo", "C": None}, "answer": "B"}, TWO),
+    "of a conversation": ({"prompt": [USER], "choices": TOWNS, "answer": "B"}, "6*7?\nA. Rome\nB. Paris\nC. Oslo"),
     "objects": (
         {"question": "Where?", "gt": "B", "options": [{"key": "A", "value": "Rome"}, {"key": "B", "value": "Oslo"}]},
         TWO,
@@ -246,6 +250,8 @@ def test_a_problem_has_the_choices_and_what_is_unclear_or_cannot_be_asked_is_lef
         {"question": "3+3?", "answer": float("nan")},
         {"question": "Where?", "choices": [["Rome"], ["Oslo"]], "answer": "B"},
         {"question": "Where?", "choices": "{'text': array(['Rome', 'Oslo'])}", "answer": "B"},
+        {"question": "Where?", "choices": [*"abcdefghijkl"], "answer": 2},
+        {"question": "Where?", "options": "A) Rome, B) Oslo", "answer": "1"},
         {"question": "Where?", "context": {"pages": [3]}, "answer": "Rome"},
         {"question": "Where is this?", "image": {"path": "a.png"}, "answer": "Rome"},
         {
@@ -258,6 +264,8 @@ def test_a_problem_has_the_choices_and_what_is_unclear_or_cannot_be_asked_is_lef
     unclear, nan, *unread = found.left_out
     assert "mmlu.jsonl:2: the answer 1 may be choice B ('0')" in unclear and "mmlu.jsonl:3: the answer must be" in nan
     wanted = (
+        "choices cannot be read",
+        "choices cannot be read",
         "choices cannot be read",
         "choices cannot be read",
         "paragraphs) should be text",

@@ -33,7 +33,8 @@ def choices_of(row: Row) -> dict[str, str]:
         texts = found.get("text")
         return _labelled(zip(labels, texts, strict=False)) if isinstance(texts, list) else {}
     if isinstance(found, dict):
-        return _labelled(found.items())
+        # Settings (`options`) have longer names.
+        return _labelled(found.items()) if all(len(label.strip(" ().:")) == 1 for label in found) else {}
     if not isinstance(found, list) or len(found) > len(LETTERS):
         return {}
     objects = [one for one in found if isinstance(one, dict)]
@@ -67,6 +68,7 @@ def label_of(gold: object, choices: Mapping[str, str]) -> object:
 
     Raises InputError where the answer may be another choice as well.
     """
+    gold = gold[0] if isinstance(gold, list) and len(gold) == 1 and choices else gold
     number, labels = number_of(gold), [*choices]
     said = gold.strip() if isinstance(gold, str) else ""
     named = _NAMED.fullmatch(said)
@@ -74,7 +76,7 @@ def label_of(gold: object, choices: Mapping[str, str]) -> object:
         label, how = said, "by its label"
     elif number is not None and number < len(labels):
         label, how = labels[number], "counted from 0"
-    elif named and (label := named[1].upper()) in choices and (named[2] or choices[label]).strip() == choices[label]:
+    elif named and (label := named[1].upper()) in choices and choices[label] in (said, named[2] or choices[label]):
         how = "by its letter"
     else:
         return gold
@@ -104,14 +106,30 @@ def lines_of(row: Row, gold: object, question: str) -> list[str]:
     """
     choices, there = choices_of(row), first_of(row, CHOICES)
     if not choices and isinstance(there, str) and there.lstrip()[:1] not in ("[", "{"):
-        marked = all(re.search(rf"\b{letter}\s?[).:]", there, re.IGNORECASE) for letter in "AB")
-        return [there.strip()] if marked and there.strip() not in question else []
+        return [there.strip()] if _is_marked(there) and there.strip() not in question else []
     if not choices and there and not is_reply(there) and isinstance(gold, str) and gold.strip() in {*LETTERS}:
-        raise InputError(f"the answer is {gold!r}, and its choices cannot be read ({there!r:.60}); list their texts")
+        raise _unread(gold, there)
     pairs = [(re.escape(label), label, text) for label, text in choices.items()]
     lines = [text if re.match(rf"\(?{mark}\s?[).:]", text) else f"{label}. {text}" for mark, label, text in pairs]
     known = all(re.search(rf"{mark}\W+{re.escape(text)}", question) for mark, _, text in pairs)
     return [] if known or (gold is not None and str(gold).strip() not in choices) else lines
+
+
+def check_numbered(row: Row, gold: object) -> None:
+    """Raise InputError for an answer that may be the number of a choice where the choices cannot be read."""
+    there = first_of(row, CHOICES)
+    several = _is_marked(there) if isinstance(there, str) else isinstance(there, list) and len(there) > 1
+    if several and number_of(gold) is not None and not choices_of(row) and not is_reply(there):
+        raise _unread(gold, there)
+
+
+def _is_marked(choices: str) -> bool:
+    """Whether a text has choices with their letters: `A) Rome, B) Oslo`."""
+    return all(re.search(rf"\b{letter}\s?[).:]", choices, re.IGNORECASE) for letter in "AB")
+
+
+def _unread(gold: object, choices: object) -> InputError:
+    return InputError(f"the answer is {gold!r}, and its choices cannot be read ({choices!r:.60}); list 2 to 10 texts")
 
 
 def is_reply(choices: object) -> bool:

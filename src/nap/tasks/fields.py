@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from nap.common.files import InputError
-from nap.tasks.choices import choices_of, is_reply, label_of, lines_of, number_of
+from nap.tasks.choices import check_numbered, choices_of, is_reply, label_of, lines_of, number_of
 from nap.tasks.said import Row, Said, first_of, has_one, last_reply, opened, replies, text_of, turns, written
 
 QUESTION = ("question", "prompt", "problem", "input", "query", "instruction", "origin_prompt")
@@ -78,7 +78,8 @@ def prompt_of(row: Row, fields: Fields = USUAL) -> str | None:
         said = [*turns(value)]
         while said[-1].speaker == "model":
             said.pop()
-        return "\n\n".join(filter(None, (turn.said.text for turn in said)))
+        choices = "\n".join(lines_of(row, gold_of(row, fields), question))
+        return "\n".join(filter(None, ("\n\n".join(filter(None, (turn.said.text for turn in said))), choices)))
     if shown := next((name for name in SHOWN if row.get(name) not in (None, "", [])), None):
         raise InputError(f"the question has {shown!r}, which a model of text is not shown; drop the row or the column")
     passage, instruction = _passage(first_of(row, PASSAGE)), row.get("instruction") if name == "input" else None
@@ -115,10 +116,11 @@ def _asks(row: Row, fields: Fields) -> str | None:
 def gold_of(row: Row, fields: Fields = USUAL) -> object:
     """The right answer as it is; for a worked `solution` the content of its box; None where there is none.
 
-    The number of a choice becomes its letter. Raises InputError where it may be the choice itself.
+    The number of a choice becomes its letter. Raises InputError where it may be the choice itself, or of unread ones.
     """
     if fields.answer:
-        return label_of(first_of(row, [fields.answer]), choices_of(row))
+        check_numbered(row, gold := first_of(row, [fields.answer]))
+        return label_of(gold, choices_of(row))
     places = [part for part in (row, row.get("reward_model"), row.get("doc")) if isinstance(part, dict)]
     if (place := next((part for part in places if has_one(part, GOLD)), None)) is None:
         return next((_of_solution(found) for part in places if isinstance(found := part.get("solution"), str)), None)
@@ -127,6 +129,7 @@ def gold_of(row: Row, fields: Fields = USUAL) -> object:
         # The target of a harness is the number of a choice of the document, whose own answer may be the label itself.
         choices, own = choices_of(doc), first_of(doc, GOLD)
         gold = own if isinstance(own, str) and own in choices and number_of(gold) is not None else gold
+    check_numbered(place, gold)
     return label_of(gold, choices)
 
 
