@@ -126,7 +126,7 @@ def test_what_the_template_of_a_chat_wrote_is_no_part_of_a_path(tmp_path: Path, 
     rows = [PLAIN | {"generations": [said]}, {"question": "6*6?", "answer": "36", "generations": ["so 36"]}]
     curate(Plan(task="gsm8k", solutions=written(tmp_path, *rows), paths=1), tmp_path / "run")
     found = [sample.paths[0].text for sample in read_samples(tmp_path / "run/samples.parquet")]
-    assert found == ["so 36"] if text is None else [text, "so 36"]
+    assert found == [*([] if text is None else [text]), "so 36"]
 
 
 def odd_rows() -> Iterable[Row]:
