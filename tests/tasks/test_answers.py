@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 import nap.tasks.mathworker
 from nap.common.files import InputError
+from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
 from nap.tasks.arithmetic import MAX_BRACKETS, countdown_expression, countdown_ok, equations, evaluate
 from nap.tasks.marks import MAX_TEXT, extract_boxed
 from nap.tasks.mathworker import MathWorker
 from nap.tasks.numbers import MAX_DIGITS, same_number, to_number
+from nap.tasks.public import Math500
 from nap.tasks.registry import data_file
 
 # Other work shares the cores: no example is slow by itself.
@@ -352,6 +354,12 @@ def test_most_latex_needs_no_worker(answer, gold, monkeypatch):
     monkeypatch.setattr("nap.tasks.answers._worker", None)
     assert math_equal(answer, gold)
     assert not math_equal(None, gold)
+
+
+@pytest.mark.parametrize("gold", [r"so \boxed{\frac14}", "#### 1/4", r"\frac14"])
+def test_a_right_answer_may_come_with_its_solution(gold, monkeypatch):
+    monkeypatch.setattr("nap.tasks.answers._worker", None)
+    assert Math500().check(Problem(id="1", prompt="?", answer=gold), "The answer is 1/4.")
 
 
 def test_spaces_between_digits_are_not_lost(worker):

@@ -85,6 +85,39 @@ def test_near_misses_are_wrong(text, gold):
     assert not check(text, gold)
 
 
+OWN = (
+    "She has 3 + 2 = 5.\n#### 5", r"\boxed{5}", r"So it is $\boxed{\text{Paris}}$.", "<answer>B</answer>", "B.",
+    "B. Paris", "(B) Paris", "B.Paris", "Option B", "E. coli", "J. K. Rowling", "The answer is yes.", "A is for Apple",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("gold", OWN)
+def test_a_right_answer_is_right_in_its_own_form_and_after_the_answer_is(gold):
+    assert check(gold, gold) and check(f"<answer>{gold}</answer>", gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("The answer is 5.", "She has 3 + 2 = 5.\n#### 5", True),
+        ("The answer is 3.", "She has 3 + 2 = 5.\n#### 5", False),
+        ("The answer is Paris.", r"\boxed{\text{Paris}}", True),
+        ("B", "B. Paris", True),
+        ("The answer is (B) because it is larger.", "B) Paris", True),
+        ("The answer is Paris.", "(B) Paris", True),
+        ("The answer is B. Paris, as we saw", "B: Paris", True),
+        ("The answer is A.", "B. Paris", False),
+        ("The answer is D. Paris", "B. Paris", False),
+        ("The answer is B. Rome", "B. Paris", False),
+        ("The answer is E. histolytica", "E. coli", False),
+        ("(B) because", "(b)", True),
+        ("(A) because", "(b)", False),
+    ],
+)
+def test_a_right_answer_with_its_solution_or_the_words_of_its_choice_is_read_as_it_is_meant(text, gold, right):
+    assert check(text, gold) == right
+
+
 @pytest.mark.parametrize(
     ("one", "other", "equal"),
     [

@@ -16,12 +16,16 @@ from nap.common.files import InputError
 from nap.common.rows import read_rows
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_number
-from nap.tasks.marks import MAX_LINE, MAX_TEXT, marked_answers, outside_reasoning, until
+from nap.tasks.marks import MAX_LINE, MAX_TEXT, marked_answers, outside_reasoning, own_answer, until
 from nap.tasks.numbers import same_number, same_value, to_number
 from nap.tasks.public import OfFiles, Problems, problems
 
 # The letter of a choice as the right answer, and at the start of a model's answer: `(B)`, `B. Paris`, `B because`.
-_CHOICE = re.compile(r"[(（\[]{0,2}([A-J])[)）\]]{0,2}")
+_CHOICE = re.compile(r"[(（\[]{0,2}([A-J])[)）\]]{0,2}[.。]?|[(（\[]{1,2}([a-j])[)）\]]{1,2}[.。]?")
+# A right answer with the words of its choice: `B. Paris`. What is no choice may read so too: `E. coli`.
+_LABELLED = re.compile(r"[(（\[]{0,2}([A-J])[)）\].:：、]{1,3}\s?(?=[^\W_])")
+# What follows a letter and is not the words of its choice.
+_REASON = re.compile(r"[\s,，]*(?:(?:because|since|as|which|is|and|for|with)\b|$)")
 # A letter that is one of several is no choice: `A and B`, `A, B, C`. `A, I think` and `A, B is wrong` name one.
 _SECOND = r"(?:[B-HJ]\b(?!\s+(?:is|was)\b)|[AI](?=[\s)）\]]*(?:[,.;]|and\b|or\b|$)))"
 _ANOTHER = rf"[)）\]]{{0,2}}\s?(?:[,，、/&+]|and\b|or\b)\s?[(（\[]{{0,2}}{_SECOND}"
@@ -57,15 +61,17 @@ class Jsonl(OfFiles):
 
     def extract(self, problem: Problem, text: str) -> str | None:
         """The number, letter or words that the text gives, depending on the kind of the problem's answer."""
-        text = until(text, self.stop)
-        if to_number(problem.answer) is not None:
+        text, gold = until(text, self.stop), _gold(problem)
+        if to_number(gold) is not None:
             return extract_number(text)
         found = [answer for part in outside_reasoning(text[-MAX_TEXT:]) for answer in _answers(part)]
-        if _CHOICE.fullmatch(_unwrapped(problem.answer)):
-            return next((letter[1] for answer in found if (letter := _CHOSEN.match(answer))), None)
-        if _plain(problem.answer) in _YES_NO:
+        letters = [(letter[1], answer) for answer in found if (letter := _CHOSEN.match(answer))]
+        if _CHOICE.fullmatch(gold):
+            return next((letter for letter, _ in letters), None)
+        if _plain(gold) in _YES_NO:
             return next((word for answer in found if (word := _yes_or_no(answer)) in _YES_NO), None)
-        return next(iter(found), None)
+        labelled = [answer for _, answer in letters] if _LABELLED.match(gold) else []
+        return next(iter([*labelled, *found]), None)
 
     def same(self, one: str, other: str) -> bool:
         """Whether two answers are the same number or, without case, outer punctuation and a choice's letter before
@@ -74,11 +80,17 @@ class Jsonl(OfFiles):
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether the text's answer equals the problem's."""
-        answer, gold = self.extract(problem, text), problem.answer
+        answer, gold = self.extract(problem, text), _gold(problem)
         if answer is None or same_number(answer, gold):
             return answer is not None
-        letter = _CHOICE.fullmatch(_unwrapped(gold))
-        return answer == letter[1] if letter else _plain(gold) in _forms(answer)
+        if letter := _CHOICE.fullmatch(gold):
+            return answer == (letter[1] or letter[2].upper())
+        return _same_choice(answer, labelled) if (labelled := _LABELLED.match(gold)) else _plain(gold) in _forms(answer)
+
+
+def _gold(problem: Problem) -> str:
+    gold = _unwrapped(own_answer(problem.answer))
+    return _LEAD.sub("", gold, count=1).strip() or gold
 
 
 def _answers(text: str) -> Iterator[str]:
@@ -103,6 +115,16 @@ def _forms(answer: str) -> set[str]:
     chosen = _CHOSEN.match(answer)
     words = _plain(answer[chosen.end() :]) if chosen else ""
     return {_plain(answer), *([words] if words else [])}
+
+
+def _same_choice(answer: str, gold: re.Match[str]) -> bool:
+    """Whether an answer has the letter or the words of `B. Paris`, and nothing that contradicts the other."""
+    expected, letter = _plain(gold.string[gold.end() :]), _LABELLED.match(answer) or _CHOSEN.match(answer)
+    if not letter:
+        return _plain(answer) == expected
+    rest = answer[letter.end() :]
+    words = "" if _REASON.match(rest) else _plain(rest)
+    return letter[1] == gold[1] and re.match(rf"{re.escape(expected)}(?!\w)", words or expected) is not None
 
 
 def _plain(text: str) -> str:

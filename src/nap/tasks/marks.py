@@ -134,6 +134,11 @@ def marked_answers(text: str) -> Iterator[str]:
         yield from answers[-1:]
 
 
+def own_answer(gold: str) -> str:
+    """The answer in a right answer that comes with its solution or its mark (`#### 5`, a box); else all of it."""
+    return next(marked_answers(gold), gold)
+
+
 def _group(found: re.Match[str]) -> str:
     return next(group for group in found.groups() if group is not None)
 

@@ -22,7 +22,7 @@ from nap.common.text import printable
 from nap.data.problems import Problem
 from nap.tasks.answers import extract_answer, extract_number, math_equal
 from nap.tasks.fields import GOLD, QUESTION, USUAL, Fields, first_of, gold_of, has_gold, missing, prompt_of, question_of
-from nap.tasks.marks import STOPS, extract_boxed, until
+from nap.tasks.marks import STOPS, extract_boxed, own_answer, until
 from nap.tasks.numbers import same_number, same_value, to_number
 from nap.tasks.registry import Screens, Task, check_split, data_file
 
@@ -242,4 +242,4 @@ class Math500(OfFiles):
 
     def check(self, problem: Problem, text: str) -> bool:
         """Whether that has the value of the problem's answer. Raises InputError if math-verify is not installed."""
-        return math_equal(self.extract(problem, text), problem.answer)
+        return math_equal(self.extract(problem, text), own_answer(problem.answer))
