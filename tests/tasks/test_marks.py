@@ -7,6 +7,7 @@ import pytest
 from nap.tasks.answers import extract_answer, extract_number
 from nap.tasks.marks import STOPS, boxes, extract_boxed, until
 from nap.tasks.numbers import same_number, to_number
+from nap.tasks.public import Gsm8k
 
 
 @pytest.mark.parametrize(
@@ -86,9 +87,72 @@ def test_the_number_that_a_text_gives(text, number):
     assert found == number or same_number(found, number)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        # A remark after the number.
+        ("#### 18 (9 * 2)", "18"),
+        ("The answer is 18 (9 × 2).", "18"),
+        ("**Answer: 18** (9×2)", "18"),
+        ("最终答案：**18**（9×2）", "18"),
+        ("#### 5 (check: 5 + 3 = 8)", "5"),
+        ("答案是5（5+3=8）。", "5"),
+        ("#### 1,234 (1,200 + 34", "1234"),
+        (r"The answer is \(18\) (9 * 2)", "18"),
+        # What a text goes on with once the number is said.
+        ("The answer is 5. Check: 5 + 3 = 8", "5"),
+        ("The answer is 18; 18*2 = 36.", "18"),
+        ("The answer is 18, which is 9 * 2.", "18"),
+        ("The answer is $18 per day because 9*4 = 36", "18"),
+        ("The answer is x = 18. Then 2x = 36.", "18"),
+        ("The answer is about 18. Then 2 * 18 = 36.", "18"),
+        ("<answer>\n18\n\nThat is 36 / 2, and 18 * 2 = 36\n</answer>", "18"),
+        ("The answer is 9 * 2 = 18. Check: 18 / 2 = 9", "18"),
+        (r"The answer is $\frac{3}{4}$. So 8 * 3/4 = 6.", "3/4"),
+        ("答案是18元，其中9×2=18，18÷2=9", "18"),
+        # A worked answer is read to its end.
+        ("Answer: 48/2 = 24 clips in May. Altogether 48+24 = 72.", "72"),
+        ("Answer: She has 5 apples. Since she eats 2, 5 - 2 = 3.", "3"),
+        ("The answer is 5 (five) + 3 = 8", "8"),
+        (r"\boxed{5\;\text{cm}}", "5"),
+    ],
+)
+def test_what_follows_a_marked_number_does_not_replace_it(text, number):
+    assert same_number(extract_number(text), number)
+
+
 @pytest.mark.parametrize("said", [r"\boxed{10-15}", "The answer is 10 to 15 minutes", "The answer is $10–$15."])
 def test_a_range_is_neither_of_its_ends(said):
     assert not same_number(extract_number(said), "10") and not same_number(extract_number(said), "15")
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("It takes 10-15 minutes.", "10 15"), ("It takes $10 to $15", "10 15"), ("It is between 10 and 15", "10 15"),
+        ("It takes 1.5 to 2 hours", "1.5 2"), ("About 10 to 15 million", "10 15 15000000"), ("大约10到15分钟", "10 15"),
+        ("The answer is from 10 to 15", "10 15"), (r"#### 10 \text{ to } 15", "10 15"), ("<think>10</think>10~15", "15"),
+        ("The answer is 3 or 5.", "3 5"), ("It is either 3 or 5", "3 5"), (r"\boxed{3 \text{ or } 5}", "3 5"),
+        (r"\boxed{x = 3 \text{ or } x = 5}", "3 5"), (r"\boxed{3} or \boxed{5}", "3 5"), (r"\boxed{\pm 3}", "3"),
+        (r"\boxed{18, 20}", "18 20"), ("#### 18 and 20", "18 20"), ("3:1", "3 1"), ("The answer is 3:1", "3 1"),
+    ],
+)  # fmt: skip
+def test_several_numbers_are_none_of_them(text, numbers):
+    assert not any(same_number(extract_number(text), number) for number in numbers.split())
+    assert Gsm8k().unusable(text), "nothing can be checked by it"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("The price rose from 10 to 15.", "15"), ("We add 10 to 15", "15"), ("half of 24 - 12", "12"), ("70-50", "50"),
+        ("The answer is 1/2 or 0.5.", "0.5"), ("It is 0.5 or 50%", "50"), ("#### 3 hours or 180 minutes", "3"),
+        (r"\boxed{1,234}", "1234"), ("#### 42 apples, 3 of them green", "42"), (r"\boxed{2:00 \text{ pm}}", "2"),
+        ("She needs 10 or 15 more, so 20", "20"), ("The answer is 18, 3 more than 15", "18"),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_several_numbers_is_one(text, number):
+    assert same_number(extract_number(text), number)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +219,7 @@ def test_a_text_ends_where_a_base_model_goes_on_with_a_next_question(text, kept)
 LONG = [
     r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
     ", $", r"\boxed{1} x_1 =", "answer\n", '"answer": "', "1 million", "1 to ", "12 000 ", "故选", "answer to the ",
+    "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ",
 ]  # fmt: skip
 
 

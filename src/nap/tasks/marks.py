@@ -43,7 +43,8 @@ _TITLE = r"(?:\d{1,2}[.):][ \t]+)?(?:(?i:step|part|case)\b[^\n]*|[^\W\d_]{2,}[^\
 _HASHES = re.compile(rf"####(?![ \t]*{_TITLE})[ \t]*([^\n#]+)")
 # `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet. The same words in other languages.
 _ANSWER = r"\b(?:answer|option|choice|respuesta|réponse|risposta|resposta|antwort)"
-_IS = r"(?:is|would be|should be|must be|es|est|è|é|ist|lautet)(?: therefore| thus| then| simply| indeed)?\b"
+_HEDGE = r"(?: (?:therefore|thus|then|simply|indeed|about|approximately|exactly))?"
+_IS = rf"(?:is|would be|should be|must be|es|est|è|é|ist|lautet){_HEDGE}\b"
 _ABOUT = r"(?: (?:to|of) (?:the|this) (?:question|problem)| correcta| finale?| final)?"
 _PHRASE = re.compile(
     rf"(?i:{_ANSWER}{_ABOUT}\**\s?(?:[:=]|{_IS}(?:\s?:|(?=[\s*]*(?:[^a-zA-Z\s*:]|[A-Z]\b)))))[\s*]*([^\n]+)"

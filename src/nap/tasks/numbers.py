@@ -15,6 +15,8 @@ from fractions import Fraction
 MAX_DIGITS = 50
 # The most characters of an answer that is one number.
 MAX_NUMBER = 1_000
+# How far before the last number the words are looked for that make it one of several.
+MAX_BEFORE = 60
 
 # Thousands by three digits, or as in India by two: 1,00,000.
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+)"
@@ -33,10 +35,21 @@ _NUMBER = re.compile(
     rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
     rf"(?P<scale>\s?(?:(?i:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
 )
-# Ranges: 10-15, 10 to 15.
-_RANGE = re.compile(
-    rf"(?<![\d.,])(?<![-+*/×])(?<![-+*/×]\s){_DIGITS}\s?(?:-|~|to\b|至)\s?(?:[{_MONEY}]\s?)?{_DIGITS}(?!\d|\s?[-+*/×])"
+_TWO = rf"(?:[{_MONEY}]\s?)?{_DIGITS}(?:\.\d+)?"
+_ONE = rf"(?<![a-zA-Z\d.,/]){_TWO}"
+# Several numbers and not one: 10-15, 10 to 15, between 10 and 15, 3:1, ±3. A time, 3:00, is its hour.
+_SEVERAL = re.compile(
+    rf"(?<![-+*/×])(?<![-+*/×]\s)(?P<low>{_ONE})%?(?P<by>\s?(?:-|~|～|to\b|至|到)\s?)(?P<high>{_TWO})(?!\d|\s?[-+*/×])"
+    rf"|\bbetween {_ONE}%? and {_TWO}|{_ONE}(?::(?!\d\d(?!\d))| : ){_TWO}|±|\\pm(?![a-zA-Z])"
 )
+# Two of them that differ: 3 or 5, x = 3 or x = 5. `0.5 or 50%` is one.
+_OR = re.compile(rf"({_ONE}),?(?: or |\s?或\s?)(?:[a-zA-Z] ?= ?)?({_TWO})(?![\d%/])")
+# All of an answer is a list: 18, 20 and 3.
+_LIST = re.compile(
+    rf"[\s$({{\[]*{_ONE}(?:(?:\s?(?:[;、&]|,(?!\d{{3}}(?!\d)))|,?\s?(?:\band\b|和))\s?{_TWO}){{1,99}}[\s$)}}\].]*"
+)
+# What rises from 10 to 15 is 15.
+_MOVES = re.compile(r"\b(?:add|increas|ris|rose|rais|gr[eo]w|chang|go|went|mov|improv|climb|jump|compar)[a-z]*\b")
 # Spaces between thousands, as in SI. An ordinary space may separate two numbers, except before 000.
 _SPACED = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\\ |~)(?=\d{3}(?!\d))|(?<=\d) (?=000(?!\d))")
 _FRACTION = re.compile(r"(-?)(\d?)\s?\\[dt]?frac\s?(?:\{(-?\s?\d+(?:\.\d+)?)\}\s?\{(-?\s?\d+(?:\.\d+)?)\}|(\d)\s?(\d))")
@@ -77,9 +90,28 @@ def same_number(answer: str | None, gold: str | None) -> bool:
     return expected in (value, to_number(_SCALE_WORD.sub("", answer)))
 
 
-def is_range(text: str) -> bool:
-    """Whether the text gives a range and not a number: `10-15`, `between 10 to 15`."""
-    return bool(_RANGE.search(plain_number(text)))
+def is_several(text: str) -> bool:
+    """Whether the text gives several numbers and not one: `10-15`, `between 10 and 15`, `3 or 5`, `18, 20`, `3:1`."""
+    text = plain_number(text)
+    differ = any(not same_value(found[1], found[2]) for found in _OR.finditer(text))
+    return differ or bool(_SEVERAL.search(text) or (_LIST.fullmatch(text) and to_number(text) is None))
+
+
+def ends_in_several(text: str) -> bool:
+    """Whether the last number is one of several: `It takes 10-15 minutes.` A difference (`24 - 12`) is not."""
+    if not (last := _last(text)):
+        return False
+    text, start = last.string, max(0, last.start() - MAX_BEFORE)
+    for found in (*_SEVERAL.finditer(text, start), *_OR.finditer(text, start)):
+        if found.start() < last.start() <= found.end() <= last.end():
+            return found.re is _OR or not found["by"] or _is_range(found, text[start : found.start()])
+    return False
+
+
+def _is_range(found: re.Match[str], before: str) -> bool:
+    low, high = to_number(found["low"]), to_number(found["high"])
+    rising = low is not None and high is not None and low < high
+    return rising and found["by"] != " - " and not _MOVES.search(before)
 
 
 def is_sum(text: str) -> bool:
@@ -89,17 +121,23 @@ def is_sum(text: str) -> bool:
 
 def first_number(text: str) -> str | None:
     """The first number of a text, in its own spelling."""
-    return _first_valid(_NUMBER.finditer(plain_number(text)))
+    first = _first_valid(_NUMBER.finditer(plain_number(text)))
+    return first and first.group().strip()
 
 
 def last_number(text: str) -> str | None:
     """The last number of a text, in its own spelling."""
+    last = _last(text)
+    return last and last.group().strip()
+
+
+def _last(text: str) -> re.Match[str] | None:
     # A whole text that starts with "- 5" starts with a list, not with a negative number.
     return _first_valid(reversed(list(_NUMBER.finditer("\n" + plain_number(text)))))
 
 
-def _first_valid(numbers: Iterable[re.Match[str]]) -> str | None:
-    return next((found.group().strip() for found in numbers if _value(found) is not None), None)
+def _first_valid(numbers: Iterable[re.Match[str]]) -> re.Match[str] | None:
+    return next((found for found in numbers if _value(found) is not None), None)
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
