@@ -130,8 +130,8 @@ def test_a_range_is_neither_of_its_ends(said):
     ("text", "numbers"),
     [
         ("It takes 10-15 minutes.", "10 15"), ("It takes $10 to $15", "10 15"), ("It is between 10 and 15", "10 15"),
-        ("It takes 1.5 to 2 hours", "1.5 2"), ("About 10 to 15 million", "10 15 15000000"), ("大约10到15分钟", "10 15"),
-        ("The answer is from 10 to 15", "10 15"), (r"#### 10 \text{ to } 15", "10 15"), ("<think>10</think>10~15", "15"),
+        ("It takes 1.5 to 2 hours", "1.5 2"), ("About 10 to 15 million", "10 15 15000000"), ("大约10到15分钟", "15"),
+        ("The answer is from 10 to 15", "10 15"), (r"#### 10 \text{ to } 15", "10 15"), ("10~15", "10 15"),
         ("The answer is 3 or 5.", "3 5"), ("It is either 3 or 5", "3 5"), (r"\boxed{3 \text{ or } 5}", "3 5"),
         (r"\boxed{x = 3 \text{ or } x = 5}", "3 5"), (r"\boxed{3} or \boxed{5}", "3 5"), (r"\boxed{\pm 3}", "3"),
         (r"\boxed{18, 20}", "18 20"), ("#### 18 and 20", "18 20"), ("3:1", "3 1"), ("The answer is 3:1", "3 1"),
@@ -199,6 +199,39 @@ def test_an_answer_in_words_ends_its_sentence(text, answer):
     assert extract_answer(text) == answer
 
 
+NEXT = (
+    "Question 2:", "Problem 2:", "Q2:", "### Question:", "**Question:**", "**Question 3**", "### Instruction:",
+    "Input:", "Exercise:", "QUESTION:", "USER:", "user", "题目：", "问题：", "问：", "问题2：", "質問：", "질문:",
+    "Frage:", "Pregunta:", "Problem #7.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("heading", NEXT)
+@pytest.mark.parametrize(
+    "said", ["The answer is 18.", "So.\n#### 18", r"\boxed{18}", "<think>It is 3.</think>答案是18。"]
+)
+def test_a_next_question_under_any_heading_ends_the_text_once_it_has_its_answer(said, heading):
+    assert until(f"{said}\n\n{heading}\nHow many? The answer is 3.", STOPS) == said + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Questions that the text asks itself on its way.
+        "Question 1: How many had she? She had 3.\nQuestion 2: How many has she? The answer is 18.",
+        "Question 1: How many had she? The answer is 3.\nQuestion 2: How many has she? The answer is 18.",
+        "Let me see.\n**Problem:** find x.\n**Solution:** x = 18",
+        "First the input.\nInput: 3 numbers\nThe answer is 18.",
+        "<think>Perhaps the answer is 3.\nQuestion: what is x?\nUser: wants x</think>The answer is 18.",
+        "Perhaps the answer is 3.\nProblem: it is not.</think>The answer is 18.",
+        "I put the answer in \\boxed{}.\n**Problem:** find x.\n**Solution:** \\boxed{18}",
+        "The answer is 18.\nInputs: none. Problems 2: none",
+    ],
+)
+def test_a_question_that_a_text_asks_itself_does_not_end_it(text):
+    assert until(text, STOPS) == text
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
@@ -219,7 +252,8 @@ def test_a_text_ends_where_a_base_model_goes_on_with_a_next_question(text, kept)
 LONG = [
     r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
     ", $", r"\boxed{1} x_1 =", "answer\n", '"answer": "', "1 million", "1 to ", "12 000 ", "故选", "answer to the ",
-    "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ",
+    "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ", "####ab ",
+    "\nProblem 2:", "\nuser\n", "answer is 1\n# ", "\n**", "</think>\nQ:",
 ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ _BETWEEN = re.compile(
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</|<answer).)*)", re.DOTALL | re.IGNORECASE)
 _BOX_OR_TAG = re.compile(r"\b(?:boxed|fbox)\s?\{|<answer>", re.IGNORECASE)
 # Words with more text below them are a heading of Markdown and no answer: `#### Step 2`, `#### 3. Check the sum`.
-_TITLE = r"(?:\d{1,2}[.):][ \t]+)?(?:(?i:step|part|case)\b[^\n]*|[^\W\d_]{2,}[^\n=]*)\n\s*\S"
+_TITLE = r"(?:\d{1,2}[.):][ \t]+)?(?:(?i:step|part|case)\b[^\n]{0,200}|[^\W\d_]{2,}[^\n=]{0,200})\n\s*\S"
 _HASHES = re.compile(rf"####(?![ \t]*{_TITLE})[ \t]*([^\n#]+)")
 # `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet. The same words in other languages.
 _ANSWER = r"\b(?:answer|option|choice|respuesta|réponse|risposta|resposta|antwort)"
@@ -61,6 +61,15 @@ _SAID = re.compile(
     rf"(?i:{_ANSWER}{_ABOUT}\s+{_IS}):?[\s*\"“']+"
     rf"((?i:yes|true|false|no(?! \w))\b|(?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}}(?=[\"”*']*(?:[.!?]|\n|$)))"
 )
+_TAGGED = (_ANSWER_TAG, _HASHES, _KEY, _HEADING, _PHRASE, _SAID)
+_FILLED = re.compile(r"\b(?:boxed|fbox)\s?\{(?![\s.…]*\})|<answer>(?![\s.…]*<)", re.IGNORECASE)
+_MARKS = (_FILLED, _BARE_BOX, *_TAGGED[1:])
+# The heading of a next question: `### Question 2:`, `**Problem:**`, `Q2:`, `user` where a chat lost its marks.
+_NEXT = re.compile(
+    r"\n[ \t#*_>]{0,9}(?i:question|problem|exercise|instruction|input|user|human|q|frage|aufgabe|pregunta"
+    r"|pergunta|domanda|题目|问题?|例题|問題?|質問|질문|문제|вопрос|задача)"
+    r"[ \t]?(?:#?\d{1,3})?[.)]?[ \t*_]{0,9}(?:[:：]|\n|(?<=\d\.) )"
+)
 _REASONING_ENDS = re.compile(
     r"</(?:seed:)?think(?:ing)?>|</thought>|</reasoning>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
     r"|<\|channel\|>final<\|message\|>"
@@ -68,10 +77,36 @@ _REASONING_ENDS = re.compile(
 
 
 def until(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop that follows a visible character."""
+    """The text before the first stop that follows a visible character.
+
+    Where `\\nQuestion:` is one, a next question under any other heading ends it too, once an answer is marked.
+    """
     start = len(text) - len(text.lstrip())
-    found = [place for stop in stops if stop and (place := text.find(stop, start)) > start]
+    found = [place for stop in stops if stop and (place := _outside(text, stop, start)) > start]
+    if "\nQuestion:" in stops and (place := _next_question(text[:MAX_TEXT], start)) > start:
+        found.append(place)
     return text[: min(found)] if found else text
+
+
+def _outside(text: str, stop: str, start: int) -> int:
+    """Where a stop is; a line of a chain of thought (`Question: what is x?`) is none."""
+    place, thought = text.find(stop, start), _thought(text)
+    return text.find(stop, thought[1]) if stop.startswith("\n") and thought[0] <= place < thought[1] else place
+
+
+def _thought(text: str) -> tuple[int, int]:
+    """Where the first chain of thought starts and ends; its opening mark may be in the prompt."""
+    end = _REASONING_ENDS.search(text)
+    return (max(0, text.rfind("<think", 0, end.start())), end.end()) if end else (0, 0)
+
+
+def _next_question(text: str, start: int) -> int:
+    """Where the text goes on with a question after its first marked answer; -1 if it does not."""
+    start = max(start, _thought(text)[1])
+    marks = [found.start() for mark in _MARKS if (found := mark.search(text, start))]
+    found = _NEXT.search(text, min(marks)) if marks else None
+    # Who asks the questions from the start asks them of itself.
+    return -1 if not found or _NEXT.match("\n" + text[start:].lstrip()[:MAX_LINE]) else found.start()
 
 
 def outside_reasoning(text: str) -> list[str]:
@@ -130,7 +165,7 @@ def marked_answers(text: str) -> Iterator[str]:
     text = text[-MAX_TEXT:]
     if boxed := extract_boxed(text):
         yield boxed
-    for mark in (_ANSWER_TAG, _HASHES, _KEY, _HEADING, _PHRASE, _SAID):
+    for mark in _TAGGED:
         answers = [answer.strip() for found in mark.finditer(text) if not is_placeholder(answer := _group(found))]
         yield from answers[-1:]
 
