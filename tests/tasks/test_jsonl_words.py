@@ -85,8 +85,47 @@ def test_near_misses_are_wrong(text, gold):
     assert not check(text, gold)
 
 
+# The last ones have an explanation below the letter.
+CHOSEN = (
+    "The answer is B (Paris)", "The answer is B - Paris", "The answer is `B`.", "'B'", "The answer is “B”.",
+    "The answer is B;", "The answer is B = Paris", r"\boxed{b}", r"\boxed{\bf B}", "answer: b", "The answer is (b).",
+    "Ans: B", "(b) Paris", "I would go with B.", "I'd choose B", "答案是B：巴黎", "选项B", "所以选择B选项。",
+    "【答案】B", "故答案为：B．", "Ｂ", "정답은 B입니다.", "La risposta corretta è B", "A resposta correta é B",
+    "La réponse correcte est B.", "B\n\nExplanation: A is wrong..", "B\n\nA is wrong", "B. Paris\nBecause A is far",
+    "**B**\n\nC is not.", "(B)\nSince 2 > 1.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CHOSEN)
+def test_a_choice_is_read_in_everyday_forms(text):
+    assert check(text, "B") and check(text, "(b)") and not check(text, "A")
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("Yes\n\nBecause the sky is blue.", "yes", True),
+        ("Yes.\nNo clouds are there", "yes", True),
+        ("Nothing is known.\nNo", "no", True),
+        ("Yes\n\nBecause", "Paris", False),
+        # A list of choices, an expression, an article and several letters choose nothing.
+        ("A. x\nB. y\nC. z\nI do not know", "A", False),
+        ("A\nNo, it is\nC", "A", False),
+        (r"\boxed{B = 5}", "B", False),
+        (r"\boxed{A - B}", "A", False),
+        ("B(x) = 5", "B", False),
+        ("(a) and (b)", "A", False),
+        ("The answer is a good question", "A", False),
+        ("选项B是错误的", "B", False),
+        ("选项B：不对\n因此C", "B", False),
+    ],
+)
+def test_a_first_line_counts_where_it_is_an_answer_and_what_only_looks_like_a_choice_does_not(text, gold, right):
+    assert check(text, gold) == right
+
+
 OWN = (
-    "She has 3 + 2 = 5.\n#### 5", r"\boxed{5}", r"So it is $\boxed{\text{Paris}}$.", "<answer>B</answer>", "B.",
+    "She has 3 + 2 = 5.\n#### 5", r"\boxed{5}", r"So it is $\boxed{\text{Paris}}$.", "<answer>B</answer>", "B.", "(b)",
     "B. Paris", "(B) Paris", "B.Paris", "Option B", "E. coli", "J. K. Rowling", "The answer is yes.", "A is for Apple",
 )  # fmt: skip
 

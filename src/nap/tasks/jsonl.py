@@ -9,7 +9,7 @@ Does not know paraphrases: an answer in other words counts as wrong.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nap.common.files import InputError
@@ -30,16 +30,22 @@ _REASON = re.compile(r"[\s,，]*(?:(?:because|since|as|which|is|and|for|with)\b|
 _SECOND = r"(?:[B-HJ]\b(?!\s+(?:is|was)\b)|[AI](?=[\s)）\]]*(?:[,.;]|and\b|or\b|$)))"
 _ANOTHER = rf"[)）\]]{{0,2}}\s?(?:[,，、/&+]|and\b|or\b)\s?[(（\[]{{0,2}}{_SECOND}"
 _CHOSEN = re.compile(
-    rf"[(（\[]{{0,2}}([A-J])(?!{_ANOTHER})"
-    r"(?:[)）\]]{1,2}|です|[项項]|[.:,，、](?=\s|$)|(?=[\s。]*$)"
+    rf"[(（\[]{{0,2}}(?:([A-J])(?!{_ANOTHER})"
+    r"(?:[)）\]]{1,2}|です|입니다|(?:选项|[项項])|[.:,;](?=\s|$)|[：；，、]|\s[(（]|\s?[-–—=]\s?(?=[^\W\d_]{2})|(?=[\s。]*$)"
     r"|(?=\s+(?:because|since|as|which|is|and|for|with)\b))"
+    rf"|([a-j])(?!(?i:{_ANOTHER}))(?:[)）\]]{{1,2}}|[.。]?$))"
 )
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}|\*\*|\\[()]|\$")
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}|[\"'“‘「]([A-J])[\"'”’」]|\*\*|\\[()]|\\bf(?![a-z])|[$`]"
+)
+_WIDE = str.maketrans("ＡＢＣＤＥＦＧＨＩＪ．", "ABCDEFGHIJ.")
 _LEAD = re.compile(
-    r"(?:(?:therefore|thus|hence|so|finally|in conclusion)\b[,:]?\s*)?(?:i (?:choose|pick|select)\s+)?"
-    r"(?:(?:option|choice)\b\s*)?",
+    r"(?:(?:therefore|thus|hence|so|finally|in conclusion)\b[,:]?\s*)?"
+    r"(?:i(?:['’]d|['’]ll| would| will)? (?:choose|pick|select|go with|say)\s+)?(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
+# A first line that is the answer, with an explanation below it: `C`, `C. Paris`, `Yes.`, `No, it is not.`
+_OPENS = re.compile(r"[(（\[]?[A-J](?:[)）\]]?[.:]?$|[)）\].:：]{1,2}\s?\S)|(?i:yes|no|true|false)(?:[.,!]|$)")
 # Characters around an answer in words that do not change it.
 _AROUND = re.compile(r"^(?:the|an?)\s+(?=\w)|(?:です|である|だ)$", re.IGNORECASE)
 # `The statement is true.`
@@ -64,8 +70,9 @@ class Jsonl(OfFiles):
         text, gold = until(text, self.stop), _gold(problem)
         if to_number(gold) is not None:
             return extract_number(text)
-        found = [answer for part in outside_reasoning(text[-MAX_TEXT:]) for answer in _answers(part)]
-        letters = [(letter[1], answer) for answer in found if (letter := _CHOSEN.match(answer))]
+        of_few = bool(_CHOICE.fullmatch(gold) or _LABELLED.match(gold) or _plain(gold) in _YES_NO)
+        found = [answer for part in outside_reasoning(text[-MAX_TEXT:]) for answer in _answers(part, of_few)]
+        letters = [(_letter(chosen), answer) for answer in found if (chosen := _CHOSEN.match(answer))]
         if _CHOICE.fullmatch(gold):
             return next((letter for letter, _ in letters), None)
         if _plain(gold) in _YES_NO:
@@ -84,7 +91,7 @@ class Jsonl(OfFiles):
         if answer is None or same_number(answer, gold):
             return answer is not None
         if letter := _CHOICE.fullmatch(gold):
-            return answer == (letter[1] or letter[2].upper())
+            return answer == _letter(letter)
         return _same_choice(answer, labelled) if (labelled := _LABELLED.match(gold)) else _plain(gold) in _forms(answer)
 
 
@@ -93,15 +100,23 @@ def _gold(problem: Problem) -> str:
     return _LEAD.sub("", gold, count=1).strip() or gold
 
 
-def _answers(text: str) -> Iterator[str]:
-    """The marked answers, the most explicit mark first, and then the last line."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    for answer in (*marked_answers(text), *(line[-MAX_LINE:] for line in lines[-1:])):
+def _answers(text: str, of_few: bool) -> Iterator[str]:
+    """The marked answers, the most explicit mark first, and then the last line; of what is one of a few,
+    perhaps the first line before it."""
+    for answer in (*marked_answers(text), *_unmarked(text, of_few)):
         yield _LEAD.sub("", _unwrapped(answer), count=1).strip()
 
 
+def _unmarked(text: str, of_few: bool) -> Sequence[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last, opens = [line[-MAX_LINE:] for line in lines[-1:]], [line for line in lines if _OPENS.match(_unwrapped(line))]
+    # Not where the first line is one of a list of choices, or the last one nothing but another answer.
+    first = of_few and len(opens) == 1 and opens[0] is lines[0]
+    return [lines[0][:MAX_LINE], *last] if first else last
+
+
 def _unwrapped(text: str) -> str:
-    return _WRAPPED.sub(lambda found: found[1] or "", text).strip()
+    return _WRAPPED.sub(lambda found: found[1] or found[2] or "", text.translate(_WIDE)).strip()
 
 
 def _yes_or_no(text: str) -> str:
@@ -117,6 +132,10 @@ def _forms(answer: str) -> set[str]:
     return {_plain(answer), *([words] if words else [])}
 
 
+def _letter(found: re.Match[str]) -> str:
+    return next(filter(None, found.groups())).upper()
+
+
 def _same_choice(answer: str, gold: re.Match[str]) -> bool:
     """Whether an answer has the letter or the words of `B. Paris`, and nothing that contradicts the other."""
     expected, letter = _plain(gold.string[gold.end() :]), _LABELLED.match(answer) or _CHOSEN.match(answer)
@@ -124,7 +143,7 @@ def _same_choice(answer: str, gold: re.Match[str]) -> bool:
         return _plain(answer) == expected
     rest = answer[letter.end() :]
     words = "" if _REASON.match(rest) else _plain(rest)
-    return letter[1] == gold[1] and re.match(rf"{re.escape(expected)}(?!\w)", words or expected) is not None
+    return _letter(letter) == gold[1] and re.match(rf"{re.escape(expected)}(?!\w)", words or expected) is not None
 
 
 def _plain(text: str) -> str:

@@ -42,14 +42,14 @@ _BOX_OR_TAG = re.compile(r"\b(?:boxed|fbox)\s?\{|<answer>", re.IGNORECASE)
 _TITLE = r"(?:\d{1,2}[.):][ \t]+)?(?:(?i:step|part|case)\b[^\n]{0,200}|[^\W\d_]{2,}[^\n=]{0,200})\n\s*\S"
 _HASHES = re.compile(rf"####(?![ \t]*{_TITLE})[ \t]*([^\n#]+)")
 # `Answer: Paris` is an answer; `the answer is the sum of 3 and 4` is not one yet. The same words in other languages.
-_ANSWER = r"\b(?:answer|option|choice|respuesta|réponse|risposta|resposta|antwort)"
+_ANSWER = r"\b(?:answer|ans|option|choice|respuesta|réponse|risposta|resposta|antwort)"
 _HEDGE = r"(?: (?:therefore|thus|then|simply|indeed|about|approximately|exactly))?"
 _IS = rf"(?:is|would be|should be|must be|es|est|è|é|ist|lautet){_HEDGE}\b"
-_ABOUT = r"(?: (?:to|of) (?:the|this) (?:question|problem)| correcta| finale?| final)?"
+_ABOUT = r"(?: (?:to|of) (?:the|this) (?:question|problem)| correcta| corretta| correta| correcte| finale?| final)?"
 _PHRASE = re.compile(
-    rf"(?i:{_ANSWER}{_ABOUT}\**\s?(?:[:=]|{_IS}(?:\s?:|(?=[\s*]*(?:[^a-zA-Z\s*:]|[A-Z]\b)))))[\s*]*([^\n]+)"
-    r"|(?:答案|答え|正解|정답|(?<!回)答(?=[:：]))\**\s?(?:[:：=]|是|为|為|は|等于|은|는)[:：]?[\s*]*([^\n。]+)"
-    r"|选择?[:：]?[\s*（(]*(?=[A-J](?![a-zA-Z]))([^\n。]+)"
+    rf"(?i:{_ANSWER}{_ABOUT}\**\s?(?:[:=]|(?<=ans)\.|{_IS}(?:\s?:|(?=[\s*]*(?:[^a-zA-Z\s*:]|[A-Z]\b)))))[\s*]*([^\n]+)"
+    r"|(?:答案|答え|正解|정답|(?<!回)答(?=[:：]))\**\s?(?:[:：=】]|是|为|為|は|等于|은|는)[:：]?[\s*]*([^\n。]+)"
+    r"|选(?:择|项(?=\s?[A-J][。．.]?\s*(?:\n|$)))?[:：]?[\s*（(]*(?=[A-J](?![a-zA-Z]))([^\n。]+)"
 )
 # A reply in JSON.
 _KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s,}\"']+))", re.IGNORECASE)
