@@ -158,6 +158,27 @@ def test_what_only_looks_like_several_numbers_is_one(text, number):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
+        ("It costs Rs.500", "500"), ("Ans.18", "18"), ("It is No.3", "3"), ("approx.18", "18"), ("x=.5", "0.5"),
+        ("The answer is minus 5", "-5"), ("The answer is negative 18.", "-18"), ("24 minus 5", "5"),
+        ("答案是负5", "-5"),
+        ("Die Antwort lautet 18,5", "18.5"), ("La réponse est 18,5.", "18.5"), ("La respuesta es 1.234,5", "1234.5"),
+        ("La réponse est 3,000", "3000"), ("The answer is 18,5", None),
+        ("1.234.567,5", "1234567.5"), ("1.234", "1.234"),
+        ("The answer is 1 234 567", "1234567"), ("The answer is 1'800", "1800"),
+        ("1_800", "1800"), ("1’234’567", "1234567"),
+        ("The answer is $1.5M", "1500000"), ("#### $1.5M", "1.5"),
+        ("The answer is 1.5k", "1500"), ("about 15k", "15000"),
+        ("The answer is 3 M", "3"), ("300K", "300"), ("5 km", "5"), (r"\boxed{2k}", "2"), ("scores 100 200 300", "300"),
+    ],
+)  # fmt: skip
+def test_numbers_in_common_spellings_are_read(text, value):
+    assert same_number(extract_number(text), value) == (value is not None)
+    assert value or not same_number(extract_number(text), "18")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
         ("3½", "7/2"), ("½", "1/2"), ("-2 ¾", "-11/4"), ("2 x 10^3", "2000"), (r"2.5 \times 10^{-2}", "1/40"),
         ("6.02×10³", "6020"), ("1,00,000", "100000"), ("12,34,567.5", "1234567.5"), ("–5", "-5"), ("－５", "-5"),
         ("1,00,00", None), ("3–5", None),
@@ -252,7 +273,7 @@ def test_a_text_ends_where_a_base_model_goes_on_with_a_next_question(text, kept)
 LONG = [
     r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
     ", $", r"\boxed{1} x_1 =", "answer\n", '"answer": "', "1 million", "1 to ", "12 000 ", "故选", "answer to the ",
-    "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ", "####ab ",
+    "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ", "####ab ", "1 234 ", "1'000",
     "\nProblem 2:", "\nuser\n", "answer is 1\n# ", "\n**", "</think>\nQ:",
 ]  # fmt: skip
 

@@ -51,6 +51,8 @@ _PHRASE = re.compile(
     r"|(?:答案|答え|正解|정답|(?<!回)答(?=[:：]))\**\s?(?:[:：=】]|是|为|為|は|等于|은|는)[:：]?[\s*]*([^\n。]+)"
     r"|选(?:择|项(?=\s?[A-J][。．.]?\s*(?:\n|$)))?[:：]?[\s*（(]*(?=[A-J](?![a-zA-Z]))([^\n。]+)"
 )
+# Languages with a decimal comma: `Die Antwort lautet 18,5`.
+_COMMA = re.compile(r"respuesta|réponse|risposta|resposta|antwort", re.IGNORECASE)
 # A reply in JSON.
 _KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s,}\"']+))", re.IGNORECASE)
 # A heading on its own line: the answer is the line below.
@@ -176,7 +178,8 @@ def own_answer(gold: str) -> str:
 
 
 def _group(found: re.Match[str]) -> str:
-    return next(group for group in found.groups() if group is not None)
+    answer = next(group for group in found.groups() if group is not None)
+    return re.sub(r"(?<![\d.])(\d{1,15}),(?=\d{1,2}(?!\d))", r"\1.", answer) if _COMMA.match(found[0]) else answer
 
 
 def is_placeholder(text: str) -> bool:

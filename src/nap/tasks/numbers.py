@@ -32,7 +32,7 @@ _NUMBER = re.compile(
     rf"(?P<sign>^-\s?|(?<![)\]}}])(?<![^\W{_CJK}])(?<!\d[{_CJK}])-)?(?:[{_MONEY}]\s?)?(?:"
     rf"(?P<whole>\d+)\s(?P<part>\d+)/(?P<of>\d+)"
     rf"|(?P<top>{_DIGITS})\s?/\s?(?P<bottom>\d+)(?!\d|\.\d)"
-    rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
+    rf"|(?P<decimal>{_DIGITS}(?:\.\d+)?|(?<![a-zA-Z])\.\d+)(?:[eE](?P<exponent>[+-]?\d{{1,3}})(?!\w))?"
     rf"(?P<scale>\s?(?:(?i:{'|'.join(SCALES)})\b|[{''.join(SIGNS)}]))?)"
 )
 _TWO = rf"(?:[{_MONEY}]\s?)?{_DIGITS}(?:\.\d+)?"
@@ -52,6 +52,19 @@ _LIST = re.compile(
 _MOVES = re.compile(r"\b(?:add|increas|ris|rose|rais|gr[eo]w|chang|go|went|mov|improv|climb|jump|compar)[a-z]*\b")
 # Spaces between thousands, as in SI. An ordinary space may separate two numbers, except before 000.
 _SPACED = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f]|\\ |~)(?=\d{3}(?!\d))|(?<=\d) (?=000(?!\d))")
+# Thousands of Switzerland, of Python and, from a million on, with spaces; with points only where a comma or a second
+# point shows that they are no decimals.
+_GROUPED = re.compile(
+    r"(?<=\d)['’_](?=\d{3}(?!\d))|(?<![\d.,])\d{1,2}(?: \d{3}){2,9}(?![.,]?\d)"
+    r"|(?<![\d.,])\d{1,3}(?:\.\d{3}){1,9}(?:,\d{1,2}(?!\d)|(?<=\d{3}\.\d{3})(?![.,]?\d))"
+)
+# `$1.5M`, `15k`; `5k` and `300K` may be other things.
+_SHORT = re.compile(rf"((?:[{_MONEY}]\s?){_DIGITS}(?:\.\d+)?|\d\.\d{{1,9}}|\d\d(?=k))([kKMB])(?![\w^])")
+_SHORT_SCALES = {"k": "thousand", "m": "million", "b": "billion"}
+# `24 minus 5` is a difference.
+_MINUS = re.compile(
+    rf"(?:\bnegative\s|负|(?:(?<=\bis )|(?<=[=:] )|^)minus\s)(?=[{_MONEY}]?\d)", re.IGNORECASE | re.MULTILINE
+)
 _FRACTION = re.compile(r"(-?)(\d?)\s?\\[dt]?frac\s?(?:\{(-?\s?\d+(?:\.\d+)?)\}\s?\{(-?\s?\d+(?:\.\d+)?)\}|(\d)\s?(\d))")
 # A number and an operator with another number, or the root of one.
 _SUM = re.compile(
@@ -160,6 +173,8 @@ def plain_number(text: str) -> str:
     r"""LaTeX around numbers as plain text: `1{,}234` and `\$5` and `\frac{3}{4}` and the typographic minus."""
     text = re.sub(r"\{,\}|,\\[!;]|(?<=\d)，(?=\d{3}(?!\d))", ",", text.translate(_TYPED))
     text = _VULGAR.sub(_vulgar, _SPACED.sub("", text))
+    text = _GROUPED.sub(lambda found: re.sub(r"['’_ .]", "", found[0]).replace(",", "."), text)
+    text = _MINUS.sub("-", _SHORT.sub(lambda found: f"{found[1]} {_SHORT_SCALES[found[2].lower()]}", text))
     text = _POWER.sub(lambda found: f"e{(found[1] or found[2]).translate(_RAISED)}", text)
     text = _FRACTION.sub(_plain_fraction, text)
     text = re.sub(r"(?<=\d)\\[; ](?=\d)", " ", text)
