@@ -295,6 +295,10 @@ def test_evaluation_agrees_with_the_tree_that_wrote_the_expression(pair):
         "100 - 93 = 7, so 30 - (100 - 93) = 23",
         "We try 100 + 93.\n- 93 + 30 - 100 = 23\n</answer>",
         "the answer is 93 + 30 − 100",
+        "**30 + 93 - 100**",
+        "The expression is **30 + 93 - 100 = 23**.",
+        "<answer>23 = 30 + 93 - 100</answer>",
+        "<answer>30 - [100 - 93]</answer>",
     ],
 )
 def test_countdown_accepts_every_way_to_write_a_solution(text):
@@ -317,6 +321,8 @@ def test_countdown_reads_the_operators_of_latex_and_typography():
         r"\boxed{30, 100, 93}",
         "30 - 100 + 93 is not it; <answer>30 - 93</answer>",
         "30 - 100 + 930",
+        "30 ** -100 + 93",
+        "<answer>24 = 30 + 93 - 101</answer>",
         "",
     ],
 )

@@ -85,6 +85,21 @@ def test_near_misses_are_wrong(text, gold):
     assert not check(text, gold)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Eiffel Tower", "none of the above", "December 25, 2020", "Martin Luther King Jr.", "Theodor W. Adorno",
+        "Apollo 11", "J. K. Rowling", "Statue of Liberty", "pancreas",
+    ],
+)  # fmt: skip
+def test_an_answer_of_a_few_words_is_read_after_the_answer_is(words):
+    article = "the " if words in ("Eiffel Tower", "Statue of Liberty", "pancreas") else ""
+    assert check(f"I compare.\nThe answer is {article}{words.rstrip('.')}. That is all, as we saw", words)
+    assert check(f"So the answer is **{article}{words}**", words) and not check(
+        f"The answer is {words} or Rome.", words
+    )
+
+
 # The last ones have an explanation below the letter.
 CHOSEN = (
     "The answer is B (Paris)", "The answer is B - Paris", "The answer is `B`.", "'B'", "The answer is “B”.",

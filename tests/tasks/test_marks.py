@@ -213,6 +213,7 @@ def test_neighbouring_boxes_are_one_list(text, found):
         ("So the answer is **New York City**!", "New York City"),
         ("The answer is obtained by adding all of 3 and 4.", "4"),
         ("The answer is the sum of them: 7", "7"),
+        ("x = 7. The answer is the value of x.", "7"),
         ("The correct option is **B**.", "B**."),
     ],
 )
@@ -274,6 +275,7 @@ LONG = [
     r"\boxed{1}, ", r"\boxed 1,", "answer is a", "</think>", "答案是", "1½", "1 x 10^", "1,11", "\nQ:", r"\fbox{",
     ", $", r"\boxed{1} x_1 =", "answer\n", '"answer": "', "1 million", "1 to ", "12 000 ", "故选", "answer to the ",
     "#### 1 (", "#### 18（", "1 or ", "between 1 and ", "1:", "check: ", "1. a", "1, a ", "####ab ", "1 234 ", "1'000",
+    "answer is A. ", "answer is a b c 1, ",
     "\nProblem 2:", "\nuser\n", "answer is 1\n# ", "\n**", "</think>\nQ:",
 ]  # fmt: skip
 

@@ -42,8 +42,12 @@ def countdown_expression(text: str) -> str | None:
 
 
 def _expression_in(line: str) -> str | None:
-    """The first side of the last chain of equations in a line: `30 - 7` of `100 - 93 = 7, so 30 - 7 = 20 + 3 = 23`."""
-    chains = re.findall(r"([\d+\-*/() ]+)(?:=[\d+\-*/(). ]*)*", plain_arithmetic(line))
+    """The first side of the last chain of equations in a line: `30 - 7` of `100 - 93 = 7, so 30 - 7 = 20 + 3 = 23`.
+
+    Before it a result may stand: `23 = 30 - 7`.
+    """
+    line = re.sub(r"\[(?=[-\d(\[ ])", "(", re.sub(r"(?<=[\d)\] ])\]", ")", plain_arithmetic(line)))
+    chains = re.findall(r"(?:(?<![\d+\-*/() =])\s*\d+\s*=)?([\d+\-*/() ]+)(?:=[\d+\-*/(). ]*)*", line)
     found = (re.sub(r" +", " ", chain).strip() for chain in reversed(chains))
     return next((chain for chain in found if _is_operation(chain)), None)
 
@@ -73,6 +77,8 @@ def equations(text: str) -> list[bool]:
 def plain_arithmetic(text: str) -> str:
     r"""Converts LaTeX and typographic arithmetic to `+ - * / ( )`, and drops other marks of mathematics."""
     text = text.replace("−", "-").replace("–", "-")
+    # Bold type, and no power.
+    text = re.sub(r"\*\*(?!\s?[-\d(])|(?<![\d)])(?<![\d)]\s)\*\*", " ", text)
     text = re.sub(r"\\[dt]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"((\1)/(\2))", text)
     text = re.sub(r"\\times(?![a-z])|\\cdot(?![a-z])|×|·|(?<=\d)\s?[xX]\s?(?=\d)", "*", text)
     text = re.sub(r"\\div(?![a-z])|÷", "/", text)

@@ -143,7 +143,9 @@ def _same_choice(answer: str, gold: re.Match[str]) -> bool:
         return _plain(answer) == expected
     rest = answer[letter.end() :]
     words = "" if _REASON.match(rest) else _plain(rest)
-    return _letter(letter) == gold[1] and re.match(rf"{re.escape(expected)}(?!\w)", words or expected) is not None
+    return (
+        _letter(letter) == gold[1] and re.match(rf"{re.escape(expected)}(?!\w|,? or\b)", words or expected) is not None
+    )
 
 
 def _plain(text: str) -> str:

@@ -57,11 +57,14 @@ _COMMA = re.compile(r"respuesta|réponse|risposta|resposta|antwort", re.IGNORECA
 _KEY = re.compile(r"[\"'](?:final_?)?answer[\"']\s?:\s?(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\s,}\"']+))", re.IGNORECASE)
 # A heading on its own line: the answer is the line below.
 _HEADING = re.compile(r"^[ \t#*_]*(?:the )?(?:final )?answer[ \t*_]*\n\s*([^\n]+)", re.IGNORECASE | re.MULTILINE)
-# An answer in up to three words ends its sentence: `So the answer is yes.`
+# An answer in up to five words ends its sentence: `So the answer is yes.`, `The answer is the Eiffel Tower.`; `the sum
+# of them` is none yet.
 _WORD = r"[^\W\d_][\w'’-]*"
+_MORE = rf"(?:[A-Z]\.(?= [A-Z])|{_WORD}|\d{{1,4}}(?:,(?= \d))?)"
 _SAID = re.compile(
     rf"(?i:{_ANSWER}{_ABOUT}\s+{_IS}):?[\s*\"“']+"
-    rf"((?i:yes|true|false|no(?! \w))\b|(?!(?i:the|an?|to)\b){_WORD}(?: {_WORD}){{0,2}}(?=[\"”*']*(?:[.!?]|\n|$)))"
+    rf"((?i:yes|true|false|no(?! \w))\b|(?!(?i:(?:the|an?) (?-i:[a-z])[\w-]* of|to)\b)(?:(?i:the|an?) )?(?:[A-Z]\. )*"
+    rf"{_WORD}(?: {_MORE}){{0,4}}(?=[\"”*']*(?:[.!?](?! [a-z])|\n|$)))"
 )
 _TAGGED = (_ANSWER_TAG, _HASHES, _KEY, _HEADING, _PHRASE, _SAID)
 _FILLED = re.compile(r"\b(?:boxed|fbox)\s?\{(?![\s.…]*\})|<answer>(?![\s.…]*<)", re.IGNORECASE)
