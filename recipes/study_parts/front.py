@@ -17,7 +17,7 @@ from study_parts.beside import used
 from study_parts.claims import CLAIMS, Claim, coverage, judged
 from study_parts.contrasts import CONTRASTS, Contrast
 from study_parts.falls import PAPER, fall_table, falls, spreads
-from study_parts.graphs import by_rarity, known
+from study_parts.graphs import by_rarity, known, new_said
 from study_parts.mechanism import agreeing, reasoned
 from study_parts.rows import AO, Rows
 
@@ -123,16 +123,15 @@ def not_identified() -> str:
 def rare_to_frequent(arith: Rows) -> str:
     """Right in each third of the problems, the rarest graphs first."""
     found = by_rarity(arith, "nap", AO)
-    return ", ".join(f"{right:.0f}" for right in found or ()) + " % by thirds of the problems"
+    return ", ".join(f"{right:.0f}" for right in found or ()) + " % by thirds"
 
 
 def not_new(arith: Rows) -> str:
     if not known() or not by_rarity(arith, "nap", AO):
         return ""
     return (
-        f"**The test of `arith` is not new**: of its 500 problems {', '.join(map(str, known()))} (by seed) have the "
-        "graph of a training problem under other names, so accuracy on new graphs cannot be measured by these rows. "
-        f"The rarer a graph was, the less is right: NAP under AO {rare_to_frequent(arith)}."
+        f"**The test of `arith` is not new**: of its 500 problems {', '.join(map(str, known()))} have a training "
+        f"problem's graph. The rarer the graph, the less is right: NAP under AO {rare_to_frequent(arith)}. {new_said()}"
     )
 
 

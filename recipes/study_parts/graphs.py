@@ -54,15 +54,38 @@ def by_rarity(rows: Rows, arm: str, policy: str) -> list[float] | None:
     return [100 * float(np.mean(part)) for part in zip(*parts, strict=True)] if parts else None
 
 
-def new_table() -> str:
-    """What the bundled pair makes of problems of the test, and of problems of graphs that no seed was trained on."""
+@cache
+def on_new() -> dict[Setting, dict[str, list[bool]]]:
+    """What the bundled pair has right of problems of the `test`, and of `new` graphs; nothing where it has not run."""
     if not graphs_seen.NEW.exists():
+        return {}
+    found: dict[Setting, dict[str, list[bool]]] = {}
+    for row in pq.read_table(graphs_seen.NEW).to_pylist():
+        setting = Setting(row["arm"], row["policy"], f"{row['pace']}/step")
+        found.setdefault(setting, {})[row["graphs"]] = row["each"]
+    return found
+
+
+def new_table() -> str:
+    """Accuracy on problems of the test, and on problems of graphs that no seed was trained on."""
+    if not on_new():
         return "Not run yet: `python recipes/graphs_seen.py --new`."
-    rows = pq.read_table(graphs_seen.NEW).to_pylist()
-    right = {(row["arm"], row["policy"], row["pace"], row["graphs"]): wilson(row["each"]) for row in rows}
-    settings = dict.fromkeys(key[:3] for key in right)
-    body = [[*map(str, setting), *(right[*setting, graphs] for graphs in ("test", "new"))] for setting in settings]
+    body = [
+        [setting.arm, setting.policy, setting.pace.removesuffix("/step"), wilson(right["test"]), wilson(right["new"])]
+        for setting, right in on_new().items()
+    ]
     return table(["arm", "decoder", "tokens a step", "first problems of the test", "problems of new graphs"], body)
+
+
+def new_said() -> str:
+    """The same in a sentence: each model under AO at 1 and at 4 tokens a step."""
+    parts = []
+    for arm, name in {"long": "the bundled chain has", "nap": "NAP"}.items():
+        both = [on_new().get(Setting(arm, AO, pace), {}).get("new") for pace in ("1/step", "4/step")]
+        parts += [f"{name} " + " and ".join(f"{100 * float(np.mean(right or [])):.0f}" for right in both)] * all(both)
+    if not parts:
+        return "These rows cannot say how much is right on new graphs."
+    return f"On new graphs, at 1 and 4 tokens a step, {', '.join(parts)} %."
 
 
 def thirds(correct: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
