@@ -349,7 +349,7 @@ def test_a_template_that_reads_parts_gets_them_and_one_that_leaves_the_question_
     assert said == "user Ann has 5 . "
     for said in ("Ann", "{% for m in messages %}{% if m.role == 'human' %}{{ m.content }}{% endif %}{% endfor %}"):
         denoiser.tokenizer.chat_template = said
-        with pytest.raises(InputError, match="leaves the question out; give it as it is with --raw"):
+        with pytest.raises(InputError, match="leaves out what the user says; give the prompt as it is with --raw"):
             prompt_ids(denoiser, "Bob has 5")
 
 

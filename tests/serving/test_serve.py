@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -51,17 +52,23 @@ class Free(HashDenoiser):
 
 def defaults(spec: CanvasSpec | None = PLAIN, policy: str = "low_confidence") -> Defaults:
     chosen = parse_policy(policy)
-    return Defaults(policy=chosen, budget=Budget.of(chosen), sampling=Sampling(), eos="count", seed=0, spec=spec)
+    return Defaults(
+        policy=chosen, budget=Budget.of(chosen), sampling=Sampling(), eos="count", seed=0, spec=spec,
+        policy_said=policy, max_tokens=300,
+    )  # fmt: skip
 
 
 @contextmanager
 def serving(denoiser: Any, given: Defaults, **settings: Any) -> Iterator[Service]:
     places = {name: settings.pop(name) for name in ("rows", "waiting", "cache") if name in settings}
     scheduler = Scheduler(denoiser, **places)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
     try:
         yield Service(denoiser=denoiser, scheduler=scheduler, defaults=given, name="toy", **settings)
     finally:
-        scheduler.stop()
+        scheduler.close()
+        thread.join()
 
 
 @asynccontextmanager
@@ -160,6 +167,37 @@ def test_a_stream_ends_as_the_whole_reply_does(policy: str, spec: CanvasSpec) ->
         assert "".join(piece["delta"].get("content", "") for piece in own) == choice["message"]["content"]
         assert [piece["finish_reason"] for piece in own if piece["finish_reason"]] == [choice["finish_reason"]]
         assert own[-1]["nap"] == choice["nap"]
+
+
+class ByBytes(Toy):
+    """One token a byte, as GPT-2's and Qwen's tokenizers have where they know no better."""
+
+    def __init__(self) -> None:
+        super().__init__("(?s).", [chr(256 + byte) for byte in range(256)], "")
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [4 + byte for byte in text.encode()]
+
+    def decode(self, ids: Any) -> str:
+        return bytes(i - 4 for i in ids if i >= 4).decode("utf-8", "replace")
+
+
+def test_a_stop_text_of_several_bytes_a_character_is_held_back_whole() -> None:
+    tokenizer = ByBytes()
+    ids = tokenizer.encode("Preis: 5€ bar")
+    table = np.full((1 + len(ids), 260), -9.0)
+    table[1 + np.arange(len(ids)), ids] = 9
+    denoiser = TableDenoiser(table, tokenizer=tokenizer)
+
+    async def ask() -> Any:
+        async with client_of(service) as client:
+            asked: Any = {"prompt": "a", "policy": "ar", "max_tokens": len(ids)}
+            return [await events(client, COMPLETE, **asked, stop=stop) for stop in (None, "5€")]
+
+    with serving(denoiser, defaults()) as service:
+        whole, stopped = asyncio.run(ask())
+    assert "".join(event["choices"][0]["text"] for event in whole) == "Preis: 5€ bar"
+    assert "".join(event["choices"][0]["text"] for event in stopped) == "Preis: "
 
 
 # Of a policy that only commits the text settles from the left, so that a client reads along; p2 takes tokens back.
@@ -275,11 +313,12 @@ def test_the_place_of_a_client_that_has_gone_is_free_and_one_too_many_is_told_to
             while service.scheduler.counts["waiting"] > 1:
                 await asyncio.sleep(0.01)
             denoiser.go.set()
-            return busy, await waits
+            return busy, await waits, await post(client, COMPLETE, prompt="f", n=4)
 
     with serving(denoiser, defaults(), rows=1, waiting=2) as service:
-        busy, (status, reply) = asyncio.run(ask())
-    assert busy[:2] == (429, "1") and "2 answers wait, 1 more were asked for, 2 may wait" in busy[2]
+        busy, (status, reply), more = asyncio.run(ask())
+    assert more[0] == 400 and "4 answers are asked for, and this server takes 3 at once" in more[1]["error"]["message"]
+    assert busy[:2] == (429, "1") and "3 of 3 places are taken, and 1 are asked for" in busy[2]
     assert (status, reply["choices"][0]["text"]) == (
         200,
         alone(HashDenoiser(), "d", PLAIN, "low_confidence")[0].paths[0],
@@ -379,9 +418,16 @@ def test_a_panic_ends_no_more_than_what_is_being_written() -> None:
         (COMPLETE, {"prompt": "a", "temperature": float("nan")}, "temperature must be >= 0"),
         (COMPLETE, {"prompt": "a", "max_tokens": 0}, "max_tokens must be at least 1, got 0"),
         (COMPLETE, {"prompt": "a", "max_tokens": 2, "max_completion_tokens": 3}, "differ; give one of them"),
-        (COMPLETE, {"prompt": "a", "stop": ["x", ""]}, "a stop text must not be empty"),
+        (COMPLETE, {"prompt": "a", "max_tokens": 301}, "max_tokens must be at most 300 (nap serve --max-tokens allows"),
+        (COMPLETE, {"prompt": "a", "stop": ["x", ""]}, "characters of a stop text must be at least 1, got 0"),
+        (COMPLETE, {"prompt": "a", "stop": "x" * 300}, "characters of a stop text must be at most 256"),
+        (COMPLETE, {"prompt": "a", "guidance": 10**400}, "guidance must be a number or None, got 1000"),
+        (COMPLETE, {"prompt": "a", "guidance": 1e39}, "guidance must be from 0 (off) to 1000000, got 1e+39"),
+        (COMPLETE, {"prompt": "a", "policy": "learned:guide=/etc/hostname"}, "(guide) is the server's choice"),
+        (COMPLETE, {"prompt": "a", "policy": "draft_edit:draft=" * 3000}, "characters of policy must be at most 256"),
         (COMPLETE, {"prompt": "a", "eos": "halt"}, "unknown eos setting 'halt'"),
         (COMPLETE, {"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options are for a stream"),
+        (COMPLETE, {"prompt": "a", "stream_options": {"include_usage": "yes"}}, "must be true or false, got 'yes'"),
         (COMPLETE, {"prompt": "\ud800"}, "half a character"),
         (COMPLETE, {"prompt": "A"}, "answer 0: ToyDenoiser does not know the word 'A' of the prompt"),
         (CHAT, {"messages": [{"role": "user", "content": None}]}, "messages[0]: its content must be a text"),
@@ -435,6 +481,10 @@ def test_what_asks_for_nothing_is_passed_over() -> None:
     with pytest.raises(InputError, match="max_tokens is 4, and this model's canvas has 5 for an answer"):
         read_request({"prompt": "a", "max_tokens": 4}, defaults(PATHS), chat=False)
     assert read_request({"prompt": "a", "max_tokens": 5}, defaults(PATHS), chat=False).spec == PATHS
+    # The server's own top_p is for its own temperature.
+    own = replace(defaults(), sampling=Sampling(temperature=0.7, top_p=0.9))
+    for asked, sampling in (({}, own.sampling), ({"temperature": 0}, Sampling(temperature=0))):
+        assert read_request({"prompt": "a"} | asked, own, chat=False).told.get("sampling") == sampling
 
 
 JSON = st.recursive(
@@ -463,14 +513,15 @@ def test_a_page_of_the_web_and_a_stranger_are_refused() -> None:
     tried: list[tuple[str, dict[str, Any]]] = [
         (COMPLETE, {"json": {"prompt": "a"}}),
         (COMPLETE, {"json": {"prompt": "a"}, "headers": {"Authorization": "Bearer wrong"}}),
-        (COMPLETE, {"json": {"prompt": "a"}, "headers": key | {"Host": "evil.example"}}),
+        (COMPLETE, {"json": {"prompt": "a"}, "headers": {"Authorization": "clé"}}),
         (COMPLETE, {"data": b"{}", "headers": key | {"Content-Type": "text/plain"}}),
         (COMPLETE, {"data": b"\xff", "headers": typed}),
         (COMPLETE, {"data": b"[" * 10**5, "headers": typed}),
         (COMPLETE, {"data": io.BytesIO(b" " * (3 << 20)), "headers": typed}),
+        (COMPLETE, {"data": b"xxxx", "headers": typed | {"Content-Encoding": "gzip"}}),
         ("/v1/nothing", {"json": {"prompt": "a"}, "headers": key}),
         (COMPLETE, {"json": {"prompt": "a", "model": "other"}, "headers": key}),
-        (COMPLETE, {"json": {"prompt": "a", "model": "toy"}, "headers": key}),
+        (COMPLETE, {"json": {"prompt": "a", "model": "toy"}, "headers": {"Authorization": "bearer clé"}}),
     ]
 
     async def ask() -> Any:
@@ -485,11 +536,22 @@ def test_a_page_of_the_web_and_a_stranger_are_refused() -> None:
     with serving(HashDenoiser(), defaults(), key="clé") as service:
         found, health = asyncio.run(ask())
     assert found == [
-        (401, "invalid_api_key"), (401, "invalid_api_key"), (403, "host"), (415, "content_type"),
-        (400, "invalid_request"), (400, "invalid_request"), (413, "http"), (404, "http"), (404, "model_not_found"),
-        (200, None),
+        (401, "invalid_api_key"), (401, "invalid_api_key"), (401, "invalid_api_key"), (415, "content_type"),
+        (400, "invalid_request"), (400, "invalid_request"), (413, "http"), (400, "invalid_request"),
+        (404, "http"), (404, "model_not_found"), (200, None),
     ]  # fmt: skip
     assert health == {"status": "ok", "model": "toy", "running": 0, "waiting": 0}
+
+    async def name(host: str) -> int:
+        async with (
+            client_of(service) as client,
+            client.post(COMPLETE, json={"prompt": "a"}, headers={"Host": host}) as answer,
+        ):
+            return answer.status
+
+    with serving(HashDenoiser(), defaults()) as service:
+        hosts = ("evil.example", "127.0.0.1.evil.example", "LocalHost:80", "localhost.", "[::1]:8000")
+        assert [asyncio.run(name(host)) for host in hosts] == [403, 403, 200, 200, 200]
 
 
 # As a process, by the field's own client.
@@ -544,14 +606,46 @@ def test_the_fields_own_client_is_answered_and_a_signal_ends_it() -> None:
             openai.OpenAI(base_url=address, api_key="x", max_retries=0).models.list()
         taken = nap_command("serve", "--model", "agree-nap", "--port", address.split(":")[2].partition("/")[0])
         assert taken.returncode == 2 and "cannot listen at 127.0.0.1:" in taken.stderr.splitlines()[-1]
+        assert client.models.retrieve("agree").id == "agree"
         served.send_signal(signal.SIGTERM)
         said_last = served.communicate(timeout=30)[1]
         assert (served.returncode, said_last) == (0, "")
 
 
+def test_clients_that_are_answered_when_it_is_told_to_stop_are_told_so() -> None:
+    async def ask(address: str, served: Any) -> Any:
+        async with aiohttp.ClientSession(base_url=address.removesuffix("/v1")) as client:
+            asked: Any = {"prompt": "story 1 bag cousin story 2 map and story 3 coins cold"}
+            asked["policy"] = "remdm:loops=100000"
+            whole = asyncio.create_task(post(client, COMPLETE, **asked))
+            streamed = asyncio.create_task(events(client, COMPLETE, **asked))
+            await asyncio.sleep(1)
+            waits = asyncio.create_task(post(client, COMPLETE, **asked))
+            health: Any = {"waiting": 0}
+            while health["waiting"] < 1:
+                await asyncio.sleep(0.1)
+                async with client.get("/health") as answer:
+                    health = await answer.json()
+            started = time.monotonic()
+            for _ in range(2):
+                served.send_signal(signal.SIGINT)
+                await asyncio.sleep(0.2)
+            return await whole, await waits, await streamed, time.monotonic() - started
+
+    with process("--model", "agree-nap", "--rows", "2", "--waiting", "5") as (served, address):
+        whole, waits, streamed, seconds = asyncio.run(ask(address, served))
+        assert (served.wait(30), seconds < 5) == (0, True)
+    for status, said in (whole, waits):
+        assert status == 429 and "the server is stopping" in said["error"]["message"]
+    assert "the server is stopping" in streamed[-1]["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (["--seed", "-1"], "seed must be at least 0"),
+        (["--cache", "bogus"], "unknown cache 'bogus'"),
+        (["--key-env", "NO_SUCH_KEY"], "the environment has no key in NO_SUCH_KEY"),
         (["--port", "70000"], "port must be at most 65535"),
         (["--rows", "0"], "rows must be at least 1"),
         (["--policy", "threshold", "--steps", "3"], "sets its own pace"),

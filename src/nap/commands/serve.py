@@ -11,8 +11,11 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from nap.commands import progress
 from nap.commands.flags import CanvasFlags, Drawing, Loading, Whole, Words
-from nap.common.bounds import DECODED, PORT, check
+from nap.common.bounds import DECODED, PORT, SEED, SLOT_TOKENS, check
+from nap.common.files import InputError
 from nap.common.text import printable, say
+
+KEY_ENV = "NAP_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +30,12 @@ class Serve:
     """the port; 0 takes any that is free, and says which"""
     name: Words = None
     """what clients call the model (default: --model)"""
-    key_env: str = "NAP_API_KEY"
+    key_env: str = KEY_ENV
     """the environment variable with the key that clients must send; where it is empty, none is asked for"""
     rows: int = 8
     """requests that are written at once; fewer where they do not fit in memory"""
+    max_tokens: int = 4096
+    """the most tokens of an answer that a request may ask for"""
     waiting: int = 64
     """requests that may wait for a place; more are told to come back (429)"""
     policy: str = "parallel_forced"
@@ -53,6 +58,7 @@ class Serve:
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas, readable
         from nap.models.any import load
+        from nap.models.caches import cache_of
         from nap.serving.api import Service, serve
         from nap.serving.requests import Defaults
         from nap.serving.scheduler import Scheduler
@@ -60,10 +66,15 @@ class Serve:
         check("port", self.port, PORT)
         check("rows", self.rows, DECODED)
         check("waiting", self.waiting, DECODED)
+        check("max tokens", self.max_tokens, SLOT_TOKENS)
+        check("seed", self.drawing.seed, SEED)
+        cache_of(self.cache)
         policy, sampling, wanted = parse_policy(self.policy), self.drawing.sampling(), self.canvas.spec()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         budget.check(policy)
-        key = os.environ.get(self.key_env)
+        key = os.environ.get(self.key_env, "").strip()
+        if not key and self.key_env != KEY_ENV:
+            raise InputError(f"the environment has no key in {self.key_env}; put one there, or drop --key-env")
         with progress.bar("", f"loading {printable(self.model)}"):
             denoiser = load(self.model, **asdict(self.loading))
         readable(denoiser)
@@ -71,7 +82,14 @@ class Serve:
         told = wanted or denoiser.canvas or self.canvas.attention
         spec = asked_canvas(denoiser, wanted, self.canvas.attention) if told else None
         defaults = Defaults(
-            policy=policy, budget=budget, sampling=sampling, eos=self.drawing.eos, seed=self.drawing.seed, spec=spec
+            policy=policy,
+            budget=budget,
+            sampling=sampling,
+            eos=self.drawing.eos,
+            seed=self.drawing.seed,
+            spec=spec,
+            policy_said=self.policy,
+            max_tokens=self.max_tokens,
         )
         local = self.host in ("localhost", "127.0.0.1", "::1")
         scheduler = Scheduler(denoiser, cache=self.cache, rows=self.rows, waiting=self.waiting)

@@ -97,6 +97,10 @@ def _as(value: object, kind: Any) -> object:
 def _number(value: object, kind: type) -> object:
     if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
         return MISFIT
+    try:
+        float(value)
+    except OverflowError:
+        return value if kind is int else MISFIT
     if isinstance(value, int | float):
         return value
     return int(value) if isinstance(value, Integral) else float(value)

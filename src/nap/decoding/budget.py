@@ -21,6 +21,8 @@ Eos = Literal["count", "suppress", "defer", "stop"]
 # even: LLaDA's loop, which spreads commits evenly. dream: Dream's loop, which takes truncated shares of what is left,
 # so that a step may commit nothing.
 Schedule = Literal["even", "dream"]
+# Stronger guidance takes logits out of float32.
+MOST_GUIDANCE = 10**6
 # The noise level at which Dream's schedule ends.
 DREAM_EPS = 1e-3
 
@@ -124,8 +126,8 @@ class Sampling:
     guidance: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.guidance < float("inf"):
-            raise InputError(f"guidance must be at least 0 (0 is off) and finite, got {self.guidance}")
+        if not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise InputError(f"guidance must be from 0 (off) to {MOST_GUIDANCE}, got {self.guidance!r:.40}")
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):
             raise InputError(f"temperature must be >= 0, top_p in (0, 1], top_k >= 0 (0 is off); got {self}")
         if not self.temperature and (self.top_p, self.top_k) != (1.0, 0):

@@ -267,7 +267,8 @@ def draw(logits_nV: Tensor, sampling: Sampling, noise: torch.Generator) -> Tenso
 
 def _in_nucleus(token_n: Tensor, race_nV: Tensor, weight_nV: Tensor, top_p: float) -> Tensor:
     """The winner of each race that is in the nucleus: those before it hold less than `top_p`."""
-    most_n = top_p * weight_nV.sum(dim=-1)
+    # Not so little that it is 0 in their type, and nothing in the nucleus.
+    most_n = max(top_p, torch.finfo(weight_nV.dtype).tiny) * weight_nV.sum(dim=-1)
     left = torch.arange(len(token_n), device=token_n.device)
     for round in range(PATIENCE):
         # The first time all are looked at, and need no copy.

@@ -34,32 +34,44 @@ def check_keyword(name: str, template: object) -> None:
         raise InputError(f"the chat template of the checkpoint has no setting {name!r}; drop it, or correct its name")
 
 
-def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[str, Json]) -> str:
+RAW = "give the prompt as it is with --raw"
+
+
+def as_turns(said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[str, Json], instead: str = RAW) -> str:
     """The text of these turns, (role, text) each and the user's last, and the start of the answer.
 
     settings  keywords for the template, such as enable_thinking
+    instead   what the user may do without the template
 
-    Raises InputError for a template that fails, does not end, or returns no text.
+    Raises InputError for a template that fails, does not end, returns no text, or leaves out what a user or the system
+    says.
     """
-    made = _made([{"role": role, "content": text} for role, text in said], said, tokenizer, settings)
-    if _tight(said[-1][1]) not in _tight(made):
+    made = _made([{"role": role, "content": text} for role, text in said], said, tokenizer, settings, instead)
+    if _left_out(said, made):
         # Templates of models that see pictures read a content that is a list of parts.
         with suppress(InputError):
             turns = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
-            made = _made(turns, said, tokenizer, settings)
-    if _tight(said[-1][1]) not in _tight(made):
-        raise InputError("the chat template of the checkpoint leaves the question out; give it as it is with --raw")
+            made = _made(turns, said, tokenizer, settings, instead)
+    if role := _left_out(said, made):
+        raise InputError(f"the chat template of the checkpoint leaves out what the {role} says; {instead}")
     return made
 
 
+def _left_out(said: Sequence[tuple[str, str]], made: str) -> str:
+    """Whose turn is not in what the template made; "" for nobody's. What a model thought in an earlier turn may go."""
+    tight = _tight(made)
+    return next((role for role, text in reversed(said) if role != "assistant" and _tight(text) not in tight), "")
+
+
 def _made(
-    turns: Sequence[Mapping[str, object]], said: Sequence[tuple[str, str]], tokenizer: Any, settings: Mapping[str, Json]
-) -> str:
+    turns: Sequence[Mapping[str, object]], said: Sequence[tuple[str, str]], tokenizer: Any,
+    settings: Mapping[str, Json], instead: str,
+) -> str:  # fmt: skip
     """What the template makes of these turns."""
-    with foreign("the chat template of the checkpoint fails; give the prompt as it is with --raw"), _hurry(), _room():
+    with foreign(f"the chat template of the checkpoint fails; {instead}"), _hurry(), _room():
         made = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **settings)
     if not isinstance(made, str) or len(made) > sum(len(text) for _, text in said) + LONGEST:
-        raise InputError("the chat template of the checkpoint makes no prompt of the text; give it as it is with --raw")
+        raise InputError(f"the chat template of the checkpoint makes no prompt of the text; {instead}")
     return made
 
 

@@ -118,12 +118,14 @@ class Answer:
 
     def _sure(self, text: str) -> str:
         """Without an end that may become a part of a tag, of a stop text or of a character, or be blanks at the end."""
+        # The start of a character whose other bytes are still masked.
+        text = text.rstrip("\ufffd")
         for stop in self.stops:
             text = _before(text, stop)
         if self._closing:
             # Some tokenizers put blanks between the tokens of a tag.
             text = _before(text, self._closing, lambda end: "".join(end.split())).rstrip()
-        return text.rstrip("\ufffd")
+        return text
 
 
 def _before(text: str, end: str, read: Callable[[str], str] = str) -> str:

@@ -12,9 +12,11 @@ import hmac
 import json
 import logging
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from nap.canvas.canvas import Canvas
@@ -35,8 +37,8 @@ try:
 except ModuleNotFoundError as error:
     raise InputError("serving needs aiohttp; install it with: pip install 'nap-dlm[serve]'") from error
 
-# Bytes of a request's body, and seconds that running answers have once the server is told to stop.
-MOST_BYTES, GRACE = 2**21, 5.0
+# Bytes of a request's body; seconds that running answers have once the server is told to stop, and then what is sent.
+MOST_BYTES, GRACE, LAST = 2**21, 5.0, 1.0
 # How this server may be called where it is only for this machine: a page of the web may call it by a name of its own.
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 Part = str | Written | Exception
@@ -71,6 +73,7 @@ class Service:
         app = web.Application(client_max_size=MOST_BYTES, middlewares=[self._guarded])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get(r"/v1/models/{name:.+}", self._model)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
         return app
@@ -81,8 +84,18 @@ class Service:
         return web.json_response({"status": "ok", "model": self.name} | self.scheduler.counts)
 
     async def _models(self, request: web.Request) -> web.Response:
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "nap"}
-        return web.json_response({"object": "list", "data": [model]})
+        return web.json_response({"object": "list", "data": [self._said()]})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        self._check_name(request.match_info["name"])
+        return web.json_response(self._said())
+
+    def _said(self) -> Json:
+        return {"id": self.name, "object": "model", "created": 0, "owned_by": "nap"}
+
+    def _check_name(self, name: str | None) -> None:
+        if name not in (None, self.name):
+            raise Denied(404, f"no model {name!r:.80} here; this server has {self.name!r}", "model_not_found")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answered(request, chat=True)
@@ -100,14 +113,22 @@ class Service:
             raise
         except Exception as error:
             status, said, headers = _error(request, error)
-            return web.json_response(said, status=status, headers=headers)
+            answer = web.json_response(said, status=status, headers=headers)
+            # The body may not have been read to its end.
+            answer.force_close()
+            return answer
 
     def _check(self, request: web.Request) -> None:
         host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
-        if self.local and host not in LOCAL:
-            raise Denied(403, f"this server answers to {', '.join(LOCAL)}; start it with --host to change that", "host")
-        said = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "replace")
-        if self.key and request.path != "/health" and not hmac.compare_digest(said, self.key.encode()):
+        if self.local and not self.key and host.lower().removesuffix(".") not in LOCAL:
+            raise Denied(
+                403, f"without a key this server answers to {', '.join(LOCAL)}; give it one (--key-env)", "host"
+            )
+        scheme, _, said = request.headers.get("Authorization", "").partition(" ")
+        fits = scheme.lower() == "bearer" and hmac.compare_digest(
+            said.strip().encode("utf-8", "replace"), (self.key or "").encode()
+        )
+        if self.key and request.path != "/health" and not fits:
             raise Denied(401, "the key is missing or wrong; send it as Authorization: Bearer KEY", "invalid_api_key")
         # What a page of the web can send without asking is never JSON.
         if request.method == "POST" and request.content_type != "application/json":
@@ -118,11 +139,10 @@ class Service:
     async def _answered(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         try:
             body = json.loads(await request.text())
-        except (ValueError, RecursionError, LookupError) as error:
+        except (ValueError, RecursionError, LookupError, web.RequestPayloadError) as error:
             raise InputError(f"the body is not JSON: {error}") from None
         wanted = read_request(body, self.defaults, chat=chat)
-        if wanted.model not in (None, self.name):
-            raise Denied(404, f"no model {wanted.model!r:.80} here; this server has {self.name!r}", "model_not_found")
+        self._check_name(wanted.model)
         heard = Heard()
         jobs = [*self._jobs(wanted, heard)]
         self.scheduler.submit(jobs)
@@ -161,7 +181,8 @@ class Service:
             return prompt
         tokenizer = readable(self.denoiser)
         if getattr(tokenizer, "chat_template", None):
-            return as_turns(prompt, tokenizer, self.denoiser.setting.get("chat_template_kwargs") or {})
+            keywords = self.denoiser.setting.get("chat_template_kwargs") or {}
+            return as_turns(prompt, tokenizer, keywords, "give the whole prompt to /v1/completions")
         *earlier, (_, text) = prompt
         if earlier:
             raise InputError(f"{self.name} has no chat template: send one message of the user, or use /v1/completions")
@@ -223,28 +244,51 @@ def _error(request: web.Request, error: Exception) -> tuple[int, Json, dict[str,
 
 
 def serve(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises InputError for one that cannot be had."""
+    """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises InputError for one that cannot be had.
+
+    The model is asked in this thread, HTTP is spoken in another. A second signal ends it without the GRACE.
+    """
+    # Whoever sends what is no HTTP gets its 400, and no say in the log.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="nap-serve-http", daemon=True)
+    thread.start()
+    runner = asyncio.run_coroutine_threadsafe(_runner(service), loop).result()
     try:
-        asyncio.run(_serving(service, host, port, ready))
+        ready(asyncio.run_coroutine_threadsafe(_listening(runner, host, port), loop).result())
+        with _until_signalled(service.scheduler):
+            service.scheduler.run()
     finally:
-        service.scheduler.stop()
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
-async def _serving(service: Service, host: str, port: int, ready: Callable[[str], None]) -> None:
-    shown = f"[{host}]" if ":" in host else host
-    runner = web.AppRunner(service.app(), access_log=None, handler_cancellation=True, shutdown_timeout=GRACE)
+async def _runner(service: Service) -> web.AppRunner:
+    runner = web.AppRunner(service.app(), access_log=None, handler_cancellation=True, shutdown_timeout=LAST)
     await runner.setup()
+    return runner
+
+
+async def _listening(runner: web.AppRunner, host: str, port: int) -> str:
+    """The address."""
+    shown = f"[{host}]" if ":" in host else host
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except (OSError, OverflowError) as error:
-            raise InputError(f"cannot listen at {shown}:{port}: {error}; choose another --host or --port") from None
-        ready(f"http://{shown}:{runner.addresses[0][1]}/v1")
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError):  # Windows; a thread that is not the main one.
-                loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError, ValueError) as error:
+        raise InputError(f"cannot listen at {shown}:{port}: {error}; choose another --host or --port") from None
+    return f"http://{shown}:{runner.addresses[0][1]}/v1"
+
+
+@contextmanager
+def _until_signalled(scheduler: Scheduler) -> Iterator[None]:
+    """SIGINT and SIGTERM close it: the first lets it finish what is being written for GRACE, a second does not."""
+    graces = chain([GRACE], repeat(0.0))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: scheduler.close(next(graces))) for number in numbers]
+    try:
+        yield
     finally:
-        await runner.cleanup()
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

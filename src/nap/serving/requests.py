@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from nap.canvas.canvas import CanvasSpec
 from nap.common.arguments import checked_fields
-from nap.common.bounds import CHOICES, SEED, SLOT_TOKENS, check
+from nap.common.bounds import CHOICES, SEED, Bound, check
 from nap.common.files import InputError
 from nap.common.text import check_known
 from nap.decoding.budget import Budget, Eos, Sampling, Told
@@ -23,6 +23,8 @@ TOKENS = 256
 Turns = tuple[tuple[str, str], ...]
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 # What OpenAI's API has and a canvas has not, and the values that ask for nothing.
+# The most characters of a stop text, and of a policy.
+STOP, NAMED = Bound(1, 256, "each is looked for in every step"), Bound(1, 256, "none is longer")
 NOTHING: dict[str, Sequence[object]] = {
     "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,), "top_logprobs": (),
     "tools": ([],), "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "functions": ([],),
@@ -61,7 +63,11 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """What the server decodes by where a request says nothing."""
+    """What the server decodes by where a request says nothing.
+
+    policy_said  the policy in the words of the command, with a second model that it asks
+    max_tokens   the most tokens of an answer that a request may ask for
+    """
 
     policy: Policy
     budget: Budget
@@ -69,6 +75,8 @@ class Defaults:
     eos: Eos
     seed: int
     spec: CanvasSpec | None
+    policy_said: str
+    max_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +111,10 @@ def read_request(body: object, defaults: Defaults, *, chat: bool) -> Wanted:
         raise InputError("a chat has messages, a completion has a prompt; this request has the other")
     policy, budget = _pace(asked, defaults)
     options = asked.stream_options or {}
-    for name in options:
+    for name, value in options.items():
         check_known("stream option", name, ("include_usage", "include_obfuscation"))
+        if not isinstance(value, bool):
+            raise InputError(f"{name} must be true or false, got {value!r:.60}")
     if options and not asked.stream:
         raise InputError("stream_options are for a stream; set stream, or drop them")
     n, seed = asked.n or 1, defaults.seed if asked.seed is None else asked.seed
@@ -115,10 +125,11 @@ def read_request(body: object, defaults: Defaults, *, chat: bool) -> Wanted:
     check("seed", seed, SEED)
     prompts = (_turns(asked.messages),) if chat else _texts(asked.prompt)
     check("answers of a request", n * len(prompts), CHOICES)
+    spec = slots_for(defaults.spec, _length(asked, defaults.max_tokens))
     return Wanted(
-        model=asked.model, prompts=prompts, spec=slots_for(defaults.spec, _length(asked)), policy=policy,
+        model=asked.model, prompts=prompts, spec=spec, policy=policy,
         told={"budget": budget, "sampling": _sampling(asked, defaults.sampling), "eos": eos, "seed": seed},
-        stops=_stops(asked.stop), n=n, stream=bool(asked.stream), usage=options.get("include_usage") is True,
+        stops=_stops(asked.stop), n=n, stream=bool(asked.stream), usage=bool(options.get("include_usage")),
         trace=bool(asked.trace),
     )  # fmt: skip
 
@@ -159,7 +170,12 @@ def _pace(asked: Body, defaults: Defaults) -> tuple[Policy, Budget]:
     """The policy and its budget; a request that names a policy sets its pace too."""
     if asked.policy is None and asked.tokens_per_step is None and asked.steps is None:
         return defaults.policy, defaults.budget
-    policy = defaults.policy if asked.policy is None else parse_policy(asked.policy)
+    policy = defaults.policy
+    if asked.policy is not None and asked.policy != defaults.policy_said:
+        check("characters of policy", len(asked.policy), NAMED)
+        if "guide" in asked.policy:
+            raise InputError("which second model is asked (guide) is the server's choice; name a policy without one")
+        policy = parse_policy(asked.policy)
     budget = Budget.of(policy, asked.tokens_per_step, asked.steps)
     budget.check(policy)
     return policy, budget
@@ -167,14 +183,16 @@ def _pace(asked: Body, defaults: Defaults) -> tuple[Policy, Budget]:
 
 def _sampling(asked: Body, usual: Sampling) -> Sampling:
     names = ("temperature", "top_p", "top_k", "guidance")
-    return replace(usual, **{name: value for name in names if (value := getattr(asked, name)) is not None})
+    told = {name: value for name in names if (value := getattr(asked, name)) is not None}
+    # The server's own top_p and top_k are for its own temperature.
+    return replace(Sampling(guidance=usual.guidance) if told.get("temperature") == 0 else usual, **told)
 
 
-def _length(asked: Body) -> int | None:
+def _length(asked: Body, most: int) -> int | None:
     told = {name: value for name in ("max_tokens", "max_completion_tokens") if (value := getattr(asked, name))}
     for name in ("max_tokens", "max_completion_tokens"):
         if (value := getattr(asked, name)) is not None:
-            check(name, value, SLOT_TOKENS)
+            check(name, value, Bound(1, most, "nap serve --max-tokens allows no more"))
     if len({*told.values()}) > 1:
         raise InputError("max_tokens and max_completion_tokens differ; give one of them")
     return next(iter(told.values()), None)
@@ -182,9 +200,9 @@ def _length(asked: Body) -> int | None:
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if "" in stops:
-        raise InputError("a stop text must not be empty")
     check("stop texts", max(1, len(stops)), CHOICES)
+    for stop in stops:
+        check("characters of a stop text", len(stop), STOP)
     return stops
 
 

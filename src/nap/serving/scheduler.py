@@ -1,19 +1,21 @@
 """Canvases of many clients in one engine: each joins between two steps, in the order of arrival, while there is room.
 
     scheduler = Scheduler(denoiser, cache="dual", rows=8, waiting=64)
-    scheduler.submit([job])
-    scheduler.stop()
+    scheduler.run()                # in the main thread, until another one, or a signal, says scheduler.close()
 
-One thread does everything that touches the model or its tokenizer, because neither may be asked twice at once. Does not
-know requests or HTTP.
+One thread does everything that touches the model or its tokenizer, because neither may be asked twice at once. It is
+best the main one, where the time of a chat template can be bounded (decoding/template.py). Does not know requests or
+HTTP.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nap.canvas.canvas import Canvas
+from nap.common.files import InputError
 from nap.data.trace import Step
 from nap.decoding.batches import fitting_batch
 from nap.decoding.budget import Told
@@ -49,7 +51,7 @@ class Job:
 
 
 class Scheduler:
-    """A thread that writes what is submitted.
+    """Writes what is submitted, in the thread that runs it.
 
     rows     canvases written at once, fewer where they do not fit in memory
     waiting  canvases that may wait for a place
@@ -62,13 +64,11 @@ class Scheduler:
         self._changed = threading.Condition()
         self._queue = deque[Job]()
         self._unwanted = set[Job]()
-        self._stopping = False
+        self._closes: float | None = None
         # The canvas of the first in the queue, which waits for memory; and what is in the engine.
         self._laid: tuple[Job, Canvas] | None = None
         self._running: dict[int, tuple[Job, Answer]] = {}
         self._errors: dict[int, Exception] = {}
-        self._thread = threading.Thread(target=self._run, name="nap-serve", daemon=True)
-        self._thread.start()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -76,12 +76,17 @@ class Scheduler:
         return {"running": len(self._running), "waiting": len(self._queue)}
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Write these, or raise Busy and write none."""
+        """Write these, or raise Busy and write none. Raises InputError for more than there are ever places for."""
+        places = self.rows + self.waiting
+        if len(jobs) > places:
+            raise InputError(
+                f"{len(jobs)} answers are asked for, and this server takes {places} at once; ask for fewer"
+            )
         with self._changed:
-            if self._stopping:
+            if self._closes is not None:
                 raise Busy("the server is stopping")
-            if len(self._queue) + len(jobs) > self.waiting:
-                raise Busy(f"{len(self._queue)} answers wait, {len(jobs)} more were asked for, {self.waiting} may wait")
+            if (taken := len(self._queue) + len(self._running)) + len(jobs) > places:
+                raise Busy(f"{taken} of {places} places are taken, and {len(jobs)} are asked for")
             self._queue.extend(jobs)
             self._changed.notify()
 
@@ -92,14 +97,14 @@ class Scheduler:
             self._queue = deque(job for job in self._queue if job not in self._unwanted)
             self._changed.notify()
 
-    def stop(self) -> None:
-        """End the thread after its step; what is not finished is told so."""
+    def close(self, grace: float = 0.0) -> None:
+        """Take nothing more, and end once what is being written is done, or after so many seconds and a step."""
         with self._changed:
-            self._stopping = True
+            self._closes = time.monotonic() + grace
             self._changed.notify()
-        self._thread.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Write until it is closed. What is not finished then is told so."""
         while self._wanted():
             try:
                 while job := self._next():
@@ -114,18 +119,20 @@ class Scheduler:
     def _wanted(self) -> bool:
         """Wait until there is something to do, and let go what nobody wants any more. False at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._running or self._stopping)
+            self._changed.wait_for(lambda: self._queue or self._running or self._closes is not None)
             unwanted, self._unwanted = self._unwanted, set()
+            closes = self._closes
         for number, (job, _) in [*self._running.items()]:
             if job in unwanted and number in self._engine.running:
                 self._engine.cancel(number)
                 del self._running[number]
-        return not self._stopping
+        return closes is None or (bool(self._running) and time.monotonic() < closes)
 
     def _next(self) -> Job | None:
         """The first in the queue, if there is a place for it."""
         with self._changed:
-            job = self._queue[0] if self._queue and len(self._running) < self.rows else None
+            room = self._closes is None and len(self._running) < self.rows
+            job = self._queue[0] if self._queue and room else None
         if job is None or not self._fits(job):
             return None
         with self._changed:
