@@ -22,9 +22,9 @@ from nap.decoding.policies.registry import parse_policy
 TOKENS = 256
 Turns = tuple[tuple[str, str], ...]
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-# What OpenAI's API has and a canvas has not, and the values that ask for nothing.
 # The most characters of a stop text, and of a policy.
 STOP, NAMED = Bound(1, 256, "each is looked for in every step"), Bound(1, 256, "none is longer")
+# What OpenAI's API has and a canvas has not, and the values that ask for nothing.
 NOTHING: dict[str, Sequence[object]] = {
     "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "logprobs": (False,), "top_logprobs": (),
     "tools": ([],), "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "functions": ([],),
