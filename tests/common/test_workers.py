@@ -4,6 +4,8 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import pytest
 from nap.common.files import InputError
 from nap.common.ray_workers import map_on_actors, seats
 from nap.common.workers import AHEAD, map_rows, worker_number
+from tiny import environment
 
 ROWS = list(range(200))
 
@@ -116,6 +119,35 @@ def test_an_abandoned_run_leaves_no_process_behind() -> None:
     while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+# Chunks that are larger than a pipe, of which a worker has read a part when it is killed.
+ABANDONED = """
+import signal
+import time
+from nap.common.workers import map_rows
+
+def late(row):
+    time.sleep(60)
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(4)
+    try:
+        next(map_rows(late, ["x" * 3_000_000] * 40, workers=2, chunk=1))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupted_run_ends_whatever_is_on_its_way_to_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "abandoned.py").write_text(ABANDONED)
+    command = [sys.executable, str(tmp_path / "abandoned.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=environment())
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_worker_processes_have_neighbouring_numbers_and_nobody_else_has_one() -> None:

@@ -141,6 +141,10 @@ class _Pool:
 
     def stop(self) -> None:
         """End the workers now, whatever they are doing."""
+        # Early versions of Python 3.11 (Debian's 3.11.2) wait for ever, at their own end, for what is on its way to a
+        # worker that is dead (gh-94777).
+        if queue := getattr(self.pool, "_call_queue", None):
+            queue.cancel_join_thread()
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in {*active_children()} - self.others:
             process.kill()
