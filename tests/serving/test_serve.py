@@ -422,7 +422,7 @@ def test_a_panic_ends_no_more_than_what_is_being_written() -> None:
         (COMPLETE, {"prompt": "a", "stop": ["x", ""]}, "characters of a stop text must be at least 1, got 0"),
         (COMPLETE, {"prompt": "a", "stop": "x" * 300}, "characters of a stop text must be at most 256"),
         (COMPLETE, {"prompt": "a", "guidance": 10**400}, "guidance must be a number or None, got 1000"),
-        (COMPLETE, {"prompt": "a", "guidance": 1e39}, "guidance must be from 0 (off) to 1000000, got 1e+39"),
+        (COMPLETE, {"prompt": "a", "guidance": 1e39}, "(0 is off) and at most 1000000, got 1e+39"),
         (COMPLETE, {"prompt": "a", "policy": "learned:guide=/etc/hostname"}, "(guide) is the server's choice"),
         (COMPLETE, {"prompt": "a", "policy": "draft_edit:draft=" * 3000}, "characters of policy must be at most 256"),
         (COMPLETE, {"prompt": "a", "eos": "halt"}, "unknown eos setting 'halt'"),

@@ -127,7 +127,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance <= MOST_GUIDANCE:
-            raise InputError(f"guidance must be from 0 (off) to {MOST_GUIDANCE}, got {self.guidance!r:.40}")
+            raise InputError(
+                f"guidance must be at least 0 (0 is off) and at most {MOST_GUIDANCE}, got {self.guidance!r:.40}"
+            )
         if not (0 <= self.temperature < float("inf") and 0 < self.top_p <= 1 and self.top_k >= 0):
             raise InputError(f"temperature must be >= 0, top_p in (0, 1], top_k >= 0 (0 is off); got {self}")
         if not self.temperature and (self.top_p, self.top_k) != (1.0, 0):

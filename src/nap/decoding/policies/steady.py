@@ -60,14 +60,18 @@ class Klass(Selecting):
         return row.masked_N
 
     def act(self, row: RowView, said: Said) -> Edits:
-        """The sure and steady ones of the block, most probable first; where there are none the `quota` best."""
+        """The sure and steady ones of the block, most probable first; where there are none the `quota` best.
+
+        All that are left in the last step of a number of steps, which the steady ones alone would exceed.
+        """
         state: Steadiness = row.state
         _remember(state, said, row)
         here = np.flatnonzero(np.isin(said.position_N, row.open_N))
         order = here[best(said.probability_N[here], len(here))]
         steady = (state.change_Lh[said.position_N] < self.eps).all(axis=1) & (state.steps >= self.history)
         chosen = order[(steady & (said.probability_N > self.tau))[order]]
-        chosen = chosen if len(chosen) else order[: row.quota]
+        last = row.steps is not None and row.quota >= len(order)
+        chosen = chosen if len(chosen) and not last else order[: row.quota]
         return Edits(said.position_N[chosen], said.token_N[chosen])
 
 
