@@ -60,6 +60,8 @@ class Answer:
         """Write a step."""
         self._recording.take(step)
         self._replay.apply(step.events)
+        # Read once a step, by `stopped` and by `text`.
+        self.__dict__.pop("_settled", None)
 
     @property
     def full(self) -> bool:
@@ -71,18 +73,18 @@ class Answer:
         """Whether a stop text has settled."""
         if not (self.stops and self._settles):
             return False
-        settled = self._settled()
+        settled = self._settled
         return len(cut(settled, self.stops)) < len(settled)
 
     @property
     def text(self) -> str:
         """The answer so far: what can only grow."""
-        return self._sure(cut(self._settled(), self.stops)) if self._settles else ""
+        return self._sure(cut(self._settled, self.stops)) if self._settles else ""
 
     def written(self, trace: bool = False) -> Written:
         """The answer at its end."""
-        said, settled = self._said(self._replay.ids), self._settled()
-        ended = {self._replay.ids[at] for at in self._slot} & {self._denoiser.pad_id, *self._denoiser.eos_ids}
+        said, settled = self._said(self._replay.ids), self._settled
+        ended = {self._replay.ids[at] for at in self._slot} & {*self._ends}
         text = cut(settled, self.stops)
         return Written(
             text=text,
@@ -102,6 +104,7 @@ class Answer:
     def _ends(self) -> tuple[int, ...]:
         return (self._denoiser.pad_id, *self._denoiser.eos_ids)
 
+    @cached_property
     def _settled(self) -> str:
         """The text before the first mask of the answer's slot."""
         ids = list(self._replay.ids)

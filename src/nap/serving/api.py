@@ -155,7 +155,7 @@ class Service:
         finally:
             self.scheduler.cancel(jobs)
 
-    def _jobs(self, wanted: Wanted, heard: "Heard") -> Iterator[Job]:
+    def _jobs(self, wanted: Wanted, heard: Heard) -> Iterator[Job]:
         """A job for each answer. What is told of it goes to the loop, with the answer's number."""
         loop = asyncio.get_running_loop()
         prompts = [prompt for prompt in wanted.prompts for _ in range(wanted.n)]
@@ -189,7 +189,7 @@ class Service:
         return text
 
 
-async def _parts(heard: "Heard", answers: int) -> AsyncIterator[tuple[int, str | Written]]:
+async def _parts(heard: Heard, answers: int) -> AsyncIterator[tuple[int, str | Written]]:
     """(number, text so far) as they come, and (number, what was written) of each answer. Raises the error of any."""
     while answers:
         number, part = await heard.get()

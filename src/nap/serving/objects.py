@@ -52,11 +52,13 @@ class Reply:
 
     def counted(self, answers: Sequence[Written]) -> Json:
         """The piece that counts the tokens of all answers."""
-        return self._object("chat.completion.chunk" if self.chat else "text_completion", []) | self._usage(answers)
+        return self._chunk([]) | self._usage(answers)
 
     def _piece(self, number: int, said: Json) -> Json:
-        choice = {"index": number, "logprobs": None} | said
-        return self._object("chat.completion.chunk" if self.chat else "text_completion", [choice])
+        return self._chunk([{"index": number, "logprobs": None} | said])
+
+    def _chunk(self, choices: list[Json]) -> Json:
+        return self._object("chat.completion.chunk" if self.chat else "text_completion", choices)
 
     def _ended(self, answer: Written) -> Json:
         cost: Json = {"policy": policy_name(self.wanted.policy), "tokens": answer.tokens, "forwards": answer.forwards}

@@ -189,10 +189,10 @@ def _sampling(asked: Body, usual: Sampling) -> Sampling:
 
 
 def _length(asked: Body, most: int) -> int | None:
-    told = {name: value for name in ("max_tokens", "max_completion_tokens") if (value := getattr(asked, name))}
-    for name in ("max_tokens", "max_completion_tokens"):
-        if (value := getattr(asked, name)) is not None:
-            check(name, value, Bound(1, most, "nap serve --max-tokens allows no more"))
+    both = {"max_tokens": asked.max_tokens, "max_completion_tokens": asked.max_completion_tokens}
+    told = {name: value for name, value in both.items() if value is not None}
+    for name, value in told.items():
+        check(name, value, Bound(1, most, "nap serve --max-tokens allows no more"))
     if len({*told.values()}) > 1:
         raise InputError("max_tokens and max_completion_tokens differ; give one of them")
     return next(iter(told.values()), None)
