@@ -175,6 +175,20 @@ GRID = "4321124334122134"
         r"\boxed{4 & 3 & 2 & 1 \\ 1 & 2 & 4 & 3 \\ 3 & 4 & 1 & 2 \\ 2 & 1 & 3 & 4}",
         f"4320004330100004\n\n{GRID}",
         f"sudoku 4 3 2 0 / 0 0 4 3 / 3 0 1 0 / 0 0 0 4 becomes {GRID}",
+        f"Puzzle 2 (4x4):\n{GRID} (16 cells)",
+        *(
+            between.join(label.format(row) + GRID[4 * row - 4 : 4 * row] for row in range(1, 5))
+            for label, between in (
+                ("Row {}: ", "\n"),
+                ("- **Row {}:** ", "\n"),
+                ("{}. ", "\n"),
+                ("R{}: ", "\n"),
+                ('"row_{}": [', "],\n"),
+                ('"row{}": "', '", '),
+                ("| Row {} | ", " |\n"),
+                ("Row {}: ", "; "),
+            )
+        ),
     ],
 )
 def test_a_grid_is_read_from_every_layout(text):

@@ -4,9 +4,10 @@
     4321124334122134                                    # an answer
 
 In an answer only the digits count: spaces, new lines, commas, slashes, bars, brackets and backslashes between them are
-ignored. Files are CSV with the columns `puzzle` and `solution` (capitals do not matter), or rows of JSONL whose
-question holds the puzzle (`Solve the following Sudoku puzzle: 4320004330100004`). Many public 4x4 puzzles have several
-solutions: the one in a file is kept as an example, and never compared with.
+ignored, and so are names of rows (`Row 1:`) and remarks on a grid (`(16 cells)`). Files are CSV with the columns
+`puzzle` and `solution` (capitals do not matter), or rows of JSONL whose question holds the puzzle (`Solve the following
+Sudoku puzzle: 4320004330100004`). Many public 4x4 puzzles have several solutions: the one in a file is kept as an
+example, and never compared with.
 
 Does not grade difficulty by technique, and gives no partial credit.
 """
@@ -32,6 +33,11 @@ MOST_BLANKS = {4: 11, 6: 25, 9: 54}
 # How many symmetric variants of a puzzle are tried for the wanted split before a new puzzle is made.
 VARIANTS = 64
 
+# What is no cell: the name of a row or the number of a line before its cells, and a remark in brackets (`(4x4 grid)`).
+_ASIDE = re.compile(
+    r"""(?im)\brow[ _-]{0,20}\d[* \t"']{0,20}[:.)|]?|^[ \t*>-]{0,20}r?\d[* \t]{0,20}[:.)]"""
+    r"""|\(\d{1,3}(?: ?[x×] ?\d{1,3})? ?[a-z][^()]{0,80}\)"""
+)
 # Characters that may stand between the digits of a grid.
 _RUN = re.compile(r"[\d\s|,;/\\&+\-_()\[\]{}`'\"*]+")
 
@@ -140,7 +146,7 @@ def canonical(puzzle: str) -> str:
 
 def find_grid(text: str, cells: int) -> str | None:
     """The digits of the last grid with this many cells in a text."""
-    for run in reversed(_RUN.findall(text)):
+    for run in reversed(_RUN.findall(_ASIDE.sub(" ", text))):
         digits = "".join(re.findall(r"[0-9]", run))
         if digits and len(digits) % cells == 0:
             return digits[-cells:]
