@@ -2,6 +2,7 @@
 
     python recipes/agreement.py                             # trains and evaluates what is missing, one model at a time
     python recipes/agreement.py --arms one grids-3 --seeds 0 1
+    python recipes/agreement.py --device cuda --at-once 16  # on one GPU, a core for each model
     python recipes/agreement.py --list                      # every model, and whether it is done
     python recipes/agreement.py --install grids-paths       # copies a bundled one into src/nap/assets
 
@@ -171,7 +172,7 @@ def queue() -> list[Model]:
 # Training
 
 
-def train_model(model: Model, folder: Path, dtype: str = DTYPES[0]) -> Path:
+def train_model(model: Model, folder: Path, dtype: str = DTYPES[0], device: str = "cpu") -> Path:
     """The folder of the model once it is right one token a step, resumed where it was killed.
 
     One whole schedule after the other, each from scratch: to go on from a model whose rate has decayed, at the full
@@ -186,8 +187,8 @@ def train_model(model: Model, folder: Path, dtype: str = DTYPES[0]) -> Path:
     for recipe in schedules(UNITS // task.count):
         # The first schedule stands where the first stage of earlier versions did, and is the same.
         name = "stage-0" if recipe.steps == SCHEDULES[0] else f"slow-{recipe.steps}"
-        trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed, dtype=dtype)
-        right = validity(model, trained)
+        trained = fit(tokenizer, arm.canvas, draw, folder / name, recipe, seed=model.seed, dtype=dtype, device=device)
+        right = validity(model, trained, device)
         print(f"{model.name}: {right:.3f} of the held-out grids valid after {recipe.steps} steps", flush=True)
         if right >= TARGET:
             return trained
@@ -199,15 +200,15 @@ def tokenizer_of(arm: Arm) -> Any:
     return build_tokenizer(arm.task, paths=6)
 
 
-def validity(model: Model, trained: Path) -> float:
+def validity(model: Model, trained: Path, device: str = "cpu") -> float:
     """The share of valid grids, one token a step, on problems that nothing else uses."""
-    return work_of(model, open_model(trained), CHECK_STREAM).row(AO, 1)["valid"]
+    return work_of(model, open_model(trained, device), CHECK_STREAM).row(AO, 1)["valid"]
 
 
-def open_model(trained: Path) -> Denoiser:
+def open_model(trained: Path, device: str = "cpu") -> Denoiser:
     from nap.models.load import load
 
-    return load(str(trained), dtype="float32")
+    return load(str(trained), device=device, dtype="float32")
 
 
 # Measuring
@@ -219,9 +220,9 @@ def work_of(model: Model, denoiser: Denoiser | None, stream: int) -> Work:
     return Work.of(arm.load(), arm.canvas, arm.view, tokenizer_of(arm), denoiser, stream)
 
 
-def measure_model(model: Model, trained: Path | None, folder: Path) -> list[dict[str, Any]]:
+def measure_model(model: Model, trained: Path | None, folder: Path, device: str = "cpu") -> list[dict[str, Any]]:
     """The rows of a model, of which those that are in its journal are not made again."""
-    work = work_of(model, open_model(trained) if trained else None, 0)
+    work = work_of(model, open_model(trained, device) if trained else None, 0)
     settings = TRIAL if ARMS[model.arm].trial else settings_of(work.task.count)
     return journaled(settings, work.row, folder)
 
@@ -259,18 +260,18 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     folder = options.runs / model.name
-    trained = None if ARMS[model.arm].exact else train_model(model, folder, options.dtype)
-    rows = measure_model(model, trained, folder)
+    trained = None if ARMS[model.arm].exact else train_model(model, folder, options.dtype, options.device)
+    rows = measure_model(model, trained, folder, options.device)
     told = {"arm": model.arm, "seed": model.seed, "settings": ARMS[model.arm].settings, **made(trained)}
     write_rows(rows, options.results / f"{model.name}.parquet", told)
 
 
 def made(trained: Path | None) -> dict[str, Any]:
-    """The steps of a training and the type of its products, for its rows to say; no steps without one."""
+    """The steps of a training, the type of its products and where it ran, for its rows to say; no steps without one."""
     if trained is None:
         return {"steps": 0}
     written = json.loads((trained / "training.json").read_text())
-    return {"steps": written["steps"], "dtype": written["dtype"]}
+    return {name: written[name] for name in ("steps", "dtype", "device")}
 
 
 # Bundling
@@ -319,6 +320,7 @@ def study_parser(
     parser.add_argument("--results", type=Path, default=ROOT / f"docs/{name}", help="where rows go")
     parser.add_argument("--at-once", type=int, default=1, help="models side by side, a thread each")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the products of a training")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="to train on, and to decode")
     parser.add_argument("--list", action="store_true", help="print every model and stop")
     parser.set_defaults(install=None, bundled=bundled, by=by)
     if bundled:

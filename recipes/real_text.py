@@ -172,7 +172,7 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
     corpus, _, form = model.arm.partition("-")
     windows = windows_of(scorer, corpus, held_out=True)
     held_out = [windows.draw(form, 1, index) for index in range(PROBLEMS)]
-    rows = order_rows(trained, [one.prompt for one in held_out], (AO, *TIES), folder)
+    rows = order_rows(trained, [one.prompt for one in held_out], (AO, *TIES), folder, options.device)
     told = {"profile": profiled(scorer, held_out[:PROFILED]), "steps": STEPS, "problems": PROBLEMS}
     write_rows(rows, options.results / f"{model.name}.parquet", told | {"dtype": options.dtype})
 

@@ -1,6 +1,7 @@
 """Models that have to reason: an autoregressive start, then diffusion; the gate, and the arms that it opens.
 
     python recipes/reasoning.py --arms chain --seeds 0        # trains and measures it, and says whether it passes
+    python recipes/reasoning.py --device cuda --at-once 16    # all that is missing on one GPU, a core for each model
     python recipes/reasoning.py --list                        # every model, and whether it is done
     python recipes/reasoning.py --gate igsm-longcot           # the gate again, of a chain that is trained: half an hour
 
@@ -18,6 +19,7 @@ Does not write the page.
 
 import argparse
 import dataclasses
+import fcntl
 import json
 import random
 import sys
@@ -146,11 +148,15 @@ def queue() -> list[Model]:
 # Training
 
 
-def train_model(model: Model, runs: Path, dtype: str = DTYPES[0]) -> Path:
+def train_model(model: Model, runs: Path, dtype: str = DTYPES[0], device: str = "cpu") -> Path:
     """The folder of the model once its values are right. Raises InputError for one that does not get there."""
-    enough = partial(long_enough, seed=model.seed, dtype=dtype)
-    causal = enough(ONE, CAUSAL, runs / f"causal-{model.seed}")
-    masked = enough(ONE, MASKED_ONE, runs / f"masked-{model.seed}", start=causal)
+    enough = partial(long_enough, seed=model.seed, dtype=dtype, device=device)
+    runs.mkdir(parents=True, exist_ok=True)
+    # Where several arms of a seed run side by side, one trains what they have in common, and the others wait for it.
+    with (runs / f".{model.seed}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        causal = enough(ONE, CAUSAL, runs / f"causal-{model.seed}")
+        masked = enough(ONE, MASKED_ONE, runs / f"masked-{model.seed}", start=causal)
     return enough(ARMS[model.arm], LAST, runs / model.name, start=masked)
 
 
@@ -160,7 +166,8 @@ def words() -> Any:
 
 
 def long_enough(
-    arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None, dtype: str = DTYPES[0]
+    arm: Arm, phase: Phase, folder: Path, seed: int, start: Path | None = None, dtype: str = DTYPES[0],
+    device: str = "cpu",
 ) -> Path:  # fmt: skip
     """The model of the first training of a phase after which enough values and answers are right."""
     found, task = "", Igsm()
@@ -172,12 +179,12 @@ def long_enough(
         )  # fmt: skip
         trained = fit(
             words(), arm.canvas(task), lambda index: arm.view(task.sample(seed, index, arm.paths), task),
-            folder / f"{steps}", recipe, seed=seed, start=start, dtype=dtype,
+            folder / f"{steps}", recipe, seed=seed, start=start, dtype=dtype, device=device,
         )  # fmt: skip
         # Written down, because every arm of a seed asks for the first two phases again.
         checked = folder / f"{steps}/checked.json"
         if not checked.exists():
-            denoiser = open_model(trained)
+            denoiser = open_model(trained, device)
             writer = Causal(denoiser, trained) if phase.causal else Masked(denoiser)
             right = {"values": value_accuracy(writer, arm, task), "answers": answer_accuracy(writer, arm, task)}
             with atomic(checked) as file:
@@ -217,7 +224,7 @@ class Causal(Masked):
         from transformers import LlamaForCausalLM
 
         super().__init__(denoiser)
-        self.model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval()
+        self.model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval().to(denoiser.device)
 
     def said(self, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
         """The likeliest token of each canvas after what stands before its position."""
@@ -237,7 +244,7 @@ class Causal(Masked):
         import torch
 
         with torch.inference_mode():
-            return int(self.model(torch.from_numpy(ids_L[None])).logits[0, -1].argmax())
+            return int(self.model(torch.from_numpy(ids_L[None]).to(self.model.device)).logits[0, -1].argmax())
 
 
 def value_accuracy(writer: Masked, arm: Arm, task: Igsm) -> float:
@@ -291,8 +298,8 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     arm, task = ARMS[model.arm], Igsm()
-    trained = train_model(model, options.runs, options.dtype)
-    measure = Measure.of(open_model(trained), task, arm.canvas(task))
+    trained = train_model(model, options.runs, options.dtype, options.device)
+    measure = Measure.of(open_model(trained, options.device), task, arm.canvas(task))
     rows = journaled(settings_of(model.arm, model.seed), measure.row, options.runs / model.name)
     told = {"arm": model.arm, "seed": model.seed, **made(trained)}
     write_rows(rows, options.results / f"{model.name}.parquet", told)

@@ -114,15 +114,17 @@ def run_one(model: Model, options: argparse.Namespace) -> None:
     view, folder = model.arm, options.runs / model.name
     trained = fit(
         build_tokenizer(text + held_out), CANVAS, lambda index: sample(text, view, model.seed, index), folder,
-        Recipe(steps=STEPS), seed=model.seed, dtype=options.dtype,
+        Recipe(steps=STEPS), seed=model.seed, dtype=options.dtype, device=options.device,
     )  # fmt: skip
     prompts = [sample(held_out, view, 1, index).problem.prompt for index in range(PROBLEMS)]
-    rows = order_rows(trained, prompts, POLICIES, folder)
+    rows = order_rows(trained, prompts, POLICIES, folder, options.device)
     told = {"view": view, "seed": model.seed, "problems": PROBLEMS, **made(trained)}
     write_rows(rows, options.results / f"{model.name}.parquet", told)
 
 
-def order_rows(trained: Path, prompts: Sequence[str], policies: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+def order_rows(
+    trained: Path, prompts: Sequence[str], policies: Sequence[str], folder: Path, device: str = "cpu"
+) -> list[dict[str, Any]]:  # fmt: skip
     """The order in which a model writes after each of these prompts, one token a step: a row a policy and prompt.
 
     A killed run goes on from what is in `folder`.
@@ -138,7 +140,7 @@ def order_rows(trained: Path, prompts: Sequence[str], policies: Sequence[str], f
             file.write(json.dumps({"id": str(index), "prompt": prompt, "answer": "none"}) + "\n")
     sweep = Sweep(
         task="jsonl", data=str(asked), models=(str(trained),), policies=tuple(policies), tokens_per_step=(1,),
-        problems=len(prompts),
+        problems=len(prompts), device=device,
     )  # fmt: skip
     rows = [to_row(row) for row in run_sweep(sweep, folder / "rows", batch_size=25, traces=len(prompts))]
     orders = {(one.policy, one.trace.problem_id): order_of(one.trace) for one in read_run(folder / "rows").traces}

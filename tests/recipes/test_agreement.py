@@ -154,27 +154,27 @@ def test_rows_are_on_the_disk_while_the_next_is_made_so_that_no_kill_loses_them(
 def test_a_model_is_trained_from_scratch_by_longer_schedules_until_it_is_right_or_not_measured(tmp_path, monkeypatch):
     made = []
 
-    def fit(tokenizer, spec, draw, folder, recipe, *, seed, dtype):
-        made.append((folder.name, recipe.steps, recipe.lr, draw(0).problem.id, dtype))
+    def fit(tokenizer, spec, draw, folder, recipe, *, seed, dtype, device):
+        made.append((folder.name, recipe.steps, recipe.lr, draw(0).problem.id, dtype, device))
         return folder / "final"
 
     monkeypatch.setattr(AGREEMENT, "fit", fit)
-    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5 if len(made) < 2 else 0.98)
-    found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path, "float32")
+    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained, device: 0.5 if len(made) < 2 else 0.98)
+    found = AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path, "float32", "cuda")
     assert found == tmp_path / "slow-3600/final"
     assert made == [
-        ("stage-0", 900, 3e-3, "grids-train-0-0", "float32"),
-        ("slow-3600", 3600, 1e-3, "grids-train-0-0", "float32"),
+        ("stage-0", 900, 3e-3, "grids-train-0-0", "float32", "cuda"),
+        ("slow-3600", 3600, 1e-3, "grids-train-0-0", "float32", "cuda"),
     ]
-    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained: 0.5)
+    monkeypatch.setattr(AGREEMENT, "validity", lambda model, trained, device: 0.5)
     with pytest.raises(AGREEMENT.InputError, match="one-0 is not right on 97% of held-out grids after 7200 steps"):
         AGREEMENT.train_model(AGREEMENT.Model(arm="one", seed=0), tmp_path)
 
 
 def test_rows_say_in_what_type_their_model_was_trained(tmp_path, monkeypatch):
-    def train_model(model, folder, dtype):
+    def train_model(model, folder, dtype, device):
         folder.mkdir()
-        (folder / "training.json").write_text(json.dumps({"steps": 900, "dtype": f"torch.{dtype}"}))
+        (folder / "training.json").write_text(json.dumps({"steps": 900, "dtype": f"torch.{dtype}", "device": device}))
         return folder
 
     monkeypatch.setattr(AGREEMENT, "train_model", train_model)
@@ -183,7 +183,7 @@ def test_rows_say_in_what_type_their_model_was_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["agreement.py", *flags])
     assert AGREEMENT.main() == 0
     told = json.loads(pq.read_schema(tmp_path / "rows/one-0.parquet").metadata[b"setting"])
-    assert (told["steps"], told["dtype"]) == (900, "torch.float32")
+    assert (told["steps"], told["dtype"], told["device"]) == (900, "torch.float32", "cpu")
     said = FINDINGS.Study(tmp_path / "rows").told(["one"])
     assert said.startswith("Models measured: `one` 1.") and said.endswith("all others in bfloat16: `one-0`.")
 

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,6 +185,27 @@ def test_a_chain_that_is_trained_is_put_to_the_gate_again(monkeypatch, capsys):
     # Sure of everything, and right without any path: the last number of a line is what was measured.
     assert "NO    1.000  at most 20 % of commits" in said and "NO    0.000  random order at least 10 points" in said
     assert "over masked paths at most 10 points above chance" in said.splitlines()[-1]
+
+
+def test_arms_of_a_seed_side_by_side_train_once_what_they_have_in_common(monkeypatch, tmp_path):
+    busy, most = [], []
+
+    def long_enough(arm, phase, folder, seed, **options):
+        busy.append(folder.name)
+        most.append([*busy])
+        time.sleep(0.05)
+        busy.remove(folder.name)
+        return folder
+
+    monkeypatch.setattr(REASONING, "long_enough", long_enough)
+    models = [REASONING.Model(arm=arm, seed=seed) for arm in ("chain", "nap") for seed in (3, 4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda model: REASONING.train_model(model, tmp_path / "runs").name, models)]
+    assert found == ["chain-3", "chain-4", "nap-3", "nap-4"]
+    for seed in (3, 4):
+        common = {f"causal-{seed}", f"masked-{seed}"}
+        assert any(common & {*now} for now in most) and all(len(common & {*now}) <= 1 for now in most)
+        assert max(now.count(name) for now in most for name in common) == 1
 
 
 def test_of_each_arm_is_measured_what_the_rules_read_and_of_the_first_pair_more():
