@@ -224,7 +224,8 @@ class Causal(Masked):
         from transformers import LlamaForCausalLM
 
         super().__init__(denoiser)
-        self.model = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval().to(denoiser.device)
+        self.model: Any = LlamaForCausalLM.from_pretrained(trained, dtype=torch.float32).eval()
+        self.model.to(denoiser.device)
 
     def said(self, canvases: Sequence[Canvas], asked: Sequence[int]) -> list[int]:
         """The likeliest token of each canvas after what stands before its position."""
