@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
+from nap import decode
+from nap.canvas.canvas import CanvasSpec
 from nap.commands.evaluate import Eval
 from nap.commands.flags import CanvasFlags
 from nap.commands.order import OrderCommand
 from nap.common.files import InputError
+from nap.data.trace_files import write_traces
+from nap.models.any import load as load_any
+from nap.models.exact_cost import cost_of
 from tiny import nap
 
 
@@ -41,3 +46,26 @@ def test_a_law_is_swept_like_any_model_and_the_run_resumes(tmp_path, capsys):
     assert "low_confidence" in capsys.readouterr().out
     OrderCommand(file=str(tmp_path / "run"), law=law, json=True).run()
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["traces"] == 2
+
+
+def test_each_setting_of_a_run_has_a_cost_of_its_own(tmp_path, capsys):
+    (tmp_path / "corpus.txt").write_text("a b c d\nb a d c\nc c a a\nd b b d\n")
+    law, denoiser = f"exact:{tmp_path}/corpus.txt", load_any(f"exact:{tmp_path}/corpus.txt")
+    canvas, traces, files = CanvasSpec(paths=1, path_tokens=4, summary_tokens=0, tags="none"), {}, []
+    for pace in (1, 4):
+        found = decode(denoiser, ["a", "c"], policy="random", tokens_per_step=pace, canvas=canvas)
+        traces[pace] = [result.trace for result in found]
+        files.append(tmp_path / f"{pace}.jsonl")
+        write_traces(traces[pace], str(files[-1]))
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join(file.read_text() for file in files))
+    OrderCommand(file=str(both), law=law, json=True).run()
+    *_, slow, fast, whole = map(json.loads, capsys.readouterr().out.splitlines())
+    for pace, said in ((1, slow), (4, fast)):
+        costs = [cost_of(denoiser, trace) for trace in traces[pace]]
+        assert said["id"] == f"law: {law} | random | {pace}/step" and said["traces"] == 2
+        assert said["nats a token"] == pytest.approx(sum(cost.nats for cost in costs) / said["tokens"])
+        assert said["dependence"] == pytest.approx(sum(cost.dependence for cost in costs) / said["tokens"])
+    assert slow["dependence"] == pytest.approx(0, abs=1e-9) != fast["dependence"] and whole["traces"] == 4
+    OrderCommand(file=str(both), law=law).run()
+    assert f"{law} | random | 4/step" in capsys.readouterr().out

@@ -1,21 +1,26 @@
 """Small records in the shape of each other system become traces that say the same."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from nap.cli import main
+from nap.commands.trace import TraceImport
 from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, HEADER, OUTSIDE, PROMPT, REMASK
 from nap.data.trace_files import read_traces
+from nap.models.load import load
 from nap.order import arrays
 from nap.order.arness import global_arness
 from nap.order.importers import Known, from_canvases, from_pairs, import_traces
 from nap.order.measure import measure
 from nap.order.order import bare_order, order_of
+from tiny import change_json
 
 M, EOS = 99, 2
 KNOWN = Known(mask_id=M, uncounted=(EOS,))
@@ -200,8 +205,6 @@ def test_the_mask_must_be_known():
 
 
 def test_the_command_takes_texts_mask_and_padding_from_a_tokenizer(tmp_path, tiny, monkeypatch, capsys):
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     mask, (word,) = tokenizer.mask_token_id, tokenizer("Ann", add_special_tokens=False).input_ids
     lines = [[[mask, mask], [word, mask], [word, tokenizer.pad_token_id]]]
@@ -217,6 +220,22 @@ def test_the_command_takes_texts_mask_and_padding_from_a_tokenizer(tmp_path, tin
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "has no tokenizer" in capsys.readouterr().err
+
+
+def test_an_imported_trace_counts_what_a_decode_of_the_same_model_counts(tmp_path, tiny):
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # The weights have no rows for more tokens, so that words of the task take their places.
+    turn, end, word = (tokenizer.convert_tokens_to_ids(text) for text in ("Ann", "Bob", "has"))
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace('"Ann"', '"<|eot_id|>"'))
+    change_json(folder / "config.json", eos_token_id=[tokenizer.pad_token_id, end])
+    own, mask = load(str(folder)), tokenizer.mask_token_id
+    lines = [[[mask] * 4, [word, mask, mask, mask], [word, mask, turn, turn], [word, end, turn, turn]]]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    files = {"file": str(tmp_path / "c.jsonl"), "out": str(tmp_path / "t.jsonl")}
+    TraceImport(**files, source="canvases", tokenizer=str(folder)).run()
+    (trace,) = read_traces(files["out"])
+    assert {turn, end} < {*trace.uncounted} == {own.pad_id, *own.eos_ids} and len(order_of(trace)) == 1
 
 
 @pytest.mark.parametrize(

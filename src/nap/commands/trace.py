@@ -239,13 +239,15 @@ def _with_tokenizer(known: "Known", name: str) -> "Known":
     from dataclasses import replace
 
     from nap.models import checkpoint
-    from nap.models.families import FAMILIES, declared_mask
+    from nap.models.families import FAMILIES, declared_mask, end_ids
 
     tokenizer = checkpoint.open_tokenizer(name)
     folder, _ = checkpoint.find(name, weights=False)
     config = checkpoint.read_config(folder) if (folder / "config.json").is_file() else {}
-    ends = tuple(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None)
     family = FAMILIES.get(str(config.get("model_type")))
+    pad = next((i for i in (tokenizer.pad_token_id, config.get("pad_token_id")) if isinstance(i, int)), None)
+    # What a decode of this model does not count either.
+    ends = tuple(i for i in dict.fromkeys((pad, *end_ids(config, family, tokenizer))) if i is not None)
     sources = (known.mask_id, declared_mask(config, tokenizer), family.mask_id if family else None)
     mask = next((token for token in sources if token is not None), None)
     return replace(known, mask_id=mask, uncounted=ends, text=lambda token: tokenizer.decode([token]))

@@ -279,13 +279,8 @@ def special_ids(
         )
     check_config({key: config.get(key) for key in (*_IDS, "vocab_size")}, where)
     mask = _mask_id(config, family, tokenizer, where, mask_id)
-    declared = config.get("eos_token_id")
-    ends = [*declared] if isinstance(declared, list) else [declared]
-    pads = [config.get("pad_token_id")]
-    if tokenizer is not None:
-        ends += [tokenizer.eos_token_id, *(_id_of(text, tokenizer) for text in family.end_tokens)]
-        pads.insert(0, tokenizer.pad_token_id)
-    eos = tuple(dict.fromkeys(token for token in ends if token is not None and 0 <= token < size))
+    eos = tuple(token for token in end_ids(config, family, tokenizer) if token < size)
+    pads = getattr(tokenizer, "pad_token_id", None), config.get("pad_token_id")
     pad = next((token for token in (*pads, *eos) if token is not None), None)
     if pad is None or not 0 <= pad < size or pad == mask:
         raise InputError(
@@ -293,6 +288,19 @@ def special_ids(
             "set pad_token_id in its config.json"
         )
     return SpecialIds(mask, pad, eos)
+
+
+def end_ids(config: Config, family: Family | None, tokenizer: "PreTrainedTokenizerBase | None") -> tuple[int, ...]:
+    """The ids that end a text or a turn: those that a config and a tokenizer declare, and those of the family's texts.
+
+    A family that is not known has the texts of most (`Family.end_tokens`).
+    """
+    declared = config.get("eos_token_id")
+    ends = [*declared] if isinstance(declared, list) else [declared]
+    if tokenizer is not None:
+        texts = (family or Family).end_tokens
+        ends += [tokenizer.eos_token_id, *(_id_of(text, tokenizer) for text in texts)]
+    return tuple(dict.fromkeys(token for token in ends if isinstance(token, int) and token >= 0))
 
 
 def _mask_id(
