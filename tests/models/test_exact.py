@@ -131,6 +131,13 @@ def test_a_file_that_is_absent_or_empty_is_refused(tmp_path):
         load(f"exact:{tmp_path}/empty.txt")
 
 
+@pytest.mark.parametrize("word", ["<mask>", "<pad>", "<think 1>", "</summary>"])
+def test_a_text_with_a_mark_of_the_canvas_is_refused_by_the_mark(tmp_path, word):
+    (tmp_path / "t.txt").write_text(f"the capital of {word} is big\n")
+    with pytest.raises(InputError, match=f"t.txt holds '{word}', which is a mark of a canvas"):
+        load(f"exact:{tmp_path}/t.txt")
+
+
 @pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz", "corpus.parquet"])
 def test_a_file_of_rows_gives_the_law_of_their_texts(corpus, name):
     texts = [*LINES.splitlines(), None]

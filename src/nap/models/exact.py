@@ -102,8 +102,8 @@ def read_name(name: str) -> tuple[Path, Settings]:
 def open_exact(name: str) -> Computed:
     """The denoiser of `exact:FILE,setting=value,...`, or of a task's own law (exact_task.py), `exact:grids`.
 
-    Raises InputError as `read_name` does, and for a file without texts. A file with the name of a task is written as
-    ./grids.
+    Raises InputError as `read_name` does, for a file without texts, and for one that holds a mark of SPECIAL. A file with
+    the name of a task is written as ./grids.
     """
     from nap.models.exact_task import LAWFUL, open_task
 
@@ -114,6 +114,8 @@ def open_exact(name: str) -> Computed:
     whole = read_texts(path)
     texts = [line for text in whole for line in lines_of(text)] if settings.per == "line" else whole
     texts = [" ".join(text.split()) for text in texts]
+    if mark := next((mark for mark in SPECIAL if any(mark in text for text in texts)), None):
+        raise InputError(f"{path} holds {mark!r}, which is a mark of a canvas and no text; write it otherwise")
     tokens = [[*text] if settings.unit == "letter" else text.split() for text in texts]
     counted = Counter(token for line in tokens for token in line)
     words = [UNKNOWN, *(word for word, _ in counted.most_common(settings.vocabulary - 1) if word != UNKNOWN)]
