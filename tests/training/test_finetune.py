@@ -17,7 +17,7 @@ import nap.training.trainer as training
 from nap.canvas.canvas import CanvasSpec, layout
 from nap.common import machine
 from nap.common.files import InputError
-from nap.data.samples import write_samples
+from nap.data.samples import Path, read_samples, write_samples
 from nap.decoding.budget import Budget
 from nap.decoding.decode import decode_traces
 from nap.decoding.policies.registry import parse_policy
@@ -360,14 +360,15 @@ def bytewise(tmp_path_factory):
     return folder
 
 
-def autoregressive(folder):
+def autoregressive(folder, **special):
     from tokenizers import Tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     said = json.loads(LLADA.tiny_tokenizer("<mask>").backend_tokenizer.to_str())
     said["added_tokens"] = [token for token in said["added_tokens"] if token["content"] != "<mask>"]
     backend = Tokenizer.from_str(json.dumps(said))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    special = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"} | special
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special)
     eos = tokenizer.eos_token_id
     assert isinstance(eos, int)
     torch.manual_seed(0)
@@ -429,6 +430,37 @@ def test_an_adapter_whose_base_is_gone_says_so(bytewise, tmp_path):
     shutil.rmtree(base)
     with pytest.raises(InputError, match="is an adapter, and its base cannot be opened: no model"):
         load(str(final))
+
+
+def test_a_tokenizer_whose_unknown_token_is_its_padding_too_is_trained_with(bytewise, tmp_path):
+    """As GPT-2's is and SmolLM2's; here a chat template begins with it as well."""
+    end = "<|endoftext|>"
+    autoregressive(tmp_path / "model", unk_token=end, bos_token=end)
+    template = "{{ bos_token }}{{ messages[0]['content'] }}"
+    change_json(tmp_path / "model/tokenizer_config.json", chat_template=template)
+    said, made = [], replace(job(bytewise, spec=WIDE, steps=1, batch_size=4, rows=4), model=str(tmp_path / "model"))
+    fine_tune(made, tmp_path / "run", WATCH, said.append)
+    assert said[0].startswith("16 of 16 samples")
+
+
+def test_a_text_that_a_decode_would_cut_at_an_end_is_left_out_by_its_row(bytewise, tmp_path):
+    """Every end counts that a decode of the trained model knows; a prompt's turns may hold them."""
+    autoregressive(tmp_path / "model", eos_token="<|im_end|>")
+    one = next(read_samples(bytewise / "samples.parquet"))
+    asked = replace(one, problem=replace(one.problem, prompt="Why?<|im_end|>"))
+    path = replace(one, paths=(*one.paths[:-1], Path(text="a<|im_end|>b")))
+    write_samples([asked, path, replace(one, summary="5<|im_end|>")], tmp_path / "samples.parquet")
+    made = replace(
+        job(bytewise, spec=WIDE, steps=1, batch_size=1, rows=1),
+        model=str(tmp_path / "model"),
+        data=str(tmp_path / "samples.parquet"),
+    )
+    final = fine_tune(made, tmp_path / "run", WATCH, quiet)
+    dropped = [json.loads(line) for line in (tmp_path / "run/dropped.jsonl").read_text().splitlines()]
+    said = "holds '<|im_end|>', the model's end of text, where a decode would cut it; take it out first"
+    assert [(row["row"], row["reason"]) for row in dropped] == [(2, f"path 3 {said}"), (3, f"the summary {said}")]
+    (end,) = load(str(final)).tokenizer.encode("<|im_end|>", add_special_tokens=False)
+    assert end in load(str(final)).eos_ids
 
 
 def test_tags_can_stay_text(bytewise, tmp_path):

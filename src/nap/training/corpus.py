@@ -8,11 +8,11 @@ Does not mask or batch (batches.py).
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path as FilePath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from nap.canvas.canvas import Canvas, CanvasSpec, Tokenizer, encode_tag, find_ta
 from nap.common.files import InputError, atomic
 from nap.common.folder import digest_files
 from nap.data.samples import Sample, concatenated, read_samples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Dropped(NamedTuple):
@@ -137,6 +140,37 @@ def check_every_slot(sample: Sample, spec: CanvasSpec, tokenizer: Tokenizer) -> 
                 f"path {number} takes {takes} tokens with the longest closing tag, a slot has {spec.path_tokens} "
                 "(each place is drawn: shuffle_paths)"
             )
+
+
+def check_words(sample: Sample, spec: CanvasSpec, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise InputError for words that the tokenizer would silently replace by its unknown token.
+
+    Texts are looked at, not their canvas: where the unknown token is also the padding or the end of text, as GPT-2's
+    is, every canvas holds it, and a chat template may begin with it. A prompt may name it, as in a decode.
+    """
+    if (unknown := tokenizer.unk_token_id) is None:
+        return
+    texts = [sample.problem.prompt.replace(str(tokenizer.unk_token), " "), *_answers(sample, spec).values()]
+    if any(unknown in tokenizer.encode(text, add_special_tokens=False) for text in texts):
+        words = " ".join(texts).split()
+        named = [word for word in words if unknown in tokenizer.encode(word, add_special_tokens=False)]
+        raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
+
+
+def check_ends(sample: Sample, spec: CanvasSpec, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> None:
+    """Raise InputError for a path or a summary that holds one of `ends`, which end a text or a turn in a decode."""
+    for what, text in _answers(sample, spec).items():
+        if found := [token for token in tokenizer.encode(text, add_special_tokens=False) if token in ends]:
+            raise InputError(
+                f"{what} holds {tokenizer.decode(found[:1])!r}, the model's end of text, where a decode would cut it; "
+                "take it out first"
+            )
+
+
+def _answers(sample: Sample, spec: CanvasSpec) -> dict[str, str]:
+    """The texts that this canvas has slots for, under the names that messages give them."""
+    summary = {"the summary": sample.summary} if spec.summary_tokens else {}
+    return {f"path {number}": path.text for number, path in enumerate(sample.paths, 1)} | summary
 
 
 def escaped_tags(sample: Sample) -> Sample:

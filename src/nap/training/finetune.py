@@ -163,17 +163,14 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     from nap.canvas.canvas import Canvas
     from nap.data.samples import Sample
     from nap.training.batches import lay_out
-    from nap.training.corpus import check_every_slot, read_corpus
+    from nap.training.corpus import check_ends, check_every_slot, check_words, read_corpus
 
     def laid_out(sample: Sample) -> Canvas:
+        check_words(sample, job.spec, start.tokenizer)
+        check_ends(sample, job.spec, start.tokenizer, start.ids.eos_ids)
         canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id, words=start.words)
         if job.hyper.shuffle_paths and job.spec.paths > 1:
             check_every_slot(sample, job.spec, start.tokenizer)
-        unknown = start.tokenizer.unk_token_id
-        if unknown is not None and unknown in canvas.ids:
-            words = " ".join([sample.problem.prompt, *(path.text for path in sample.paths), sample.summary]).split()
-            named = [word for word in words if unknown in start.tokenizer.encode(word, add_special_tokens=False)]
-            raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
         if start.max_length is not None and len(canvas) > start.max_length:
             raise InputError(f"its canvas takes {len(canvas)} tokens, the model has {start.max_length} positions")
         return canvas
