@@ -536,11 +536,11 @@ def test_a_question_without_a_canvas_of_its_own_asks_for_one(tiny, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny, model)
     (model / "canvas.json").unlink()
-    with pytest.raises(InputError, match=r"does not say what canvas it was trained on .*--canvas plain"):
+    with pytest.raises(
+        InputError, match=r"does not say what canvas it was trained on .*--canvas plain.*nap.CanvasSpec.plain\("
+    ):
         run_sweep(sweep_of(model), tmp_path / "run")
-    rows = run_sweep(
-        sweep_of(model, canvas=CanvasSpec(paths=1, path_tokens=9, tags="none", summary_tokens=0)), tmp_path / "run"
-    )
+    rows = run_sweep(sweep_of(model, canvas=CanvasSpec.plain(9)), tmp_path / "run")
     assert all(row.text == row.paths[0] for row in rows), "without a summary the whole text is read"
 
 

@@ -144,6 +144,10 @@ def test_a_canvas_of_paths_answers_with_its_summary_and_gives_the_paths_beside_i
         said, trace = alone(denoiser, "a b", PATHS, "parallel_forced", **settings)
         assert (choice["message"]["content"], choice["nap"]["paths"]) == (said.summary, list(said.paths))
         assert choice["nap"]["tokens_per_forward"] == choice["nap"]["tokens"] / trace.forwards
+    written = sum(choice["nap"]["tokens"] for choice in reply["choices"])
+    counts = reply["usage"]
+    assert counts["completion_tokens"] == written
+    assert 0 < counts["completion_tokens_details"]["reasoning_tokens"] < written, "the summaries are no reasoning"
     first, second = (choice["nap"]["paths"] for choice in reply["choices"])
     assert first != second, "each of n answers is a draw of its own"
 
@@ -280,6 +284,20 @@ def test_an_answer_ends_by_itself_or_where_its_slot_is_full() -> None:
             _, reply = asyncio.run(ask())
         assert reply["choices"][0]["finish_reason"] == finish
         assert reply["usage"]["completion_tokens"] == tokens
+
+
+def test_a_plain_slot_of_no_said_length_has_the_room_that_the_prompt_leaves() -> None:
+    denoiser, spec = HashDenoiser(), CanvasSpec.plain(16)
+    denoiser.max_length = 12
+
+    async def ask() -> Any:
+        async with client_of(service) as client:
+            return [await post(client, COMPLETE, prompt="a b", **told) for told in ({}, {"max_tokens": 16})]
+
+    with serving(denoiser, defaults(spec)) as service:
+        (status, reply), (refused, error) = asyncio.run(ask())
+    assert (status, reply["choices"][0]["nap"]["tokens"]) == (200, 10)
+    assert refused == 400 and "too long" in error["error"]["message"]
 
 
 class Slow(HashDenoiser):
@@ -638,6 +656,18 @@ def test_clients_that_are_answered_when_it_is_told_to_stop_are_told_so() -> None
     for status, said in (whole, waits):
         assert status == 429 and "the server is stopping" in said["error"]["message"]
     assert "the server is stopping" in streamed[-1]["error"]["message"]
+
+
+@pytest.mark.parametrize(("flags", "tokens"), [((), 256), (("--path-tokens", "40"), 40)])
+def test_a_plain_canvas_is_as_long_as_the_page_says(
+    flags: tuple[str, ...], tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nap.cli import run
+
+    served: list[Service] = []
+    monkeypatch.setattr("nap.serving.api.serve", lambda service, **_: served.append(service))
+    run(["serve", "--model", "agree-longcot", "--canvas", "plain", *flags])
+    assert served[0].defaults.spec == CanvasSpec.plain(tokens)
 
 
 @pytest.mark.parametrize(

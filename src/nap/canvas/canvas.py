@@ -31,6 +31,8 @@ OPENING: dict[str, Callable[[int], str]] = {
     "none": lambda number: "",
 }
 SUMMARY_OPENING, SUMMARY_CLOSING = "<summary>", "</summary>"
+# Tokens of a plain canvas, where nobody says how many.
+TOKENS = 256
 
 
 class Tokenizer(Protocol):
@@ -65,6 +67,8 @@ class CanvasSpec:
     >>> spec = nap.CanvasSpec(paths=2, path_tokens=40, summary_tokens=8)
     >>> spec.kind, spec.special_tokens[:2]
     ('nap', ['<think 1>', '</think 1>'])
+    >>> nap.CanvasSpec.plain(16).kind
+    'plain'
     """
 
     paths: int = 3
@@ -87,6 +91,11 @@ class CanvasSpec:
             raise InputError("a canvas without tags has one path and no summary; set paths=1 and summary_tokens=0")
         if self.paths > 1 and not self.summary_tokens:
             raise InputError(f"{self.paths} paths need a summary to answer from; set summary_tokens to at least 1")
+
+    @classmethod
+    def plain(cls, tokens: int) -> "CanvasSpec":
+        """One slot of so many tokens, without tags: what most published checkpoints were trained on."""
+        return cls(path_tokens=tokens, **PRESETS["plain"])
 
     def said(self) -> dict[str, int | str]:
         """The fields as files store them. Newer fields are left out at their default, as older files have none."""
@@ -123,6 +132,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "longcot": {"paths": 1},
     "nap": {},
 }
+
+
+def usual_tokens(positions: int | None) -> int:
+    """How many tokens of a plain canvas leave room for a prompt in a model of so many positions (None: any number)."""
+    return TOKENS if positions is None else min(TOKENS, max(1, positions // 2))
 
 
 def preset(kind: str) -> CanvasSpec:

@@ -96,7 +96,7 @@ def lay_out(
         raise InputError(f"there is no gap in the text {infill.text!r:.60}; mark what is to be filled in: {FORMS}")
     check("tokens of all gaps", sum(piece for piece in pieces if isinstance(piece, int)), CANVAS_TOKENS)
     ids = _encoded(pieces, tokenizer, mask_id)
-    spec = CanvasSpec(paths=1, path_tokens=len(ids), summary_tokens=0, tags="none")
+    spec = CanvasSpec.plain(len(ids))
     region = np.array([PROMPT] * len(prompt_ids) + [0] * len(ids), np.int64)
     whole = np.array([*prompt_ids, *ids], np.int64)
     return Canvas(ids=whole, region=region, spec=spec, problem_id=problem_id, gaps=gaps_of(whole, region == 0, mask_id))

@@ -65,7 +65,7 @@ class CanvasFlags:
     paths: Whole = None
     """paths of a nap canvas (default: 3)"""
     path_tokens: Whole = None
-    """tokens of each path slot (default: 330)"""
+    """tokens of each path slot (default: 330; with `nap serve --canvas plain` 256, or what the model has room for)"""
     summary_tokens: Whole = None
     """tokens of the summary slot (default: 32)"""
     tags: Annotated[Literal["think", "hash"] | None, arg(metavar="{think,hash}", help_behavior_hint="")] = None

@@ -4,7 +4,7 @@ Does not serve (serving/); reads the flags and says where the server is.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
@@ -53,6 +53,7 @@ class Serve:
 
     def run(self) -> None:
         """Open the model, and serve it until a signal."""
+        from nap.canvas.canvas import TOKENS
         from nap.decoding.budget import Budget
         from nap.decoding.needs import check_needs
         from nap.decoding.policies.registry import parse_policy
@@ -69,7 +70,9 @@ class Serve:
         check("max tokens", self.max_tokens, SLOT_TOKENS)
         check("seed", self.drawing.seed, SEED)
         cache_of(self.cache)
-        policy, sampling, wanted = parse_policy(self.policy), self.drawing.sampling(), self.canvas.spec()
+        unsaid = self.canvas.canvas == "plain" and self.canvas.path_tokens is None
+        wanted = (replace(self.canvas, path_tokens=TOKENS) if unsaid else self.canvas).spec()
+        policy, sampling = parse_policy(self.policy), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         budget.check(policy)
         key = os.environ.get(self.key_env, "").strip()

@@ -6,10 +6,11 @@ A text with gaps can stand in place of the slots. Does not know tasks, and decod
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from nap.canvas.canvas import Canvas, CanvasSpec, layout
+from nap.canvas.canvas import Canvas, CanvasSpec, layout, usual_tokens
 from nap.canvas.infill import Infill, lay_out
 from nap.canvas.visibility import Attention
 from nap.common.bounds import CHARACTERS, check
@@ -79,9 +80,11 @@ def canvas_spec(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Attent
     """The canvas asked for, or the model's own, with `attention` if given. Raises InputError if there is neither."""
     spec = wanted or denoiser.canvas
     if spec is None:
+        tokens = usual_tokens(denoiser.max_length)
         raise InputError(
-            f"{denoiser.setting.get('model')} does not say what canvas it was trained on (canvas.json); "
-            "give one: --canvas plain --path-tokens 256, or --canvas nap with --paths, --path-tokens, --summary-tokens"
+            f"{denoiser.setting.get('model')} does not say what canvas it was trained on (canvas.json); give one: "
+            f"--canvas plain --path-tokens {tokens}, or --canvas nap with --paths, --path-tokens, --summary-tokens; in "
+            f"Python canvas=nap.CanvasSpec.plain({tokens}), or nap.CanvasSpec with paths, path_tokens, summary_tokens"
         )
     return spec.under(attention)
 
@@ -97,12 +100,17 @@ def asked_canvas(denoiser: Denoiser, wanted: CanvasSpec | None, attention: Atten
     return spec
 
 
-def canvas_of(denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting: Prompting = PLAIN) -> Canvas:
-    """The empty canvas of a problem. Raises InputError for a prompt with a word that the model does not know, or that
-    leaves no room for the canvas.
+def canvas_of(
+    denoiser: Denoiser, problem: Problem, spec: CanvasSpec, prompting: Prompting = PLAIN, *, shrinks: bool = False
+) -> Canvas:
+    """The empty canvas of a problem; where it `shrinks`, a plain slot has at most the positions after the prompt.
+
+    Raises InputError for a prompt with a word that the model does not know, or that leaves no room for the canvas.
     """
     with placed(problem.id):
         ids = known_ids(denoiser, problem.prompt, prompting)
+        if shrinks and spec.kind == "plain" and denoiser.max_length is not None and len(ids) < denoiser.max_length:
+            spec = replace(spec, path_tokens=min(spec.path_tokens, denoiser.max_length - len(ids)))
         canvas = layout(ids, spec, denoiser.tokenizer, denoiser.mask_id, problem_id=problem.id)
         check_length(denoiser, len(canvas))
     return canvas

@@ -4,7 +4,7 @@ A canvas is written in any order, so that its text settles from the left: what s
 policy that may take tokens back nothing is settled before the end. Does not decode, and knows nothing of requests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +27,7 @@ class Written:
     finish    `stop` where the text ended by itself or before a stop text, `length` where its slot was full
     prompt    tokens of the prompt
     tokens    tokens written in all slots, without padding and end of text
+    thought   those of them in the paths before a summary
     forwards  model calls that it took part in
     trace     how it was written, as a trace file has it, where that was asked for
     """
@@ -36,6 +37,7 @@ class Written:
     finish: str
     prompt: int
     tokens: int
+    thought: int
     forwards: int
     trace: Row | None
 
@@ -91,10 +93,15 @@ class Answer:
             paths=said.paths if self.canvas.spec.summary_tokens else (),
             finish="stop" if said.closed[-1] or ended or len(text) < len(settled) else "length",
             prompt=int((self.canvas.region == PROMPT).sum()),
-            tokens=sum(self._replay.ids[at] not in {self._denoiser.mask_id, *self._ends} for at in self._slots),
+            tokens=self._written(self._slots),
+            thought=self._written({*self._slots} - {*self._slot}),
             forwards=sum(cost.forwards for cost in self._recording.costs),
             trace=trace_to_row(self._recording.trace(self._denoiser, cancelled=not self.full)) if trace else None,
         )
+
+    def _written(self, places: Iterable[int]) -> int:
+        """How many of these places hold a token that is neither padding nor an end of text."""
+        return sum(self._replay.ids[at] not in {self._denoiser.mask_id, *self._ends} for at in places)
 
     @cached_property
     def _slots(self) -> list[int]:

@@ -168,7 +168,7 @@ class Service:
             def lay(prompt: Turns | str = prompt, number: int = number) -> Canvas:
                 # Draws are seeded by the name, so that equal requests get equal answers, and `n` answers differ.
                 problem = Problem(id=f"answer {number}", prompt=self._text(prompt), answer="")
-                return canvas_of(self.denoiser, problem, wanted.spec, Prompting(raw=True))
+                return canvas_of(self.denoiser, problem, wanted.spec, Prompting(raw=True), shrinks=not wanted.sized)
 
             yield Job(
                 lay=lay, policy=wanted.policy, told=wanted.told, tell=tell, stops=wanted.stops, stream=wanted.stream,

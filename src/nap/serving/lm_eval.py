@@ -23,7 +23,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
-from nap.canvas.canvas import Canvas, CanvasSpec, parse
+from nap.canvas.canvas import TOKENS, Canvas, CanvasSpec, parse
 from nap.common.arguments import checked_arguments
 from nap.common.bounds import SLOT_TOKENS, check, check_least
 from nap.common.files import InputError, atomic, make_folder
@@ -45,7 +45,6 @@ from nap.models.denoiser import Denoiser
 from nap.models.session import open_session
 from nap.serving.answer import cut
 from nap.serving.likelihood import DRAWS, log_likelihood
-from nap.serving.requests import TOKENS
 
 try:
     from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
@@ -221,7 +220,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         if tokens is not None:
             check(f"{name}: max_gen_toks", tokens, SLOT_TOKENS)
         if own is None or self.canvas == "plain":
-            return CanvasSpec(paths=1, path_tokens=tokens or TOKENS, summary_tokens=0, tags="none")
+            return CanvasSpec.plain(tokens or TOKENS)
         if tokens and tokens < (slot := own.summary_tokens or own.path_tokens):
             say(
                 f"{name}: its task says max_gen_toks {tokens}, and the canvas has {slot} tokens for an answer; all are "
@@ -264,7 +263,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         import numpy as np
 
         ids = np.array([*prompt, *[self.denoiser.mask_id] * len(answer)], np.int64)
-        spec = CanvasSpec(paths=1, path_tokens=len(answer), summary_tokens=0, tags="none")
+        spec = CanvasSpec.plain(len(answer))
         region = np.where(np.arange(len(ids)) < len(prompt), PROMPT, 0)
         canvas = Canvas(ids=ids, region=region, spec=spec)
         (trace,) = decode_traces(self.denoiser, [canvas], parse_policy("low_confidence"), budget=Budget(tokens=1))

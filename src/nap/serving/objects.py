@@ -71,7 +71,8 @@ class Reply:
         """Tokens of the prompts, each counted once, and of all answers."""
         prompt = sum(answer.prompt for answer in answers[:: self.wanted.n])
         written = sum(answer.tokens for answer in answers)
-        counts = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+        counts: Json = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+        counts["completion_tokens_details"] = {"reasoning_tokens": sum(answer.thought for answer in answers)}
         return {"usage": counts}
 
     def _object(self, kind: str, choices: list[Json]) -> Json:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
-from nap.canvas.canvas import CanvasSpec
+from nap.canvas.canvas import TOKENS, CanvasSpec
 from nap.common.arguments import checked_fields
 from nap.common.bounds import CHOICES, SEED, Bound, check
 from nap.common.files import InputError
@@ -18,8 +18,6 @@ from nap.decoding.budget import Budget, Eos, Sampling, Told
 from nap.decoding.policies.policy import Policy
 from nap.decoding.policies.registry import parse_policy
 
-# Of a plain canvas, where neither the client nor the server says how long an answer may be.
-TOKENS = 256
 Turns = tuple[tuple[str, str], ...]
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 # The most characters of a stop text, and of a policy.
@@ -84,6 +82,7 @@ class Wanted:
     """A request that was understood.
 
     prompts  the turns of a chat, or one text or more, each of which gets `n` answers
+    sized    whether it says how long an answer may be; otherwise a plain slot has no more tokens than there is room for
     stops    texts before which an answer ends
     usage    whether a stream ends with a chunk that counts tokens
     trace    whether each answer comes with the trace of how it was decoded
@@ -92,6 +91,7 @@ class Wanted:
     model: str | None
     prompts: tuple[Turns, ...] | tuple[str, ...]
     spec: CanvasSpec
+    sized: bool
     policy: Policy
     told: Told
     stops: tuple[str, ...]
@@ -125,9 +125,10 @@ def read_request(body: object, defaults: Defaults, *, chat: bool) -> Wanted:
     check("seed", seed, SEED)
     prompts = (_turns(asked.messages),) if chat else _texts(asked.prompt)
     check("answers of a request", n * len(prompts), CHOICES)
-    spec = slots_for(defaults.spec, _length(asked, defaults.max_tokens))
+    tokens = _length(asked, defaults.max_tokens)
     return Wanted(
-        model=asked.model, prompts=prompts, spec=spec, policy=policy,
+        model=asked.model, prompts=prompts, spec=slots_for(defaults.spec, tokens), sized=tokens is not None,
+        policy=policy,
         told={"budget": budget, "sampling": _sampling(asked, defaults.sampling), "eos": eos, "seed": seed},
         stops=_stops(asked.stop), n=n, stream=bool(asked.stream), usage=bool(options.get("include_usage")),
         trace=bool(asked.trace),
@@ -140,7 +141,7 @@ def slots_for(own: CanvasSpec | None, tokens: int | None) -> CanvasSpec:
     Raises InputError where the slot of the answer is longer.
     """
     if own is None or own.kind == "plain":
-        spec = own or CanvasSpec(paths=1, path_tokens=TOKENS, summary_tokens=0, tags="none")
+        spec = own or CanvasSpec.plain(TOKENS)
         return replace(spec, path_tokens=tokens) if tokens else spec
     if tokens and tokens < (slot := own.summary_tokens or own.path_tokens):
         raise InputError(
