@@ -9,6 +9,7 @@ from nap.cli import run
 from nap.commands import doctor
 from nap.common.files import InputError
 from nap.models.checkpoint import ASSETS
+from nap.models.families import SpecialIds
 
 
 def lines(out):
@@ -56,3 +57,16 @@ def test_every_lack_of_a_checkpoint_is_a_line_and_bad_input(copied, capsys):
     said = lines(capsys.readouterr().out)
     assert said["weights"][0] == said["mask"][0] == "no" and "holds no weights" in said["weights"][1]
     assert said["canvas"][1].startswith("not said")
+
+
+def test_the_canvas_that_is_advised_fits_and_a_model_without_an_end_of_text_is_said_to_have_none(
+    copied, monkeypatch, capsys
+):
+    (copied / "canvas.json").unlink()
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 128}))
+    monkeypatch.setattr("nap.models.families.special_ids", lambda *_: SpecialIds(1, 0, ()))
+    run(["doctor", "--model", str(copied)])
+    said = lines(capsys.readouterr().out)
+    assert said["canvas"][1].endswith("give --canvas plain --path-tokens 64")
+    assert said["mask"][1] == "token 1; padding 0; no token ends a text"

@@ -674,7 +674,7 @@ BAD = [
     (an_adapter, {}, "does not name its base_model_name_or_path"),
     (partial(write, "config.json", "{"), {}, "config.json is not JSON"),
     (partial(write, "config.json", "[]"), {}, "a JSON object was expected, got list"),
-    (partial(config, model_type="lama"), {}, "unknown model_type 'lama'; did you mean 'llama'. known: llama, qwen2"),
+    (partial(config, model_type="lama"), {}, "unknown model_type 'lama'; known: llama, qwen2"),
     (partial(config, model_type=...), {}, "has no model_type; known: llama"),
     (partial(config, hidden_size=...), {}, "lacks 'hidden_size', which model_type 'llama' needs"),
     (partial(config, model_type="llada"), {}, "lacks 'n_heads', which model_type 'llada' needs"),

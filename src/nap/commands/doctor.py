@@ -114,6 +114,7 @@ def _hub() -> Line:
 
 def checkpoint(name: str) -> Iterator[Line]:
     """What a checkpoint's files say, and what is missing. Raises InputError where there is no such checkpoint."""
+    from nap.canvas.canvas import usual_tokens
     from nap.models.checkpoint import find
     from nap.models.load import found
     from nap.models.weights import tensor_names, weight_files
@@ -138,8 +139,9 @@ def checkpoint(name: str) -> Iterator[Line]:
     yield Line("attention", True, f"causal over blocks of {block}" if block else "all positions see all")
     yield Line("tokenizer", known.tokenizer is not None, "there" if known.tokenizer else "none: it cannot read text")
     yield _mask(known)
-    own = known.canvas
-    yield Line("canvas", True, _shape(own) if own else "not said (canvas.json): give --canvas plain --path-tokens 256")
+    own, tokens = known.canvas, usual_tokens(native.get("max_position_embeddings"))
+    unsaid = f"not said (canvas.json): give --canvas plain --path-tokens {tokens}"
+    yield Line("canvas", True, _shape(own) if own else unsaid)
     if commit is None:
         try:
             files = weight_files(folder)
@@ -155,9 +157,8 @@ def _mask(known: "Found") -> Line:
         ids = special_ids(known.native, known.family, known.tokenizer, known.folder, None)
     except InputError as error:
         return Line("mask", False, str(error))
-    return Line(
-        "mask", True, f"token {ids.mask_id}; padding {ids.pad_id}; a text ends at {', '.join(map(str, ids.eos_ids))}"
-    )
+    ends = f"a text ends at {', '.join(map(str, ids.eos_ids))}" if ids.eos_ids else "no token ends a text"
+    return Line("mask", True, f"token {ids.mask_id}; padding {ids.pad_id}; {ends}")
 
 
 def _shape(own: "CanvasSpec") -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nap.common.files import InputError
-from nap.common.text import unknown
 from nap.models.config_checks import check_config
 
 if TYPE_CHECKING:
@@ -215,7 +214,11 @@ def family_of(config: Config, where: object) -> Family:
             "take the checkpoint that they were made from"
         )
     if name not in FAMILIES:
-        raise InputError(f"{where}: {unknown('model_type', str(name), FAMILIES)}")
+        # No guess at what was meant: a model that is opened as a family of a similar name says other things.
+        raise InputError(
+            f"{where}: unknown model_type {str(name)!r:.60}; known: {', '.join(FAMILIES)}; a family that is not among "
+            f"them needs trust_remote_code with a pinned revision, or a row in NAP's table (CONTRIBUTING.md)"
+        )
     _check_architecture(config, where)
     family = FAMILIES[name]
     for key, value in family.required:
