@@ -4,7 +4,10 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from pages import PAGES, REASONS, ROOT, Block, blocks_of, run_page, script_of
 from sandbox import lay_out, programs, record
@@ -36,6 +39,16 @@ def test_a_page_can_be_followed_from_its_first_block_to_its_last(name: str, laid
         shutil.move(here / "run", here / "runs/mine")
     done = run_page(name, here, env)
     assert done.returncode == 0, f"{name}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("quota", range(1, 8))
+@pytest.mark.parametrize("open_now", range(1, 8))
+def test_the_decoder_of_the_page_writes_as_many_as_the_budget_asks_for(open_now: int, quota: int) -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(blocks_of((ROOT / "docs/how-to/decoder.md").read_text())[0].code.partition("result =")[0], names)
+    position_N = np.arange(open_now)
+    view = SimpleNamespace(position_N=position_N, probability_N=position_N % 3 / 3, quota=quota)
+    assert len({*names["Halves"]().select(view).tolist()}) == min(quota, open_now)
 
 
 @pytest.mark.parametrize("name", PAGES)
