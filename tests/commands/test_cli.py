@@ -549,7 +549,7 @@ WRONG = {
     "a budget without effect": ([*DECODE, "--policy", "threshold", "--steps", "2"], None, "sets its own pace"),
     "an unknown policy": (
         [*DECODE, "--policy", "treshold"], None,
-        "unknown policy 'treshold'; did you mean 'threshold'? known: ar,",
+        "unknown policy 'treshold'; did you mean 'threshold'? all 35 are in docs/reference/policies.md",
     ),
     "an unknown setting": ([*DECODE, "--policy", "threshold:x=1"], None, "policy 'threshold' has no setting 'x'"),
     "a temperature below 0": ([*DECODE, "--temperature", "-1"], None, "temperature must be >= 0"),

@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from nap.common.files import InputError
 from nap.decoding.policies.bounded import EntropyBound, Factor, Threshold
 from nap.decoding.policies.ordered import AR, Entropy, Hierarchy, LowConfidence, Margin, Random
+from nap.decoding.policies.own import of_file
 from nap.decoding.policies.paths import ParallelEntropyBound, ParallelForced, ParallelThreshold
 from nap.decoding.policies.policy import RowView, Said, best
 from nap.decoding.policies.registry import POLICIES, parse_policy, policy_name
@@ -342,10 +343,11 @@ def test_a_name_reads_back_as_the_same_policy(policy):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("treshold", "unknown policy 'treshold'; did you mean 'threshold'? known: ar, low_confidence, "),
+        ("treshold", "unknown policy 'treshold'; did you mean 'threshold'? all 35 are in docs/reference/policies.md"),
         ("xyz", "unknown policy 'xyz'; known: ar, "),
         ("", "unknown policy ''; known: "),
         ("threshold:tua=0.5", "policy 'threshold' has no setting 'tua'; did you mean 'tau'? it has: tau, block"),
+        ("own.py:block=4", "got the file 'own.py'; a file is what nap decode --policy and nap leaderboard"),
         ("ar:block=4", "policy 'ar' has no setting 'block'; it has: none"),
         ("threshold:tau=0.5,tau=0.6", "policy 'threshold': tau is given twice"),
         ("threshold:tau=high", "policy 'threshold': tau must be float, got 'high'"),
@@ -373,6 +375,19 @@ def test_a_setting_of_another_type_is_named(tau: Any):
         Threshold(tau=tau)
     numpy: Any = np.float32(0.5)
     assert Threshold(tau=numpy) == Threshold(tau=0.5)
+
+
+def test_a_file_of_ones_own_stands_for_the_policy_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("nap.decoding.policies.own.POLICIES", POLICIES | {})
+    file = tmp_path / "own.py"
+    one = "class {0}(LowConfidence):\n    a: int = 1\n"
+    head = "from dataclasses import dataclass\nfrom nap.decoding.policies.ordered import LowConfidence\n"
+    marked = "@dataclass(frozen=True, kw_only=True)\n" + one
+    file.write_text(head + marked.format("OwnOne"))
+    assert (of_file(f"{file}:a=2"), of_file(str(file)), of_file("ar")) == ("own_one:a=2", "own_one", "ar")
+    file.write_text(head + marked.format("OwnOne") + marked.format("OwnTwo"))
+    with pytest.raises(InputError, match=r"own.py defines 2 policies \(own_one, own_two\); keep the one"):
+        of_file(str(file))
 
 
 def test_a_plugin_is_found_by_its_entry_point(monkeypatch):

@@ -45,7 +45,7 @@ class Decode:
     gap_tokens: Whole = None
     """tokens of a gap written as ___ (default: 8)"""
     policy: str = "parallel_forced"
-    """name or name:setting=value,... such as threshold:tau=0.8"""
+    """name or name:setting=value,... such as threshold:tau=0.8, or a file of yours with one, halves.py, which is run"""
     tokens_per_step: Whole = None
     """how many tokens a step writes, for a policy that follows a budget (default: 1)"""
     steps: Whole = None
@@ -91,6 +91,7 @@ class Decode:
         from nap.decoding.agreement import check_read
         from nap.decoding.asked import laid_out
         from nap.decoding.budget import Budget, Settings
+        from nap.decoding.policies.own import of_file
         from nap.decoding.policies.registry import parse_policy
         from nap.decoding.prompt import asked_canvas
         from nap.face.decoding import results_of, told
@@ -101,7 +102,7 @@ class Decode:
         asked = self._asked()
         check_rows_file(self.out)
         check_apart(self.out, *filter(None, (self.prompts_from, self.infill_from)))
-        policy, sampling = parse_policy(self.policy), self.drawing.sampling()
+        policy, sampling = parse_policy(of_file(self.policy)), self.drawing.sampling()
         budget = Budget.of(policy, self.tokens_per_step, self.steps)
         check_read(policy, self.reads)
         wanted, prompting = self.canvas.spec(), self.prompts.prompting()

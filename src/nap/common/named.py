@@ -14,8 +14,8 @@ from nap.common.text import check_known, did_you_mean
 Kind = TypeVar("Kind")
 
 
-def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
-    """One of `kinds`, from `name` or `name:setting=value,...`. Errors call it `what`.
+def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]], listed: str = "") -> Kind:
+    """One of `kinds`, from `name` or `name:setting=value,...`. Errors call it `what`, and say where all are `listed`.
 
     Raises InputError for what is no text, an unknown name or setting, a value of the wrong kind, a setting that is
     given twice, and one that is needed and not given.
@@ -25,7 +25,7 @@ def parse_named(what: str, text: str, kinds: Mapping[str, type[Kind]]) -> Kind:
             f"a {what} is given as text, name or name:setting=value, got {text!r}; known: {', '.join(kinds)}"
         )
     name, _, rest = text.partition(":")
-    check_known(what, name, kinds)
+    check_known(what, name, kinds, listed)
     kind: Any = kinds[name]
     settings = read_settings(f"{what} {name!r}", kind, [part for part in rest.split(",") if part])
     needed = [f.name for f in dataclasses.fields(kind) if not has_default(f) and f.name not in settings]

@@ -67,17 +67,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near!r}?" if near else ";"
 
 
-def unknown(what: str, name: object, known: Iterable[object]) -> str:
-    """`unknown policy 'treshold'; did you mean 'threshold'? known: ...`: the message for a name that is not known."""
+def unknown(what: str, name: object, known: Iterable[object], listed: str = "") -> str:
+    """`unknown cache 'dul'; did you mean 'dual'? known: none, ...`: the message for a name that is not known.
+
+    listed  what has them all, where they are many: a message with a guess then names it in place of them
+    """
     texts = [*map(str, known)]
-    return f"unknown {what} {name!r}{did_you_mean(str(name), texts)} known: {', '.join(texts)}"
+    guess = did_you_mean(str(name), texts)
+    all_known = f"all {len(texts)} are in {listed}" if listed and guess != ";" else f"known: {', '.join(texts)}"
+    return f"unknown {what} {name!r}{guess} {all_known}"
 
 
-def check_known(what: str, name: object, known: Iterable[object]) -> None:
-    """Raise InputError, with a guess at what was meant, for a name that is not among the known ones."""
+def check_known(what: str, name: object, known: Iterable[object], listed: str = "") -> None:
+    """Raise InputError, with a guess at what was meant, for a name that is not among the known ones (`unknown`)."""
     known = [*known]
     if name not in known:
-        raise InputError(unknown(what, name, known))
+        raise InputError(unknown(what, name, known, listed))
 
 
 def check_text(what: str, text: str) -> None:

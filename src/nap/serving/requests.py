@@ -158,7 +158,7 @@ def _followed(body: Mapping[str, object]) -> dict[str, Any]:
         if name in NOTHING and value is not None and not any(_same(value, one) for one in NOTHING[name]):
             raise InputError(f"{name} {value!r:.60} is nothing that a canvas can give; drop it")
         if name not in NOTHING:
-            check_known("field", name, [*names, *PASSED])
+            check_known("field", name, [*names, *PASSED], "docs/how-to/serve.md")
     return {name: body[name] for name in names if name in body}
 
 

@@ -45,6 +45,20 @@ def add_file(file: str | Path) -> list[str]:
     return [*found]
 
 
+def of_file(text: str) -> str:
+    """The policy that a text names, where the name is a file's: `halves.py:block=32` as `halves:block=32`.
+
+    Raises InputError as `add_file` does, and for a file with several policies.
+    """
+    file, colon, settings = text.partition(":")
+    if not file.endswith(".py"):
+        return text
+    names = add_file(file)
+    if len(names) > 1:
+        raise InputError(f"{file} defines {len(names)} policies ({', '.join(names)}); keep the one that you mean in it")
+    return names[0] + colon + settings
+
+
 def _is_policy(kind: object, module: str) -> bool:
     return (
         isinstance(kind, type)

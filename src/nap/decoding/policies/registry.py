@@ -5,6 +5,7 @@ A package of your own registers one under the entry point group `nap.policies`; 
 
 from importlib.metadata import entry_points
 
+from nap.common.files import InputError
 from nap.common.named import parse_named, said_name
 from nap.decoding.policies.blocks import MultiBlock
 from nap.decoding.policies.bounded import Bounded, EntropyBound, Factor, Threshold
@@ -31,6 +32,8 @@ from nap.decoding.policies.speculative import SelfSpeculative
 from nap.decoding.policies.steady import Klass
 from nap.decoding.policies.wino import Wino
 
+# Where people find all of them.
+LISTED = "docs/reference/policies.md"
 POLICIES: dict[str, type] = {
     "ar": AR,
     "low_confidence": LowConfidence,
@@ -74,10 +77,16 @@ def parse_policy(text: str) -> Policy:
     """A policy from `name` or `name:setting=value,...`, such as `threshold:tau=0.8,block=32`.
 
     Raises InputError for an unknown name or setting, a value of the wrong kind, and a setting that is needed and not
-    given.
+    given; and for a file, which is only run where a command takes one (own.py).
     """
-    known = str(text).partition(":")[0] in POLICIES
-    return parse_named("policy", text, POLICIES if known else POLICIES | _plugins())
+    name = str(text).partition(":")[0]
+    if name.endswith(".py"):
+        raise InputError(
+            f"a policy is given by name here, got the file {name!r:.80}; a file is what nap decode --policy and nap "
+            "leaderboard --add-decoders take, and an entry point gives its policy a name everywhere "
+            "(docs/how-to/decoder.md)"
+        )
+    return parse_named("policy", text, POLICIES if name in POLICIES else POLICIES | _plugins(), LISTED)
 
 
 def policy_name(policy: Policy) -> str:
