@@ -143,7 +143,9 @@ def test_sharding_without_a_gpu_is_refused_and_not_left_out_in_silence(shape, tm
     ],
 )
 def test_sharding_is_refused_where_it_cannot_be(shape, tmp_path, monkeypatch, processes, watch, message):
-    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    said = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29500}
+    for name, value in said.items():
+        monkeypatch.setenv(name, str(value))
     job = Job(
         model=str(shape / "model"), data=str(shape / "samples.parquet"), spec=LLADA.DRY_CANVAS.spec(),
         hyper=Hyper(steps=1, batch_size=4, fsdp=True),

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from test_finetune import LLADA, SPEC, WATCH, job, place
 
 from nap.canvas.canvas import CanvasSpec
 from nap.data.samples import Path, read_samples, write_samples
 from nap.training.finetune import fine_tune
+from nap.training.settings import Objective
 
 __all__ = ["place"]
 
@@ -28,6 +30,17 @@ def test_it_says_how_often_each_sample_is_seen_where_that_is_not_as_one_expects(
     assert len(lines) == bool(said) and all(said in line for line in lines)
     seen = "0.8, each sample seen 0 or 1 times" if "0.8" in said else f"{changes['epochs']:g}, each sample seen"
     assert f"| epochs | {seen}" in (final / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [("mask", "GPUs; torchrun --nproc-per-node 4 -m nap train uses all"), ("edit", "GPUs")],
+)
+def test_it_says_that_one_of_several_gpus_is_used_and_how_all_are(place, tmp_path, monkeypatch, objective, said):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    told, made = [], replace(job(place, steps=1, batch_size=1), objective=Objective(objective=objective))
+    fine_tune(made, tmp_path / "run", WATCH, told.append)
+    assert [line for line in told if "GPU" in line] == [f"this trains on one of 4 {said}"]
 
 
 def test_summaries_without_a_slot_and_masks_in_prompts_are_told(place, tmp_path):

@@ -3,7 +3,6 @@
 Does not train (training/).
 """
 
-import os
 from dataclasses import dataclass
 
 from tyro.conf import OmitArgPrefixes
@@ -13,6 +12,7 @@ from nap.commands.flags import CanvasFlags, Keywords, Whole, Words, YesNo
 from nap.common.files import InputError
 from nap.common.text import printable, say
 from nap.training.finetune import fine_tune
+from nap.training.processes import which_process
 from nap.training.settings import Hyper, Job, Objective, Watch
 
 
@@ -48,7 +48,7 @@ class Train:
 
     def run(self) -> None:
         """Train, and print where the model is."""
-        quiet = os.environ.get("RANK", "0") != "0"
+        quiet = which_process().rank != 0
         with progress.bar("steps", f"reading {printable(self.data)}") as bar:
             # In a pipe the lines with the loss are enough.
             show = bar.show if bar.is_drawn and not quiet else lambda done, total: None

@@ -22,6 +22,7 @@ from nap.common.bounds import STEPS, check
 from nap.common.files import InputError
 from nap.common.folder import SETTING, Compared, Setting, read_setting, run_folder
 from nap.common.text import check_known, check_text
+from nap.training.processes import check_environment, own_environment, which_process
 from nap.training.settings import Hyper, Job, Watch
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ def fine_tune(
     # A text that cannot be written into the README should stop a training before it starts.
     for what, name in (("model", job.model), ("data", job.data), ("folder", str(folder))):
         check_text(f"the name of the {what}", name)
-    folder, first = Path(folder), int(os.environ.get("RANK", "0")) == 0
+    folder, first = Path(folder), which_process().rank == 0
     final, is_begun = folder / "final", (folder / SETTING).is_file() and not _is_unused(folder)
     if job.unused and not is_begun:
         raise InputError(f"{job.unused[0]} changes nothing; drop it")
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fast = choose_dtype(job.hyper.dtype, on, "bfloat16")
     dtype = str(fast).removeprefix("torch.")
+    check_environment(dtype, gpu=on.type == "cuda")
     tags = job.spec.special_tokens if job.add_tags else []
     # Trained weights are kept in 32 bits; frozen weights under an adapter need not be.
     kept = fast if job.hyper.lora and on.type != "cpu" else torch.float32
@@ -81,6 +83,7 @@ def fine_tune(
     by_epochs = not is_begun or "dealt" in read_setting(folder)
     setting = _setting(job, corpus, start, dtype) | ({"dealt": "by epochs"} if by_epochs else {})
     with ExitStack() as held:
+        held.enter_context(own_environment())
         if first:
             compared, is_unused = _compared(job, folder, say), partial(_is_unused, folder)
             kept_out = run_folder(folder, "train", setting, is_unused=is_unused, compared=compared, later=LATER)
@@ -89,6 +92,7 @@ def fine_tune(
             # The products of a training are large even for a narrow model.
             if job.hyper.dtype == "auto" and (hint := dtype_hint(on, dtype, SMALL_WIDTH, "trains other weights")):
                 say(hint)
+            _report_gpus(job, torch.cuda.device_count(), say)
         if is_finished(final):
             say(f"{final} is finished already")
             return final
@@ -129,7 +133,7 @@ def _compared(job: Job, folder: Path, say: Callable[[str], None]) -> Compared:
 
 
 def _check_sharding(hyper: Hyper, watch: Watch) -> None:
-    if hyper.fsdp and _processes() == 1:
+    if hyper.fsdp and which_process().of == 1:
         raise InputError(
             "fsdp spreads the weights over processes, and here is one; "
             "start it with torchrun --nproc-per-node 8 -m nap train, or leave --fsdp out"
@@ -139,7 +143,7 @@ def _check_sharding(hyper: Hyper, watch: Watch) -> None:
 
 
 def _check_editing(job: Job) -> None:
-    if job.objective.objective == "edit" and (job.hyper.lora or job.hyper.fsdp or _processes() > 1):
+    if job.objective.objective == "edit" and (job.hyper.lora or job.hyper.fsdp or which_process().of > 1):
         raise InputError(
             "the edit objective trains all weights in one process: choose lora 0, leave --fsdp out, and start it "
             "without torchrun"
@@ -211,6 +215,13 @@ def _report_corpus(corpus: "Corpus", data: str, folder: Path, say: Callable[[str
         say(f"prompts that hold the model's own mask token, which stays a hole in them: {corpus.masked}")
 
 
+def _report_gpus(job: Job, gpus: int, say: Callable[[str], None]) -> None:
+    if gpus > 1 and which_process().of == 1:
+        trains = f"this trains on one of {gpus} GPUs"
+        several = job.objective.objective != "edit"
+        say(f"{trains}; torchrun --nproc-per-node {gpus} -m nap train uses all" if several else trains)
+
+
 def _report_epochs(batches: "DiffusionBatches", corpus: "Corpus", say: Callable[[str], None]) -> None:
     """Say how often each sample is seen, where that is not what a user of epochs expects."""
     steps, rows, samples = batches.batches, batches.batch_size, len(corpus.samples)
@@ -225,7 +236,7 @@ def _report_epochs(batches: "DiffusionBatches", corpus: "Corpus", say: Callable[
 def _batches(job: Job, corpus: "Corpus", start: "Start", *, by_epochs: bool) -> "DiffusionBatches":
     from nap.training.batches import DiffusionBatches
 
-    hyper, processes = job.hyper, _processes()
+    hyper, processes = job.hyper, which_process().of
     if hyper.batch_size % processes:
         raise InputError(f"a batch of {hyper.batch_size} samples cannot be dealt out to {processes} processes")
     own = hyper.batch_size // processes
@@ -273,7 +284,7 @@ def _run(
     arguments = training_arguments(
         folder, batches, learning_rate=hyper.learning_rate, warmup_steps=int(hyper.warmup * steps),
         weight_decay=hyper.weight_decay, adam_beta2=0.95, max_grad_norm=hyper.clip, seed=hyper.seed, bf16=bf16,
-        gradient_accumulation_steps=batches.parts // _processes(), logging_steps=watch.log_every,
+        gradient_accumulation_steps=batches.parts // which_process().of, logging_steps=watch.log_every,
         save_steps=watch.save_every, report_to=watch.report_to, **_placement(hyper),
     )  # fmt: skip
     metrics = folder / "metrics.jsonl"
@@ -286,17 +297,13 @@ def _run(
     return run_trainer(model, batches, arguments, callbacks, muon, say, kind)
 
 
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def _placement(hyper: Hyper) -> dict[str, object]:
     """The device of a training, and how it is spread over torchrun's processes."""
     import torch
     import transformers
 
     found: dict[str, object] = {} if torch.cuda.is_available() else {"use_cpu": True}
-    if _processes() > 1 and not torch.cuda.is_available():
+    if which_process().of > 1 and not torch.cuda.is_available():
         found["ddp_backend"] = "gloo"
     if hyper.fsdp:
         found |= {"fsdp": True, "fsdp_config": {"version": 2}}
