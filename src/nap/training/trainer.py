@@ -26,6 +26,7 @@ from nap.training.batches import DiffusionBatches
 from nap.training.checkpoints import forget_others, newest_checkpoint, not_saved, seal
 from nap.training.loss import masked_loss
 from nap.training.muon import muon_for
+from nap.training.processes import own_environment
 
 
 class _Picked:
@@ -97,6 +98,13 @@ class DiffusionTrainer(Trainer):
         given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
         return model(**given, use_cache=False).logits
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Warn of what a checkpoint lacks, but for the second name of a weight that has two, which no file holds."""
+        weights = dict(self.model.named_parameters(remove_duplicate=False))  # pyright: ignore
+        found = {id(weight) for name, weight in weights.items() if name not in load_result.missing_keys}
+        load_result.missing_keys[:] = [name for name in load_result.missing_keys if id(weights.get(name)) not in found]
+        super()._issue_warnings_after_load(load_result)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if hasattr(self.model, "peft_config"):
             folder = FilePath(output_dir or str(self.args.output_dir))
@@ -143,31 +151,37 @@ def train(
     learning_rate, matrix_learning_rate  peaks for AdamW's parameters and for the hidden matrices; cosine to 0
     device                               cpu, or cuda for the first GPU
     """
-    arguments = training_arguments(
-        folder,
-        batches,
-        learning_rate=learning_rate,
-        warmup_steps=min(300, len(batches) // 10),
-        bf16=bf16,
-        use_cpu=device == "cpu",
-        seed=seed,
-        logging_steps=50,
-        save_steps=save_steps,
-        torch_compile=compile,
-    )
-    run_trainer(model, batches, arguments, callbacks, muon_for(model, learning_rate, matrix_learning_rate))
+    with own_environment():
+        arguments = training_arguments(
+            folder,
+            batches,
+            learning_rate=learning_rate,
+            warmup_steps=min(300, len(batches) // 10),
+            bf16=bf16,
+            use_cpu=device == "cpu",
+            seed=seed,
+            logging_steps=50,
+            save_steps=save_steps,
+            torch_compile=compile,
+        )
+        run_trainer(model, batches, arguments, callbacks, muon_for(model, learning_rate, matrix_learning_rate))
     return model
 
 
 def training_arguments(folder: FilePath, batches: DiffusionBatches, **changes: Any) -> TrainingArguments:
-    """Arguments that all trainings share; the batches give the number of steps and of parts."""
+    """Arguments that all trainings share; the batches give the number of steps and of parts.
+
+    A process trains on one device. Given several, the Trainer would fetch a part for each and train on the first part.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     common: dict[str, Any] = {
         "max_steps": batches.batches, "per_device_train_batch_size": 1, "lr_scheduler_type": "cosine",
         "max_grad_norm": 1.0, "dataloader_num_workers": 0, "report_to": "none",
         "remove_unused_columns": False, "disable_tqdm": True,
     }  # fmt: skip
-    return TrainingArguments(output_dir=str(folder), **common | changes)
+    arguments = TrainingArguments(output_dir=str(folder), **common | changes)
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def run_trainer(
