@@ -102,8 +102,8 @@ def read_name(name: str) -> tuple[Path, Settings]:
 def open_exact(name: str) -> Computed:
     """The denoiser of `exact:FILE,setting=value,...`, or of a task's own law (exact_task.py), `exact:grids`.
 
-    Raises InputError as `read_name` does, for a file without texts, and for one that holds a mark of SPECIAL. A file with
-    the name of a task is written as ./grids.
+    Raises InputError as `read_name` does, for a file without texts, and for one that holds a mark of SPECIAL. A file
+    with the name of a task is written as ./grids.
     """
     from nap.models.exact_task import LAWFUL, open_task
 
