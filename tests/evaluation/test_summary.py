@@ -230,6 +230,14 @@ def test_a_gain_that_stands_is_called_significant_with_its_order_and_the_best():
     ]
 
 
+def test_of_settings_that_are_equally_fast_the_more_accurate_one_is_named():
+    cells = [cell("runs/long", "random", "4/step", BETTER, tpf=2.0000001)]
+    cells += [cell("runs/long", "parallel_forced", "4/step", "1" * 12, tpf=2.0)]
+    assert sentences(*cells)[-1].endswith(
+        "long under parallel_forced at 4 tokens a step commits the most tokens a forward: 2.0."
+    )
+
+
 def test_a_gain_that_its_correction_takes_away_is_called_not_significant():
     first, *_ = sentences(
         LONG, cell("runs/nap", "parallel_forced", "4/step", BETTER), cell("runs/nap", "ar", "4/step", SAME)

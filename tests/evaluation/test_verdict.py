@@ -49,13 +49,23 @@ def test_the_sentence_says_what_is_lost_where_and_against_what():
 
 def test_a_model_that_loses_is_told_up_to_where_no_loss_shows():
     paces = {1: 160, 2: 160, 3: 159, 4: 130, 8: 100}
-    found = said(*(cell("parallel_forced", pace, right) for pace, right in paces.items())).headline
-    assert found.answer == "No" and found.sentence.endswith(
-        " At 3 tokens a step no loss shows: it loses 0.5 points [-1, 2]."
+
+    def headline(*some):
+        return said(*(cell("parallel_forced", pace, paces[pace]) for pace in some)).headline
+
+    found = headline(1, 2, 3, 4, 8)
+    assert found.answer == "Up to 3.0 tokens a forward" and found.sentence == (
+        "at 3 tokens a step m under parallel_forced loses 0.5 points [-1, 2] against 1 token a step, which may be "
+        "chance. At 8 tokens a step (8.0 tokens a forward) it loses 30 points [23, 36]."
     )
-    found = said(*(cell("parallel_forced", pace, paces[pace]) for pace in (1, 2, 4, 8))).headline
-    assert found.sentence.endswith(" At 2 tokens a step no loss shows: it is as often right, [-1, 1].")
-    assert "no loss shows" not in said(*(cell("ar", pace, paces[pace]) for pace in (1, 4, 8))).headline.sentence
+    assert headline(1, 2, 4, 8).sentence.startswith(
+        "at 2 tokens a step m under parallel_forced is as often right as at 1 token a step ([-1, 1] points). At 8"
+    )
+    # The first pace that loses decides, and not the last one that somebody tried.
+    assert headline(1, 4, 8).answer == headline(1, 8).answer == "No"
+    assert headline(1, 2, 4).answer == headline(1, 2, 8).answer == "Up to 2.0 tokens a forward"
+    paces[6] = 160
+    assert headline(1, 2, 4, 6, 8).answer == "Up to 2.0 tokens a forward"
 
 
 def test_no_agreement_of_few_problems_is_proof():
@@ -88,16 +98,33 @@ def test_the_headline_is_of_the_last_model_and_the_others_stand_below():
     assert [other.sentence.count("one under ar") for other in found.others] == [1]
 
 
-def test_where_the_fastest_pace_loses_the_fastest_that_does_not_is_named():
-    cells = [cell("ar", k, right) for k, right in ((1, 160), (2, 160), (3, 159), (6, 40), (8, 0))]
-    assert said(*cells).headline.sentence.endswith(
-        "loses 80 points [73, 85] against 1 token a step. "
-        "At 3 tokens a step no loss shows: it loses 0.5 points [-1, 2]."
+def test_values_of_one_setting_are_the_paces_of_a_policy_that_sets_its_own():
+    cells = [
+        cell(f"threshold:tau={tau}", 0, right, tpf=tpf)
+        for tau, right, tpf in ((0.9, 160, 1.6), (0.7, 159, 2.5), (0.5, 90, 3.5))
+    ]
+    found = said(*cells)
+    assert found.headline == Said(
+        "Up to 2.5 tokens a forward",
+        "at its own pace m under threshold:tau=0.7 loses 0.5 points [-1, 2] against threshold:tau=0.9 at its own pace, "
+        "which may be chance. Under threshold:tau=0.5 at its own pace (3.5 tokens a forward) it loses 35 points "
+        "[28, 41].",
     )
-    assert said(cells[0], cells[1], cells[4]).headline.sentence.endswith(
-        "At 2 tokens a step no loss shows: it is as often right, [-1, 1]."
+    assert [key[1:] for key in found.series] == [("m", "threshold:tau=*")]
+    # Another block is another curve, and so is another model.
+    records = summarise([one for rows in (*cells, cell("threshold:tau=0.5,block=4", 0, 9)) for one in rows])
+    assert [record.curve for record in records] == ["threshold:tau=*"] * 3 + ["threshold:tau=0.5,block=4"]
+    assert len({record.aup for record in records[:3]}) == 1 != len({record.aup for record in records})
+
+
+def test_another_policy_that_is_faster_without_a_visible_loss_is_named():
+    paced = [cell("low_confidence", k, right) for k, right in ((1, 160), (2, 90))]
+    found = said(*paced, cell("threshold:tau=0.9", 0, 159, tpf=1.6), cell("threshold:tau=0.5", 0, 90, tpf=4.0))
+    assert found.headline.answer == "No" and found.best.endswith(
+        "Of the other policies threshold:tau=0.9 is the fastest without a visible loss: 1.6 tokens a forward at its "
+        "own pace, where it loses 0.5 points [-1, 2]."
     )
-    assert said(cells[0], cells[4]).headline.sentence.endswith("against 1 token a step.")
+    assert "Of the other" not in said(*paced, cell("threshold", 0, 159, tpf=1.1)).best
 
 
 def test_an_exact_law_is_a_reference_and_not_what_a_run_is_about():

@@ -62,7 +62,7 @@ BANDS = "() => [...document.querySelectorAll('.picture .band')].filter((e) => ge
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (360, 800)])
 def test_the_first_screen_answers_the_title_in_a_sentence_and_one_picture(visit, two, width, height, shots):
     page = visit(two, width=width, height=height)
-    assert page.locator(".answer").inner_text().startswith("No: at 8 tokens a step (6.0 tokens a forward) arith-nap")
+    assert page.locator(".answer").inner_text().startswith("Up to 1.5 tokens a forward: at 2 tokens a step arith-nap")
     picture = box(page, ".picture .plot svg")
     assert picture["y"] + picture["height"] <= height and picture["width"] > 0.6 * min(width, 1100)
     assert page.locator(".picture .series").count() == 3
@@ -345,7 +345,7 @@ def test_a_notebook_shows_the_replay_or_the_verdict_and_the_table_sealed_in_both
         inside = page.frame_locator("iframe")
         inside.locator("main").wait_for()
         if name == "table":
-            assert inside.locator(".answer").inner_text().startswith("No: at 8 tokens a step")
+            assert inside.locator(".answer").inner_text().startswith("Up to ")
             assert inside.locator("tbody tr").count() == 9 and inside.locator(".pane").count() == 0
         else:
             assert inside.locator(".pane").count() == 2 and inside.locator(".when").inner_text() == "2 / 24 steps"

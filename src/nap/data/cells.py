@@ -8,11 +8,17 @@ Where the rest of the setting differs within a cell (temperature, seed, end of t
 Does not read files (trace_files.py) or runs, whose rows name their own cells.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from nap.common.folder import digest, flat
 from nap.data.trace import Trace
+
+# The pace of a policy that keeps no budget.
+OWN_PACE = "own"
+_NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e-?\d+)?|-?\.\d+")
 
 
 class Cell(NamedTuple):
@@ -46,7 +52,7 @@ def model_of(trace: Trace) -> object:
 
 def pace_of(tokens: object, steps: object) -> str:
     """The pace that a budget gives: `4/step`, `64 steps` or `own`."""
-    return f"{tokens}/step" if tokens else f"{steps} steps" if steps else "own"
+    return f"{tokens}/step" if tokens else f"{steps} steps" if steps else OWN_PACE
 
 
 # Of a trace's setting, what the cell says itself, and what changes no decode.
@@ -125,6 +131,31 @@ class Cells:
                 "all count: are they of two models under one name?"
             )
         return found
+
+
+def curves_of(cells: Iterable[Cell]) -> dict[Cell, str]:
+    """The curve that each cell is a point of: its policy, or, of policies at their own pace that differ in one number
+    alone, their name with `*` in its place (`threshold:tau=*`).
+    """
+    varied = {cell: _varied(cell.policy) if cell.pace == OWN_PACE else [] for cell in cells}
+    members = Counter((cell.model, cell.cache, name) for cell, names in varied.items() for name in names)
+    found = {}
+    for cell, names in varied.items():
+        counts = {name: members[cell.model, cell.cache, name] for name in names}
+        largest = max(counts, key=lambda name: counts[name], default="")
+        found[cell] = largest if counts.get(largest, 0) > 1 else cell.policy
+    return found
+
+
+def _varied(policy: str) -> list[str]:
+    """The policy's name with `*` in place of each number of its settings in turn."""
+    name, _, settings = policy.partition(":")
+    parts = settings.split(",")
+    return [
+        f"{name}:{','.join([*parts[:i], f'{key}=*', *parts[i + 1 :]])}"
+        for i, (key, _, value) in enumerate(part.partition("=") for part in parts)
+        if _NUMBER.fullmatch(value)
+    ]
 
 
 def with_cache(policy: str, cache: str | None) -> str:

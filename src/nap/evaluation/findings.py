@@ -75,7 +75,7 @@ def _best(records: Sequence[Record]) -> list[str]:
     text = f"The best accuracy is {percent(best)}, by {who(best)} {at_pace(best)}{tied}"
     near = [(r.tpf.value, r) for r in records if r.accuracy >= 0.95 * best.accuracy and r.tpf.value is not None]
     if near:
-        speed, fastest = max(near, key=lambda pair: pair[0])
+        speed, fastest = max(near, key=lambda pair: (round(pair[0], 2), pair[1].accuracy))
         text += f"; of all with at least 95 % of it, {who(fastest)} {at_pace(fastest)} commits "
         text += f"the most tokens a forward: {speed:.1f}"
     return [text + "."]

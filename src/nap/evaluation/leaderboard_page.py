@@ -21,11 +21,11 @@ HEADER = (
 )  # fmt: skip
 LAW_HEADER = ("decoder", *(f"at {k}" for k in PACES), "chosen", "its score", "TPF", "tokens/query", *ORDER, "seconds")
 COLUMNS = (
-    "At 1, 2, 4, 8: the score at so many tokens a forward. Tokens/query: tokens per 1,000 query tokens. Critical "
-    "path/forwards: steps that a problem needs one after the other, over the forwards taken. Seconds: wall time of a "
-    f"problem decoded alone on the machine of this run, mean over {TIMED_PROBLEMS} test problems, to compare inside "
-    "one table only. Brackets: 95 % intervals over problems (Wilson; for laws and means the bootstrap), not over "
-    "training seeds."
+    "At 1, 2, 4, 8: the best score of the settings that fill at least k / 1.41 positions a forward, so that speeds "
+    "in a column differ. Tokens/query: tokens per 1,000 query tokens. Critical path/forwards: steps that a problem "
+    "needs one after the other, over the forwards taken. Seconds: wall time of a problem decoded alone on the "
+    f"machine of this run, mean over {TIMED_PROBLEMS} test problems, to compare inside one table only. Brackets: 95 "
+    "% intervals over problems (Wilson; for laws and means the bootstrap), not over training seeds."
 )
 
 

@@ -1,8 +1,9 @@
 """Turns the rows of a sweep into one record a cell; tables, files and the page follow from its fields.
 
 Means over problems have bootstrap intervals, and accuracy has Wilson's. Each cell is compared with a baseline by an
-exact McNemar test with Holm's correction over all comparisons. AUP belongs to a policy over all its paces. A cell with
-a cache is also compared with the same cell without one; these comparisons are corrected separately.
+exact McNemar test with Holm's correction over all comparisons. AUP belongs to a curve: a policy over all its paces, or
+one at its own pace over all values of one setting. A cell with a cache is also compared with the same cell without
+one; these comparisons are corrected separately.
 
 Does not decode, and does not write tables or sentences (tables.py, findings.py).
 """
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from nap.common.files import InputError
 from nap.common.stats import Interval, bootstrap_mean, bootstrap_means, holm, mcnemar, wilson_interval
 from nap.common.text import last_parts, printable
-from nap.data.cells import Cell
+from nap.data.cells import Cell, curves_of, with_cache
 from nap.evaluation.rows import Row, Seconds
 from nap.order.rates import aup
 
@@ -61,7 +62,8 @@ class Record:
     label                 the model's short name (`shown_names`)
     seconds               wall time of a problem
     comparison            with the baseline, unless the cell is the baseline itself
-    aup                   of the model and policy over all their paces
+    aup                   of the model and its curve
+    curve                 what the cell is a point of, see `curves_of`; None where an earlier version did not say it
     cache                 name of the cache of keys and values; None where an earlier version did not name it
     changed               share of the tokens that differ from those without a cache, averaged over problems; padding
                           and end of text count where only one of the two has them
@@ -104,6 +106,7 @@ class Record:
     comparison: Comparison | None
     aup: float | None
     cache: str | None = None
+    curve: str | None = None
     changed: Mean = UNKNOWN
     without_cache: Comparison | None = None
     ties_within: Mean = UNKNOWN
@@ -121,6 +124,11 @@ class Record:
     def solved(self) -> Mean:
         """The accuracy as a mean."""
         return Mean(self.accuracy, self.accuracy_interval)
+
+    @property
+    def series(self) -> str:
+        """The curve, and with which cache."""
+        return with_cache(self.curve or self.policy, self.cache)
 
 
 # The fields of Record that are means of a column of Row of the same name.
@@ -144,11 +152,13 @@ def summarise(
     means = _means(cells)
     labels, spent = shown_names(row.model for row in rows), _seconds(seconds)
     settings = {name: _setting(members[0]) for name, members in cells.items()}
+    curves = curves_of(settings.values())
     tests, plain, against_plain, areas = dict[str, Comparison](), dict[str, str](), dict[str, Comparison](), {}
     if compared:
         tests = _tests(cells, find_baseline(settings.values(), rows[0].model, baseline))
         plain, against_plain = _without_cache(cells, settings)
-        areas = _areas(cells, {name: found["tpf"].value for name, found in means.items()})
+        speeds = {name: found["tpf"].value for name, found in means.items()}
+        areas = _areas(cells, speeds, {name: (*own[::3], curves[own]) for name, own in settings.items()})
     records = []
     for name, members in cells.items():
         first, right = members[0], sum(row.correct for row in members)
@@ -160,7 +170,7 @@ def summarise(
                 when_right=_split(members, True), when_wrong=_split(members, False),
                 parallel_efficiency=_efficiency(members), label=labels[first.model],
                 seconds=spent.get(name), comparison=tests.get(name),
-                aup=areas.get((first.model, first.policy, first.cache)), cache=first.cache,
+                aup=areas.get(name), cache=first.cache, curve=curves[settings[name]],
                 changed=_changed(members, cells.get(plain.get(name, ""), ())), without_cache=against_plain.get(name),
             )
         )  # fmt: skip
@@ -288,15 +298,16 @@ def _test(name: str, members: Sequence[Row], other: str, others: Sequence[Row]) 
 
 
 def _areas(
-    cells: Mapping[str, Sequence[Row]], speeds: Mapping[str, float | None]
-) -> dict[tuple[str, str, str | None], float | None]:
-    """AUP of each model, policy and cache."""
-    points: dict[tuple[str, str, str | None], list[tuple[float, float]]] = {}
+    cells: Mapping[str, Sequence[Row]], speeds: Mapping[str, float | None], curves: Mapping[str, tuple[str, ...]]
+) -> dict[str, float | None]:
+    """AUP of the curve of each cell."""
+    points: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     accuracies = {name: 100 * (sum(row.correct for row in members) / len(members)) for name, members in cells.items()}
     best = max(accuracies.values())
-    for name, members in cells.items():
-        own = points.setdefault((members[0].model, members[0].policy, members[0].cache), [])
+    for name, curve in curves.items():
+        own = points.setdefault(curve, [])
         if speed := speeds[name]:
             own.append((speed, accuracies[name]))
     # Up to 1 %, nothing is solved and the weights of AUP are meaningless.
-    return {key: aup(own, best) if own and best > 1 else None for key, own in points.items()}
+    areas = {curve: aup(own, best) if own and best > 1 else None for curve, own in points.items()}
+    return {name: areas[curve] for name, curve in curves.items()}

@@ -1,14 +1,14 @@
 """Answers one question by one rule: does a model decode in parallel, and at what loss of accuracy?
 
-The rule is RULE. It is fixed before the run is seen, so its interval needs no correction. The best policy is chosen
-afterwards, and the text says so.
+The rule is RULE. It is fixed before the run is seen, so its interval needs no correction. The best policy and the
+fastest without a visible loss are chosen afterwards, and the text says so.
 
 Does not compare models with each other (summary.py) and says nothing about other training seeds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from nap.common.stats import Interval, paired_interval
 from nap.common.text import printable
@@ -17,7 +17,6 @@ from nap.evaluation.rows import Row
 from nap.evaluation.summary import Record, grouped
 from nap.evaluation.tables import at_pace, percent, who
 
-Answer = Literal["Yes", "No", "Not settled", "Not measured"]
 MARGIN = 0.05  # the share of the problems that may be lost while still counting as decoding in parallel
 DEFAULT, PROPOSED = "low_confidence", "parallel_forced"
 SHOWN = 6
@@ -25,19 +24,21 @@ FASTER = 1.2  # a pace counts as different if it has this many times the tokens 
 
 RULE = (
     "A model's fastest pace is compared with its slowest, on the same problems, under "
-    f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did. If none did, "
-    "the fastest setting of the model is compared with its slowest. "
-    f"No: the 95 % interval of the loss lies above 0. Yes: it lies below {100 * MARGIN:.0f} points. Otherwise these "
-    "problems do not settle it. A No also names the fastest slower pace whose interval reaches 0. The headline is "
-    "about the model that was named last, not counting exact laws. Intervals are Bonett and Price's for paired shares; "
-    "they are over problems and not over training seeds."
+    f"{PROPOSED} if it ran at several paces, else under {DEFAULT}, else under the first policy that did; the values of "
+    "one setting of a policy that sets its own pace count as paces. If none did, the fastest setting of the model is "
+    "compared with its slowest. "
+    f"Yes: the 95 % interval of the loss lies below {100 * MARGIN:.0f} points. Where it lies above 0 the slower paces "
+    "are compared too, from the slowest on. Up to N tokens a forward: the last pace before the first that loses. No: "
+    "the first one loses. Otherwise these problems do not settle it. The headline is about the model that was named "
+    "last, not counting exact laws. Intervals are Bonett and Price's for paired shares; they are over problems and not "
+    "over training seeds."
 )
 
 
 class Said(NamedTuple):
-    """The answer for one model, in one sentence."""
+    """The answer for one model (Yes, No, Up to N tokens a forward, Not settled, Not measured), in a sentence or two."""
 
-    answer: Answer
+    answer: str
     sentence: str
 
 
@@ -47,8 +48,9 @@ class Verdict:
 
     headline  of the last model
     others    of the models before it
-    best      which setting is the most accurate, and whether anybody asked for it
-    series    (its part in the picture, model, policy): the default, the policy judged, the best, and how the other
+    best      which setting is the most accurate, whether anybody asked for it, and which other is the fastest without
+              a visible loss
+    series    (its part in the picture, model, curve): the default, the policy judged, the best, and how the other
               models do by what they are judged by, which have no part; at most SHOWN
     """
 
@@ -67,11 +69,12 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
     said = {model: _said(proposed[model], records, cells) for model in models}
     default = _default(records)
     first = default, proposed[models[-1]][0]
-    best = _best(records, [(one.model, _policy(one)) for one in first])
+    best = _best(records, [(one.model, one.series) for one in first])
+    sentences = _best_said(best, *first, records, cells), _fastest_said(proposed[models[-1]], records, cells)
     return Verdict(
         headline=said.pop(models[-1]),
         others=[*said.values()],
-        best=_best_said(best, *first, records, cells),
+        best=" ".join(filter(None, sentences)),
         series=_series(*first, best, [own[0] for own in proposed.values()]),
     )
 
@@ -81,20 +84,16 @@ def by_weight(models: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(models), key=lambda model: not model.startswith("exact:"))
 
 
-def _policy(record: Record) -> str:
-    return with_cache(record.policy, record.cache)
-
-
 def _speed(record: Record) -> float:
     return record.tpf.value or 0.0
 
 
 def _paces(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """The records of each policy, the slowest first."""
+    """The records of each curve, the slowest first."""
     found: dict[str, list[Record]] = {}
     for record in records:
         if record.tpf.value is not None:
-            found.setdefault(_policy(record), []).append(record)
+            found.setdefault(record.series, []).append(record)
     return {policy: sorted(members, key=_speed) for policy, members in found.items()}
 
 
@@ -103,7 +102,7 @@ def _named(policy: str, name: str) -> bool:
 
 
 def _proposed(of_model: Sequence[Record]) -> list[Record]:
-    """The records of the policy that a model is judged by, slowest first, see RULE."""
+    """The records of the curve that a model is judged by, slowest first, see RULE."""
     paces = _paces(of_model)
     several = [policy for policy, members in paces.items() if _speed(members[-1]) > FASTER * _speed(members[0])]
     several.sort(key=lambda policy: (not _named(policy, PROPOSED), not _named(policy, DEFAULT)))
@@ -121,32 +120,80 @@ def _as_reference(record: Record) -> tuple[bool, float]:
 
 def _said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]) -> Said:
     fast = own[-1]
-    rivals = [r for r in records if r.model == fast.model and _speed(r) * FASTER < _speed(fast)]
-    slow = own[0] if own[0] in rivals else min(rivals, key=_as_reference, default=None)
-    if slow is None:
+    if (slow := _slow(own, records)) is None:
         return Said("Not measured", f"{who(fast)} ran at one pace, so that there is no slower one to compare with.")
     if (gain := _paired(cells, slow.cell, fast.cell)) is None:
         return Said("Not measured", f"{who(fast)} was not run on the same problems at both paces.")
     if not fast.right and not slow.right:
         return Said("Not settled", f"{who(fast)} solves no problem, however slowly it decodes.")
-    answer: Answer = "No" if gain.interval.high < 0 else "Yes" if gain.interval.low > -MARGIN else "Not settled"
-    against = at_pace(slow).removeprefix("at ")
-    if _policy(slow) != _policy(fast):
-        against = f"{printable(_policy(slow))} {at_pace(slow)}"
-    sentence = f"{at_pace(fast)} ({_speed(fast):.1f} tokens a forward) {who(fast)} {_moved(gain)} against {against}"
+    if gain.interval.high < 0 and (held := _held(own, slow, cells)):
+        last, kept = held
+        return Said(
+            f"Up to {_speed(last):.1f} tokens a forward",
+            f"{at_pace(last)} {who(last)} {_compared(kept, slow, last)}{', which may be chance' * (kept.value < 0)}. "
+            f"{_paced(fast, last).capitalize()} ({_speed(fast):.1f} tokens a forward) it {_moved(gain)}.",
+        )
+    answer = "No" if gain.interval.high < 0 else "Yes" if gain.interval.low > -MARGIN else "Not settled"
+    speed = f"{at_pace(fast)} ({_speed(fast):.1f} tokens a forward)"
+    sentence = f"{speed} {who(fast)} {_compared(gain, slow, fast)}"
     if answer == "Not settled":
         sentence += f"; {fast.problems} problems do not tell whether it loses more than {100 * MARGIN:.0f}"
-    return Said(answer, f"{sentence}.{_still(own, slow, cells) if answer == 'No' else ''}")
+    return Said(answer, f"{sentence}.")
 
 
-def _still(own: Sequence[Record], slow: Record, cells: Mapping[str, Sequence[Row]]) -> str:
-    """Of a model that loses at its fastest pace: the fastest at which no loss shows, if there is one between."""
-    for record in reversed(own[1:-1]):
+def _slow(own: Sequence[Record], records: Sequence[Record]) -> Record | None:
+    """What the fastest of a curve is compared with; None where the model has nothing slower."""
+    rivals = [r for r in records if r.model == own[-1].model and _speed(r) * FASTER < _speed(own[-1])]
+    return own[0] if own[0] in rivals else min(rivals, key=_as_reference, default=None)
+
+
+def _paced(record: Record, other: Record) -> str:
+    """At which pace, and under which policy if it is another than the other's."""
+    return at_pace(record) if record.policy == other.policy else f"under {printable(record.policy)} {at_pace(record)}"
+
+
+def _compared(gain: "Gain", slow: Record, fast: Record) -> str:
+    """What the gain is, and over which other setting."""
+    alike = (slow.policy, slow.cache) == (fast.policy, fast.cache)
+    if not gain.value:
+        return f"is as often right as {'' if alike else f'under {_shown(slow)} '}{at_pace(slow)} ({_ends(gain)} points)"
+    return f"{_moved(gain)} against {at_pace(slow).removeprefix('at ') if alike else f'{_shown(slow)} {at_pace(slow)}'}"
+
+
+def _shown(record: Record) -> str:
+    return printable(with_cache(record.policy, record.cache))
+
+
+def _held(own: Sequence[Record], slow: Record, cells: Mapping[str, Sequence[Row]]) -> tuple[Record, "Gain"] | None:
+    """Of a model that loses at its fastest pace: the last pace before the first at which a loss shows; None without."""
+    found = None
+    for record in own[:-1]:
+        if _speed(record) <= FASTER * _speed(slow):
+            continue
         gain = _paired(cells, slow.cell, record.cell)
-        if gain and gain.interval.high >= 0:
-            moved = _moved(gain) if gain.value else f"is as often right, {_ends(gain)}"
-            return f" {at_pace(record).capitalize()} no loss shows: it {moved}."
-    return ""
+        if gain is None or gain.interval.high < 0:
+            break
+        found = record, gain
+    return found
+
+
+def _fastest_said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]) -> str:
+    """Which other policy of the model is faster than the judged one without a visible loss, if there is one."""
+    if (slow := _slow(own, records)) is None:
+        return ""
+    even = dict[str, Gain]()
+    for record in records:
+        if record.model == slow.model and (gain := _paired(cells, slow.cell, record.cell)):
+            even |= {record.cell: gain} if gain.interval.high >= 0 else {}
+    kept = [record for record in records if record.cell in even]
+    reached = max((_speed(record) for record in kept if record.series == own[-1].series), default=_speed(slow))
+    best = max(kept, key=lambda r: (round(_speed(r), 2), r.accuracy), default=slow)
+    if best.series == own[-1].series or _speed(best) <= FASTER * reached:
+        return ""
+    return (
+        f"Of the other policies {_shown(best)} is the fastest without a visible loss: {_speed(best):.1f} tokens a "
+        f"forward {at_pace(best)}, where it {_moved(even[best.cell])}."
+    )
 
 
 class Gain(NamedTuple):
@@ -165,7 +212,9 @@ def _paired(cells: Mapping[str, Sequence[Row]], before: str, after: str) -> Gain
 
 
 def _moved(gain: Gain) -> str:
-    """`loses 21 points [12, 30]`."""
+    """`loses 21 points [12, 30]`, `is as often right ([-5, 5] points)`."""
+    if not gain.value:
+        return f"is as often right ({_ends(gain)} points)"
     size = round(100 * abs(gain.value), 1)
     points = f"{size:g} point{'s' * (size != 1)}"
     return f"{'gains' if gain.value > 0 else 'loses'} {points} {_ends(gain)}"
@@ -179,7 +228,7 @@ def _ends(gain: Gain) -> str:
 
 def _best(records: Sequence[Record], asked: Sequence[tuple[str, str]]) -> Record:
     """The most accurate setting; among equals one that was asked for, then the fastest."""
-    return max(records, key=lambda r: (r.accuracy, (r.model, _policy(r)) in asked, _speed(r)))
+    return max(records, key=lambda r: (r.accuracy, (r.model, r.series) in asked, _speed(r)))
 
 
 def _best_said(
@@ -188,16 +237,16 @@ def _best_said(
     if not best.right:
         return ""
     found = f"The best accuracy is {percent(best)}, of {who(best)} {at_pace(best)}"
-    if best.policy in (default.policy, own.policy):
+    if best.series in (default.series, own.series):
         return f"{found}."
     names = [f"{part} ({printable(policy)})" for part, _, policy in _series(default, own)]
     reach = f"neither {' nor '.join(names)} reaches" if len(names) > 1 else f"{names[0]} does not reach"
-    found = f"Nobody asked for {printable(_policy(best))}, yet it is best: {reach} its {percent(best)}"
+    found = f"Nobody asked for {_shown(best)}, yet it is best: {reach} its {percent(best)}"
     found += f" ({best.label}, {at_pace(best)})"
-    beside = next((r for r in records if (r.model, _policy(r), r.pace) == (best.model, _policy(own), best.pace)), None)
+    beside = next((r for r in records if (r.model, r.series, r.pace) == (best.model, own.series, best.pace)), None)
     if beside and (gain := _paired(cells, beside.cell, best.cell)):
         settled = "" if gain.interval.low > 0 else ", which so few problems do not tell from chance"
-        found += f". Against {printable(_policy(own))} at the same pace it {_moved(gain)}{settled}"
+        found += f". Against {printable(own.series)} at the same pace it {_moved(gain)}{settled}"
     return f"{found}."
 
 
@@ -209,7 +258,7 @@ def _series(
     parts: dict[tuple[str, str], list[str]] = {}
     for part, record in (("the default", default), (judged, own), ("the best", best)):
         if record:
-            parts.setdefault((record.model, _policy(record)), []).append(part)
+            parts.setdefault((record.model, record.series), []).append(part)
     for record in others:
-        parts.setdefault((record.model, _policy(record)), [])
+        parts.setdefault((record.model, record.series), [])
     return [(" and ".join(names), *key) for key, names in parts.items()][:SHOWN]

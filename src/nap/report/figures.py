@@ -43,7 +43,7 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """The records of one model and policy, and their look: hue and marker by policy, dash and filling by model."""
+    """The records of one model and curve, and their look: hue and marker by policy, dash and filling by model."""
 
     name: str
     points: list[Point]
@@ -119,7 +119,9 @@ def _series(runs: Sequence[Run]) -> list[Series]:
     found: dict[tuple[str, str], list[Point]] = {}
     for run in runs:
         for record in run.records:
-            found.setdefault((record.label, printable(record.policy)), []).append(Point(run.name, record))
+            found.setdefault((record.label, printable(record.curve or record.policy)), []).append(
+                Point(run.name, record)
+            )
     models, policies = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
     return [_looking(models.index(m), policies.index(p), f"{m}, {p}", points) for (m, p), points in found.items()]
 

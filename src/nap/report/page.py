@@ -46,7 +46,7 @@ from nap.report.rerun import rerun
 from nap.report.runs import Run, explain_runs, finite, read_run
 
 KEPT = (
-    "cell", "model", "label", "policy", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
+    "cell", "model", "label", "policy", "curve", "pace", "task", "problems", "right", "accuracy", "accuracy_interval",
     "gain", "baseline", "p_value", "p_holm", "aup", "seconds", "parallel_efficiency",
     *(f"{column(name)}{part}" for name in MEANS if name not in TIED for part in ("", "_interval")),
 )  # fmt: skip
@@ -128,7 +128,7 @@ def _run(run: Run, names: Mapping[str, str], places: Places) -> dict[str, Json]:
 
 
 def _record(record: Record) -> dict[str, Json]:
-    found = as_row(record) | {"policy": with_cache(record.policy, record.cache)}
+    found = as_row(record) | {"policy": with_cache(record.policy, record.cache), "curve": record.series}
     return {name: _short(found[name]) for name in KEPT} | {"ties": _ties(record)}
 
 

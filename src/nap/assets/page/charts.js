@@ -11,7 +11,7 @@ const AR = "global_arness@1", PATH = "path_global_arness@1";
 /** The picture of the first screen: accuracy against speed of a few settings, `shown` as [{part, records}]. */
 export function picture(shown) {
   const series = seriesOf(shown.flatMap(({ records }) => records));
-  const parts = new Map(shown.map(({ part, records }) => [`${records[0]?.shownModel} | ${records[0]?.policy}`, part]));
+  const parts = new Map(shown.map(({ part, records }) => [`${records[0]?.shownModel} | ${records[0]?.curve}`, part]));
   const figure = accuracy(series);
   const label = (one) => `${parts.get(one.key) ? `${parts.get(one.key)}: ` : ""}${one.model} · ${one.policy}`;
   const pinned = new Set();
@@ -99,7 +99,7 @@ function accuracy(series) {
   return chart({
     title: "Accuracy against tokens per forward",
     note: "Right and up is better. Point at a series for its 95 % intervals over problems.",
-    column: new Set(series.flatMap((one) => one.records.map((r) => r.pace))).size < 2,
+    column: series.every((one) => one.records.every((r) => r.pace === one.records[0].pace && r.policy === one.records[0].policy)),
     x: { label: "tokens per forward (doubling)", format: String, ...doublingAxis(values) },
     y: accuracyAxis(series),
     lines: series.map((one) => ({

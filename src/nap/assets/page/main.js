@@ -28,7 +28,7 @@ function groupsOf(runs) {
 /** Records with the names that they are shown under. */
 function recordsOf(numbers) {
   return numbers.flatMap((number) => data.runs[number].records.map((record) => ({
-    ...record, run: number, runName: baseName(data.runs[number].name), asked: record.policy, policy: printable(record.policy),
+    ...record, run: number, runName: baseName(data.runs[number].name), asked: record.curve, policy: printable(record.policy), curve: printable(record.curve),
     shownModel: record.label,
   })));
 }

@@ -1,4 +1,4 @@
-// One look for each model and policy in every figure: colour, line, marker. No two differ by colour alone.
+// One look for each model and curve (a policy, or one with a setting that varies) in every figure: colour, line, marker. No two differ by colour alone.
 
 import { s } from "./dom.js";
 
@@ -10,17 +10,17 @@ const MARKERS = [
   "M0,-5L4.8,-1.5L2.9,4H-2.9L-4.8,-1.5z", "M-4,-4L0,-1.4L4,-4L1.4,0L4,4L0,1.4L-4,4L-1.4,0z",
 ];
 
-/** The series of records: {key, name, model, policy, records by pace, colour, dash, marker, hollow}. */
+/** The series of records: {key, model, policy (the curve), records, colour, dash, marker, hollow}. */
 export function seriesOf(records) {
-  const models = [...new Set(records.map((r) => r.shownModel))], policies = [...new Set(records.map((r) => r.policy))];
+  const models = [...new Set(records.map((r) => r.shownModel))], policies = [...new Set(records.map((r) => r.curve))];
   const byModel = models.length >= policies.length;
   const found = new Map();
   for (const record of records) {
-    const key = `${record.shownModel} | ${record.policy}`;
+    const key = `${record.shownModel} | ${record.curve}`;
     if (!found.has(key)) {
-      const model = models.indexOf(record.shownModel), policy = policies.indexOf(record.policy);
+      const model = models.indexOf(record.shownModel), policy = policies.indexOf(record.curve);
       found.set(key, {
-        key, model: record.shownModel, policy: record.policy, records: [],
+        key, model: record.shownModel, policy: record.curve, records: [],
         colour: (byModel ? model : policy) % COLOURS,
         dash: DASHES[model % DASHES.length], hollow: model % 2 === 1, marker: MARKERS[policy % MARKERS.length],
       });
