@@ -232,9 +232,9 @@ def test_an_imported_trace_counts_what_a_decode_of_the_same_model_counts(tmp_pat
     own, mask = load(str(folder)), tokenizer.mask_token_id
     lines = [[[mask] * 4, [word, mask, mask, mask], [word, mask, turn, turn], [word, end, turn, turn]]]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    files = {"file": str(tmp_path / "c.jsonl"), "out": str(tmp_path / "t.jsonl")}
-    TraceImport(**files, source="canvases", tokenizer=str(folder)).run()
-    (trace,) = read_traces(files["out"])
+    file, out = str(tmp_path / "c.jsonl"), str(tmp_path / "t.jsonl")
+    TraceImport(file=file, out=out, source="canvases", tokenizer=str(folder)).run()
+    (trace,) = read_traces(out)
     assert {turn, end} < {*trace.uncounted} == {own.pad_id, *own.eos_ids} and len(order_of(trace)) == 1
 
 
