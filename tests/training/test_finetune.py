@@ -144,6 +144,25 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights(place, tmp_path, ki
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_loss_over_steps_before_and_after_a_kill_is_that_of_a_run_that_was_not(place, tmp_path, killed_at):
+    """A line of metrics.jsonl is the mean since the line before, wherever checkpoints were saved."""
+    watch, halves = Watch(log_every=4, save_every=3), job(place, rows=4, steps=8)
+    fine_tune(halves, tmp_path / "whole", watch, quiet)
+    killed_at(14)
+    with pytest.raises(Killed):
+        fine_tune(halves, tmp_path / "killed", watch, quiet)
+    assert newest_checkpoint(tmp_path / "killed") == str(tmp_path / "killed/checkpoint-6")
+    shutil.copytree(tmp_path / "killed", tmp_path / "twice")
+    # Of the checkpoints the newest has the loss of steps 5 and 6, and the one before that of 1 to 3.
+    shutil.rmtree(tmp_path / "twice/checkpoint-6")
+    killed_at(None)
+    for run in ("killed", "twice"):
+        fine_tune(halves, tmp_path / run, watch, quiet)
+        assert losses_of(tmp_path / run) == losses_of(tmp_path / "whole")
+        one, other = (json.loads((tmp_path / name / "final/training.json").read_text()) for name in (run, "whole"))
+        assert one["result"] == other["result"]
+
+
 def test_a_run_killed_by_the_system_gives_the_losses_of_one_that_was_not(place, tmp_path, whole):
     """kill -9 in the middle, of the command itself."""
     arguments = [

@@ -6,6 +6,7 @@ so a killed run resumes to the same model. A step may be split over processes an
 of samples (corpus.py) or choose what to train (finetune.py).
 """
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -48,10 +49,14 @@ class _Picked:
 class DiffusionTrainer(Trainer):
     """The Trainer with the masked-diffusion loss and batches in a fixed order.
 
-    tokens  positions, without outer padding, that this process has trained on since it started
+    tokens   positions, without outer padding, that this process has trained on since it started
+    summed   the sum of its losses since the last that was logged
+    carried  that sum, and of how many steps, at the checkpoint that it goes on from, until its first step
     """
 
     tokens: int = 0
+    summed: Tensor
+    carried: tuple[float, int] | None = None
 
     def __init__(
         self,
@@ -75,6 +80,30 @@ class DiffusionTrainer(Trainer):
 
     def _get_train_sampler(self, *args: object, **kwargs: object) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
+
+    def carry(self, checkpoint: str | None) -> None:
+        """Take the losses that were not logged yet from a checkpoint; earlier versions did not keep them."""
+        kept = FilePath(checkpoint or "") / self._unlogged()
+        if checkpoint and kept.is_file():
+            said = json.loads(kept.read_text(encoding="utf-8"))
+            self.carried = said["loss"], said["steps"]
+
+    def _unlogged(self) -> str:
+        return f"unlogged_{self.args.process_index}.json"
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of one part of a step, once its gradient is there."""
+        loss = super().training_step(*args, **kwargs)
+        if self.carried:
+            (summed, steps), self.carried = self.carried, None
+            self._globalstep_last_logged -= steps
+            # The Trainer's own sum begins with this one: so it rounds as that of a run that was not killed.
+            loss = torch.tensor(summed, device=loss.device) + loss
+        return loss
+
+    def _maybe_log_save_evaluate(self, tr_loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        self.summed = tr_loss
+        super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: object, **kwargs: object) -> Tensor:
         """The loss of one part of a step."""
@@ -121,6 +150,8 @@ class DiffusionTrainer(Trainer):
                 shutil.rmtree(folder, ignore_errors=True)
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
+            unlogged = {"loss": float(self.summed), "steps": self.state.global_step - self._globalstep_last_logged}
+            (folder / self._unlogged()).write_text(json.dumps(unlogged), encoding="utf-8")
             # Each process writes a part.
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
@@ -204,7 +235,9 @@ def run_trainer(
         raise InputError("fsdp shards weights over GPUs, and this machine has none; leave --fsdp out")
     for callback in callbacks:
         callback.trainer = trainer  # pyright: ignore[reportAttributeAccessIssue]
-    trainer.train(resume_from_checkpoint=_agreed(trainer, say))
+    checkpoint = _agreed(trainer, say)
+    trainer.carry(checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     return trainer
 
 
