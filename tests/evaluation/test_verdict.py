@@ -120,10 +120,11 @@ def test_values_of_one_setting_are_the_paces_of_a_policy_that_sets_its_own():
 def test_another_policy_that_is_faster_without_a_visible_loss_is_named():
     paced = [cell("low_confidence", k, right) for k, right in ((1, 160), (2, 90))]
     found = said(*paced, cell("threshold:tau=0.9", 0, 159, tpf=1.6), cell("threshold:tau=0.5", 0, 90, tpf=4.0))
-    assert found.headline.answer == "No" and found.best.endswith(
+    assert found.headline.answer == "Not under low_confidence" and found.best.endswith(
         "Of the other policies threshold:tau=0.9 is the fastest without a visible loss: 1.6 tokens a forward at its "
         "own pace, where it loses 0.5 points [-1, 2]."
     )
+    assert found.series[1:] == [("the fastest without a visible loss", "m", "threshold:tau=*")]
     assert "Of the other" not in said(*paced, cell("threshold", 0, 159, tpf=1.1)).best
 
 
@@ -151,7 +152,7 @@ def test_the_picture_has_the_default_the_proposed_the_best_and_how_other_models_
     many = [cell("parallel_forced", k, 9, model=str(m)) for m in range(9) for k in (1, 8)]
     assert [model for _, model, _ in said(*many).series] == ["0", "8", "1", "2", "3", "4"]
     assert said(cell("low_confidence", 1, 9, 9), cell("low_confidence", 8, 9, 9)).series == [
-        ("the default and the policy judged and the best", "m", "low_confidence")
+        ("the default, the policy judged and the best", "m", "low_confidence")
     ]
 
 

@@ -36,7 +36,11 @@ RULE = (
 
 
 class Said(NamedTuple):
-    """The answer for one model (Yes, No, Up to N tokens a forward, Not settled, Not measured), in a sentence or two."""
+    """The answer for one model, and a sentence or two.
+
+    answer  Yes, No, Not under POLICY (where another one is fast without a visible loss), Up to N tokens a forward, Not
+            settled or Not measured
+    """
 
     answer: str
     sentence: str
@@ -50,8 +54,9 @@ class Verdict:
     others    of the models before it
     best      which setting is the most accurate, whether anybody asked for it, and which other is the fastest without
               a visible loss
-    series    (its part in the picture, model, curve): the default, the policy judged, the best, and how the other
-              models do by what they are judged by, which have no part; at most SHOWN
+    series    (its part in the picture, model, curve): the default, the policy judged, the best, the fastest
+              without a visible loss, and how the other models do by what they are judged by, which have no part; at
+              most SHOWN
     """
 
     headline: Said
@@ -70,12 +75,17 @@ def verdict(rows: Sequence[Row], records: Sequence[Record]) -> Verdict | None:
     default = _default(records)
     first = default, proposed[models[-1]][0]
     best = _best(records, [(one.model, one.series) for one in first])
-    sentences = _best_said(best, *first, records, cells), _fastest_said(proposed[models[-1]], records, cells)
+    fastest = _fastest(proposed[models[-1]], records, cells)
+    headline, sentences = said.pop(models[-1]), [_best_said(best, *first, records, cells)]
+    if fastest:
+        sentences.append(_fastest_said(*fastest))
+        if headline.answer == "No":
+            headline = headline._replace(answer=f"Not under {printable(first[1].series)}")
     return Verdict(
-        headline=said.pop(models[-1]),
+        headline=headline,
         others=[*said.values()],
         best=" ".join(filter(None, sentences)),
-        series=_series(*first, best, [own[0] for own in proposed.values()]),
+        series=_series(*first, best, fastest and fastest[0], [own[0] for own in proposed.values()]),
     )
 
 
@@ -177,10 +187,12 @@ def _held(own: Sequence[Record], slow: Record, cells: Mapping[str, Sequence[Row]
     return found
 
 
-def _fastest_said(own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]) -> str:
-    """Which other policy of the model is faster than the judged one without a visible loss, if there is one."""
+def _fastest(
+    own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]
+) -> tuple[Record, "Gain"] | None:  # fmt: skip
+    """The fastest other policy of the model that shows no loss, if it is faster than the judged one without a loss."""
     if (slow := _slow(own, records)) is None:
-        return ""
+        return None
     even = dict[str, Gain]()
     for record in records:
         if record.model == slow.model and (gain := _paired(cells, slow.cell, record.cell)):
@@ -189,10 +201,14 @@ def _fastest_said(own: Sequence[Record], records: Sequence[Record], cells: Mappi
     reached = max((_speed(record) for record in kept if record.series == own[-1].series), default=_speed(slow))
     best = max(kept, key=lambda r: (round(_speed(r), 2), r.accuracy), default=slow)
     if best.series == own[-1].series or _speed(best) <= FASTER * reached:
-        return ""
+        return None
+    return best, even[best.cell]
+
+
+def _fastest_said(best: Record, gain: "Gain") -> str:
     return (
         f"Of the other policies {_shown(best)} is the fastest without a visible loss: {_speed(best):.1f} tokens a "
-        f"forward {at_pace(best)}, where it {_moved(even[best.cell])}."
+        f"forward {at_pace(best)}, where it {_moved(gain)}."
     )
 
 
@@ -251,14 +267,24 @@ def _best_said(
 
 
 def _series(
-    default: Record, own: Record, best: Record | None = None, others: Sequence[Record] = ()
+    default: Record,
+    own: Record,
+    best: Record | None = None,
+    fastest: Record | None = None,
+    others: Sequence[Record] = (),
 ) -> list[tuple[str, str, str]]:
     """What the picture shows of the run: each model and policy once, and its part in the picture, if it has one."""
     judged = "the proposed policy" if _named(own.policy, PROPOSED) else "the policy judged"
+    named = {"the default": default, judged: own, "the best": best, "the fastest without a visible loss": fastest}
     parts: dict[tuple[str, str], list[str]] = {}
-    for part, record in (("the default", default), (judged, own), ("the best", best)):
+    for part, record in named.items():
         if record:
             parts.setdefault((record.model, record.series), []).append(part)
     for record in others:
         parts.setdefault((record.model, record.series), [])
-    return [(" and ".join(names), *key) for key, names in parts.items()][:SHOWN]
+    return [(_listed(names), *key) for key, names in parts.items()][:SHOWN]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`one, two and three`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
