@@ -1,5 +1,6 @@
 """Every block of shell and Python in the documentation runs, or says what it needs that a laptop has not."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pages import PAGES, REASONS, ROOT, Block, blocks_of, run_page, script_of
 from sandbox import lay_out, programs, record
 
 from nap.cli import COMMANDS, _parse, joined
+from nap.models.families import FAMILIES, UNSUPPORTED
 
 RUN = [name for name in PAGES if any(block.runs for block in blocks_of((ROOT / name).read_text()))]
 
@@ -49,6 +51,16 @@ def test_the_decoder_of_the_page_writes_as_many_as_the_budget_asks_for(open_now:
     position_N = np.arange(open_now)
     view = SimpleNamespace(position_N=position_N, probability_N=position_N % 3 / 3, quota=quota)
     assert len({*names["Halves"]().select(view).tolist()}) == min(quota, open_now)
+
+
+def test_the_page_on_checkpoints_has_every_family_that_opens_and_every_one_that_is_refused_with_why() -> None:
+    text = (ROOT / "docs/how-to/checkpoint.md").read_text()
+    opens, refused = (text[text.index(head) :].partition("\n\n")[0] for head in ("| opens |", "| does not open |"))
+    assert {*re.findall(r"`([^`]+)`", opens)} == {"model_type", *FAMILIES}
+    for said in UNSUPPORTED.values():
+        name, why = re.findall(r"^(.+?) is not supported yet \((.+?)\);", said)[0]
+        row = next((line for line in refused.splitlines() if name in line), "")
+        assert why in row, f"{name}: {why}"
 
 
 @pytest.mark.parametrize("name", PAGES)
