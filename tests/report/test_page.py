@@ -24,6 +24,7 @@ def fresh(page, pane=0):
 def test_a_report_opens_with_a_chain_and_lanes_of_the_same_problem_side_by_side(visit, report, shots):
     page = visit(report)
     assert page.locator("h1").inner_text() == "Does it decode in parallel?"
+    assert "a forward is one call of the model" in page.locator("footer").inner_text()
     titles = page.locator(".pane h3").all_inner_texts()
     assert [title.split(" · ")[0] for title in titles] == ["longcot", "nap"]
     assert page.locator(".pane").nth(0).locator(".lane").count() == 1

@@ -56,7 +56,7 @@ function whole() {
   }
 
   page.replaceChildren(heading(groups, radios), main,
-    h("footer", {}, `Made by NAP ${data.nap}. Intervals are over problems, not over training seeds. How each number is counted: docs/counting.md.`));
+    h("footer", {}, `Made by NAP ${data.nap}, which decodes diffusion language models. A token counts once, where it was written last, and not if it is padding or an end of text; a forward is one call of the model for one problem. Intervals are over problems, not over training seeds. The rest of how numbers are counted is in NAP's documentation (counting.md).`));
   if (follow()) requestAnimationFrame(() => replay.element.scrollIntoView());
   else show(groups[0]);
   addEventListener("hashchange", follow);
