@@ -72,8 +72,14 @@ def test_the_six_lines_give_a_text_an_order_and_a_short_trace(model):
     arness = result.trace.order()["global_arness@1"]
     assert arness is not None and 0 < arness <= 1
     assert all(len(repr(one)) < 120 and "\n" not in repr(one) for one in (result, result.trace, result.completion))
+    assert repr(result).startswith(f"Result(summary {result.text!r}, 3 paths: {result.trace.steps} steps, ")
     with pytest.raises(KeyError, match="global_arness@1"):
         _ = result.trace.order()["arness"]
+
+
+def test_an_open_model_says_in_one_line_what_it_is(model):
+    size = sum(weight.numel() for weight in model.model.parameters())
+    assert repr(model) == f"NativeDenoiser('arith-nap': llama, {size:,} parameters, float32 on cpu)"
 
 
 def test_a_list_of_prompts_is_a_batch_that_says_the_same_and_can_be_watched(model):

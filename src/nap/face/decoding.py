@@ -60,7 +60,10 @@ class Result:
 
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else f"{self.text[:59]}…"
-        return f"Result({text!r}: {self.trace.steps} steps, {self.trace.forwards} forwards)"
+        paths = f"{len(self.completion.paths)} path{'s' * (len(self.completion.paths) != 1)}"
+        summed = self.trace.setting["canvas"]["summary_tokens"]
+        said = f"summary {text!r}, {paths}" if summed else f"text {text!r}"
+        return f"Result({said}: {self.trace.steps} steps, {self.trace.forwards} forwards)"
 
     def _repr_html_(self) -> str:
         return self.trace._repr_html_()

@@ -105,7 +105,7 @@ class Mixes(Denoiser, Protocol):
         ...
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Loaded(ABC):
     """The part of `Denoiser` that all loaded models share: everything but the forward.
 
@@ -130,6 +130,12 @@ class Loaded(ABC):
         self._device = self.model.device
         self.vocabulary = int(self.model.config.vocab_size)
         self._weights = glimpse(self.model)
+
+    def __repr__(self) -> str:
+        size = sum(weight.numel() for weight in self.model.parameters())
+        name, family = self.setting.get("model"), self.setting.get("family")
+        number = str(self.model.dtype).removeprefix("torch.")
+        return f"{type(self).__name__}({name!r}: {family}, {size:,} parameters, {number} on {self.device})"
 
     @property
     def is_changed(self) -> bool:
@@ -177,7 +183,7 @@ def predicted_from(positions_N: Positions, shift: bool) -> Positions:
     return (positions_N - 1).clip(min=0) if shift else positions_N
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class NativeDenoiser(Loaded):
     """A checkpoint in one of transformers' own classes.
 

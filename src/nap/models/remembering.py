@@ -33,7 +33,7 @@ def remembering(denoiser: Denoiser, most: int = MOST) -> Denoiser:
     return Remembering(**{one.name: getattr(denoiser, one.name) for one in fields(NativeDenoiser)}, most=most)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Remembering(NativeDenoiser):
     """See `remembering`. `computed` counts the canvases that were not known, `held` the bytes of those that are."""
 
