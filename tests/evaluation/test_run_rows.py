@@ -48,7 +48,7 @@ SUMMARY = [
     *(f"{name}_{answer}" for answer in ("right", "wrong")
       for name in ("global_arness@1", "path_global_arness@1", "afp", "tau_b")),
     "parallel_efficiency", "label", "seconds", "baseline", "gain", "p_value", "p_holm", "aup",
-    "cache", "changed", "changed_interval",
+    "cache", "curve", "changed", "changed_interval",
     *(f"without_cache_{name}" for name in ("baseline", "gain", "p_value", "p_holm")),
     *(f"{name}{part}" for name in TIES for part in ("", "_interval")),
 ]  # fmt: skip
