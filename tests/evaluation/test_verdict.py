@@ -157,7 +157,8 @@ def test_the_picture_has_the_default_the_proposed_the_best_and_how_other_models_
 
 
 def test_without_right_answers_speeds_or_rows_nothing_is_settled():
-    assert said(cell("ar", 1, 0), cell("ar", 8, 0)).headline.answer == "Not settled"
+    nothing = said(cell("ar", 1, 0), cell("ar", 8, 0), cell("threshold", 0, 0, tpf=20.0))
+    assert nothing.headline.answer == "Not settled" and not nothing.best
     assert verdict([], []) is None
     rows = [row("m", "ar", f"{k}/step", "p", True, tpf=None) for k in (1, 8)]
     found = verdict(rows, summarise(rows))

@@ -29,7 +29,8 @@ RULE = (
     "compared with its slowest. "
     f"Yes: the 95 % interval of the loss lies below {100 * MARGIN:.0f} points. Where it lies above 0 the slower paces "
     "are compared too, from the slowest on. Up to N tokens a forward: the last pace before the first that loses. No: "
-    "the first one loses. Otherwise these problems do not settle it. The headline is about the model that was named "
+    "the first one loses; Not under POLICY, where another policy of the model is faster without a visible loss. "
+    "Otherwise these problems do not settle it. The headline is about the model that was named "
     "last, not counting exact laws. Intervals are Bonett and Price's for paired shares; they are over problems and not "
     "over training seeds."
 )
@@ -191,7 +192,7 @@ def _fastest(
     own: Sequence[Record], records: Sequence[Record], cells: Mapping[str, Sequence[Row]]
 ) -> tuple[Record, "Gain"] | None:  # fmt: skip
     """The fastest other policy of the model that shows no loss, if it is faster than the judged one without a loss."""
-    if (slow := _slow(own, records)) is None:
+    if (slow := _slow(own, records)) is None or not slow.right:
         return None
     even = dict[str, Gain]()
     for record in records:
