@@ -9,10 +9,10 @@ from nap import decode
 from nap.canvas.canvas import CanvasSpec
 from nap.commands.evaluate import Eval
 from nap.commands.flags import CanvasFlags
+from nap.commands.law import open_law
 from nap.commands.order import OrderCommand
 from nap.common.files import InputError
 from nap.data.trace_files import write_traces
-from nap.models.any import load as load_any
 from nap.models.exact_cost import cost_of
 from tiny import nap
 
@@ -50,7 +50,8 @@ def test_a_law_is_swept_like_any_model_and_the_run_resumes(tmp_path, capsys):
 
 def test_each_setting_of_a_run_has_a_cost_of_its_own(tmp_path, capsys):
     (tmp_path / "corpus.txt").write_text("a b c d\nb a d c\nc c a a\nd b b d\n")
-    law, denoiser = f"exact:{tmp_path}/corpus.txt", load_any(f"exact:{tmp_path}/corpus.txt")
+    law = f"exact:{tmp_path}/corpus.txt"
+    denoiser = open_law(law)
     canvas, traces, files = CanvasSpec(paths=1, path_tokens=4, summary_tokens=0, tags="none"), {}, []
     for pace in (1, 4):
         found = decode(denoiser, ["a", "c"], policy="random", tokens_per_step=pace, canvas=canvas)
