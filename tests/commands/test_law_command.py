@@ -52,9 +52,9 @@ def test_each_setting_of_a_run_has_a_cost_of_its_own(tmp_path, capsys):
     (tmp_path / "corpus.txt").write_text("a b c d\nb a d c\nc c a a\nd b b d\n")
     law = f"exact:{tmp_path}/corpus.txt"
     denoiser = open_law(law)
-    canvas, traces, files = CanvasSpec(paths=1, path_tokens=4, summary_tokens=0, tags="none"), {}, []
+    canvas, traces, files = CanvasSpec.plain(4), {}, []
     for pace in (1, 4):
-        found = decode(denoiser, ["a", "c"], policy="random", tokens_per_step=pace, canvas=canvas)
+        found = decode(law, ["a", "c"], policy="random", tokens_per_step=pace, canvas=canvas)
         traces[pace] = [result.trace for result in found]
         files.append(tmp_path / f"{pace}.jsonl")
         write_traces(traces[pace], str(files[-1]))
