@@ -1,7 +1,8 @@
 """Policies that remember, take tokens back, edit, keep several blocks open or ask a second model."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from nap.common.files import InputError
 from nap.data.trace import COMMIT, EDIT, REMASK, check_trace
 from nap.decoding.budget import Budget, Sampling
 from nap.decoding.decode import decode_traces
-from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, Selecting, best
+from nap.decoding.policies.blocks import MultiBlock, Opened
+from nap.decoding.policies.policy import MOST_STEPS_PER_TOKEN, Based, Edits, RowView, Selecting, best
 from nap.decoding.policies.registry import POLICIES, parse_policy, policy_name
 from toys import MASK, PAD, WORDS, HashDenoiser, ToyDenoiser
 
@@ -342,3 +344,12 @@ def test_a_choice_that_is_no_indices_into_the_view_names_its_policy(chosen):
 
     with pytest.raises(InputError, match="policy 'Chooses': select must give indices from 0 to 3 in a list or an arra"):
         decode_traces(HashDenoiser(), [plain(4)], Chooses())
+
+
+@pytest.mark.parametrize(("written", "asked", "count"), [(3, [3, 4, 5], 2), (6, [6, 7, 8], 3), (9, [], 3)])
+def test_blocks_that_an_end_of_text_filled_do_not_keep_the_next_one_closed(written, asked, count):
+    policy, ids_L = MultiBlock(size=3), np.array([5] * written + [0] * (9 - written))
+    row = SimpleNamespace(
+        ids_L=ids_L, block_L=np.zeros(9, np.int64), masked_N=np.flatnonzero(ids_L == 0), mask_id=0, state=Opened(1)
+    )
+    assert policy.ask(cast(RowView, row)).tolist() == asked and row.state.count == count

@@ -20,10 +20,11 @@ class Opened:
 class MultiBlock(Based):
     """Commits every sure mask of all open blocks (d3LLM's multi-block decoding).
 
-    At most one block a step opens: the next one, when the share `add` of the last open block is written. A mask is sure
-    when its entropy is at most `entropy` nats, and the surest mask of all is always committed. The first block with
-    masks whose predecessor is written to the share `ready` commits its surest mask even if none of its masks is sure. A
-    block has `size` writable positions.
+    At most one block a step opens: the next one, when the share `add` of the last open block is written, and those
+    after it while no open one has a mask (an end of text fills whole blocks). A mask is sure when its entropy is at
+    most `entropy` nats, and the surest mask of all is always committed. The first block with masks whose predecessor is
+    written to the share `ready` commits its surest mask even if none of its masks is sure. A block has `size` writable
+    positions.
     """
 
     memory = Opened
@@ -37,10 +38,12 @@ class MultiBlock(Based):
     def ask(self, row: RowView) -> Ints:
         """The masks of all open blocks, after opening one more where it is time."""
         state: Opened = row.state
-        written = self._written(row)
-        if state.count < len(written) and (not state.count or written[state.count - 1] >= self.add):
+        written, block_N = self._written(row), self._block(row, row.masked_N)
+        while state.count < len(written) and (not state.count or written[state.count - 1] >= self.add):
             state.count += 1
-        return row.masked_N[self._block(row, row.masked_N) < state.count]
+            if (block_N < state.count).any():
+                break
+        return row.masked_N[block_N < state.count]
 
     def act(self, row: RowView, said: Said) -> Edits:
         """The sure masks, surest first, and those that must be committed in any case."""
