@@ -105,7 +105,7 @@ def decoded(
     denoiser: Denoiser, ids_BL: Tensor, budget: Budget, block: int | None = None, cache: str = "none"
 ) -> list[Trace]:
     """The rows with their masks filled, the most probable first, by NAP's own loop."""
-    spec = CanvasSpec(paths=1, path_tokens=1, summary_tokens=0, tags="none")
+    spec = CanvasSpec.plain(1)
     canvases = [
         Canvas(ids=ids, region=np.where(ids == denoiser.mask_id, 0, PROMPT), spec=spec) for ids in ids_BL.numpy()
     ]

@@ -100,7 +100,7 @@ HEAD = (
 
 def decoded(denoiser: ExactDenoiser, lines: list[str], text: Text, tokens: int) -> list[Trace]:
     """Traces of AO behind the first words of some lines."""
-    spec = CanvasSpec(paths=1, path_tokens=text.slot, summary_tokens=0, tags="none")
+    spec = CanvasSpec.plain(text.slot)
     canvases = []
     for number in range(CANVASES):
         ids = denoiser.tokenizer.encode(lines[number % len(lines)])

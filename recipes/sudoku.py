@@ -41,7 +41,7 @@ CHECK_STREAM, CHECKED = 1000, 100
 
 def canvas_of(size: int) -> CanvasSpec:
     """One slot with a place for every cell, given or not."""
-    return CanvasSpec(paths=1, path_tokens=size * size, summary_tokens=0, tags="none")
+    return CanvasSpec.plain(size * size)
 
 
 def public_puzzles() -> frozenset[str]:

@@ -39,7 +39,7 @@ RESULTS = ROOT / "docs/text_order"
 PROMPT, SLOT = 32, 96
 # Letters of each passage: its share of the prompt, and of the slot.
 LEADS, PASSAGE = (11, 11, 10), SLOT // 3
-CANVAS = CanvasSpec(paths=1, path_tokens=SLOT, summary_tokens=0, tags="none")
+CANVAS = CanvasSpec.plain(SLOT)
 VIEWS = {
     "text": "as it stands",
     "passages": "three independent passages",

@@ -12,7 +12,7 @@ from nap.common.files import InputError
 from nap.data.problems import Problem
 from nap.data.samples import Path, Sample, join_paths, write_samples
 from nap.training.batches import lay_out
-from nap.training.corpus import Dropped, check_every_slot, check_words, escape, read_corpus, write_dropped
+from nap.training.corpus import Dropped, check_every_slot, check_texts, escape, read_corpus, write_dropped
 from tiny import SPEC, recipe
 
 TOKENIZER = recipe("llada_8b").tiny_tokenizer("<mask>")
@@ -144,11 +144,11 @@ def test_an_unknown_word_is_found_in_the_texts_and_a_prompt_may_name_the_unknown
     words = recipe("bundled").build_tokenizer("arith")
     known = sample("a", ("1", "2", "3"), "4")
     known = replace(known, problem=replace(known.problem, prompt=f"How many has Bob ? {words.unk_token}"))
-    check_words(known, SPEC, words)
+    check_texts(known, SPEC, words, ())
     for unknown in (replace(known, paths=(Path(text="1 zebra"),)), replace(known, summary="zebra")):
         with pytest.raises(InputError, match="the tokenizer does not know 'zebra'"):
-            check_words(unknown, SPEC, words)
-    check_words(replace(known, summary="zebra"), replace(SPEC, paths=1, summary_tokens=0, tags="none"), words)
+            check_texts(unknown, SPEC, words, ())
+    check_texts(replace(known, summary="zebra"), replace(SPEC, paths=1, summary_tokens=0, tags="none"), words, ())
 
 
 def test_the_digest_is_of_the_files_bytes(tmp_path):

@@ -181,7 +181,7 @@ class ExactDenoiser(Computed):
         self.law, self.offset = law, len(SPECIAL)
         super().__init__(0, 1, self.offset + law.vocabulary, tokenizer)
         self.setting = {"model": name, "revision": digest, "family": "exact", "law": law.name}
-        self.canvas = CanvasSpec(paths=1, path_tokens=64, summary_tokens=0, tags="none")
+        self.canvas = CanvasSpec.plain(64)
         self._readers: OrderedDict[tuple[bytes, int, int], Reader] = OrderedDict()
         self._starts: dict[bytes, Floats] = {}
         # A reader is changed by what it reads, and decodes of the same prompt in several threads share it.

@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import gcd
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -142,25 +143,23 @@ def check_every_slot(sample: Sample, spec: CanvasSpec, tokenizer: Tokenizer) -> 
             )
 
 
-def check_words(sample: Sample, spec: CanvasSpec, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raise InputError for words that the tokenizer would silently replace by its unknown token.
+def check_texts(sample: Sample, spec: CanvasSpec, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> None:
+    """Raise InputError for words that the tokenizer would silently replace by its unknown token, and for a path or a
+    summary that holds one of `ends`, which end a text or a turn in a decode.
 
     Texts are looked at, not their canvas: where the unknown token is also the padding or the end of text, as GPT-2's
     is, every canvas holds it, and a chat template may begin with it. A prompt may name it, as in a decode.
     """
-    if (unknown := tokenizer.unk_token_id) is None:
-        return
-    texts = [sample.problem.prompt.replace(str(tokenizer.unk_token), " "), *_answers(sample, spec).values()]
-    if any(unknown in tokenizer.encode(text, add_special_tokens=False) for text in texts):
-        words = " ".join(texts).split()
-        named = [word for word in words if unknown in tokenizer.encode(word, add_special_tokens=False)]
-        raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
-
-
-def check_ends(sample: Sample, spec: CanvasSpec, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> None:
-    """Raise InputError for a path or a summary that holds one of `ends`, which end a text or a turn in a decode."""
-    for what, text in _answers(sample, spec).items():
-        if found := [token for token in tokenizer.encode(text, add_special_tokens=False) if token in ends]:
+    encode, unknown = partial(tokenizer.encode, add_special_tokens=False), tokenizer.unk_token_id
+    answers = _answers(sample, spec)
+    encoded = {what: encode(text) for what, text in answers.items()}
+    if unknown is not None:
+        prompt = sample.problem.prompt.replace(str(tokenizer.unk_token), " ")
+        if any(unknown in ids for ids in (encode(prompt), *encoded.values())):
+            named = [word for word in " ".join([prompt, *answers.values()]).split() if unknown in encode(word)]
+            raise InputError(f"the tokenizer does not know {', '.join(map(repr, named[:3])) or 'a word of it'}")
+    for what, ids in encoded.items():
+        if found := [token for token in ids if token in ends]:
             raise InputError(
                 f"{what} holds {tokenizer.decode(found[:1])!r}, the model's end of text, where a decode would cut it; "
                 "take it out first"

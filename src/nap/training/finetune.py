@@ -167,11 +167,10 @@ def _corpus(job: Job, start: "Start") -> "Corpus":
     from nap.canvas.canvas import Canvas
     from nap.data.samples import Sample
     from nap.training.batches import lay_out
-    from nap.training.corpus import check_ends, check_every_slot, check_words, read_corpus
+    from nap.training.corpus import check_every_slot, check_texts, read_corpus
 
     def laid_out(sample: Sample) -> Canvas:
-        check_words(sample, job.spec, start.tokenizer)
-        check_ends(sample, job.spec, start.tokenizer, start.ids.eos_ids)
+        check_texts(sample, job.spec, start.tokenizer, start.ids.eos_ids)
         canvas = lay_out(sample, job.spec, start.tokenizer, start.ids.mask_id, start.ids.pad_id, words=start.words)
         if job.hyper.shuffle_paths and job.spec.paths > 1:
             check_every_slot(sample, job.spec, start.tokenizer)

@@ -99,7 +99,7 @@ function accuracy(series) {
   return chart({
     title: "Accuracy against tokens per forward",
     note: "Right and up is better. Point at a series for its 95 % intervals over problems.",
-    column: series.every((one) => one.records.every((r) => r.pace === one.records[0].pace && r.policy === one.records[0].policy)),
+    column: series.every((one) => new Set(one.records.map((r) => r.cell)).size < 2),
     x: { label: "tokens per forward (doubling)", format: String, ...doublingAxis(values) },
     y: accuracyAxis(series),
     lines: series.map((one) => ({
